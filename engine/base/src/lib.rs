@@ -1,0 +1,16 @@
+//! What every room shares: ids and positions as newtypes, limits, checksums, the log record, a seeded generator,
+//! and time as a value.
+//!
+//! Nothing here does I/O, reads a clock or keeps state. Layer 0: it imports no other room.
+
+pub mod bytes;
+pub mod checksum;
+pub mod ids;
+pub mod limits;
+pub mod mono;
+pub mod prng;
+pub mod record;
+
+pub use ids::*;
+pub use mono::Mono;
+pub use prng::{Prng, mix64};

@@ -1,0 +1,93 @@
+//! Every bound of the engine, by room. A queue, batch, retry or loop that is not bounded here is a defect.
+
+// Log (docs/design/log.md).
+/// One block of the log: the unit of padding and of scanning.
+pub const LOG_BLOCK_BYTES: usize = 4096;
+/// The usual size of a segment; a power of two, fixed at format.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+/// The smallest segment: an entry of the largest size, its echo and a footer must fit.
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+/// The largest frame, unless half a segment is less.
+pub const FRAME_BYTES_MAX: u32 = 4 << 20;
+/// Records in one frame.
+pub const FRAME_RECORDS_MAX: u32 = 4096;
+/// Terms and votes in one frame.
+pub const STATE_SLOTS_MAX: usize = 8;
+/// Prepared segments kept ready.
+pub const SEGMENTS_FREE_MIN: usize = 3;
+/// Unsynced bytes of a core, beyond which nothing more is taken.
+pub const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+// Raft (docs/design/raft.md).
+/// Bytes of commands in one entry, beyond which the next entry opens.
+pub const ENTRY_BYTES_SOFT: usize = 256 << 10;
+/// Commands in one entry.
+pub const ENTRY_COMMANDS_MAX: u16 = 4096;
+/// The largest payload of an entry.
+pub const ENTRY_BYTES_MAX: usize = (1 << 20) - 4096;
+/// AppendEntries bodies: the next message opens beyond this.
+pub const APPEND_BYTES_SOFT: u32 = 256 << 10;
+/// Messages in flight to one follower of one group.
+pub const INFLIGHTS_MAX: usize = 64;
+/// Bytes in flight to one follower of one group; one message may overshoot.
+pub const INFLIGHT_BYTES_MAX: u32 = 4 << 20;
+/// Uncommitted bytes of one group at its leader.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 16 << 20;
+/// Committed but unapplied bytes of one group.
+pub const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
+/// Reads waiting in one group.
+pub const READS_WAITING_MAX: usize = 65_536;
+/// Voters in each half of a configuration.
+pub const VOTERS_MAX: usize = 7;
+/// Members of a group in all.
+pub const MEMBERS_MAX: usize = 10;
+/// Entries kept behind the last checkpoint for slow followers.
+pub const TRAILING_ENTRIES: u64 = 10_000;
+/// Body bytes of one snapshot part.
+pub const SNAPSHOT_PART_BYTES_MAX: usize = (1 << 20) - 4096;
+/// Snapshot parts in flight.
+pub const SNAPSHOT_WINDOW: u32 = 4;
+
+// Wire.
+/// The largest frame on any native link, client or peer.
+pub const WIRE_FRAME_BYTES_MAX: usize = 2 << 20;
+/// Requests of one connection in flight.
+pub const CONNECTION_REQUESTS_MAX: usize = 1024;
+/// Bytes queued towards one connection, beyond which it is closed.
+pub const OUT_BUFFER_BYTES_MAX: usize = 4 << 20;
+
+// Metadata (docs/design/metadata.md 14).
+/// The size of every block of a file but the last.
+pub const BLOCK_BYTES: u64 = 4 << 20;
+/// Block names in one command.
+pub const COMMAND_BLOCKS_MAX: usize = 1024;
+/// One encoded command.
+pub const COMMAND_BYTES_MAX: usize = 512 << 10;
+/// Bytes of a normalised path.
+pub const PATH_BYTES_MAX: usize = 8192;
+/// Components of a path.
+pub const DEPTH_MAX: usize = 256;
+/// Code points of one name.
+pub const NAME_CHARS_MAX: usize = 255;
+/// Bytes of one name key.
+pub const NAME_BYTES_MAX: usize = 960;
+/// Tries of autorename before the conflict stands.
+pub const AUTORENAME_TRIES_MAX: u32 = 1000;
+/// Rows one command may touch.
+pub const ROWS_PER_COMMAND_MAX: usize = 8192;
+/// Entries of a listing page.
+pub const LIST_PAGE_MAX: u32 = 2000;
+/// Journal rows one Delta reads.
+pub const DELTA_ROWS_MAX: u32 = 20_000;
+/// Hashes in one `HasBlocks`.
+pub const HAS_BLOCKS_MAX: usize = 4096;
+/// Commands of one session in flight.
+pub const SESSION_INFLIGHT_MAX: u64 = 1024;
+/// Sessions kept in one group.
+pub const SESSIONS_MAX: usize = 65_536;
+
+// Store (docs/design/store.md).
+/// The longest store key.
+pub const KEY_BYTES_MAX: usize = 1280;
+/// The longest store value.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;

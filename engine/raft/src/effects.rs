@@ -1,0 +1,97 @@
+//! What comes out of a group. One `Effects` belongs to the core: cleared and reused, never freed.
+
+use base::{LogIndex, NodeId, Term};
+
+use crate::Body;
+
+/// Term and vote, to be written into a state slot of the open epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub struct HardState {
+    /// The current term.
+    pub term: Term,
+    /// The vote given in it; node 0 is none.
+    pub vote: NodeId,
+}
+
+/// A message to send. Entries of an AppendEntries are `prev_index + 1 ..= prev_index + count` of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Outgoing {
+    /// The receiver.
+    pub to: NodeId,
+    /// The message.
+    pub body: Body,
+}
+
+/// All reads at or below `position` may be served once `applied_index >= read_index`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadsConfirmed {
+    /// The position.
+    pub position: u64,
+    /// The index.
+    pub read_index: LogIndex,
+}
+
+/// Who this node now is in the group, and who leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoleChange {
+    /// True when this node leads and its own-term no-op is not yet required to be committed.
+    pub is_leader: bool,
+    /// The term.
+    pub term: Term,
+    /// The leader, as far as known.
+    pub leader: Option<NodeId>,
+}
+
+/// Something that must never happen did; the group stops and a human is needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    /// Two leaders in one term.
+    TwoLeaders,
+    /// The terms match and the crcs do not: corruption, not a conflict.
+    PrevCrc,
+    /// A conflict at or below the commit index.
+    CommittedConflict,
+    /// A peer holds less than it had acked.
+    Amnesia(NodeId),
+}
+
+/// The effects of one drain, in the order in which the shard must act on them.
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// Write this into the open epoch before anything else.
+    pub hard_state: Option<HardState>,
+    /// Into this turn's frames.
+    pub send_now: Vec<Outgoing>,
+    /// When the open epoch is persisted, after [`crate::Raft::release`].
+    pub send_after_sync: Vec<Outgoing>,
+    /// Apply up to here.
+    pub commit: Option<LogIndex>,
+    /// Serve reads.
+    pub reads_confirmed: Option<ReadsConfirmed>,
+    /// Waiting reads of earlier positions will never be confirmed: answer NotLeader.
+    pub reads_dropped: bool,
+    /// Role, term or leader changed.
+    pub role: Option<RoleChange>,
+    /// The configuration in force changed: its members (open and close links).
+    pub config_changed: bool,
+    /// These followers need a snapshot.
+    pub need_snapshot: Vec<NodeId>,
+    /// Stop the group.
+    pub alarm: Option<Alarm>,
+}
+
+impl Effects {
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.hard_state = None;
+        self.send_now.clear();
+        self.send_after_sync.clear();
+        self.commit = None;
+        self.reads_confirmed = None;
+        self.reads_dropped = false;
+        self.role = None;
+        self.config_changed = false;
+        self.need_snapshot.clear();
+        self.alarm = None;
+    }
+}

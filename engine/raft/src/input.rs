@@ -1,0 +1,146 @@
+//! What goes into a group, and what it says at once.
+
+use base::record::Records;
+use base::{LogIndex, Mono, NodeId, SyncEpoch, Term};
+
+use crate::Body;
+
+/// An event for one group. `now` is sampled once per turn, after that turn's receives were reaped.
+#[derive(Clone, Copy)]
+pub enum Input<'a> {
+    /// `next_deadline` has passed; there is no periodic tick.
+    Tick {
+        /// The turn's time.
+        now: Mono,
+    },
+    /// The commands of this turn as the payload of one entry.
+    Propose {
+        /// The entry's payload (docs/design/raft.md 5).
+        payload: &'a [u8],
+        /// The turn's time.
+        now: Mono,
+    },
+    /// A message; `entries` belongs to AppendEntries and is empty otherwise.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// The message.
+        body: Body,
+        /// Its entries: checked, in the receive buffer.
+        entries: Records<'a>,
+        /// The turn's time.
+        now: Mono,
+    },
+    /// Everything written in this epoch or before is on disk.
+    Synced {
+        /// The epoch.
+        epoch: SyncEpoch,
+    },
+    /// The machine has applied up to here.
+    Applied {
+        /// The index.
+        index: LogIndex,
+    },
+    /// Reads join the next read position.
+    Read {
+        /// The turn's time.
+        now: Mono,
+    },
+    /// Change the members.
+    ChangeConfig {
+        /// What to change.
+        change: &'a ConfigChange,
+        /// The turn's time.
+        now: Mono,
+    },
+    /// Hand leadership to `target`.
+    Transfer {
+        /// A voter.
+        target: NodeId,
+        /// The turn's time.
+        now: Mono,
+    },
+    /// A snapshot is installed and the log restarted behind it (both persisted).
+    SnapshotInstalled {
+        /// The snapshot's last entry.
+        index: LogIndex,
+        /// Its term.
+        term: Term,
+        /// The configuration in it, encoded.
+        config: &'a [u8],
+    },
+    /// The snapshot that was being sent to `peer` arrived or failed.
+    SnapshotReport {
+        /// The receiver.
+        peer: NodeId,
+        /// It was installed up to here; `None` if it failed.
+        installed: Option<LogIndex>,
+    },
+    /// A link to `peer` is up, spoken by this incarnation of it.
+    PeerUp {
+        /// The peer.
+        peer: NodeId,
+        /// Its incarnation.
+        incarnation: u64,
+    },
+    /// The link is down.
+    PeerDown {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// The age of the oldest unsynced byte crossed a bound.
+    DiskLag {
+        /// Microseconds; 0 when the lag is over.
+        oldest_unsynced_us: u64,
+        /// The turn's time.
+        now: Mono,
+    },
+    /// Campaign at once (tests and tools).
+    Campaign {
+        /// The turn's time.
+        now: Mono,
+    },
+}
+
+/// A set of membership changes, made in one joint step.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConfigChange {
+    /// Become voters.
+    pub add_voters: Vec<NodeId>,
+    /// Become learners.
+    pub add_learners: Vec<NodeId>,
+    /// Leave.
+    pub remove: Vec<NodeId>,
+}
+
+/// What `step` says at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Nothing to say.
+    Done,
+    /// The proposal is this entry.
+    Proposed {
+        /// Its index.
+        index: LogIndex,
+        /// Its term.
+        term: Term,
+    },
+    /// The reads wait for this position.
+    ReadJoined {
+        /// Counted from 1 in each term.
+        position: u64,
+    },
+    /// Ask the hint.
+    NotLeader {
+        /// Who leads, as far as known.
+        hint: Option<NodeId>,
+    },
+    /// A bound is reached; try again later.
+    Overloaded,
+    /// Leadership is on its way to another node.
+    Transferring,
+    /// A configuration change is under way, or none may start yet.
+    ConfigBusy,
+    /// The change makes no sense (unknown member, no voter left, too many members).
+    ConfigRefused,
+}

@@ -1,0 +1,15 @@
+//! The consensus core: one [`Raft`] is one group on one node, pure and sans-I/O.
+//!
+//! Inputs go in by [`Raft::step`], effects come out by [`Raft::drain`]; nothing else happens. No clock, no randomness
+//! of its own, no I/O. Entries reach the log through the [`Log`] trait as bytes that nobody here parses.
+//! Source: Ongaro and Ousterhout 2014 ("Raft"), Ongaro's thesis 2014, docs/design/raft.md.
+
+mod effects;
+mod input;
+mod log;
+mod message;
+
+pub use effects::{Alarm, Effects, HardState, Outgoing, ReadsConfirmed, RoleChange};
+pub use input::{ConfigChange, Input, Outcome};
+pub use log::Log;
+pub use message::{Body, NO_HINT};

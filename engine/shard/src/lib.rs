@@ -1,0 +1,1 @@
+//! One core's brain: groups, log and machine visited in order; pure.

@@ -1,0 +1,1 @@
+//! The block server: content in an object store.

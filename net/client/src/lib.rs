@@ -1,0 +1,1 @@
+//! The client library: pipelined, exactly once, follows leaders.

@@ -1,0 +1,1 @@
+//! The metaserver: the core loop, the ports, boot and recovery.

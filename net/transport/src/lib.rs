@@ -1,0 +1,1 @@
+//! Listeners, connections and peer links over the reactor.

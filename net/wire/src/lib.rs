@@ -1,0 +1,1 @@
+//! The codec: bytes to messages and back, nothing else.

@@ -1,0 +1,2 @@
+//! `cargo xtask tidy`: the layer check.
+fn main() {}
