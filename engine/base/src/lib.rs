@@ -8,9 +8,10 @@ pub mod checksum;
 pub mod ids;
 pub mod limits;
 pub mod mono;
+pub mod names;
 pub mod prng;
 pub mod record;
 
 pub use ids::*;
-pub use mono::Mono;
+pub use mono::{Mono, Span};
 pub use prng::{Prng, mix64};

@@ -91,3 +91,65 @@ pub const SESSIONS_MAX: usize = 65_536;
 pub const KEY_BYTES_MAX: usize = 1280;
 /// The longest store value.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
+/// Outgoing snapshots of one core at a time; each pins its view of the tree.
+pub const STORE_PINS_MAX: usize = 64;
+/// Runs of the first level beyond which nothing more is proposed until compaction has caught up.
+pub const L0_RUNS_MAX: usize = 20;
+
+// Server (docs/design/operations.md 3, 4).
+/// Raft groups of a cluster.
+pub const GROUPS_MAX: u32 = 65_536;
+/// Cores of a node, so that the port ranges never meet.
+pub const CORES_MAX: u16 = 64;
+/// The largest segment.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a configuration file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 1 << 20;
+
+// Reactor (docs/design/reactor.md).
+/// Completions handed over in one `reap`.
+pub const REAP_MAX: usize = 256;
+/// Slots of a core's submission queue; what does not fit waits for an extra enter, which is counted.
+pub const RING_ENTRIES: u32 = 1024;
+/// Slots of a core's completion queue.
+pub const RING_COMPLETIONS: u32 = 16_384;
+/// Receive buffers of a core; a power of two.
+pub const RECV_BUFFERS: u16 = 512;
+/// Bytes of one receive buffer.
+pub const RECV_BUFFER_BYTES: u32 = 16 << 10;
+/// Connections of one core, unless its configuration says less.
+pub const SOCKETS_MAX: u32 = 16_384;
+/// Connections that may wait to be accepted on one listener.
+pub const LISTEN_BACKLOG_MAX: i32 = 1024;
+
+// Block server (docs/design/blocks.md).
+/// The largest frame on a link of a block server: one block, its commit and room for headers.
+pub const BLOCK_FRAME_BYTES_MAX: usize = 6 << 20;
+/// Requests of one connection that a block server works on at once; more wait unread in the socket.
+pub const BLOCK_REQUESTS_MAX: usize = 64;
+/// Bytes of requests and replies that one connection of a block server holds.
+pub const BLOCK_CONNECTION_BYTES_MAX: usize = 32 << 20;
+/// Bytes of requests, and as many again of replies, that a block server holds over all connections.
+pub const BLOCK_MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Connections of a block server.
+pub const BLOCK_CONNECTIONS_MAX: usize = 512;
+/// Blocks whose delivery one connection of a block server remembers.
+pub const BLOCKS_DELIVERED_MAX: usize = 4096;
+/// Blocklists that one connection of a block server remembers.
+pub const BLOCKLISTS_CACHED_MAX: usize = 16;
+
+// Client library (docs/design/wire.md).
+/// The largest frame that a client sends.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Requests that one client library keeps, in flight and waiting.
+pub const CLIENT_REQUESTS_MAX: usize = 65_536;
+
+// Answers of the metadata machine (docs/design/metadata.md, "Queries").
+/// Bytes of one answer, beyond which a page ends; one entry may overshoot. Well below `WIRE_FRAME_BYTES_MAX`.
+pub const ANSWER_BYTES_SOFT: usize = 1 << 20;
+/// Bytes of a position inside a listing: what is below a longer path is left out.
+pub const POSITION_BYTES_MAX: usize = 24 << 10;
+/// Revisions in one answer.
+pub const REVISIONS_MAX: u32 = 100;
+/// Block names in one answer.
+pub const BLOCKLIST_ANSWER_MAX: u32 = 8192;

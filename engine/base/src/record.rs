@@ -9,6 +9,7 @@
 
 use crate::bytes::{align_up, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
 use crate::checksum::crc32c;
+use crate::limits::ENTRY_BYTES_MAX;
 use crate::{GroupId, LogIndex, Term};
 
 /// Bytes of a record before its payload.
@@ -160,7 +161,7 @@ impl<'a> Record<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<(Record<'a>, usize), RecordError> {
         let short = |need| RecordError::Short { have: bytes.len(), need };
         let length = get_u32(bytes, 8).ok_or(short(RECORD_HEADER_BYTES))? as usize;
-        if length < RECORD_HEADER_BYTES || length > (1 << 30) {
+        if !(RECORD_HEADER_BYTES..=1 << 30).contains(&length) {
             return Err(RecordError::Field("length"));
         }
         let space = align_up(length, 8);
@@ -250,6 +251,9 @@ impl<'a> Records<'a> {
             let header = record.header();
             if header.kind != RecordKind::Entry || record.entry_kind().is_none() {
                 return Err(RecordError::Field("kind"));
+            }
+            if record.payload().len() > ENTRY_BYTES_MAX {
+                return Err(RecordError::Field("length"));
             }
             if header.group != group {
                 return Err(RecordError::Field("group"));
