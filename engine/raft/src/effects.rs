@@ -53,6 +53,8 @@ pub enum Alarm {
     CommittedConflict,
     /// A peer holds less than it had acked.
     Amnesia(NodeId),
+    /// A configuration in the log or in a snapshot cannot be read.
+    BadConfig(LogIndex),
 }
 
 /// The effects of one drain, in the order in which the shard must act on them.

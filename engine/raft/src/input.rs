@@ -102,6 +102,29 @@ pub enum Input<'a> {
     },
 }
 
+impl Input<'_> {
+    /// The turn's time, where the input carries it.
+    #[must_use]
+    pub fn now(&self) -> Option<Mono> {
+        match *self {
+            Input::Tick { now }
+            | Input::Propose { now, .. }
+            | Input::Message { now, .. }
+            | Input::Read { now }
+            | Input::ChangeConfig { now, .. }
+            | Input::Transfer { now, .. }
+            | Input::DiskLag { now, .. }
+            | Input::Campaign { now } => Some(now),
+            Input::Synced { .. }
+            | Input::Applied { .. }
+            | Input::SnapshotInstalled { .. }
+            | Input::SnapshotReport { .. }
+            | Input::PeerUp { .. }
+            | Input::PeerDown { .. } => None,
+        }
+    }
+}
+
 /// A set of membership changes, made in one joint step.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConfigChange {

@@ -4,12 +4,31 @@
 //! of its own, no I/O. Entries reach the log through the [`Log`] trait as bytes that nobody here parses.
 //! Source: Ongaro and Ousterhout 2014 ("Raft"), Ongaro's thesis 2014, docs/design/raft.md.
 
+mod config;
+mod drain;
 mod effects;
+mod election;
+mod epochs;
+mod follow;
+mod history;
 mod input;
+mod lead;
 mod log;
+mod membership;
 mod message;
+mod progress;
+mod quorum;
+mod raft;
+mod read;
+mod replicate;
+mod settings;
+mod snapshot;
 
+pub use config::{ChangeError, Config, DecodeConfigError};
 pub use effects::{Alarm, Effects, HardState, Outgoing, ReadsConfirmed, RoleChange};
 pub use input::{ConfigChange, Input, Outcome};
 pub use log::Log;
 pub use message::{Body, NO_HINT};
+pub use progress::{Peer, Progress};
+pub use raft::{Boot, Raft, Role};
+pub use settings::Settings;

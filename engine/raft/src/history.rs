@@ -1,0 +1,106 @@
+//! The configurations of a log: the newest committed one and all later ones. The last one is in force.
+
+use base::LogIndex;
+
+use crate::Config;
+
+/// Configurations by the index of their entries, ascending, never empty.
+///
+/// Invariant: at most the first lies at or below the commit index.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigHistory {
+    configs: Vec<(LogIndex, Config)>,
+}
+
+impl ConfigHistory {
+    pub(crate) fn new(index: LogIndex, config: Config) -> ConfigHistory {
+        ConfigHistory { configs: vec![(index, config)] }
+    }
+
+    fn newest(&self) -> &(LogIndex, Config) {
+        self.configs.last().expect("a history is never empty")
+    }
+
+    pub(crate) fn in_force(&self) -> &Config {
+        &self.newest().1
+    }
+
+    pub(crate) fn index(&self) -> LogIndex {
+        self.newest().0
+    }
+
+    /// A configuration takes effect when its entry is appended.
+    pub(crate) fn push(&mut self, index: LogIndex, config: Config) {
+        assert!(index > self.index(), "configuration at {index} behind the one at {}", self.index());
+        self.configs.push((index, config));
+    }
+
+    /// Entries from `index` on are gone, and their configurations with them. True if one was.
+    pub(crate) fn note_truncated(&mut self, index: LogIndex) -> bool {
+        let before = self.configs.len();
+        while self.configs.len() > 1 && self.index() >= index {
+            self.configs.pop();
+        }
+        self.configs.len() != before
+    }
+
+    pub(crate) fn note_committed(&mut self, commit_index: LogIndex) {
+        let committed = self.configs.iter().filter(|(index, _)| *index <= commit_index).count();
+        self.configs.drain(..committed.saturating_sub(1));
+    }
+
+    /// The newest configuration at or below `index`; `None` when that is no longer known.
+    pub(crate) fn at(&self, index: LogIndex) -> Option<(LogIndex, &Config)> {
+        self.configs.iter().rev().find(|(at, _)| *at <= index).map(|(at, config)| (*at, config))
+    }
+
+    /// The log restarted behind a snapshot at `index` that carries `config`, and ends at `last_index`.
+    pub(crate) fn note_installed(&mut self, index: LogIndex, config: Config, last_index: LogIndex) {
+        self.configs.retain(|(at, _)| index < *at && *at <= last_index);
+        self.configs.insert(0, (index, config));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::NodeId;
+
+    fn config(voter: u64) -> Config {
+        Config::single(&[NodeId(voter)])
+    }
+
+    #[test]
+    fn truncation_restores_the_configuration_before() {
+        let mut history = ConfigHistory::new(LogIndex(0), config(1));
+        history.push(LogIndex(5), config(2));
+        history.push(LogIndex(9), config(3));
+        assert!(!history.note_truncated(LogIndex(10)));
+        assert!(history.note_truncated(LogIndex(9)));
+        assert_eq!((history.index(), history.in_force()), (LogIndex(5), &config(2)));
+        assert!(history.note_truncated(LogIndex(2)));
+        assert_eq!((history.index(), history.in_force()), (LogIndex(0), &config(1)));
+    }
+
+    #[test]
+    fn the_newest_committed_and_all_later_ones_are_kept() {
+        let mut history = ConfigHistory::new(LogIndex(0), config(1));
+        history.push(LogIndex(5), config(2));
+        history.push(LogIndex(9), config(3));
+        history.note_committed(LogIndex(7));
+        assert_eq!(history.configs.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), [5, 9]);
+        assert_eq!(history.at(LogIndex(4)), None);
+        assert_eq!(history.at(LogIndex(8)), Some((LogIndex(5), &config(2))));
+    }
+
+    #[test]
+    fn a_snapshot_replaces_what_lies_below_it() {
+        let mut history = ConfigHistory::new(LogIndex(0), config(1));
+        history.push(LogIndex(5), config(2));
+        history.push(LogIndex(9), config(3));
+        history.note_installed(LogIndex(7), config(4), LogIndex(9));
+        assert_eq!(history.configs.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), [7, 9]);
+        history.note_installed(LogIndex(20), config(5), LogIndex(20));
+        assert_eq!((history.index(), history.in_force()), (LogIndex(20), &config(5)));
+    }
+}

@@ -1,0 +1,92 @@
+//! Changes of the members by joint consensus (thesis 4.3), and the transfer of leadership (thesis 3.10).
+
+use base::{LogIndex, NodeId};
+
+use crate::lead::Transfer;
+use crate::progress::Progress;
+use crate::raft::Raft;
+use crate::{Body, ConfigChange, Log, Outcome};
+
+impl Raft {
+    pub(crate) fn handle_change_config(&mut self, log: &mut impl Log, change: &ConfigChange) -> Outcome {
+        if !self.is_leader() {
+            return Outcome::NotLeader { hint: self.leader() };
+        }
+        // One at a time, and not before this term has a committed entry: else two changes of two leaders could each
+        // gather a quorum that does not meet the other's.
+        let is_open = self.configs.index() > self.commit_index || self.config().is_joint();
+        if is_open || !self.is_own_term_committed() || self.lead.transfer.is_some() {
+            return Outcome::ConfigBusy;
+        }
+        match self.config().change(change) {
+            Ok(joint) => Outcome::Proposed { index: self.append_config(log, joint), term: self.term() },
+            Err(_) => Outcome::ConfigRefused,
+        }
+    }
+
+    /// The commit index rose: a joint configuration is left once it is committed, whoever made it; a leader that the
+    /// next one does not list steps down once that is committed.
+    pub(crate) fn handle_config_committed(&mut self, log: &mut impl Log) {
+        if self.configs.index() > self.commit_index || !self.is_own_term_committed() {
+            return;
+        }
+        if self.config().is_joint() {
+            if self.config().auto_leave() {
+                let next = self.config().leave();
+                self.append_config(log, next);
+            }
+        } else if !self.config().is_voter(self.id) {
+            self.hand_over();
+            self.become_follower(self.term(), NodeId(0));
+        }
+    }
+
+    /// The best follower need not wait for its deadline.
+    fn hand_over(&mut self) {
+        let voters = self.lead.peers.iter().filter(|peer| self.config().is_voter(peer.id));
+        if let Some(target) = voters.max_by_key(|peer| peer.match_index).map(|peer| peer.id) {
+            self.ask_to_take_over(target);
+        }
+    }
+
+    pub(crate) fn handle_transfer(&mut self, log: &impl Log, target: NodeId) -> Outcome {
+        if !self.is_leader() {
+            return Outcome::NotLeader { hint: self.leader() };
+        }
+        if self.lead.transfer.is_some() {
+            return Outcome::Transferring;
+        }
+        if target == self.id || !self.config().incoming().contains(&target) {
+            return Outcome::ConfigRefused;
+        }
+        let is_fit = self.lead.peer(target).is_some_and(|peer| {
+            peer.progress == Progress::Replicate && self.now.since(peer.last_answer) < self.settings.check_quorum
+        });
+        if !is_fit {
+            return Outcome::Overloaded;
+        }
+        let deadline = self.now + self.settings.transfer_abort;
+        self.lead.transfer = Some(Transfer { target, deadline, is_asked: false });
+        self.continue_transfer(log);
+        Outcome::Done
+    }
+
+    /// Once the target holds everything, it is asked to campaign; the transfer stays open until it wins or time is up.
+    pub(crate) fn continue_transfer(&mut self, log: &impl Log) {
+        let Some(Transfer { target, is_asked: false, .. }) = self.lead.transfer else { return };
+        let holds_all = |index: LogIndex| index == log.last_index();
+        if self.lead.peer(target).is_some_and(|peer| holds_all(peer.match_index)) {
+            if let Some(transfer) = &mut self.lead.transfer {
+                transfer.is_asked = true;
+            }
+            self.ask_to_take_over(target);
+        }
+    }
+
+    fn ask_to_take_over(&mut self, target: NodeId) {
+        let body = Body::TimeoutNow { term: self.term(), read_position: self.lead.reads.position() };
+        // Later reads must not join a position that this message speaks of.
+        self.lead.reads.seal();
+        self.push_now(target, body);
+    }
+}

@@ -1,0 +1,260 @@
+//! What a leader does with entries: its own go to the log and to every follower, acks make them committed.
+
+use base::limits::{APPEND_BYTES_SOFT, ENTRY_BYTES_MAX};
+use base::mono::Span;
+use base::record::{EntryKind, record_space};
+use base::{LogIndex, Mono, NodeId};
+
+use crate::follow::last_with_term;
+use crate::progress::{Peer, Progress};
+use crate::quorum::reached_by_quorum;
+use crate::raft::Raft;
+use crate::{Body, Config, Log, Outcome};
+
+/// Entries in one AppendEntries.
+const APPEND_ENTRIES_MAX: u64 = 4096;
+
+impl Raft {
+    pub(crate) fn handle_propose(&mut self, log: &mut impl Log, payload: &[u8]) -> Outcome {
+        assert!(payload.len() <= ENTRY_BYTES_MAX, "a payload of {} bytes was not refused at admit", payload.len());
+        // A leader that a change removed still counts the others, but takes nothing new.
+        if !self.is_leader() || !self.config().is_member(self.id) {
+            return Outcome::NotLeader { hint: self.leader().filter(|leader| *leader != self.id) };
+        }
+        if self.lead.transfer.is_some() {
+            return Outcome::Transferring;
+        }
+        let bytes = record_space(payload.len()) as u64;
+        let is_disk_full = self.epochs.unsynced_bytes() > base::limits::UNSYNCED_BYTES_MAX;
+        if is_disk_full || !self.lead.backlog.fits(bytes) {
+            return Outcome::Overloaded;
+        }
+        let index = self.append_own(log, EntryKind::Commands, payload);
+        self.lead.backlog.note_proposed(index, bytes);
+        Outcome::Proposed { index, term: self.term() }
+    }
+
+    /// Appends an entry of the own term. It is sent at the next drain, while the own disk works.
+    pub(crate) fn append_own(&mut self, log: &mut impl Log, kind: EntryKind, payload: &[u8]) -> LogIndex {
+        assert!(self.is_leader(), "{}: only a leader makes entries", self.id);
+        let index = log.last_index().next();
+        let epoch = log.append_new(kind, index, self.term(), payload);
+        self.epochs.note_written(epoch, index, record_space(payload.len()) as u64);
+        self.dirty = true;
+        index
+    }
+
+    /// Appends a configuration: it is in force at once.
+    pub(crate) fn append_config(&mut self, log: &mut impl Log, config: Config) -> LogIndex {
+        let index = self.append_own(log, EntryKind::Config, &config.encode());
+        self.adopt_config(index, config);
+        self.renew_peers(index);
+        index
+    }
+
+    /// Makes the followers those of the configuration in force; who stays keeps its progress.
+    pub(crate) fn renew_peers(&mut self, last_index: LogIndex) {
+        let mut before = std::mem::take(&mut self.lead.peers);
+        for id in self.configs.in_force().members().filter(|id| *id != self.id) {
+            let known = before.iter().position(|peer| peer.id == id);
+            let peer = known.map_or_else(|| Peer::new(id, last_index, self.now), |at| before.swap_remove(at));
+            self.lead.peers.push(peer);
+        }
+    }
+
+    /// Raft 5.3 and 5.4.2: commits what a quorum holds, if it is of the current term; never back.
+    pub(crate) fn maybe_commit(&mut self, log: &mut impl Log) {
+        // Each round may append a configuration, whose quorum may be another one.
+        while self.is_leader() {
+            let reached = reached_by_quorum(self.config(), |id| {
+                // The leader counts itself by what is on its own disk.
+                if id == self.id {
+                    self.persisted_index()
+                } else {
+                    self.lead.peer(id).map_or(LogIndex(0), |peer| peer.match_index)
+                }
+            });
+            let Some(reached) = reached.filter(|reached| *reached > self.commit_index) else { return };
+            if log.term(reached) != Some(self.term()) {
+                return;
+            }
+            self.commit_up_to(reached);
+            self.lead.backlog.note_committed(reached);
+            self.lead.reads.note_own_term_committed(reached);
+            self.handle_config_committed(log);
+        }
+    }
+
+    /// `body` is an AppendResp of the own term.
+    pub(crate) fn handle_append_resp(&mut self, log: &mut impl Log, from: NodeId, body: Body) {
+        let Body::AppendResp { index, rejected, busy, hint_index, hint_term, read_position, .. } = body else { return };
+        let is_leader = self.is_leader();
+        let (now, first, last) = (self.now, log.first_index(), log.last_index());
+        let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
+        self.dirty = true;
+        peer.note_answer(now, read_position);
+        if busy {
+            if peer.progress == Progress::Replicate {
+                peer.become_probe(peer.match_index.next(), true);
+            }
+        } else if rejected {
+            if peer.is_news_of_rejection(index) {
+                match peer.progress {
+                    Progress::Replicate => peer.become_probe(peer.match_index.next(), false),
+                    _ => {
+                        // The follower's last entry that may match, and of those our last of no later term.
+                        let next = last_with_term(log, hint_index, hint_term).next();
+                        peer.become_probe(next.min(index), false);
+                    }
+                }
+            }
+        } else if index <= last {
+            let is_news = peer.note_acked(index);
+            match peer.progress {
+                Progress::Probe { .. } => peer.become_replicate(),
+                Progress::Snapshot { .. } if peer.match_index.next() >= first => peer.become_replicate(),
+                _ => {}
+            }
+            if is_news {
+                self.maybe_commit(log);
+                self.continue_transfer(log);
+            }
+        }
+    }
+
+    pub(crate) fn handle_heartbeat_ack(&mut self, log: &impl Log, from: NodeId, read_position: u64) {
+        let is_leader = self.is_leader();
+        let (now, heartbeat, last) = (self.now, self.settings.heartbeat, log.last_index());
+        let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
+        self.dirty = true;
+        peer.note_answer(now, read_position);
+        let is_quiet = now.since(peer.last_append) >= heartbeat;
+        match &mut peer.progress {
+            Progress::Probe { is_paused } if is_quiet => *is_paused = false,
+            // Something may have been lost: ask where the follower stands.
+            Progress::Replicate if is_quiet && peer.match_index < last => peer.wants_empty = true,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn handle_peer_up(&mut self, id: NodeId, incarnation: u64) {
+        let is_new = match self.links.iter_mut().find(|(peer, _)| *peer == id) {
+            Some((_, known)) => std::mem::replace(known, incarnation) != incarnation,
+            None => {
+                self.links.push((id, incarnation));
+                false
+            }
+        };
+        if let Some(peer) = self.lead.peer_mut(id) {
+            let next_index = peer.match_index.next();
+            if is_new {
+                // What the old life acked is not counted for the new one until it says so itself.
+                peer.match_index = LogIndex(0);
+            }
+            peer.become_probe(next_index, false);
+            peer.sent_position = 0;
+            self.dirty = true;
+        }
+    }
+
+    pub(crate) fn handle_peer_down(&mut self, id: NodeId) {
+        if let Some(peer) = self.lead.peer_mut(id) {
+            peer.become_probe(peer.match_index.next(), false);
+        }
+    }
+
+    /// Fills every follower's window, and starts a round for reads that nothing else carries.
+    pub(crate) fn send_appends(&mut self, log: &impl Log) {
+        if !self.is_leader() {
+            return;
+        }
+        for at in 0..self.lead.peers.len() {
+            while self.send_append(log, at) {}
+            self.send_read_round(at);
+        }
+        self.lead.reads.seal();
+    }
+
+    /// Sends one AppendEntries to a follower, if it may have one. True if it may want another.
+    fn send_append(&mut self, log: &impl Log, at: usize) -> bool {
+        let (now, last) = (self.now, log.last_index());
+        let peer = &mut self.lead.peers[at];
+        let has_entries = peer.next_index <= last;
+        let with_entries = match peer.progress {
+            Progress::Probe { is_paused: false } => has_entries,
+            Progress::Replicate if has_entries && !peer.is_window_full() => true,
+            Progress::Replicate if peer.wants_empty => false,
+            _ => return false,
+        };
+        let prev_index = peer.next_index.prev();
+        let Some(prev_term) = log.term(prev_index) else {
+            peer.become_snapshot(now);
+            self.outbox.need_snapshot.push(peer.id);
+            return false;
+        };
+        let (to, first) = (peer.id, peer.next_index);
+        let (sent_last, bytes) = if with_entries {
+            log.fit(first, last.min(LogIndex(first.0 + APPEND_ENTRIES_MAX - 1)), APPEND_BYTES_SOFT)
+        } else {
+            (prev_index, 0)
+        };
+        let body = Body::AppendEntries {
+            term: self.hard.current.term,
+            prev_index,
+            prev_term,
+            prev_crc: log.crc(prev_index).unwrap_or(0),
+            commit_index: peer.match_index.min(self.commit_index).min(self.applied_index),
+            read_position: self.lead.reads.position(),
+            count: u16::try_from(sent_last.0 - prev_index.0).expect("bounded by APPEND_ENTRIES_MAX"),
+            send_mono: now,
+        };
+        peer.note_append(&body, now);
+        match &mut peer.progress {
+            Progress::Probe { is_paused } => *is_paused = true,
+            _ if with_entries => peer.note_sent(sent_last, bytes),
+            _ => {}
+        }
+        self.outbox.push_now(to, body);
+        true
+    }
+
+    fn send_read_round(&mut self, at: usize) {
+        let position = self.lead.reads.position();
+        let peer = &mut self.lead.peers[at];
+        if peer.sent_position >= position {
+            return;
+        }
+        let commit_index = peer.match_index.min(self.commit_index).min(self.applied_index);
+        peer.sent_position = position;
+        peer.sent_commit = commit_index;
+        let term = self.hard.current.term;
+        let to = peer.id;
+        let body = Body::Heartbeat { term, commit_index, read_position: position, quiesce: false, send_mono: self.now };
+        self.outbox.push_now(to, body);
+    }
+}
+
+impl Peer {
+    fn note_answer(&mut self, now: Mono, read_position: u64) {
+        self.last_answer = self.last_answer.max(now);
+        self.acked_position = self.acked_position.max(read_position);
+    }
+
+    fn note_append(&mut self, body: &Body, now: Mono) {
+        if let Body::AppendEntries { commit_index, read_position, .. } = *body {
+            self.last_append = now;
+            self.sent_commit = commit_index;
+            self.sent_position = read_position;
+            self.wants_empty = false;
+        }
+    }
+
+    /// A snapshot without news for so long is given up: the next ack of a heartbeat starts over.
+    pub(crate) fn expire_snapshot(&mut self, now: Mono, abort: Span) {
+        if matches!(self.progress, Progress::Snapshot { since } if now.since(since) >= abort) {
+            self.become_probe(self.match_index.next(), true);
+        }
+    }
+}
+
+const _: () = assert!(APPEND_ENTRIES_MAX <= u16::MAX as u64);

@@ -1,0 +1,67 @@
+//! Snapshots, as far as consensus is concerned: who needs one, and what an installed one means.
+
+use base::{LogIndex, Mono, NodeId, Term};
+
+use crate::progress::Progress;
+use crate::raft::Raft;
+use crate::{Alarm, Body, Config, Log, NO_HINT};
+
+impl Raft {
+    /// A snapshot to `peer` has begun or moved on: the wait for it starts anew. Nothing happens unless
+    /// [`crate::Effects::need_snapshot`] asked for it and it is still wanted.
+    pub fn snapshot_sent(&mut self, peer: NodeId, now: Mono) {
+        if let Some(peer) = self.lead.peer_mut(peer) {
+            if matches!(peer.progress, Progress::Snapshot { .. }) {
+                peer.progress = Progress::Snapshot { since: now };
+            }
+        }
+    }
+
+    pub(crate) fn handle_snapshot_report(&mut self, log: &impl Log, peer: NodeId, installed: Option<LogIndex>) {
+        let Some(peer) = self.lead.peer_mut(peer) else { return };
+        if !matches!(peer.progress, Progress::Snapshot { .. }) {
+            return;
+        }
+        match installed {
+            // Its own ack counts, not the report; but that is where to look first.
+            Some(index) => peer.become_probe(index.min(log.last_index()).next(), false),
+            // After a failure the next ack of a heartbeat starts over, not this turn.
+            None => peer.become_probe(peer.match_index.next(), true),
+        }
+        self.dirty = true;
+    }
+
+    /// The shard has installed a snapshot and restarted the log behind it; both are on disk.
+    pub(crate) fn handle_installed(&mut self, log: &impl Log, index: LogIndex, term: Term, config: &[u8]) {
+        let Ok(config) = Config::decode(config) else {
+            return self.stop(Alarm::BadConfig(index));
+        };
+        if term > self.term() {
+            self.become_follower(term, NodeId(0));
+        }
+        self.epochs.note_installed(index, log.last_index());
+        if index > self.commit_index {
+            self.commit_index = index;
+            self.is_removed &= !config.is_member(self.id);
+            self.configs.note_installed(index, config, log.last_index());
+            self.configs.note_committed(index);
+            self.outbox.config_changed = true;
+        }
+        self.applied_index = self.applied_index.max(index);
+        self.outbox.note_installed(index);
+        self.dirty = true;
+        if let Some(leader) = self.leader().filter(|leader| *leader != self.id) {
+            let resp = Body::AppendResp {
+                term: self.term(),
+                index,
+                rejected: false,
+                busy: false,
+                hint_index: NO_HINT,
+                hint_term: Term(0),
+                read_position: self.seen_position,
+                echo_mono: Mono(0),
+            };
+            self.push_after_sync(leader, resp);
+        }
+    }
+}
