@@ -18,7 +18,12 @@ pub struct OpToken(pub u64);
 
 /// The memory of one core's segments.
 pub trait Disk {
-    /// The open part of the tail image of an active segment: anonymous memory, 4 KiB aligned, zero when activated.
+    /// Gives `slot` a zeroed tail image of a whole segment whose block 0 is `header` (4096 bytes), at once: records may
+    /// be placed before the file exists. [`DiskOp::Activate`] of the same slot brings the file; no write is asked for
+    /// before that is done. Panics for a slot in use.
+    fn open_image(&mut self, slot: Slot, header: &[u8]);
+
+    /// The open part of the tail image of an active segment: anonymous memory, 4 KiB aligned, zero when opened.
     /// Units: bytes from segment start. Panics for a slot that has no image.
     fn image_mut(&mut self, slot: Slot, range: Range<u32>) -> &mut [u8];
 
@@ -65,7 +70,7 @@ pub enum DiskOp {
     /// answer here ([`OpError::NoSpace`]) and not a failure of the log.
     Prepare,
     /// Storage thread: take a prepared file (or make one), write `header` to its block 0, sync, rename it to
-    /// `seg-<segment_seq:016x>.log`, sync the directory, open it in `slot` with a zeroed tail image that holds the header.
+    /// `seg-<segment_seq:016x>.log`, sync the directory, open it in `slot`, beside the tail image that is there already.
     Activate {
         /// The slot to fill; free until now.
         slot: Slot,
@@ -122,6 +127,11 @@ pub struct FoundSegment {
 pub trait LogReader {
     /// The four copies of `meta`, each 4096 bytes where readable.
     fn meta(&mut self) -> std::io::Result<[Option<Vec<u8>>; 4]>;
+
+    /// How many prepared files wait in `free/`.
+    fn free(&mut self) -> std::io::Result<u32> {
+        Ok(0)
+    }
 
     /// Files named `seg-*.log`, ascending.
     fn segments(&mut self) -> std::io::Result<Vec<FoundSegment>>;

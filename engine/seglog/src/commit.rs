@@ -1,0 +1,544 @@
+//! Group commit: closed frames become one batch of writes, then syncs, then persisted. One batch is in flight.
+//!
+//! A sync covers only writes completed before it was handed out, so it is asked for when all writes of the batch are
+//! done; `persisted` then moves to the batch's last frame. While it runs, the open frame fills: load sets the batch size.
+
+use std::collections::VecDeque;
+
+use base::limits::{LOG_BLOCK_BYTES, SEGMENTS_FREE_MIN};
+use base::mono::Span;
+use base::{GroupId, LogIndex, Mono};
+
+use crate::disk::{Disk, DiskOp, OpError, OpResult, OpToken, Slot};
+use crate::format::footer::FooterBuilder;
+use crate::format::frame;
+use crate::format::meta::Meta;
+use crate::log::{SegLog, Slice};
+use crate::segment::Stage;
+
+/// Idle time after which the last frame is echoed.
+const ECHO_IDLE: Span = Span::from_ms(5);
+/// `meta` is written this often while frames are persisted.
+const META_EVERY: Span = Span::from_ms(10_000);
+/// No space for a segment: ask again after this.
+const NO_SPACE_RETRY: Span = Span::from_ms(10_000);
+/// Bytes of one batch, unless its first frame is larger.
+const BATCH_BYTES_MAX: u64 = 16 << 20;
+/// Ranges being brought into memory at a time.
+const FAULT_INS_MAX: usize = 64;
+/// Bytes that one `fault_in` asks for; one range may overshoot.
+const FAULT_IN_BYTES_MAX: u32 = 4 << 20;
+/// Bytes of one range, unless a single record is larger.
+const FAULT_IN_RANGE_BYTES_MAX: u32 = 1 << 20;
+
+/// The log can go on no further: the process must stop, acknowledging nothing more, with exit code 74, and recover from
+/// the disk only. Nothing is retried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LogFailure {
+    /// An operation failed.
+    #[error("log {operation} failed: {error}; stopping, restart to recover from disk")]
+    Operation {
+        /// Which.
+        operation: &'static str,
+        /// How.
+        error: OpError,
+    },
+    /// A write made no progress.
+    #[error("log write of {bytes} bytes stopped after {written}; stopping, restart to recover from disk")]
+    ShortWrite {
+        /// Asked for.
+        bytes: u32,
+        /// Done.
+        written: u32,
+    },
+    /// A sealed segment gave back other bytes than were written.
+    #[error("group {group}: entry {index} reads back damaged from segment {segment_seq}; stopping, replace this node")]
+    Damaged {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        index: LogIndex,
+        /// Where.
+        segment_seq: u64,
+    },
+}
+
+/// A closed frame, or a footer or trailer, that waits for the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub segment_seq: u64,
+    pub offset: u32,
+    pub bytes: u32,
+    /// 0 for footer and trailer.
+    pub frame_seq: u64,
+}
+
+/// The batch in flight: the first `items` of the queue.
+#[derive(Debug, Default)]
+struct Batch {
+    items: usize,
+    writes: u32,
+    syncs: u32,
+    /// Contiguous ranges of each file, later one range per file.
+    ranges: Vec<(Slot, u32, u32)>,
+}
+
+/// What a token stands for.
+#[derive(Debug)]
+enum Waiting {
+    Write { slot: Slot, offset: u32, bytes: u32 },
+    Sync,
+    FaultIn { group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, offset: u32, bytes: u32 },
+    Prepare,
+    Activate { op: DiskOp, segment_seq: u64 },
+    Retire { segments: usize, upto: u64 },
+    Meta { oldest: u64 },
+}
+
+/// The state of group commit and of all operations.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub persisted: u64,
+    pub last_closed: u64,
+    pub spare_footer: Option<FooterBuilder>,
+    pub meta_seq: u64,
+    pub is_meta_due: bool,
+    pub free_files: u32,
+    pub free_slots: Vec<Slot>,
+    pub next_slot: u32,
+    queue: VecDeque<Pending>,
+    queued_bytes: u64,
+    batch: Batch,
+    ops: VecDeque<(OpToken, DiskOp)>,
+    waiting: Vec<(OpToken, Waiting)>,
+    next_token: u64,
+    idle_since: Option<Mono>,
+    is_meta_in_flight: bool,
+    meta_at: Mono,
+    meta_persisted: u64,
+    is_preparing: bool,
+    no_space_at: Option<Mono>,
+    /// Activations that found no space.
+    postponed: VecDeque<(DiskOp, u64)>,
+    has_failed: bool,
+}
+
+impl Commit {
+    pub fn new(persisted: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
+        Commit {
+            persisted,
+            last_closed: persisted,
+            spare_footer: None,
+            meta_seq,
+            is_meta_due: false,
+            free_files,
+            free_slots: Vec::new(),
+            next_slot,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            batch: Batch::default(),
+            ops: VecDeque::new(),
+            waiting: Vec::new(),
+            next_token: 1,
+            idle_since: None,
+            is_meta_in_flight: false,
+            meta_at: Mono(0),
+            meta_persisted: 0,
+            is_preparing: false,
+            no_space_at: None,
+            postponed: VecDeque::new(),
+            has_failed: false,
+        }
+    }
+
+    pub fn push(&mut self, pending: Pending) {
+        self.queued_bytes += u64::from(pending.bytes);
+        self.last_closed = self.last_closed.max(pending.frame_seq);
+        self.idle_since = None;
+        self.queue.push_back(pending);
+    }
+
+    pub fn take_slot(&mut self) -> Slot {
+        self.free_slots.pop().unwrap_or_else(|| {
+            self.next_slot += 1;
+            Slot(self.next_slot - 1)
+        })
+    }
+
+    pub fn ask_activate(&mut self, op: DiskOp, segment_seq: u64) {
+        self.ask(op.clone(), Waiting::Activate { op, segment_seq });
+    }
+
+    pub fn ask_retire(&mut self, slots: Vec<(Slot, u64)>, segments: usize, upto: u64) {
+        self.ask(DiskOp::Retire { slots }, Waiting::Retire { segments, upto });
+    }
+
+    fn ask(&mut self, op: DiskOp, waiting: Waiting) {
+        let token = OpToken(self.next_token);
+        self.next_token += 1;
+        self.ops.push_back((token, op));
+        self.waiting.push((token, waiting));
+    }
+
+    fn is_batch_in_flight(&self) -> bool {
+        self.batch.items > 0
+    }
+}
+
+impl<D: Disk> SegLog<D> {
+    /// Ends a turn: closes the open frame if no batch is in flight and issues what waits; sees to echo, spare segments,
+    /// collection and `meta`. `now` is the turn's time. Call it in each turn, also one that only brought completions.
+    pub fn handle_turn_end(&mut self, now: Mono) {
+        if self.commit.has_failed {
+            return;
+        }
+        self.now = now;
+        self.collect();
+        if !self.commit.is_batch_in_flight() {
+            if self.wants_close() {
+                self.close_frame(0, false);
+            } else if self.wants_echo() {
+                let since = *self.commit.idle_since.get_or_insert(now);
+                if since + ECHO_IDLE <= now {
+                    self.close_frame(frame::ECHO_ONLY, false);
+                }
+            }
+            self.issue_batch();
+        }
+        self.see_to_space(now);
+        self.see_to_meta(now);
+    }
+
+    /// When [`SegLog::handle_turn_end`] wants to be called although nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let commit = &self.commit;
+        if commit.has_failed {
+            return None;
+        }
+        let is_idle = !commit.is_batch_in_flight();
+        let open = (is_idle && self.wants_close()).then_some(self.now);
+        let echo =
+            (is_idle && self.wants_echo()).then(|| commit.idle_since.map_or(self.now, |since| since + ECHO_IDLE));
+        let meta = (commit.persisted > commit.meta_persisted && !commit.is_meta_in_flight)
+            .then_some(commit.meta_at + META_EVERY);
+        let space = commit.no_space_at.map(|at| at + NO_SPACE_RETRY);
+        [open, echo, meta, space].into_iter().flatten().min()
+    }
+
+    /// Bytes in the open frame and in closed frames that are not persisted yet.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.commit.queued_bytes + self.open.records_bytes as u64
+    }
+
+    /// True when proposals must be refused: the live segments reach the limit, less a reserve of two for recovery and
+    /// collection, or the disk has no space for more. What is already under way still fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let reserve = 2 * self.settings.segment_bytes;
+        self.bytes() + reserve > self.settings.log_bytes_max
+            || (self.commit.no_space_at.is_some() && self.commit.free_files == 0)
+    }
+
+    /// True after a failure: nothing is issued any more.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.commit.has_failed
+    }
+
+    /// Writes `meta` soon, for a clean stop; it is done when [`SegLog::is_quiet`].
+    pub fn request_meta(&mut self) {
+        self.commit.is_meta_due = true;
+    }
+
+    /// True when all is persisted, nothing is in flight and nothing is due: the point of a clean stop.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.open.is_empty()
+            && self.commit.queue.is_empty()
+            && self.commit.waiting.is_empty()
+            && !self.commit.is_meta_due
+            && self.commit.postponed.is_empty()
+    }
+
+    /// Asks that entries `first..=last` be brought into memory, or as many as one round takes; try the read again when
+    /// operations have completed, and ask again if it is still cold.
+    pub fn fault_in(&mut self, group: GroupId, first: LogIndex, last: LogIndex) {
+        let mut index = first;
+        let mut budget = FAULT_IN_BYTES_MAX;
+        while index <= last && budget > 0 && self.faulting() < FAULT_INS_MAX {
+            let Some(loc) = self.find(group).and_then(|log| log.loc(index)).copied() else { return };
+            let segment = self.segment(u64::from(loc.segment));
+            let (slot, has_image, from) = (segment.slot, segment.has_image, index);
+            let mut end = loc.start() + loc.space();
+            index = index.next();
+            while let Some(next) = self.find(group).and_then(|log| log.loc(index))
+                && index <= last
+                && next.segment == loc.segment
+                && next.start() + next.space() - loc.start() <= FAULT_IN_RANGE_BYTES_MAX
+            {
+                end = next.start() + next.space();
+                index = index.next();
+            }
+            if has_image {
+                continue;
+            }
+            let block = LOG_BLOCK_BYTES as u32;
+            let offset = loc.start() / block * block;
+            let bytes = end.next_multiple_of(block) - offset;
+            budget = budget.saturating_sub(bytes);
+            let is_asked = |waiting: &Waiting| {
+                matches!(*waiting, Waiting::FaultIn { slot: s, offset: o, bytes: b, .. }
+                    if s == slot && o <= offset && offset + bytes <= o + b)
+            };
+            if !self.commit.waiting.iter().any(|(_, waiting)| is_asked(waiting)) {
+                let waiting = Waiting::FaultIn { group, first: from, last: index.prev(), slot, offset, bytes };
+                self.commit.ask(DiskOp::FaultIn { slot, offset, bytes }, waiting);
+            }
+        }
+    }
+
+    /// The next operation to carry out; its end goes to [`SegLog::handle_op_done`]. Operations of one kind are carried
+    /// out in this order; ring and storage thread need not wait for each other.
+    pub fn poll_op(&mut self) -> Option<(OpToken, DiskOp)> {
+        if self.commit.has_failed { None } else { self.commit.ops.pop_front() }
+    }
+
+    /// An operation ended. Call [`SegLog::handle_turn_end`] in the same turn.
+    ///
+    /// Errors: [`LogFailure`]: the process must stop; from now on nothing is issued and nothing more gets persisted.
+    /// Panics for a token that is not out.
+    pub fn handle_op_done(&mut self, token: OpToken, result: OpResult) -> Result<(), LogFailure> {
+        if self.commit.has_failed {
+            return Ok(());
+        }
+        let at = self.commit.waiting.iter().position(|(out, _)| *out == token).expect("each token ends once");
+        let (_, waiting) = self.commit.waiting.swap_remove(at);
+        let done = self.finish(waiting, result);
+        self.commit.has_failed = done.is_err();
+        done
+    }
+
+    fn finish(&mut self, waiting: Waiting, result: OpResult) -> Result<(), LogFailure> {
+        let failed = |operation| move |error| LogFailure::Operation { operation, error };
+        match waiting {
+            Waiting::Write { slot, offset, bytes } => {
+                let written = result.map_err(failed("write"))?;
+                self.finish_write(slot, offset, bytes, written)?;
+            }
+            Waiting::Sync => {
+                result.map_err(failed("sync"))?;
+                self.commit.batch.syncs -= 1;
+                if self.commit.batch.syncs == 0 {
+                    self.finish_batch();
+                }
+            }
+            Waiting::FaultIn { group, first, last, .. } => {
+                result.map_err(failed("read"))?;
+                self.check_faulted(group, first, last)?;
+            }
+            Waiting::Prepare => {
+                self.commit.is_preparing = false;
+                match result {
+                    Ok(_) => {
+                        self.commit.free_files += 1;
+                        self.commit.no_space_at = None;
+                    }
+                    Err(OpError::NoSpace) => self.commit.no_space_at = Some(self.now),
+                    Err(error) => return Err(failed("prepare of a segment")(error)),
+                }
+            }
+            Waiting::Activate { op, segment_seq } => match result {
+                Ok(_) => {
+                    self.commit.free_files = self.commit.free_files.saturating_sub(1);
+                    let segment = self.segments.iter_mut().find(|segment| segment.seq == segment_seq);
+                    segment.expect("a segment without its file is not retired").has_file = true;
+                }
+                Err(OpError::NoSpace) => {
+                    self.commit.free_files = 0;
+                    self.commit.no_space_at = Some(self.now);
+                    self.commit.postponed.push_back((op, segment_seq));
+                }
+                Err(error) => return Err(failed("activation of a segment")(error)),
+            },
+            Waiting::Retire { segments, upto } => {
+                result.map_err(failed("retirement of segments"))?;
+                self.commit.free_files += segments as u32;
+                self.finish_retire(upto);
+            }
+            Waiting::Meta { oldest } => {
+                result.map_err(failed("write of meta"))?;
+                self.commit.is_meta_in_flight = false;
+                self.meta_written(oldest);
+            }
+        }
+        Ok(())
+    }
+
+    fn issue_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.commit.batch);
+        batch.ranges.clear();
+        let mut bytes = 0;
+        for pending in &self.commit.queue {
+            let segment = self.segment(pending.segment_seq);
+            if !segment.has_file || (batch.items > 0 && bytes + u64::from(pending.bytes) > BATCH_BYTES_MAX) {
+                break;
+            }
+            batch.items += 1;
+            bytes += u64::from(pending.bytes);
+            let end = pending.offset + pending.bytes;
+            match batch.ranges.last_mut() {
+                Some((slot, _, to)) if *slot == segment.slot && *to == pending.offset => *to = end,
+                _ => batch.ranges.push((segment.slot, pending.offset, end)),
+            }
+        }
+        for (slot, from, to) in &batch.ranges {
+            let (slot, offset, bytes) = (*slot, *from, to - from);
+            batch.writes += 1;
+            self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { slot, offset, bytes });
+        }
+        self.commit.batch = batch;
+    }
+
+    fn finish_write(&mut self, slot: Slot, offset: u32, bytes: u32, written: u32) -> Result<(), LogFailure> {
+        if written < bytes {
+            // Direct writes go on at a block boundary; a part of a block is written again.
+            let progress = written / LOG_BLOCK_BYTES as u32 * LOG_BLOCK_BYTES as u32;
+            if progress == 0 {
+                return Err(LogFailure::ShortWrite { bytes, written });
+            }
+            let (offset, bytes) = (offset + progress, bytes - progress);
+            self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { slot, offset, bytes });
+            return Ok(());
+        }
+        self.commit.batch.writes -= 1;
+        if self.commit.batch.writes == 0 {
+            self.issue_syncs();
+        }
+        Ok(())
+    }
+
+    /// One sync per file, over all that the batch wrote in it.
+    fn issue_syncs(&mut self) {
+        let mut batch = std::mem::take(&mut self.commit.batch);
+        batch.ranges.dedup_by(|next, range| {
+            let is_same = next.0 == range.0;
+            if is_same {
+                (range.1, range.2) = (range.1.min(next.1), range.2.max(next.2));
+            }
+            is_same
+        });
+        for (slot, from, to) in &batch.ranges {
+            batch.syncs += 1;
+            self.commit.ask(DiskOp::Sync { slot: *slot, offset: *from, bytes: to - from }, Waiting::Sync);
+        }
+        self.commit.batch = batch;
+    }
+
+    fn finish_batch(&mut self) {
+        let items = std::mem::take(&mut self.commit.batch.items);
+        let trailer_at = self.settings.segment_bytes as u32 - LOG_BLOCK_BYTES as u32;
+        for _ in 0..items {
+            let pending = self.commit.queue.pop_front().expect("a batch lies in the queue");
+            self.commit.queued_bytes -= u64::from(pending.bytes);
+            self.commit.persisted = self.commit.persisted.max(pending.frame_seq);
+            if pending.frame_seq == 0 && pending.offset == trailer_at {
+                self.finish_seal(pending.segment_seq);
+            }
+        }
+    }
+
+    /// A segment is sealed and on disk: the image of the one before it is no longer needed.
+    fn finish_seal(&mut self, segment_seq: u64) {
+        for segment in &mut self.segments {
+            if segment.seq == segment_seq {
+                segment.stage = Stage::Sealed;
+                self.commit.spare_footer = Some(std::mem::take(&mut segment.footer));
+            }
+            if segment.seq < segment_seq && segment.has_image && segment.stage == Stage::Sealed {
+                segment.has_image = false;
+                self.disk.drop_image(segment.slot);
+            }
+        }
+        self.commit.is_meta_due = true;
+        self.gc.is_due = true;
+    }
+
+    /// There is something to close, and its file is there: else the frame fills on until it is.
+    fn wants_close(&self) -> bool {
+        !self.open.is_empty() && self.segment(self.active_seq).has_file
+    }
+
+    /// The last frame has no echo yet, and nothing is under way that would bring it.
+    fn wants_echo(&self) -> bool {
+        !self.is_echoed && self.open.is_empty() && self.commit.queue.is_empty() && self.commit.last_closed != 0
+    }
+
+    /// Keeps a segment ahead and files in the pool; asks again for what found no space.
+    fn see_to_space(&mut self, now: Mono) {
+        let is_half_full = u64::from(self.open.start) >= self.settings.segment_bytes / 2;
+        if is_half_full && self.segments.back().is_some_and(|segment| segment.seq == self.active_seq) {
+            self.begin_segment();
+        }
+        if self.commit.no_space_at.is_some_and(|at| now < at + NO_SPACE_RETRY) && self.commit.free_files == 0 {
+            return;
+        }
+        self.commit.no_space_at = self.commit.no_space_at.filter(|at| now < *at + NO_SPACE_RETRY);
+        while let Some((op, segment_seq)) = self.commit.postponed.pop_front() {
+            self.commit.ask_activate(op, segment_seq);
+        }
+        let files = self.segments.len() as u64 + u64::from(self.commit.free_files);
+        let is_wanted = (self.commit.free_files as usize) < SEGMENTS_FREE_MIN
+            && files * self.settings.segment_bytes < self.settings.log_bytes_max
+            && self.commit.no_space_at.is_none();
+        if is_wanted && !self.commit.is_preparing {
+            self.commit.is_preparing = true;
+            self.commit.ask(DiskOp::Prepare, Waiting::Prepare);
+        }
+    }
+
+    fn see_to_meta(&mut self, now: Mono) {
+        let commit = &mut self.commit;
+        commit.is_meta_due |= commit.persisted > commit.meta_persisted && commit.meta_at + META_EVERY <= now;
+        if !commit.is_meta_due || commit.is_meta_in_flight {
+            return;
+        }
+        let newest = self.segments.iter().filter(|segment| segment.has_file).map(|segment| segment.seq).max();
+        let oldest = self.gc.oldest;
+        commit.meta_seq += 1;
+        commit.meta_at = now;
+        commit.meta_persisted = commit.persisted;
+        (commit.is_meta_due, commit.is_meta_in_flight) = (false, true);
+        let meta = Meta {
+            meta_seq: commit.meta_seq,
+            oldest_segment_seq: oldest,
+            newest_segment_seq: newest.unwrap_or(oldest - 1),
+            persisted_seq: commit.persisted,
+            next_life: self.next_life,
+            ..self.settings.first_meta()
+        };
+        commit.ask(DiskOp::WriteMeta { copies: meta.encode_copies() }, Waiting::Meta { oldest });
+    }
+
+    fn faulting(&self) -> usize {
+        self.commit.waiting.iter().filter(|(_, waiting)| matches!(waiting, Waiting::FaultIn { .. })).count()
+    }
+
+    /// What was brought in must be what was written.
+    fn check_faulted(&self, group: GroupId, first: LogIndex, last: LogIndex) -> Result<(), LogFailure> {
+        let Some(log) = self.find(group) else { return Ok(()) };
+        let mut index = first.max(log.first);
+        while index <= last.min(log.last()) {
+            let loc = log.loc(index).expect("it lies between first and last");
+            let segment_seq = u64::from(loc.segment);
+            let segment = self.segment(segment_seq);
+            let is_here = self.disk.slice(segment.slot, loc.start()..loc.start() + loc.space()).is_some();
+            if is_here && self.entry(group, index) == Slice::Cold {
+                return Err(LogFailure::Damaged { group, index, segment_seq });
+            }
+            index = index.next();
+        }
+        Ok(())
+    }
+}

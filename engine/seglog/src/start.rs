@@ -1,0 +1,96 @@
+//! Making a recovered log live: a new segment, whose first frame ends every doubt about the tail before it.
+
+use std::collections::VecDeque;
+
+use base::limits::LOG_BLOCK_BYTES;
+use base::{Mono, Prng};
+
+use crate::commit::Commit;
+use crate::disk::{Disk, Slot};
+use crate::format::footer::FooterBuilder;
+use crate::format::frame;
+use crate::gc::Gc;
+use crate::group::Health;
+use crate::log::{OpenFrame, SegLog, slot_of};
+use crate::recover::Recovered;
+use crate::segment::{Segment, Stage};
+use crate::settings::Settings;
+
+impl<D: Disk> SegLog<D> {
+    /// Makes a recovered log live. `disk` has every segment of [`Recovered::segments`] open in its slot, for reading.
+    ///
+    /// The first frame, a tail reset that repeats all terms, votes and doubts, is issued by the first
+    /// [`SegLog::handle_turn_end`]. Nothing may be acknowledged, and no port be open, before
+    /// [`SegLog::persisted_epoch`] has reached the [`SegLog::open_epoch`] of this moment.
+    #[must_use]
+    pub fn start(recovered: Recovered, settings: Settings, disk: D) -> SegLog<D> {
+        let segment = |live: &crate::RecoveredSegment| Segment {
+            seq: live.segment_seq,
+            slot: live.slot,
+            salt: 0,
+            stage: Stage::Sealed,
+            has_file: true,
+            has_image: false,
+            footer: FooterBuilder::default(),
+        };
+        let last_frame_seq = recovered.report.last_frame_seq;
+        let slots = recovered.live.len() as u32;
+        let mut groups = Vec::new();
+        for log in recovered.logs {
+            let at = slot_of(log.group, settings.cores);
+            groups.resize_with(groups.len().max(at + 1), || None);
+            groups[at] = Some(Box::new(log));
+        }
+        let mut log = SegLog {
+            disk,
+            groups,
+            segments: recovered.live.iter().map(segment).collect::<VecDeque<_>>(),
+            active_seq: recovered.next_segment_seq,
+            open: OpenFrame {
+                frame_seq: recovered.next_frame_seq,
+                start: LOG_BLOCK_BYTES as u32,
+                flags: frame::FIRST | frame::RESET,
+                prev_frame_seq: last_frame_seq,
+                ..OpenFrame::default()
+            },
+            echo: recovered.echo,
+            echo_states: recovered.echo_states,
+            is_echoed: false,
+            last_header_crc: recovered.last_header_crc,
+            next_life: recovered.next_life,
+            wall_ms: 0,
+            now: Mono(0),
+            salts: Prng::new(settings.salt_seed),
+            commit: Commit::new(last_frame_seq, recovered.meta.meta_seq, recovered.free_files, slots),
+            gc: Gc::new(recovered.meta.oldest_segment_seq),
+            settings,
+        };
+        log.begin_segment();
+        log.repeat_states();
+        log.retire_leftovers(&recovered.leftovers);
+        log.request_meta();
+        log
+    }
+
+    fn repeat_states(&mut self) {
+        for at in 0..self.groups.len() {
+            let Some(log) = &self.groups[at] else { continue };
+            let (group, has_state, health) = (log.group, log.has_state(), log.health);
+            if has_state {
+                self.write_hard_state(group);
+            }
+            if health != Health::Clean {
+                self.set_health(group, health);
+            }
+        }
+    }
+
+    /// Files that an earlier process had given up and not yet renamed.
+    fn retire_leftovers(&mut self, leftovers: &[u64]) {
+        if !leftovers.is_empty() {
+            let slots: Vec<(Slot, u64)> = leftovers.iter().map(|seq| (self.commit.take_slot(), *seq)).collect();
+            let segments = slots.len();
+            self.commit.ask_retire(slots, segments, 0);
+        }
+    }
+}
