@@ -1,4 +1,5 @@
 //! The seam of a core: all that it may ask of the outside. A ring in production, a simulated one in tests.
+#![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
 

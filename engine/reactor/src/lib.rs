@@ -1,3 +1,27 @@
 //! The hands of a core: io_uring, mapped segments, buffers, inboxes, the clock. The only crate with `unsafe`.
 
 pub mod io;
+pub mod ring;
+
+mod buffers;
+pub mod clock;
+pub mod inbox;
+mod listener;
+pub mod mmap_disk;
+mod op;
+pub mod pin;
+pub mod selftest;
+pub mod setup;
+pub mod signals;
+mod slots;
+pub mod storage;
+pub mod system;
+
+pub use inbox::{Doorbell, Inbox, Sender, inbox};
+pub use io::{Event, Io, SocketId, Wait};
+pub use mmap_disk::MmapDisk;
+pub use ring::{Counters, LogFiles, Ring, RingConfig};
+pub use setup::RingError;
+pub use storage::{
+    FileLogReader, LogDir, OnDone, StorageDone, StorageSender, StorageThread, format_log_dir, prepare_pool,
+};
