@@ -1,5 +1,48 @@
-//! The metadata state machine: commands, queries, apply, over a [`Store`] trait.
+//! The metadata state machine: what is stored about files, which commands change it, what they answer.
+//!
+//! Pure: [`Applier::apply`] executes the commands of committed entries over a [`Store`], [`query()`] reads from it. No
+//! clock, no randomness, no order of hash maps: two machines that applied the same entries hold the same rows.
+//! A row that is not in memory ends a try with [`Cold`]; nothing was written, the wants say what to prefetch.
 
+pub mod applied;
+mod apply;
+mod autorename;
+mod codec;
+pub mod command;
+pub mod command_codec;
+pub mod delta;
+mod editor;
+mod files;
+mod kept;
+mod keys;
+mod machine;
+pub mod memory;
+pub mod metadata;
+pub mod outcome;
+mod overlay;
+pub mod payload;
+pub mod query;
+pub mod query_codec;
+mod read;
+mod rows;
+mod sessions;
 pub mod store;
+mod system;
+mod tree;
+mod walk;
 
+pub use applied::{Applied, EntryKind, EntryRef};
+pub use apply::Applier;
+pub use codec::DecodeError;
+pub use command::{
+    At, Command, CommandHeader, CommitBatch, CommitFile, Delete, Mkdir, Move, NodePut, PresentBlock, PresentPart,
+    PutMode, Restore, ServerPut, ServerRole, StoreAndCommit,
+};
+pub use command_codec::{decode_command, encode_command};
+pub use delta::{DeltaCursor, Expansion};
+pub use memory::MemoryStore;
+pub use metadata::{Metadata, NamespaceKind, NodeKind, Rev};
+pub use outcome::Outcome;
+pub use query::{AccountInfo, AccountKey, Answer, Change, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
+pub use read::{head, pending_sweep, query};
 pub use store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};

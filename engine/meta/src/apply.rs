@@ -1,0 +1,240 @@
+//! Applies committed entries: executes their commands and writes all rows of an entry at once.
+
+use base::{Acct, GroupId};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::applied::{Applied, EntryKind, EntryRef};
+use crate::codec::DecodeError;
+use crate::command::{Command, CommandHeader};
+use crate::command_codec::decode_command;
+use crate::editor::Editor;
+use crate::keys;
+use crate::metadata::NamespaceKind;
+use crate::outcome::Outcome;
+use crate::overlay::{Overlay, Source, Txn, View};
+use crate::payload::Commands;
+use crate::rows::NamespaceRow;
+use crate::sessions::{self, Admission};
+use crate::store::{Cold, Machine, RowBatch, Store, Want};
+use crate::tree::Halt;
+use crate::{files, system};
+
+/// Applies entries; holds nothing between them but buffers.
+#[derive(Default)]
+pub struct Applier {
+    overlay: Overlay,
+    batch: RowBatch,
+    wants: Vec<Want>,
+}
+
+impl Applier {
+    /// One that has applied nothing yet; which group and store comes with each entry.
+    #[must_use]
+    pub fn new() -> Applier {
+        Applier::default()
+    }
+
+    /// Executes one entry and writes its rows with the machine row. Outcomes and news are added to `applied`.
+    ///
+    /// Shape: entries of a group come in order without gaps; one out of order is a bug of the caller and panics.
+    /// Errors: [`Cold`]: nothing was written and `applied` is as it was; prefetch [`Applier::wants`] and call again.
+    pub fn apply<S: Store>(
+        &mut self,
+        store: &mut S,
+        group: GroupId,
+        entry: EntryRef<'_>,
+        applied: &mut Applied,
+    ) -> Result<(), Cold> {
+        let mut machine = store.machine(group).cloned().unwrap_or_default();
+        assert!(
+            entry.index == machine.applied_index.next(),
+            "group {group}: entry {} after {}",
+            entry.index,
+            machine.applied_index
+        );
+        self.overlay.clear();
+        self.wants.clear();
+        match entry.kind {
+            EntryKind::Commands => self.run_commands(&*store, group, entry, &mut machine, applied)?,
+            EntryKind::Noop => {}
+            EntryKind::Config => {
+                machine.config_index = entry.index;
+                machine.config = entry.payload.to_vec();
+            }
+        }
+        self.overlay.drain_into(&mut self.batch);
+        machine.applied_index = entry.index;
+        machine.applied_term = entry.term;
+        machine.applied_crc = entry.crc;
+        machine.state_hash = roll_state_hash(machine.state_hash, &self.batch);
+        store.write(group, &self.batch, &machine);
+        Ok(())
+    }
+
+    /// What the last [`Cold`] try wanted.
+    #[must_use]
+    pub fn wants(&self) -> &[Want] {
+        &self.wants
+    }
+
+    fn run_commands<S: Store>(
+        &mut self,
+        store: &S,
+        group: GroupId,
+        entry: EntryRef<'_>,
+        machine: &mut Machine,
+        applied: &mut Applied,
+    ) -> Result<(), Cold> {
+        let commands = Commands::parse(entry.payload);
+        machine.stamp_ms = machine.stamp_ms.max(commands.stamp_ms());
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut news = Vec::new();
+        let mut is_cold = false;
+        for (bytes, ordinal) in commands.zip(0u64..) {
+            let view = View { store, group, wants: &mut self.wants };
+            let mut txn = Txn { view, overlay: &mut self.overlay, stamp_ms: machine.stamp_ms };
+            let mark = txn.overlay.mark();
+            match run_command(&mut txn, bytes, (entry, ordinal), &mut news) {
+                Ok(outcome) => outcomes.push(outcome),
+                // The others go on, so that one prefetch brings what all of them want; nothing of it is written.
+                Err(Cold) => {
+                    self.overlay.rollback(mark);
+                    is_cold = true;
+                }
+            }
+        }
+        if is_cold {
+            self.overlay.clear();
+            return Err(Cold);
+        }
+        for outcome in &outcomes {
+            applied.push_outcome(|out| outcome.encode(out));
+        }
+        for news in news {
+            match news {
+                News::Head(nsid, jid) => applied.note_advance(nsid, jid),
+                News::Detached(nsid) => applied.note_sweep(nsid),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What others should hear of.
+enum News {
+    Head(base::Nsid, base::Jid),
+    Detached(base::Nsid),
+}
+
+/// Runs one command, through its session.
+fn run_command<S: Store>(
+    txn: &mut Txn<'_, S>,
+    bytes: Option<&[u8]>,
+    (entry, ordinal): (EntryRef<'_>, u64),
+    news: &mut Vec<News>,
+) -> Result<Outcome, Cold> {
+    let (header, command) = match bytes.map(decode_command) {
+        Some(Ok(decoded)) => decoded,
+        Some(Err(DecodeError::Kind { what: "command", .. })) => return Ok(Outcome::Unsupported),
+        Some(Err(_)) | None => return Ok(Outcome::Malformed),
+    };
+    let result = match &command {
+        Command::Register { nonce } if header.session.0 == 0 => {
+            sessions::register(txn, header.acct, nonce, (entry.index, ordinal))
+        }
+        Command::Register { .. } => Ok(Outcome::Malformed),
+        _ => run_in_session(txn, &header, &command, news),
+    };
+    match result {
+        Ok(outcome) | Err(Halt::With(outcome)) => Ok(outcome),
+        Err(Halt::Cold) => Err(Cold),
+    }
+}
+
+fn run_in_session<S: Store>(
+    txn: &mut Txn<'_, S>,
+    header: &CommandHeader,
+    command: &Command,
+    news: &mut Vec<News>,
+) -> Result<Outcome, Halt> {
+    let session = match sessions::admit(txn, header)? {
+        Admission::Answer(outcome) => return Ok(outcome),
+        Admission::Execute(row) => Some(row),
+        Admission::Unkept => None,
+    };
+    let mark = txn.overlay.mark();
+    let outcome = match execute(txn, header, command, news) {
+        Err(Halt::With(outcome)) => {
+            txn.overlay.rollback(mark);
+            outcome
+        }
+        result => result?,
+    };
+    if let Some(row) = session {
+        sessions::keep(txn, header, row, &outcome);
+    }
+    Ok(outcome)
+}
+
+fn execute<S: Store>(
+    txn: &mut Txn<'_, S>,
+    header: &CommandHeader,
+    command: &Command,
+    news: &mut Vec<News>,
+) -> Result<Outcome, Halt> {
+    let is_of_system = matches!(
+        command,
+        Command::NamespaceInit { .. } | Command::AccountPut { .. } | Command::ServerPut(_) | Command::NodePut(_)
+    );
+    if is_of_system {
+        return system::execute(txn, header, command);
+    }
+    let namespace = writable(txn, header)?;
+    let mut editor = Editor::new(txn, header.nsid, header.acct, namespace);
+    let outcome = match command {
+        Command::Sweep { .. } if header.acct != Acct(0) => return Ok(Outcome::NoAccess),
+        Command::Sweep { limit } => system::sweep(&mut editor, *limit)?,
+        _ => files::execute(&mut editor, command)?,
+    };
+    if editor.namespace != namespace {
+        if editor.namespace.head != namespace.head {
+            news.push(News::Head(header.nsid, editor.namespace.head));
+        }
+        if editor.has_detached {
+            news.push(News::Detached(header.nsid));
+        }
+        editor.finish();
+    }
+    Ok(outcome)
+}
+
+/// The namespace row, if the command's account may write there.
+fn writable<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> Result<NamespaceRow, Halt> {
+    match txn.row(&keys::namespace(header.nsid))? {
+        Some(row) if may_use(&row, header.acct) => Ok(row),
+        None if header.acct == Acct(0) => Err(Outcome::NotFound.into()),
+        _ => Err(Outcome::NoAccess.into()),
+    }
+}
+
+/// A root namespace serves its owner, and every namespace the system itself.
+pub(crate) fn may_use(namespace: &NamespaceRow, acct: Acct) -> bool {
+    acct == Acct(0) || (namespace.kind == NamespaceKind::Root && namespace.owner == acct)
+}
+
+/// xxh3-64 over the hash before and every row of the batch: `key_bytes u32, key, value_bytes u32, value`, where a deleted
+/// row has `value_bytes` all ones. A batch without rows changes nothing.
+fn roll_state_hash(before: u64, batch: &RowBatch) -> u64 {
+    if batch.rows.is_empty() {
+        return before;
+    }
+    let mut hash = Xxh3::new();
+    hash.update(&before.to_le_bytes());
+    for (key, value) in &batch.rows {
+        hash.update(&(key.len() as u32).to_le_bytes());
+        hash.update(key);
+        hash.update(&value.as_ref().map_or(u32::MAX, |value| value.len() as u32).to_le_bytes());
+        hash.update(value.as_deref().unwrap_or(&[]));
+    }
+    hash.digest()
+}

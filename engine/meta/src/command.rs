@@ -1,0 +1,287 @@
+//! What clients, servers and the leader ask the machine to change (docs/design/metadata.md, "Commands").
+//!
+//! ```text
+//!  0 u8 format=1  1 u8 kind  2 u16 flags=0  4 u32 body_bytes  8 u64 session  16 u64 sequence  24 u64 ack_below
+//! 32 u64 acct    40 u64 nsid               48 body, zero-padded to 8
+//! ```
+
+use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, TreeNode};
+
+use crate::metadata::NamespaceKind;
+
+/// Bytes of a command before its body.
+pub const COMMAND_HEADER_BYTES: usize = 48;
+/// Parts of one [`CommitBatch`].
+pub const BATCH_PARTS_MAX: usize = 1000;
+
+/// What every command carries before its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CommandHeader {
+    /// The exactly-once session; 0 is none, which only [`Command::Register`] and the system itself may use.
+    pub session: SessionId,
+    /// The command's place in its session, from 1.
+    pub sequence: Sequence,
+    /// Outcomes below this are not needed any more.
+    pub ack_below: Sequence,
+    /// Whose rights count; 0 is the system itself.
+    pub acct: Acct,
+    /// The namespace it changes; 0 in commands of group 0 and in Register.
+    pub nsid: Nsid,
+}
+
+/// A place in the tree of the command's namespace: a path walked down from a node.
+///
+/// `node` 0 is the root. `path` is normalised, begins with `/` and has no trailing `/`; empty is the node itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct At {
+    /// Where the path begins; 0 is the root.
+    pub node: TreeNode,
+    /// The path from there.
+    pub path: String,
+}
+
+impl At {
+    /// A path from the root.
+    #[must_use]
+    pub fn path(path: &str) -> At {
+        At { node: TreeNode(0), path: path.to_owned() }
+    }
+
+    /// A node by its id.
+    #[must_use]
+    pub fn node(node: TreeNode) -> At {
+        At { node, path: String::new() }
+    }
+}
+
+/// What a put does when something is at its target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PutMode {
+    /// Only where nothing is.
+    #[default]
+    Add,
+    /// Replace a file.
+    Overwrite,
+    /// Replace exactly this revision of a file. 0 is never current: for a rev of another namespace.
+    Update(Jid),
+}
+
+/// Puts a file whose blocks are known in the namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CommitFile {
+    /// Where; missing parents are made.
+    pub at: At,
+    /// What to do when something is there.
+    pub mode: PutMode,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+    /// The same content there is a conflict too.
+    pub strict: bool,
+    /// In the names of conflicted copies of an update, e.g. `Ada's conflicted copy`; may be empty.
+    pub label: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// As the client says, milliseconds since 1970.
+    pub client_mtime_ms: Option<i64>,
+    /// SHA-256 of the concatenated block names.
+    pub content_hash: [u8; 32],
+    /// The block names in order, at most `COMMAND_BLOCKS_MAX`; `ceil(size / 4 MiB)` of them.
+    pub blocks: Vec<BlockHash>,
+}
+
+/// A block of the list of a [`StoreAndCommit`] that a block server has just put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PresentPart {
+    /// Its position in the blocklist.
+    pub position: u32,
+    /// Its length, 1 to 4 MiB.
+    pub bytes: u32,
+    /// When it was put, by the block server's clock.
+    pub put_at_ms: u64,
+}
+
+/// Makes blocks known and puts a file of them, in one command. What was present becomes known whatever the put comes to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StoreAndCommit {
+    /// The put.
+    pub commit: CommitFile,
+    /// Which of its blocks were put just now.
+    pub present: Vec<PresentPart>,
+}
+
+/// A block that a block server has put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PresentBlock {
+    /// Its name.
+    pub hash: BlockHash,
+    /// Its length, 1 to 4 MiB.
+    pub bytes: u32,
+    /// When it was put, by the block server's clock.
+    pub put_at_ms: u64,
+}
+
+/// Makes a folder and its missing parents.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mkdir {
+    /// Where.
+    pub at: At,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+}
+
+/// Deletes a file, or a folder with all in it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Delete {
+    /// What.
+    pub at: At,
+    /// Only if this is the file's revision.
+    pub parent_rev: Option<Jid>,
+}
+
+/// Moves or renames within the namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Move {
+    /// What.
+    pub source: At,
+    /// Where to; missing parents are made.
+    pub target: At,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+}
+
+/// Puts the content of an earlier revision, in mode overwrite.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Restore {
+    /// Where; missing parents are made.
+    pub at: At,
+    /// The revision.
+    pub rev: Jid,
+}
+
+/// Several commands in one, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CommitBatch {
+    /// All or nothing.
+    pub atomic: bool,
+    /// CommitFile, Mkdir, Delete and Move only; 1 to [`BATCH_PARTS_MAX`].
+    pub parts: Vec<Command>,
+}
+
+/// What a server of the cluster does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ServerRole {
+    /// Content.
+    Block = 1,
+    /// Notifications.
+    Notify = 2,
+    /// The HTTP API.
+    Gateway = 3,
+}
+
+impl ServerRole {
+    /// The role of a number on disk.
+    #[must_use]
+    pub fn from_u8(number: u8) -> Option<ServerRole> {
+        use ServerRole::*;
+        [Block, Notify, Gateway].into_iter().find(|role| *role as u8 == number)
+    }
+}
+
+/// A block server, notifier or gateway announces itself; group 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerPut {
+    /// Which one.
+    pub server: u64,
+    /// What it does.
+    pub role: ServerRole,
+    /// Where it listens, `host:port`.
+    pub address: String,
+}
+
+/// Binds a node id to the data directory that owns it, with its addresses; group 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodePut {
+    /// The node.
+    pub node: NodeId,
+    /// Of its data directory; another one already bound is `Exists`.
+    pub uuid: NodeUuid,
+    /// Where its peers reach it, `host:port`.
+    pub peer_address: String,
+    /// Where clients reach it, `host:port`.
+    pub client_address: String,
+    /// It has left for ever.
+    pub is_removed: bool,
+}
+
+/// A change to the machine's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Puts a file (1).
+    CommitFile(CommitFile),
+    /// Several in one (2).
+    CommitBatch(CommitBatch),
+    /// Makes a folder (3).
+    Mkdir(Mkdir),
+    /// Deletes (4).
+    Delete(Delete),
+    /// Moves or renames (5).
+    Move(Move),
+    /// Puts an earlier revision again (7).
+    Restore(Restore),
+    /// Makes blocks known (9), at most `COMMAND_BLOCKS_MAX`.
+    BlocksPresent(Vec<PresentBlock>),
+    /// Both in one (10).
+    StoreAndCommit(StoreAndCommit),
+    /// Makes the header's namespace (15); the system only.
+    NamespaceInit {
+        /// What it is.
+        kind: NamespaceKind,
+        /// Whose.
+        owner: Acct,
+        /// Bytes that its live files may take.
+        grant_bytes: u64,
+    },
+    /// Marks nodes below deleted folders and lowers the live counters (30); the system only.
+    Sweep {
+        /// Nodes at most.
+        limit: u32,
+    },
+    /// Opens an exactly-once session for the header's acct (33).
+    Register {
+        /// Drawn by the client; the same one again gets the same session.
+        nonce: [u8; 16],
+    },
+    /// Allocates an account and its root namespace (64); the same name again gives the same; group 0.
+    AccountPut {
+        /// The name, compared in lower case; at most 255 code points.
+        name: String,
+    },
+    /// Announces a server (79); group 0.
+    ServerPut(ServerPut),
+    /// Binds a node to its directory (80); group 0.
+    NodePut(NodePut),
+}
+
+impl Command {
+    /// The number in byte 1 of the encoding.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Command::CommitFile(_) => 1,
+            Command::CommitBatch(_) => 2,
+            Command::Mkdir(_) => 3,
+            Command::Delete(_) => 4,
+            Command::Move(_) => 5,
+            Command::Restore(_) => 7,
+            Command::BlocksPresent(_) => 9,
+            Command::StoreAndCommit(_) => 10,
+            Command::NamespaceInit { .. } => 15,
+            Command::Sweep { .. } => 30,
+            Command::Register { .. } => 33,
+            Command::AccountPut { .. } => 64,
+            Command::ServerPut(_) => 79,
+            Command::NodePut(_) => 80,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The keys of all tables: `table u8 | fields`, big-endian, so that scans give journal and directory order.
+
+use std::ops::Range;
+
+use base::{Acct, BlockHash, Jid, NodeId, Nsid, Sequence, SessionId, TreeNode};
+
+/// The table of a key; the numbers are on disk.
+pub mod table {
+    #![allow(missing_docs)] // the names are the words of docs/design/metadata.md, "Tables"
+    pub const NAMESPACE: u8 = 0x01;
+    pub const NODE: u8 = 0x02;
+    pub const DIRENT: u8 = 0x03;
+    pub const JOURNAL: u8 = 0x04;
+    pub const DEAD: u8 = 0x05;
+    pub const BLOCK: u8 = 0x06;
+    pub const LIST: u8 = 0x07;
+    pub const LIST_PART: u8 = 0x08;
+    pub const SWEEP: u8 = 0x0e;
+    pub const SESSION: u8 = 0x10;
+    pub const OUTCOME: u8 = 0x11;
+    pub const NONCE: u8 = 0x12;
+    pub const ACCOUNT: u8 = 0x20;
+    pub const ACCOUNT_NAME: u8 = 0x21;
+    pub const DIRECTORY: u8 = 0x22;
+    pub const CLUSTER: u8 = 0x29;
+    pub const SERVER: u8 = 0x2b;
+    pub const CLUSTER_NODE: u8 = 0x2c;
+}
+
+fn key(table: u8, fields: &[u64], tail: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + fields.len() * 8 + tail.len());
+    out.push(table);
+    fields.iter().for_each(|field| out.extend_from_slice(&field.to_be_bytes()));
+    out.extend_from_slice(tail);
+    out
+}
+
+/// All keys that begin with `prefix`, which does not end in 0xff bytes only.
+pub(crate) fn prefix_range(prefix: Vec<u8>) -> Range<Vec<u8>> {
+    let mut end = prefix.clone();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    prefix..end
+}
+
+/// The key right after `key`: nothing sorts between.
+pub(crate) fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+pub(crate) fn namespace(nsid: Nsid) -> Vec<u8> {
+    key(table::NAMESPACE, &[nsid.0], &[])
+}
+pub(crate) fn node(nsid: Nsid, node: TreeNode) -> Vec<u8> {
+    key(table::NODE, &[nsid.0, node.0], &[])
+}
+pub(crate) fn dirent(nsid: Nsid, parent: TreeNode, name_key: &str) -> Vec<u8> {
+    key(table::DIRENT, &[nsid.0, parent.0], name_key.as_bytes())
+}
+/// Bytes of a dirent's key before the name key.
+pub(crate) const DIRENT_PREFIX_BYTES: usize = 17;
+pub(crate) fn journal(nsid: Nsid, jid: Jid) -> Vec<u8> {
+    key(table::JOURNAL, &[nsid.0, jid.0], &[])
+}
+pub(crate) fn dead(nsid: Nsid, parent: TreeNode, name_key: &str) -> Vec<u8> {
+    key(table::DEAD, &[nsid.0, parent.0], name_key.as_bytes())
+}
+pub(crate) fn block(nsid: Nsid, hash: &BlockHash) -> Vec<u8> {
+    key(table::BLOCK, &[nsid.0], &hash.0)
+}
+pub(crate) fn list(nsid: Nsid, list: u64) -> Vec<u8> {
+    key(table::LIST, &[nsid.0, list], &[])
+}
+pub(crate) fn list_part(nsid: Nsid, list: u64, part: u32) -> Vec<u8> {
+    key(table::LIST_PART, &[nsid.0, list], &part.to_be_bytes())
+}
+/// One detached folder whose children are still to be marked; `jid` is the row that detached the subtree's root.
+pub(crate) fn sweep(nsid: Nsid, jid: Jid, folder: TreeNode) -> Vec<u8> {
+    key(table::SWEEP, &[nsid.0, jid.0, folder.0], &[])
+}
+pub(crate) fn sweeps(nsid: Nsid) -> Range<Vec<u8>> {
+    prefix_range(key(table::SWEEP, &[nsid.0], &[]))
+}
+pub(crate) fn session(session: SessionId) -> Vec<u8> {
+    key(table::SESSION, &[session.0], &[])
+}
+pub(crate) fn outcome(session: SessionId, sequence: Sequence) -> Vec<u8> {
+    key(table::OUTCOME, &[session.0, sequence.0], &[])
+}
+pub(crate) fn nonce(acct: Acct, nonce: &[u8; 16]) -> Vec<u8> {
+    key(table::NONCE, &[acct.0], nonce)
+}
+pub(crate) fn nonces(acct: Acct) -> Range<Vec<u8>> {
+    prefix_range(key(table::NONCE, &[acct.0], &[]))
+}
+pub(crate) fn account(acct: Acct) -> Vec<u8> {
+    key(table::ACCOUNT, &[acct.0], &[])
+}
+pub(crate) fn account_name(name_key: &str) -> Vec<u8> {
+    key(table::ACCOUNT_NAME, &[], name_key.as_bytes())
+}
+pub(crate) fn directory(nsid: Nsid) -> Vec<u8> {
+    key(table::DIRECTORY, &[nsid.0], &[])
+}
+pub(crate) fn counters() -> Vec<u8> {
+    key(table::CLUSTER, &[], b"counters")
+}
+pub(crate) fn server(server: u64) -> Vec<u8> {
+    key(table::SERVER, &[server], &[])
+}
+pub(crate) fn cluster_node(node: NodeId) -> Vec<u8> {
+    key(table::CLUSTER_NODE, &[node.0], &[])
+}
+pub(crate) fn whole_table(table: u8) -> Range<Vec<u8>> {
+    vec![table]..vec![table + 1]
+}

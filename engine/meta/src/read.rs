@@ -1,0 +1,354 @@
+//! Answers queries (docs/design/metadata.md, "Queries").
+
+use std::ops::ControlFlow;
+
+use base::limits::{
+    ANSWER_BYTES_SOFT, BLOCK_BYTES, BLOCKLIST_ANSWER_MAX, HAS_BLOCKS_MAX, LIST_PAGE_MAX, REVISIONS_MAX,
+    ROWS_PER_COMMAND_MAX,
+};
+use base::names::{components, name_key, normalize_path};
+use base::{Acct, BlockHash, GroupId, Jid, NodeId, NodeUuid, Nsid, TreeNode};
+
+use crate::apply::may_use;
+use crate::command::{At, ServerRole};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, NodeKind};
+use crate::outcome::Outcome;
+use crate::overlay::{Source, View};
+use crate::query::{AccountInfo, AccountKey, Answer, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
+use crate::rows::*;
+use crate::store::{Cold, Rows, Store, Want};
+use crate::tree::{Halt, Tree};
+use crate::walk::{Walk, walk};
+
+/// Servers or nodes told at most.
+const MEMBERS_TOLD_MAX: u32 = 2000;
+/// Bytes of an encoded entry beside its path and name.
+pub(crate) const ENTRY_BYTES: usize = 136;
+
+/// Answers a query of `acct` about namespace `nsid` from the rows of `group` as they are now.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn query<S: Store>(
+    store: &S,
+    group: GroupId,
+    acct: Acct,
+    nsid: Nsid,
+    query: &Query,
+    wants: &mut Vec<Want>,
+) -> Result<Answer, Cold> {
+    let mut view = View { store, group, wants };
+    match answer(&mut view, acct, nsid, query) {
+        Ok(answer) => Ok(answer),
+        Err(Halt::With(outcome)) => Ok(refusal(outcome)),
+        Err(Halt::Cold) => Err(Cold),
+    }
+}
+
+/// The head of a namespace's journal; 0 where there is no such namespace.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn head<S: Store>(store: &S, group: GroupId, nsid: Nsid, wants: &mut Vec<Want>) -> Result<Jid, Cold> {
+    let mut view = View { store, group, wants };
+    Ok(Tree { source: &mut view, nsid }.namespace()?.map_or(Jid(0), |row| row.head))
+}
+
+/// A namespace of the group in which a sweep is pending, for a new leader: it proposes `Sweep` there.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn pending_sweep<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>) -> Result<Option<Nsid>, Cold> {
+    let mut rows = Rows::new();
+    View { store, group, wants }.scan(keys::whole_table(table::SWEEP), 1, &mut rows)?;
+    Ok(rows.first().map(|(key, _)| Nsid(number_at(key, 1))))
+}
+
+/// A command's way to end, as a query's answer.
+fn refusal(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::NotFile => Answer::NotFile,
+        Outcome::NotFolder => Answer::NotFolder,
+        Outcome::Elsewhere { nsid, rest } => Answer::Elsewhere { nsid, rest },
+        Outcome::NoAccess => Answer::NoAccess,
+        Outcome::TooLarge => Answer::TooLarge,
+        Outcome::Malformed => Answer::Malformed,
+        _ => Answer::NotFound,
+    }
+}
+
+fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Query) -> Result<Answer, Halt> {
+    match query {
+        Query::Account(key) => return account(view, acct, key),
+        Query::Servers => return servers(view),
+        Query::Nodes => return nodes(view),
+        _ => {}
+    }
+    let mut tree = Tree { source: view, nsid };
+    let namespace = match tree.namespace()? {
+        Some(row) if may_use(&row, acct) => row,
+        None if acct == Acct(0) => return Ok(Answer::NotFound),
+        _ => return Ok(Answer::NoAccess),
+    };
+    match query {
+        Query::Lookup(what) => Ok(Answer::Entry(lookup(&mut tree, what)?.0)),
+        Query::ListPage { at, recursive, position, limit } => {
+            let Ok(position) = std::str::from_utf8(position) else { return Ok(Answer::Malformed) };
+            list_page(&mut tree, namespace.head, at, position, *recursive, page_limit(*limit))
+        }
+        Query::Delta { cursor, limit } => crate::delta::delta(&mut tree, &namespace, cursor, page_limit(*limit)),
+        Query::Revisions { at, before, limit } => {
+            let limit = if *limit == 0 { REVISIONS_MAX } else { (*limit).min(REVISIONS_MAX) };
+            revisions(&mut tree, at, *before, limit as usize)
+        }
+        Query::Blocklist { what, first } => blocklist(&mut tree, what, *first),
+        Query::HasBlocks(hashes) => has_blocks(&mut tree, hashes),
+        Query::Head => Ok(Answer::Head(namespace.head)),
+        Query::SpaceUsage => {
+            let mut pending = Rows::new();
+            tree.source.scan(keys::sweeps(nsid), 1, &mut pending)?;
+            Ok(Answer::SpaceUsage {
+                live_files: namespace.live_files,
+                live_bytes: namespace.live_bytes,
+                grant_bytes: namespace.grant_bytes,
+                is_sweeping: !pending.is_empty(),
+            })
+        }
+        Query::Account(_) | Query::Servers | Query::Nodes => unreachable!("answered above"),
+    }
+}
+
+fn page_limit(limit: u32) -> usize {
+    if limit == 0 { LIST_PAGE_MAX as usize } else { limit.min(LIST_PAGE_MAX) as usize }
+}
+
+/// The entry, and the content row of a file.
+fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Option<JournalRow>), Halt> {
+    match what {
+        What::At(at) => {
+            let found = tree.find(at)?;
+            let path = tree.path_of(found.node)?;
+            Ok((Entry { path_display: path.display, meta: found.row.metadata(tree.nsid, found.node) }, None))
+        }
+        What::Rev(jid) => {
+            let row = if jid.0 == 0 { None } else { tree.journal(*jid)? };
+            let Some(row) = row.filter(|row| row.content.is_some()) else { return Err(Outcome::NotFound.into()) };
+            let meta = row.metadata(tree.nsid, *jid).expect("a content row holds its node");
+            let path_display = format!("{}/{}", tree.path_of(row.parent)?.display, row.name);
+            Ok((Entry { path_display, meta }, Some(row)))
+        }
+    }
+}
+
+fn list_page<R: Source>(
+    tree: &mut Tree<'_, R>,
+    head: Jid,
+    at: &At,
+    position: &str,
+    is_recursive: bool,
+    limit: usize,
+) -> Result<Answer, Halt> {
+    let folder = tree.find(at)?;
+    match folder.row.kind {
+        NodeKind::Folder => {}
+        NodeKind::File => return Ok(Answer::NotFolder),
+        NodeKind::Mount => return Ok(Answer::Elsewhere { nsid: Nsid(folder.row.size), rest: String::new() }),
+    }
+    let display = tree.path_of(folder.node)?.display;
+    let (mut entries, mut bytes, mut last) = (Vec::new(), 0, String::new());
+    let walked = Walk { root: folder.node, display: &display, position, is_recursive };
+    let is_end = walk(tree, &walked, |tree, item| {
+        let entry_bytes = ENTRY_BYTES + item.display.len() + item.row.name.len();
+        if entries.len() >= limit || (bytes > 0 && bytes + entry_bytes > ANSWER_BYTES_SOFT) {
+            return Ok(ControlFlow::Break(()));
+        }
+        bytes += entry_bytes;
+        item.position.clone_into(&mut last);
+        entries.push(Entry { path_display: item.display, meta: item.row.metadata(tree.nsid, item.node) });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Answer::Page { entries, next: (!is_end).then(|| last.into_bytes()), head })
+}
+
+/// Where the history of a name begins: parent, name key, and the row that last put something there or vacated it.
+fn history_of_name<R: Source>(
+    tree: &mut Tree<'_, R>,
+    at: &At,
+    path: &str,
+) -> Result<(TreeNode, String, Jid, bool), Halt> {
+    let mut folder = if at.node.0 == 0 { ROOT } else { at.node };
+    if tree.node(folder)?.is_none_or(|row| row.kind != NodeKind::Folder) {
+        return Err(Outcome::NotFound.into());
+    }
+    let mut names: Vec<&str> = components(path).collect();
+    let name = name_key(names.pop().expect("an empty path has no name and is asked by node"));
+    for name in names {
+        let key = name_key(name);
+        folder = match tree.dirent(folder, &key)? {
+            Some(dirent) if dirent.kind == NodeKind::Folder => dirent.node,
+            Some(_) => return Err(Outcome::NotFound.into()),
+            // Names stay resolvable under a deleted folder.
+            None => match tree.dead(folder, &key)? {
+                Some(dead) if dead.kind == NodeKind::Folder => dead.node,
+                _ => return Err(Outcome::NotFound.into()),
+            },
+        };
+    }
+    if let Some(dirent) = tree.dirent(folder, &name)? {
+        if dirent.kind != NodeKind::File {
+            return Err(Outcome::NotFile.into());
+        }
+        let row = tree.known_node(dirent.node)?;
+        let is_live = tree.is_live(dirent.node)?;
+        return Ok((folder, name, row.rev_jid, is_live));
+    }
+    match tree.dead(folder, &name)? {
+        Some(dead) => Ok((folder, name, dead.jid, false)),
+        None => Err(Outcome::NotFound.into()),
+    }
+}
+
+/// Newest first. By path: whatever was a file under this name in this folder. By node: the revisions of the file.
+fn revisions<R: Source>(tree: &mut Tree<'_, R>, at: &At, before: Jid, limit: usize) -> Result<Answer, Halt> {
+    let path = normalize_path(&at.path).map_err(|_| Outcome::Malformed)?;
+    let (place, mut jid, is_live) = if path.is_empty() {
+        let Some(row) = tree.node(if at.node.0 == 0 { ROOT } else { at.node })? else { return Ok(Answer::NotFound) };
+        if row.kind != NodeKind::File {
+            return Ok(Answer::NotFile);
+        }
+        let is_live = tree.is_live(at.node)?;
+        (None, if row.is_dead() { row.last_jid } else { row.rev_jid }, is_live)
+    } else {
+        let (parent, name, jid, is_live) = history_of_name(tree, at, &path)?;
+        (Some((parent, name)), jid, is_live)
+    };
+    let (mut deleted_ms, mut revisions, mut has_more) = (None, Vec::new(), false);
+    for step in 0.. {
+        if jid.0 == 0 {
+            break;
+        }
+        if step >= ROWS_PER_COMMAND_MAX {
+            has_more = true;
+            break;
+        }
+        let Some(row) = tree.journal(jid)? else { break };
+        if step == 0 && !is_live {
+            deleted_ms = Some(row.stamp_ms);
+        }
+        let next = match &place {
+            None => row.prev_jid,
+            Some((parent, name)) => {
+                let is_put_here = row.op != Op::Delete && row.parent == *parent && name_key(&row.name) == *name;
+                if row.op == Op::Move && !is_put_here { row.prev_jid } else { row.name_prev_jid }
+            }
+        };
+        let is_here = place.as_ref().is_none_or(|(parent, name)| row.parent == *parent && name_key(&row.name) == *name);
+        if row.content.is_some() && is_here && (before.0 == 0 || jid < before) {
+            if revisions.len() == limit {
+                has_more = true;
+                break;
+            }
+            revisions.push(row.metadata(tree.nsid, jid).expect("a content row holds its node"));
+        }
+        jid = next;
+    }
+    Ok(Answer::Revisions { deleted_ms, revisions, has_more })
+}
+
+fn blocklist<R: Source>(tree: &mut Tree<'_, R>, what: &What, first: u32) -> Result<Answer, Halt> {
+    let (entry, row) = lookup(tree, what)?;
+    if entry.meta.kind != NodeKind::File {
+        return Ok(Answer::NotFile);
+    }
+    let row = match row {
+        Some(row) => row,
+        None => tree.journal(entry.meta.rev_jid)?.expect("a file keeps its content row"),
+    };
+    let content = row.content.expect("a file's revision is a content row");
+    let end = content.blocks.min(first.saturating_add(BLOCKLIST_ANSWER_MAX));
+    let mut names = Vec::new();
+    if content.list == 0 {
+        names.extend(content.inline.iter().skip(first as usize).copied());
+    } else if first < end {
+        let per_part = LIST_PART_BLOCKS as u32;
+        let mut is_cold = false;
+        for part in first / per_part..=(end - 1) / per_part {
+            match tree.source.row::<ListPartRow>(&keys::list_part(tree.nsid, content.list, part)) {
+                Ok(row) => names.extend(row.expect("a held list keeps its parts").blocks),
+                Err(Cold) => is_cold = true,
+            }
+        }
+        if is_cold {
+            return Err(Halt::Cold);
+        }
+        names.drain(..(first % per_part) as usize);
+    }
+    let length = |position: u32| {
+        let left = entry.meta.size - u64::from(position) * BLOCK_BYTES;
+        left.min(BLOCK_BYTES) as u32
+    };
+    let blocks = (first..end).zip(names).map(|(position, name)| (name, length(position))).collect();
+    Ok(Answer::Blocklist { entry, first, total: content.blocks, blocks })
+}
+
+fn has_blocks<R: Source>(tree: &mut Tree<'_, R>, hashes: &[BlockHash]) -> Result<Answer, Halt> {
+    if hashes.len() > HAS_BLOCKS_MAX {
+        return Ok(Answer::TooLarge);
+    }
+    // All of them are asked, so that one prefetch brings all.
+    let known: Vec<_> = hashes.iter().map(|hash| tree.source.has(&keys::block(tree.nsid, hash))).collect();
+    Ok(Answer::HasBlocks(known.into_iter().collect::<Result<_, _>>()?))
+}
+
+fn account<S: Store>(view: &mut View<'_, S>, asker: Acct, key: &AccountKey) -> Result<Answer, Halt> {
+    let acct = match key {
+        AccountKey::Acct(acct) => *acct,
+        AccountKey::Name(name) => {
+            let Ok(name) = base::names::normalize_name(name) else { return Ok(Answer::Malformed) };
+            match view.row(&keys::account_name(&name_key(&name)))? {
+                Some(NumberRow(acct)) => Acct(acct),
+                None if asker == Acct(0) => return Ok(Answer::NotFound),
+                None => return Ok(Answer::NoAccess),
+            }
+        }
+    };
+    if asker != Acct(0) && asker != acct {
+        return Ok(Answer::NoAccess);
+    }
+    let row: Option<AccountRow> = view.row(&keys::account(acct))?;
+    Ok(row.map_or(Answer::NotFound, |row| Answer::Account(AccountInfo { acct, root: row.root, name: row.name })))
+}
+
+fn number_at(key: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(key[at..at + 8].try_into().expect("the key has a number there"))
+}
+
+fn servers<S: Store>(view: &mut View<'_, S>) -> Result<Answer, Halt> {
+    let mut rows = Rows::new();
+    view.scan(keys::whole_table(table::SERVER), MEMBERS_TOLD_MAX, &mut rows)?;
+    let server = |(key, value): &(Vec<u8>, Vec<u8>)| {
+        let row = ServerRow::decode(value);
+        let role = ServerRole::from_u8(row.role).expect("only known roles are written");
+        ServerInfo { server: number_at(key, 1), role, last_seen_ms: row.last_seen_ms, address: row.address }
+    };
+    Ok(Answer::Servers(rows.iter().map(server).collect()))
+}
+
+fn nodes<S: Store>(view: &mut View<'_, S>) -> Result<Answer, Halt> {
+    let mut rows = Rows::new();
+    view.scan(keys::whole_table(table::CLUSTER_NODE), MEMBERS_TOLD_MAX, &mut rows)?;
+    let node = |(key, value): &(Vec<u8>, Vec<u8>)| {
+        let row = ClusterNodeRow::decode(value);
+        NodeInfo {
+            node: NodeId(number_at(key, 1)),
+            uuid: NodeUuid(row.uuid),
+            is_removed: row.is_removed,
+            peer_address: row.peer_address,
+            client_address: row.client_address,
+        }
+    };
+    Ok(Answer::Nodes(rows.iter().map(node).collect()))
+}
+
+/// Metadata with the bytes it takes in an answer.
+pub(crate) fn entry_bytes(path: &str, meta: &Metadata) -> usize {
+    ENTRY_BYTES + path.len() + meta.name.len()
+}
