@@ -1,1 +1,26 @@
-//! The state store behind meta: an LSM tree without a log of its own, and its in-memory twin.
+//! The state store behind `meta`: one tree of sorted tables per core, without a log of its own (docs/design/store.md).
+//!
+//! The core thread never touches the tree. It owns a single-writer memtable, at most two frozen ones and the rows that
+//! were read ahead; three threads started by [`LsmStore::open`] read, flush and compact. A flush is the checkpoint: an
+//! atomic, durable prefix of the applied entries of every group, with the applied index inside. Layer 2: it imports
+//! `base` and `meta`'s `Store` seam.
+
+mod compactor;
+mod job;
+mod key;
+mod machine_row;
+mod memtable;
+mod merge;
+mod part;
+mod pins;
+mod range_reads;
+mod reader;
+mod row_cache;
+mod settings;
+mod store;
+mod tree;
+mod worker;
+mod writer;
+
+pub use settings::{OpenError, OpenSettings, Wake};
+pub use store::LsmStore;

@@ -1,0 +1,105 @@
+//! How a store is opened, and why it may refuse.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::CoreId;
+
+/// Called from the store's threads whenever an event was queued: it rings the core's doorbell.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// What [`crate::LsmStore::open`] needs to know.
+#[derive(Clone)]
+pub struct OpenSettings {
+    /// `DATA/store`; the tree of a core lives in `c<core>` below it, made when absent.
+    pub dir: PathBuf,
+    /// Whose store this is.
+    pub core: CoreId,
+    /// Bytes at which a memtable should be frozen; up to three live at once. 64 MiB by default, 8 MiB for `dev`.
+    pub memtable_bytes: usize,
+    /// Bytes of rows kept on the core after they were read ahead. 64 MiB by default.
+    pub cache_bytes: usize,
+    /// Bytes of table blocks kept for the reading thread. 128 MiB by default; a share of the memory plan.
+    pub block_cache_bytes: u64,
+    /// Table files kept open. 128 by default; a compaction opens a few more while it runs.
+    pub descriptor_files: usize,
+    /// Rung when an event was queued.
+    pub wake: Wake,
+}
+
+impl OpenSettings {
+    /// The defaults of a server.
+    #[must_use]
+    pub fn new(dir: PathBuf, core: CoreId, wake: Wake) -> OpenSettings {
+        OpenSettings {
+            dir,
+            core,
+            memtable_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            block_cache_bytes: 128 << 20,
+            descriptor_files: 128,
+            wake,
+        }
+    }
+
+    /// The defaults of `dev`, where three nodes share one process and its files.
+    #[must_use]
+    pub fn dev(dir: PathBuf, core: CoreId, wake: Wake) -> OpenSettings {
+        OpenSettings {
+            memtable_bytes: 8 << 20,
+            cache_bytes: 16 << 20,
+            block_cache_bytes: 16 << 20,
+            descriptor_files: 64,
+            ..OpenSettings::new(dir, core, wake)
+        }
+    }
+
+    /// Where the tree lives.
+    #[must_use]
+    pub fn tree_dir(&self) -> PathBuf {
+        self.dir.join(format!("c{}", self.core))
+    }
+}
+
+impl fmt::Debug for OpenSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenSettings")
+            .field("dir", &self.dir)
+            .field("core", &self.core)
+            .field("memtable_bytes", &self.memtable_bytes)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("block_cache_bytes", &self.block_cache_bytes)
+            .field("descriptor_files", &self.descriptor_files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory could not be made, read or synced.
+    #[error("could not open the store in {dir}: {source}; check the disk and the permissions")]
+    Io {
+        /// The tree's directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Bytes on disk are not what was written; nothing of this store can be trusted.
+    #[error("the store in {dir} is corrupt: {what}; replace this node's data, its groups come back by snapshot")]
+    Corrupt {
+        /// The tree's directory.
+        dir: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// A thread could not be started.
+    #[error("could not start a thread of the store in {dir}: {source}; raise the limit of processes")]
+    Thread {
+        /// The tree's directory.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

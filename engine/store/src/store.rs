@@ -1,0 +1,575 @@
+//! The store of one core: memtables, rows read ahead, and the threads that work the tree.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use base::limits::{KEY_BYTES_MAX, L0_RUNS_MAX, STORE_PINS_MAX, VALUE_BYTES_MAX};
+use base::{CoreId, GroupId};
+use crossbeam::channel::{Receiver, bounded};
+use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
+
+use crate::compactor::Compactor;
+use crate::job::{CompactJob, Done, EVENTS_MAX, Lane, RangeDone, ReadJob, WriteJob};
+use crate::key::{GroupLife, Life};
+use crate::machine_row::{FLAG_INSTALLED, MachineRow};
+use crate::memtable::Memtable;
+use crate::merge::Merged;
+use crate::pins::Pins;
+use crate::range_reads::{Missing, RangeReads};
+use crate::reader::Reader;
+use crate::row_cache::{Hold, RowCache};
+use crate::settings::{OpenError, OpenSettings, Wake};
+use crate::tree::Tree;
+use crate::worker::{Outbox, start};
+use crate::writer::Writer;
+
+/// `meta`'s [`Store`] on sorted tables: what a core knows of its groups' rows.
+///
+/// Reads look at the active memtable, the frozen ones, what was read ahead, and are [`Row::Cold`] otherwise; no call
+/// waits for the disk. Dropping it ends its threads and waits for them; what was not flushed is in the log.
+/// Source: docs/design/store.md.
+pub struct LsmStore {
+    core: CoreId,
+    memtable_bytes: usize,
+    groups: HashMap<GroupId, GroupState>,
+    active: Memtable,
+    /// Oldest first; flushed in this order.
+    frozen: VecDeque<FrozenTable>,
+    /// Flushed, but a read that began before that may still bring older rows. Oldest first.
+    retired: VecDeque<Retired>,
+    frozen_next: u64,
+    cache: RowCache,
+    ranges: RangeReads,
+    /// Prefetches that are being read, by number.
+    flights: BTreeMap<u64, Flight>,
+    flight_next: u64,
+    /// What was read for a token and is not released.
+    tokens: HashMap<u64, Token>,
+    /// Incoming snapshots: their number, and the life they will be.
+    installs: HashMap<GroupId, (u64, Life)>,
+    install_next: u64,
+    /// Open outgoing snapshots and the seqno each reads below.
+    snapshots: HashMap<u64, u64>,
+    ready: VecDeque<StoreEvent>,
+    reader: Lane<ReadJob>,
+    writer: Lane<WriteJob>,
+    compactor: Lane<CompactJob>,
+    events: Option<Receiver<Done>>,
+    pins: Arc<Pins>,
+    l0_runs: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    wake: Wake,
+}
+
+/// What the core knows of a group without looking at its rows.
+#[derive(Default)]
+struct GroupState {
+    machine: Machine,
+    flags: u8,
+    /// 0: the group has no state here.
+    life: Life,
+    /// Invariant: `life <= life_high`.
+    life_high: Life,
+    /// The tables may have rows of this life that no memtable has. Otherwise memory answers everything.
+    in_tables: bool,
+}
+
+struct FrozenTable {
+    id: u64,
+    table: Arc<Memtable>,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// For the log to persist what it holds.
+    Waits,
+    /// It may be flushed, but an older one has to go first.
+    Allowed,
+    Submitted,
+}
+
+struct Retired {
+    table: Arc<Memtable>,
+    /// It may go when every prefetch numbered below this is done.
+    barrier: u64,
+}
+
+struct Flight {
+    token: u64,
+    group: GroupLife,
+    is_released: bool,
+}
+
+#[derive(Default)]
+struct Token {
+    holds: Vec<Hold>,
+    /// Lives it has ranges in; a token may be used again after a life ended.
+    lives: Vec<GroupLife>,
+}
+
+impl LsmStore {
+    /// Opens or makes the store of a core and starts its threads. It waits for the disk: for boot only.
+    ///
+    /// The state found is the one at [`LsmStore::machines`]: a prefix of each group's log.
+    /// Errors: [`OpenError`]; a store that is corrupt is not opened in part.
+    pub fn open(settings: OpenSettings) -> Result<LsmStore, OpenError> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let l0_runs = Arc::new(AtomicUsize::new(0));
+        let (tree, machines) = Tree::open(&settings, stopping.clone())?;
+        let tree = Arc::new(tree);
+        l0_runs.store(tree.l0_runs(), Ordering::Relaxed);
+        let (sender, events) = bounded(EVENTS_MAX);
+        let outbox = Outbox::new(sender, settings.wake.clone());
+        let (reader, reader_jobs) = Lane::new();
+        let (writer, writer_jobs) = Lane::new();
+        let (mut compactor, compactor_jobs) = Lane::new();
+        let reading = Reader::new(tree.clone(), outbox.clone());
+        let writing = Writer {
+            tree: tree.clone(),
+            outbox: outbox.clone(),
+            compactor: compactor.sender(),
+            l0_runs: l0_runs.clone(),
+            lives: machines.iter().map(|(group, row)| (*group, row.life)).collect(),
+            chunk_bytes: settings.memtable_bytes,
+            installs: HashMap::new(),
+        };
+        let compacting = Compactor { tree: tree.clone(), l0_runs: l0_runs.clone(), stopping: stopping.clone() };
+        for (group, row) in machines.iter().filter(|(_, row)| row.life > 1) {
+            compactor.push(CompactJob::DropLivesBefore { group: *group, life: row.life });
+        }
+        let mut store = LsmStore {
+            core: settings.core,
+            memtable_bytes: settings.memtable_bytes,
+            groups: machines.into_iter().map(|(group, row)| (group, GroupState::from_tables(row))).collect(),
+            active: Memtable::default(),
+            frozen: VecDeque::new(),
+            retired: VecDeque::new(),
+            frozen_next: 1,
+            cache: RowCache::new(settings.cache_bytes),
+            ranges: RangeReads::default(),
+            flights: BTreeMap::new(),
+            flight_next: 1,
+            tokens: HashMap::new(),
+            installs: HashMap::new(),
+            install_next: 1,
+            snapshots: HashMap::new(),
+            ready: VecDeque::new(),
+            reader,
+            writer,
+            compactor,
+            events: Some(events),
+            pins: tree.pins.clone(),
+            l0_runs,
+            stopping: stopping.clone(),
+            threads: Vec::new(),
+            wake: settings.wake.clone(),
+        };
+        // Started one by one, so that dropping the store joins those that run when a later one does not start.
+        store.threads.push(start(reading, &settings, reader_jobs, outbox.clone(), stopping.clone())?);
+        store.threads.push(start(writing, &settings, writer_jobs, outbox.clone(), stopping.clone())?);
+        store.threads.push(start(compacting, &settings, compactor_jobs, outbox, stopping)?);
+        Ok(store)
+    }
+
+    /// Ends the threads and waits for them. Rows that were not flushed come back from the log.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// The groups that have state here, each with its machine row, by group.
+    pub fn machines(&self) -> impl Iterator<Item = (GroupId, &Machine)> {
+        let with_state = self.groups.iter().filter(|(_, state)| state.life != 0);
+        let mut groups: Vec<_> = with_state.map(|(group, state)| (*group, &state.machine)).collect();
+        groups.sort_by_key(|(group, _)| *group);
+        groups.into_iter()
+    }
+
+    /// The group's state came from a snapshot and no batch was written since: at boot, its log may not know yet.
+    #[must_use]
+    pub fn is_install_pending(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|state| state.life != 0 && state.flags & FLAG_INSTALLED != 0)
+    }
+
+    /// Whose store this is.
+    #[must_use]
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    fn say(&mut self, event: StoreEvent) {
+        self.ready.push_back(event);
+        (self.wake)();
+    }
+
+    fn handle(&mut self, done: Done) {
+        match done {
+            Done::Prefetched { seq, keys, ranges } => self.handle_prefetched(seq, keys, ranges),
+            Done::Flushed { id } => self.handle_flushed(id),
+            Done::SnapshotPart { snapshot, part, body, last } => {
+                if self.snapshots.contains_key(&snapshot) {
+                    self.ready.push_back(StoreEvent::SnapshotPart { snapshot, part, body, last });
+                }
+            }
+            Done::Installed { group, life, machine } => self.handle_installed(group, life, *machine),
+            Done::InstallFailed { group, install, reason } => {
+                if self.installs.get(&group).is_some_and(|open| open.0 == install) {
+                    self.installs.remove(&group);
+                    self.ready.push_back(StoreEvent::InstallFailed { group, reason });
+                }
+            }
+            Done::Failed { reason } => self.ready.push_back(StoreEvent::Failed { reason }),
+        }
+    }
+
+    fn handle_prefetched(&mut self, seq: u64, keys: Vec<(Vec<u8>, Option<Vec<u8>>)>, ranges: Vec<RangeDone>) {
+        let Some(&Flight { token, group, is_released }) = self.flights.get(&seq) else { return };
+        let mut missing = Vec::new();
+        if self.life(group.0) == group.1 {
+            let LsmStore { active, frozen, retired, cache, tokens, .. } = self;
+            for (key, value) in keys {
+                // A memtable knows better than the tables did when they were read.
+                let newer = newest_first(active, frozen, retired).find_map(|table| table.get(group, &key));
+                let value = newer.map_or(value, |newer| newer.map(<[u8]>::to_vec));
+                if let Some(hold) = cache.fill(group, &key, value, !is_released) {
+                    tokens.entry(token).or_default().holds.push(hold);
+                }
+            }
+            for RangeDone { at, rows, complete } in ranges {
+                let more = self.ranges.extend(group, (seq, at), &rows, complete, |start, end| {
+                    newest_first(active, frozen, retired).map(|table| table.range(group, start, Some(end))).collect()
+                });
+                missing.extend(more.map(|more| (at, more)));
+            }
+        }
+        if !missing.is_empty() {
+            let (group, life) = group;
+            return self.reader.push(ReadJob::Prefetch { seq, group, life, keys: Vec::new(), ranges: missing });
+        }
+        self.flights.remove(&seq);
+        if !is_released {
+            self.ready.push_back(StoreEvent::Prefetched { token });
+        }
+        self.drop_retired();
+    }
+
+    fn handle_flushed(&mut self, id: u64) {
+        let Some(at) = self.frozen.iter().position(|frozen| frozen.id == id) else { return };
+        let Some(FrozenTable { table, .. }) = self.frozen.remove(at) else { return };
+        // A group that changed its life meanwhile has a newer checkpoint than this one.
+        let current = |(group, row): &(&GroupId, &MachineRow)| self.life(**group) == row.life;
+        let applied =
+            table.machines().iter().filter(current).map(|(group, row)| (*group, row.machine.applied_index)).collect();
+        self.ready.push_back(StoreEvent::Flushed(Frozen { id, applied }));
+        self.retired.push_back(Retired { table, barrier: self.flight_next });
+        self.drop_retired();
+    }
+
+    /// Lets go of flushed memtables that no prefetch can be older than.
+    fn drop_retired(&mut self) {
+        let oldest = self.flights.keys().next().copied().unwrap_or(u64::MAX);
+        while let Some(retired) = self.retired.pop_front_if(|retired| retired.barrier <= oldest) {
+            for group in retired.table.machines().keys() {
+                if let Some(state) = self.groups.get_mut(group) {
+                    state.in_tables = true;
+                }
+            }
+            self.writer.push(WriteJob::Dispose(retired.table));
+        }
+    }
+
+    fn handle_installed(&mut self, group: GroupId, life: Life, machine: Machine) {
+        if self.installs.get(&group).is_some_and(|open| open.1 == life) {
+            self.installs.remove(&group);
+        }
+        let state = self.groups.entry(group).or_default();
+        if life < state.life {
+            // The group began a state of its own meanwhile; its next flush is the newer one.
+            return;
+        }
+        let old = (group, state.life);
+        state.life = life;
+        state.life_high = state.life_high.max(life);
+        state.flags = FLAG_INSTALLED;
+        state.in_tables = true;
+        state.machine = machine.clone();
+        self.active.forget(group);
+        self.cache.forget(old);
+        self.ranges.forget(old);
+        // Snapshots that begin from now on read the new life, so the old ones may go.
+        self.compactor.push(CompactJob::DropLivesBefore { group, life });
+        self.ready.push_back(StoreEvent::Installed { group, machine });
+    }
+
+    fn submit_flushes(&mut self) {
+        for frozen in &mut self.frozen {
+            match frozen.progress {
+                Progress::Waits => return,
+                Progress::Submitted => {}
+                Progress::Allowed => {
+                    frozen.progress = Progress::Submitted;
+                    self.writer.push(WriteJob::Flush { id: frozen.id, memtable: frozen.table.clone() });
+                }
+            }
+        }
+    }
+
+    /// 0 when the group has no state.
+    fn life(&self, group: GroupId) -> Life {
+        self.groups.get(&group).map_or(0, |state| state.life)
+    }
+}
+
+impl Store for LsmStore {
+    fn get(&self, group: GroupId, key: &[u8]) -> Row<'_> {
+        let Some(state) = self.groups.get(&group).filter(|state| state.life != 0) else { return Row::Absent };
+        let id = (group, state.life);
+        let known = newest_first(&self.active, &self.frozen, &self.retired).find_map(|table| table.get(id, key));
+        let known = known.or_else(|| self.cache.get(id, key)).or_else(|| self.ranges.get(id, key));
+        match known {
+            Some(Some(value)) => Row::Hit(value),
+            Some(None) => Row::Absent,
+            None if state.in_tables => Row::Cold,
+            None => Row::Absent,
+        }
+    }
+
+    fn scan(&self, group: GroupId, keys: Range<&[u8]>, rows_max: u32, out: &mut Rows) -> Result<(), Cold> {
+        let Some(state) = self.groups.get(&group).filter(|state| state.life != 0) else { return Ok(()) };
+        let id = (group, state.life);
+        if keys.start >= keys.end || rows_max == 0 {
+            return Ok(());
+        }
+        if !state.in_tables {
+            let tables = newest_first(&self.active, &self.frozen, &self.retired);
+            let layers = tables.map(|table| table.range(id, keys.start, Some(keys.end))).collect();
+            let rows = Merged::new(layers).live().take(rows_max as usize);
+            out.extend(rows.map(|(key, value)| (key.to_vec(), value.to_vec())));
+            return Ok(());
+        }
+        if self.ranges.scan(id, keys.start, keys.end, rows_max, out) { Ok(()) } else { Err(Cold) }
+    }
+
+    fn prefetch(&mut self, token: u64, group: GroupId, wants: &[Want]) {
+        let seq = self.flight_next;
+        self.flight_next += 1;
+        let (mut keys, mut ranges) = (Vec::new(), Vec::new());
+        let state = self.groups.get(&group).filter(|state| state.in_tables);
+        let life = state.map_or(0, |state| state.life);
+        let id = (group, life);
+        for (want, at) in wants.iter().zip(0u32..).take_while(|_| state.is_some()) {
+            match want {
+                Want::Key(key) => {
+                    if let Some(hold) = self.cache.hold(id, key) {
+                        self.tokens.entry(token).or_default().holds.push(hold);
+                    } else if self.get(group, key) == Row::Cold {
+                        keys.push(key.clone());
+                    }
+                }
+                Want::Range { keys, rows_max } if keys.start < keys.end && *rows_max > 0 => {
+                    let want = || Missing { start: keys.start.clone(), end: keys.end.clone(), rows_max: *rows_max };
+                    self.ranges.open(id, (seq, at), token, want());
+                    self.tokens.entry(token).or_default().lives.push(id);
+                    ranges.push((at, want()));
+                }
+                Want::Range { .. } => {}
+            }
+        }
+        if keys.is_empty() && ranges.is_empty() {
+            return self.say(StoreEvent::Prefetched { token });
+        }
+        self.flights.insert(seq, Flight { token, group: id, is_released: false });
+        self.reader.push(ReadJob::Prefetch { seq, group, life, keys, ranges });
+    }
+
+    fn release(&mut self, token: u64) {
+        let Token { holds, mut lives } = self.tokens.remove(&token).unwrap_or_default();
+        for hold in holds {
+            self.cache.unhold(hold);
+        }
+        self.cache.evict();
+        lives.dedup();
+        for life in lives {
+            self.ranges.release(life, token);
+        }
+        for flight in self.flights.values_mut().filter(|flight| flight.token == token) {
+            flight.is_released = true;
+        }
+    }
+
+    fn write(&mut self, group: GroupId, batch: &RowBatch, machine: &Machine) {
+        let state = self.groups.entry(group).or_default();
+        if state.life == 0 {
+            // Installs leave the last number to this case.
+            state.life_high = state.life_high.checked_add(1).expect("installs never take the last life of a group");
+            state.life = state.life_high;
+            if self.installs.remove(&group).is_some() {
+                let reason = "the group began a state of its own meanwhile".to_owned();
+                self.ready.push_back(StoreEvent::InstallFailed { group, reason });
+            }
+        }
+        state.flags = 0;
+        state.machine = machine.clone();
+        let (life, in_tables) = (state.life, state.in_tables);
+        let id = (group, life);
+        let row = MachineRow { flags: 0, life, life_high: state.life_high, machine: machine.clone() };
+        let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
+        for (key, value) in &batch.rows {
+            let value_bytes = value.as_ref().map_or(0, Vec::len);
+            assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
+            assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
+            let absent_below = || {
+                let below = frozen.iter().rev().map(|frozen| &frozen.table);
+                let mut below = below.chain(retired.iter().rev().map(|retired| &retired.table));
+                let known = below.find_map(|table| table.get(id, key));
+                let known = known.or_else(|| cache.get(id, key)).or_else(|| ranges.get(id, key));
+                known.map_or(!in_tables, |value| value.is_none())
+            };
+            match value {
+                Some(value) => active.put(id, key, value, absent_below),
+                None => active.delete(id, key, absent_below),
+            }
+            cache.update(id, key, value.as_deref());
+            ranges.update(id, key, value.as_deref());
+        }
+        active.set_machine(group, row);
+    }
+
+    fn machine(&self, group: GroupId) -> Option<&Machine> {
+        self.groups.get(&group).filter(|state| state.life != 0).map(|state| &state.machine)
+    }
+
+    fn freeze(&mut self) -> Option<Frozen> {
+        if self.active.is_empty() || self.frozen.len() >= FROZEN_MAX || self.retired.len() >= FROZEN_MAX {
+            return None;
+        }
+        let id = self.frozen_next;
+        self.frozen_next += 1;
+        let table = Arc::new(std::mem::take(&mut self.active));
+        let applied = table.applied();
+        self.frozen.push_back(FrozenTable { id, table, progress: Progress::Waits });
+        Some(Frozen { id, applied })
+    }
+
+    fn flush(&mut self, frozen: u64) {
+        for table in self.frozen.iter_mut().filter(|table| table.id == frozen && table.progress == Progress::Waits) {
+            table.progress = Progress::Allowed;
+        }
+        self.submit_flushes();
+    }
+
+    fn pressure(&self) -> Pressure {
+        let is_full = self.active.bytes() >= self.memtable_bytes;
+        if (is_full && self.frozen.len() >= FROZEN_MAX) || self.l0_runs.load(Ordering::Relaxed) >= L0_RUNS_MAX {
+            Pressure::Full
+        } else if is_full {
+            Pressure::Freeze
+        } else {
+            Pressure::None
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<StoreEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let done = self.events.as_ref()?.try_recv().ok();
+            // An event is room in a queue.
+            self.reader.pump();
+            self.writer.pump();
+            self.compactor.pump();
+            self.handle(done?);
+        }
+    }
+
+    fn snapshot_begin(&mut self, snapshot: u64, group: GroupId) -> Option<Machine> {
+        let life = self.life(group);
+        if life == 0 || self.snapshots.len() >= STORE_PINS_MAX || self.snapshots.contains_key(&snapshot) {
+            return None;
+        }
+        // What the memtables have now lies over the tables as registered now: rows flushed later carry numbers from
+        // `seqno` on, and are not seen.
+        let mut memtables = vec![Arc::new(self.active.copy_life((group, life)))];
+        memtables.extend(self.frozen.iter().rev().map(|frozen| frozen.table.clone()));
+        let seqno = self.pins.open();
+        self.snapshots.insert(snapshot, seqno);
+        self.reader.push(ReadJob::SnapshotBegin { snapshot, group, life, seqno, memtables });
+        self.machine(group).cloned()
+    }
+
+    fn snapshot_read(&mut self, snapshot: u64, part: u32) {
+        if self.snapshots.contains_key(&snapshot) {
+            self.reader.push(ReadJob::SnapshotRead { snapshot, part });
+        }
+    }
+
+    fn snapshot_end(&mut self, snapshot: u64) {
+        if let Some(seqno) = self.snapshots.remove(&snapshot) {
+            self.pins.close(seqno);
+            self.reader.push(ReadJob::SnapshotEnd { snapshot });
+        }
+    }
+
+    fn install_begin(&mut self, group: GroupId, machine: Machine) {
+        let state = self.groups.entry(group).or_default();
+        let install = self.install_next;
+        self.install_next += 1;
+        if state.life_high >= Life::MAX - 1 {
+            let reason = "the group has used up its lives here; replace this node's data".to_owned();
+            self.installs.remove(&group);
+            return self.say(StoreEvent::InstallFailed { group, reason });
+        }
+        state.life_high += 1;
+        let life = state.life_high;
+        self.installs.insert(group, (install, life));
+        self.writer.push(WriteJob::InstallBegin { group, install, life, machine: Box::new(machine) });
+    }
+
+    fn install_part(&mut self, group: GroupId, body: &[u8], last: bool) {
+        if let Some(&(install, _)) = self.installs.get(&group) {
+            self.writer.push(WriteJob::InstallPart { group, install, body: body.to_vec(), last });
+        }
+    }
+}
+
+impl Drop for LsmStore {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.reader.close();
+        self.writer.close();
+        self.compactor.close();
+        // A thread that waits for room among the events sees that nobody listens.
+        self.events = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so in its event.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl GroupState {
+    fn from_tables(row: MachineRow) -> GroupState {
+        let MachineRow { flags, life, life_high, machine } = row;
+        GroupState { machine, flags, life, life_high, in_tables: true }
+    }
+}
+
+/// Memtables that wait to be flushed.
+const FROZEN_MAX: usize = 2;
+
+fn newest_first<'a>(
+    active: &'a Memtable,
+    frozen: &'a VecDeque<FrozenTable>,
+    retired: &'a VecDeque<Retired>,
+) -> impl Iterator<Item = &'a Memtable> {
+    let frozen = frozen.iter().rev().map(|frozen| &*frozen.table);
+    std::iter::once(active).chain(frozen).chain(retired.iter().rev().map(|retired| &*retired.table))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! The tree of sorted tables of one core: the one file that speaks to the `lsm-tree` crate's reads and writes.
+//!
+//! No memtable of the tree is ever used: rows go to tables directly. Two items it takes are hidden in the crate's
+//! documentation (`flush_to_tables`, `register_tables`), so the version is pinned exactly.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use base::GroupId;
+use lsm_tree::compaction::Leveled;
+use lsm_tree::config::{CompressionPolicy, PinningPolicy};
+use lsm_tree::{AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue};
+use lsm_tree::{SequenceNumberCounter, Table, ValueType};
+use meta::Rows;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::compactor::{DeadLives, DeadRows};
+use crate::key::{self, Life, PREFIX_BYTES};
+use crate::machine_row::MachineRow;
+use crate::pins::Pins;
+use crate::settings::{OpenError, OpenSettings};
+
+/// Reads here see everything registered; the crate keeps bit 63 for itself.
+pub(crate) const LATEST: u64 = (1 << 63) - 1;
+
+/// The tree failed; the node must stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TreeError {
+    #[error("{0}; free space or check the disk, then start again")]
+    Io(#[from] io::Error),
+    #[error("a table is corrupt ({0}); replace this node's data, its groups come back by snapshot")]
+    Corrupt(String),
+}
+
+impl From<lsm_tree::Error> for TreeError {
+    fn from(error: lsm_tree::Error) -> TreeError {
+        match error {
+            lsm_tree::Error::Io(error) => TreeError::Io(error),
+            other => TreeError::Corrupt(format!("{other:?}")),
+        }
+    }
+}
+
+/// The rows a range read found, in order, without group and life.
+pub(crate) struct RangeRows {
+    pub(crate) rows: Rows,
+    /// There are no more before the end that was asked for.
+    pub(crate) complete: bool,
+}
+
+/// One row on its way into tables: its full key, and the value or `None` for a delete.
+pub(crate) type TableRow = (Vec<u8>, Option<Vec<u8>>);
+
+/// The tree, shared by the threads of one store.
+pub(crate) struct Tree {
+    tree: AnyTree,
+    counter: SequenceNumberCounter,
+    /// The views that are open, and the watermark they leave.
+    pub(crate) pins: Arc<Pins>,
+    /// Lives that compaction may drop.
+    pub(crate) dead: Arc<DeadLives>,
+}
+
+impl Tree {
+    /// Opens or makes the tree and reads the machine rows of all groups.
+    pub(crate) fn open(
+        settings: &OpenSettings,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<(Tree, Vec<(GroupId, MachineRow)>), OpenError> {
+        let dir = settings.tree_dir();
+        let io = |source| OpenError::Io { dir: dir.clone(), source };
+        let corrupt = |what: String| OpenError::Corrupt { dir: dir.clone(), what };
+        std::fs::create_dir_all(&dir).map_err(io)?;
+        sync_dir(&settings.dir).map_err(io)?;
+        remove_leftovers(&dir).map_err(io)?;
+        if let Some(what) = damage_of_version(&dir).map_err(io)? {
+            return Err(corrupt(what));
+        }
+        let dead = Arc::new(DeadLives::default());
+        let counter = SequenceNumberCounter::default();
+        let config = config(settings, &dir, counter.clone(), DeadRows::new(dead.clone(), stopping));
+        let failed = |error| match TreeError::from(error) {
+            TreeError::Io(source) => io(source),
+            TreeError::Corrupt(what) => corrupt(what),
+        };
+        // A damaged file can trip an assertion of the crate; that is damage found, not a bug of this program.
+        let tree = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| corrupt("opening the tables tripped over their bytes".into()))?
+            .map_err(failed)?;
+        let tree = Tree { tree, counter: counter.clone(), pins: Arc::new(Pins::new(counter.clone())), dead };
+        let machines = catch_unwind(AssertUnwindSafe(|| tree.machines()))
+            .map_err(|_| corrupt("reading the machine rows tripped over their bytes".into()))?
+            .map_err(|error| match error {
+                TreeError::Io(source) => io(source),
+                TreeError::Corrupt(what) => corrupt(what),
+            })?;
+        let highest = machines.iter().map(|(_, _, seqno)| *seqno).max().unwrap_or(0);
+        let highest = highest.max(tree.tree.get_highest_persisted_seqno().unwrap_or(0));
+        counter.fetch_max(highest + 1);
+        Ok((tree, machines.into_iter().map(|(group, row, _)| (group, row)).collect()))
+    }
+
+    /// A number above all before: what a flush writes its rows under. Taken by the one writing thread only, so that
+    /// tables are registered in the order of their numbers.
+    pub(crate) fn next_seqno(&self) -> u64 {
+        self.counter.next()
+    }
+
+    /// Writes sorted rows to new tables, synced but not yet part of the tree.
+    pub(crate) fn write_tables(
+        &self,
+        seqno: u64,
+        rows: impl Iterator<Item = TableRow>,
+    ) -> Result<Vec<Table>, TreeError> {
+        let rows = rows.map(|(key, value)| {
+            Ok(match value {
+                Some(value) => InternalValue::from_components(key, value, seqno, ValueType::Value),
+                None => InternalValue::new_tombstone(key, seqno),
+            })
+        });
+        Ok(self.tree.flush_to_tables(rows)?.map(|(tables, _)| tables).unwrap_or_default())
+    }
+
+    /// Makes tables part of the tree, all or none, durably. Shape: disjoint, in key order.
+    pub(crate) fn register(&self, tables: &[Table]) -> Result<(), TreeError> {
+        Ok(self.tree.register_tables(tables, None, None, &[], self.pins.watermark())?)
+    }
+
+    /// Removes the files of tables that were never registered.
+    pub(crate) fn discard(&self, tables: Vec<Table>) {
+        for table in tables {
+            // What cannot be removed now is an orphan, which the next open removes.
+            let _ = std::fs::remove_file(&*table.path);
+        }
+    }
+
+    /// One step of leveled compaction; false when there was nothing to do.
+    pub(crate) fn compact_once(&self) -> Result<bool, TreeError> {
+        let before = self.tree.current_version().id();
+        self.tree.compact(Arc::new(Leveled::default()), self.pins.watermark())?;
+        Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Drops the tables that hold nothing but lives of `group` before `life`; the rest goes when it is compacted.
+    pub(crate) fn drop_lives_before(&self, group: GroupId, life: Life) -> Result<(), TreeError> {
+        let (start, end) = (key::full(group, 1, &[]), key::prefix(group, life).to_vec());
+        let inside = |table: &Table| {
+            let keys = &table.metadata.key_range;
+            start.as_slice() <= &**keys.min() && &**keys.max() < end.as_slice()
+        };
+        if self.tree.current_version().iter_tables().any(inside) {
+            self.tree.drop_range::<&[u8], _>(start.as_slice()..end.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The newest value of a key, given whole.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
+        Ok(self.tree.get(key, LATEST)?.map(|value| value.to_vec()))
+    }
+
+    /// Rows of one life from `start` on, before `end` (both without group and life; no end: to the life's last row),
+    /// as seen below `seqno`, at most `rows_max` and, but for the first, `bytes_max`.
+    pub(crate) fn range(&self, read: &RangeAt<'_>) -> Result<RangeRows, TreeError> {
+        let start = key::full(read.group, read.life, read.start);
+        let end = match read.end {
+            Some(end) => key::full(read.group, read.life, end),
+            None => key::life_end(read.group, read.life),
+        };
+        let mut found = RangeRows { rows: Rows::new(), complete: true };
+        if start >= end {
+            return Ok(found);
+        }
+        let mut bytes = 0;
+        for row in self.tree.range::<&[u8], _>(start.as_slice()..end.as_slice(), read.seqno, None) {
+            let (key, value) = row.into_inner()?;
+            if found.rows.len() == read.rows_max || (bytes >= read.bytes_max && bytes > 0) {
+                found.complete = false;
+                break;
+            }
+            bytes += key.len() + value.len();
+            found.rows.push((key[PREFIX_BYTES..].to_vec(), value.to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// Runs of the first level: how far compaction is behind.
+    pub(crate) fn l0_runs(&self) -> usize {
+        self.tree.l0_run_count()
+    }
+
+    /// All machine rows with the seqno they carry: one seek per group.
+    fn machines(&self) -> Result<Vec<(GroupId, MachineRow, u64)>, TreeError> {
+        let mut found = Vec::new();
+        let mut next = Vec::new();
+        while let Some(row) = self.tree.range::<&[u8], _>(next.as_slice().., LATEST, None).next() {
+            let (full, value) = row.into_inner()?;
+            let Some((group, life, key)) = key::split(&full) else {
+                return Err(TreeError::Corrupt(format!("a key of {} bytes", full.len())));
+            };
+            if (life, key) != (0, &[0][..]) {
+                return Err(TreeError::Corrupt(format!("group {group} has rows and no machine row")));
+            }
+            let (row, seqno) = MachineRow::decode(&value)
+                .map_err(|error| TreeError::Corrupt(format!("machine row of group {group}: {error}")))?;
+            found.push((group, row, seqno));
+            match group.0.checked_add(1) {
+                Some(group) => next = key::prefix(GroupId(group), 0).to_vec(),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What [`Tree::range`] reads.
+pub(crate) struct RangeAt<'a> {
+    pub(crate) group: GroupId,
+    pub(crate) life: Life,
+    pub(crate) start: &'a [u8],
+    pub(crate) end: Option<&'a [u8]>,
+    pub(crate) seqno: u64,
+    pub(crate) rows_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+fn config(settings: &OpenSettings, dir: &Path, counter: SequenceNumberCounter, dead: DeadRows) -> Config {
+    // The second counter is the crate's idea of what is visible; nobody reads it.
+    Config::new(dir, counter, SequenceNumberCounter::default())
+        .use_cache(Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes)))
+        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(settings.descriptor_files))))
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
+        .filter_block_partitioning_policy(PinningPolicy::all(false))
+        .index_block_partitioning_policy(PinningPolicy::all(false))
+        .data_block_compression_policy(CompressionPolicy::new([
+            CompressionType::None,
+            CompressionType::None,
+            CompressionType::Lz4,
+        ]))
+        .with_compaction_filter_factory(Some(Arc::new(dead)))
+}
+
+/// Checks the version file against `current`, which the crate does not: u64 id, u128 xxh3, u8 0. Says what is wrong.
+fn damage_of_version(dir: &Path) -> io::Result<Option<String>> {
+    let current = match std::fs::read(dir.join("current")) {
+        Ok(current) => current,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let has_tables = dir.join("tables").exists() && dir.join("tables").read_dir()?.next().is_some();
+            return Ok(has_tables.then(|| "there are tables and no file `current`".into()));
+        }
+        Err(error) => return Err(error),
+    };
+    let parts = current.split_first_chunk::<8>().and_then(|(id, rest)| {
+        let (hash, kind) = rest.split_first_chunk::<16>()?;
+        (kind == [0]).then(|| (u64::from_le_bytes(*id), u128::from_le_bytes(*hash)))
+    });
+    let Some((id, hash)) = parts else {
+        return Ok(Some(format!("`current` has {} bytes that name no version", current.len())));
+    };
+    match std::fs::read(dir.join(format!("v{id}"))) {
+        Ok(version) if xxh3_128(&version) == hash => Ok(None),
+        Ok(_) => Ok(Some(format!("the version file v{id} has another checksum than `current` says"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(format!("the version file v{id} is gone"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// A crash while `current` was replaced leaves its temporary file.
+fn remove_leftovers(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(".tmp") && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}
