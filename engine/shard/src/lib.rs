@@ -1,1 +1,30 @@
-//! One core's brain: groups, log and machine visited in order; pure.
+//! One core's brain: its groups, its log, its store and its machine, visited in order.
+//!
+//! Pure: events go in by `handle_*`, actions come out by `poll_*`, time is an argument. The core loop of the metaserver
+//! (and later the simulator's twin) hands over all that arrived in a turn before [`Shard::advance`] acts on any of it:
+//! that is where batches come from.
+//!
+//! ```text
+//!  requests ─▶ turn batch ─▶ raft ─▶ seglog ──ops──▶ disk
+//!                             │ ▲                      │
+//!               peer messages ▼ │ Synced ◀─────────────┘
+//!                            commit ─▶ meta over store ─▶ replies, watchers
+//! ```
+//! Layer 2: sees base, raft, seglog and meta, and nothing of sockets.
+
+mod apply;
+mod checkpoint;
+mod doubt;
+mod group;
+mod group_log;
+mod read;
+mod reply;
+mod requests;
+mod shard;
+mod snapshot;
+mod status;
+mod sweep;
+
+pub use group::GroupStatus;
+pub use reply::{Replies, Reply, Status, Ticket};
+pub use shard::{PeerOut, Settings, Shard, StopReason};

@@ -1,0 +1,198 @@
+//! Committed entries meet the machine; those who wait for them are answered.
+
+use base::limits::TRAILING_ENTRIES;
+use base::{Acct, Jid, LogIndex, Nsid};
+use meta::{EntryRef, Store};
+use raft::Input;
+use seglog::{Disk, Slice};
+
+use crate::group::{ApplyWait, Watcher};
+use crate::sweep::SWEEPER;
+use crate::{Replies, Shard, Status};
+
+/// Entries of one group applied before the next group has its turn.
+const APPLY_ENTRIES_MAX: usize = 64;
+/// Entries asked from a sealed segment ahead of the one that is missing.
+const FAULT_AHEAD: u64 = 64;
+const _: () = assert!(FAULT_AHEAD < TRAILING_ENTRIES);
+
+/// What one try to apply came to.
+enum Step {
+    Applied,
+    /// Rows or entries are being brought in.
+    Waiting,
+    /// Nothing is committed beyond what is applied.
+    Idle,
+}
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// Notes that a group may apply up to `commit`.
+    pub(crate) fn note_commit(&mut self, at: u32, commit: LogIndex) {
+        let slot = &mut self.groups[at as usize];
+        slot.commit = slot.commit.max(commit);
+        self.queue_apply(at);
+    }
+
+    pub(crate) fn queue_apply(&mut self, at: u32) {
+        let slot = &self.groups[at as usize];
+        if slot.applied < slot.commit && slot.wait == ApplyWait::None && !self.to_apply.contains(&at) {
+            self.to_apply.push_back(at);
+        }
+    }
+
+    /// Applies what is ready, groups taking turns; true if anything was.
+    pub(crate) fn apply_ready(&mut self) -> bool {
+        let mut has_applied = false;
+        for _ in 0..self.to_apply.len() {
+            let Some(at) = self.to_apply.pop_front() else { break };
+            let before = self.groups[at as usize].applied;
+            for _ in 0..APPLY_ENTRIES_MAX {
+                if !matches!(self.apply_next(at), Step::Applied) {
+                    break;
+                }
+            }
+            let index = self.groups[at as usize].applied;
+            if index > before {
+                has_applied = true;
+                self.step(at, Input::Applied { index });
+                self.serve_confirmed(at);
+            }
+            self.queue_apply(at);
+        }
+        has_applied
+    }
+
+    fn apply_next(&mut self, at: u32) -> Step {
+        let slot = &mut self.groups[at as usize];
+        let index = slot.applied.next();
+        if index > slot.commit || slot.installing.is_some() {
+            return Step::Idle;
+        }
+        let group = slot.id;
+        if index < self.log.first_index(group) || index > self.log.last_index(group) {
+            // A snapshot is about to take its place.
+            return Step::Idle;
+        }
+        let record = match self.log.entry(group, index) {
+            Slice::InMemory(record) => record,
+            Slice::Cold => {
+                slot.wait = ApplyWait::Log;
+                let last = LogIndex(index.0 + FAULT_AHEAD).min(slot.commit);
+                self.log.fault_in(group, index, last);
+                return Step::Waiting;
+            }
+        };
+        let term = record.header().term;
+        let entry = EntryRef {
+            index,
+            term,
+            crc: record.crc(),
+            kind: record.entry_kind().expect("the log holds entries of known kinds"),
+            payload: record.payload(),
+        };
+        self.applied.clear();
+        if self.applier.apply(&mut self.store, group, entry, &mut self.applied).is_err() {
+            let token = self.next_token;
+            self.next_token += 1;
+            slot.wait = ApplyWait::Store(token);
+            slot.apply_tokens.push(token);
+            self.store.prefetch(token, group, self.applier.wants());
+            return Step::Waiting;
+        }
+        slot.applied = index;
+        slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
+        self.answer_proposed(at, index, term);
+        self.advance_watchers(at);
+        for which in 0..self.applied.sweeps().len() {
+            let nsid = self.applied.sweeps()[which];
+            self.note_sweep(at, nsid);
+        }
+        Step::Applied
+    }
+
+    /// Answers those who proposed the entry just applied.
+    fn answer_proposed(&mut self, at: u32, index: LogIndex, term: base::Term) {
+        let mut swept = Vec::new();
+        let slot = &mut self.groups[at as usize];
+        while slot.proposed.front().is_some_and(|front| front.index <= index) {
+            let mut entry = slot.proposed.pop_front().expect("the front was just seen");
+            let is_ours = entry.index == index && entry.term == term;
+            if is_ours {
+                assert!(
+                    entry.tickets.len() == self.applied.outcomes().len(),
+                    "group {}: entry {index} has {} outcomes for {} commands",
+                    slot.id,
+                    self.applied.outcomes().len(),
+                    entry.tickets.len()
+                );
+                for (ticket, outcome) in entry.tickets.iter().zip(self.applied.outcomes()) {
+                    if ticket.connection == SWEEPER {
+                        swept.push((Nsid(ticket.request), outcome.to_vec()));
+                        continue;
+                    }
+                    self.replies.push(*ticket, slot.id, Status::Ok, |out| out.extend_from_slice(outcome));
+                }
+            } else {
+                // Another leader's entry took the place: the commands are not in the log here; repeat them there.
+                let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
+                entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
+            }
+            entry.tickets.clear();
+            if slot.batch_tickets.capacity() == 0 {
+                slot.batch_tickets = entry.tickets;
+            }
+        }
+        for (nsid, outcome) in swept {
+            self.handle_swept(at, nsid, &outcome);
+        }
+    }
+
+    /// Wakes those who watch a namespace whose journal moved.
+    fn advance_watchers(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        if slot.watchers.is_empty() {
+            return;
+        }
+        for &(nsid, head) in self.applied.advances() {
+            let Some(list) = slot.watchers.get_mut(&nsid) else { continue };
+            tell(list, slot.id, head, &mut self.replies);
+        }
+    }
+
+    /// A new watcher hears the head of this moment.
+    pub(crate) fn look_for_watchers(&mut self, at: u32, nsid: Nsid) {
+        let slot = &self.groups[at as usize];
+        let mut wants = Vec::new();
+        match meta::query(&self.store, slot.id, Acct(0), nsid, &meta::Query::Head, &mut wants) {
+            Ok(meta::Answer::Head(head)) => self.wake_watchers(at, nsid, head),
+            // A namespace that does not exist (yet) has an empty journal.
+            Ok(_) => self.wake_watchers(at, nsid, Jid(0)),
+            Err(meta::Cold) => self.fetch_head(at, nsid, &wants),
+        }
+    }
+
+    pub(crate) fn wake_watchers(&mut self, at: u32, nsid: Nsid, head: Jid) {
+        let slot = &mut self.groups[at as usize];
+        if let Some(list) = slot.watchers.get_mut(&nsid) {
+            tell(list, slot.id, head, &mut self.replies);
+        }
+    }
+
+    /// Entries that were asked from sealed segments may be here now.
+    pub(crate) fn wake_log_waiters(&mut self) {
+        for at in 0..self.groups.len() as u32 {
+            if self.groups[at as usize].wait == ApplyWait::Log {
+                self.groups[at as usize].wait = ApplyWait::None;
+                self.queue_apply(at);
+            }
+        }
+    }
+}
+
+/// Tells a head to those who have not heard of it.
+fn tell(list: &mut [Watcher], group: base::GroupId, head: Jid, replies: &mut Replies) {
+    for watcher in list.iter_mut().filter(|watcher| watcher.told.is_none_or(|told| told < head)) {
+        watcher.told = Some(head);
+        replies.push(watcher.ticket, group, Status::Ok, |out| out.extend_from_slice(&head.0.to_le_bytes()));
+    }
+}

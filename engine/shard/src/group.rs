@@ -1,0 +1,159 @@
+//! One group on this core: its consensus state and what waits for it.
+
+use std::collections::{HashMap, VecDeque};
+
+use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
+use meta::payload::Builder;
+use raft::Raft;
+
+use crate::Ticket;
+
+/// An entry that this leader proposed, with those who wait for its commands, in their order.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    pub index: LogIndex,
+    pub term: Term,
+    pub tickets: Vec<Ticket>,
+}
+
+/// A read on its way: joined, then confirmed, then served once enough is applied.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    pub ticket: Ticket,
+    pub acct: base::Acct,
+    pub nsid: Nsid,
+    pub query: meta::Query,
+}
+
+/// Someone who hears of a namespace's journal: once at the beginning, then whenever the head has passed what was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watcher {
+    pub ticket: Ticket,
+    pub told: Option<Jid>,
+}
+
+/// Why a group's apply stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ApplyWait {
+    /// It does not.
+    None,
+    /// Rows are being fetched under this token.
+    Store(u64),
+    /// Entries are being faulted in from the log.
+    Log,
+}
+
+pub(crate) struct Group {
+    pub id: GroupId,
+    pub raft: Raft,
+    /// In the shard's dirty list.
+    pub is_dirty: bool,
+    /// When raft wants a tick.
+    pub deadline: Mono,
+
+    /// This turn's commands and who sent them.
+    pub batch: Builder,
+    pub batch_tickets: Vec<Ticket>,
+    /// This turn's reads.
+    pub turn_reads: Vec<Read>,
+
+    /// Entries proposed here and not yet applied, by index.
+    pub proposed: VecDeque<Proposed>,
+    /// Reads by position, until confirmed.
+    pub joined: VecDeque<(u64, Read)>,
+    /// Reads by read index, until applied.
+    pub confirmed: VecDeque<(LogIndex, Read)>,
+    pub watchers: HashMap<Nsid, Vec<Watcher>>,
+
+    /// Committed up to here. Invariant: `applied <= commit`.
+    pub commit: LogIndex,
+    pub applied: LogIndex,
+    pub wait: ApplyWait,
+    /// Tokens of rows fetched for the entry that is being applied.
+    pub apply_tokens: Vec<u64>,
+    /// The newest epoch that holds something of this group; persisted when the log says so.
+    pub last_epoch: SyncEpoch,
+    /// A snapshot is being installed since then: appends are not taken.
+    pub installing: Option<Mono>,
+    /// An install is in the log and waits for this epoch: then raft hears of it.
+    pub installed: Option<Installed>,
+    /// The log's last frame may have held what was acknowledged: since then the group neither votes nor campaigns.
+    pub doubt: Option<Mono>,
+    /// The configuration it began with here, encoded: in force while the machine row names none.
+    pub initial: Vec<u8>,
+    pub is_leader: bool,
+    /// Stopped by an alarm: nothing goes in any more.
+    pub alarm: Option<raft::Alarm>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Installed {
+    pub epoch: SyncEpoch,
+    pub index: LogIndex,
+    pub term: Term,
+    pub config: Vec<u8>,
+}
+
+impl Group {
+    pub fn new(id: GroupId, raft: Raft, applied: LogIndex, initial: Vec<u8>) -> Group {
+        let deadline = raft.next_deadline();
+        Group {
+            id,
+            raft,
+            is_dirty: false,
+            deadline,
+            batch: Builder::default(),
+            batch_tickets: Vec::new(),
+            turn_reads: Vec::new(),
+            proposed: VecDeque::new(),
+            joined: VecDeque::new(),
+            confirmed: VecDeque::new(),
+            watchers: HashMap::new(),
+            commit: applied,
+            applied,
+            wait: ApplyWait::None,
+            apply_tokens: Vec::new(),
+            last_epoch: SyncEpoch(0),
+            installing: None,
+            installed: None,
+            doubt: None,
+            initial,
+            is_leader: false,
+            alarm: None,
+        }
+    }
+
+    /// Reads that wait anywhere.
+    pub fn reads_waiting(&self) -> usize {
+        self.turn_reads.len() + self.joined.len() + self.confirmed.len()
+    }
+}
+
+/// What an operator sees of a group on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Which.
+    pub group: GroupId,
+    /// What this node is in it.
+    pub role: raft::Role,
+    /// The current term.
+    pub term: Term,
+    /// Who leads, 0 unknown.
+    pub leader: NodeId,
+    /// The first entry held.
+    pub first_index: LogIndex,
+    /// The last entry held.
+    pub last_index: LogIndex,
+    /// Committed.
+    pub commit_index: LogIndex,
+    /// Applied.
+    pub applied_index: LogIndex,
+    /// On this node's disk.
+    pub persisted_index: LogIndex,
+    /// Rolling hash of all that was applied.
+    pub state_hash: u64,
+    /// The voters in force.
+    pub voters: Vec<NodeId>,
+    /// An alarm stopped the group here.
+    pub is_stopped: bool,
+}

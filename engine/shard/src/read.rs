@@ -1,0 +1,137 @@
+//! Linearizable reads: joined to a position, confirmed by a quorum, served once enough is applied (docs/design/raft.md).
+
+use std::collections::HashMap;
+
+use base::{Mono, Nsid};
+use meta::{Store, Want};
+use raft::{Input, Outcome, ReadsConfirmed};
+use seglog::Disk;
+
+use crate::group::{ApplyWait, Read};
+use crate::{Shard, Status};
+
+/// Reads that met rows which are not in memory, by the token under which these are fetched.
+#[derive(Default)]
+pub(crate) struct ColdReads {
+    waiting: HashMap<u64, Waiting>,
+}
+
+enum Waiting {
+    /// Run the query again; the tokens of earlier rounds are held until it is answered.
+    Query { at: u32, read: Read, tokens: Vec<u64> },
+    /// Look for the head again.
+    Head { at: u32, nsid: Nsid },
+    /// Look for subtrees to sweep again.
+    Sweeps { at: u32 },
+}
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// All reads of one turn join one position.
+    pub(crate) fn join_reads(&mut self, at: u32, now: Mono) {
+        if self.groups[at as usize].turn_reads.is_empty() {
+            return;
+        }
+        let outcome = self.step(at, Input::Read { now });
+        let slot = &mut self.groups[at as usize];
+        let status = match outcome {
+            Outcome::ReadJoined { position } => {
+                slot.joined.extend(slot.turn_reads.drain(..).map(|read| (position, read)));
+                return;
+            }
+            Outcome::NotLeader { hint } => Status::NotLeader(hint.unwrap_or_default()),
+            _ => Status::Overloaded,
+        };
+        for read in slot.turn_reads.drain(..) {
+            self.replies.bare(read.ticket, slot.id, status);
+        }
+    }
+
+    pub(crate) fn confirm_reads(&mut self, at: u32, confirmed: ReadsConfirmed) {
+        let slot = &mut self.groups[at as usize];
+        while let Some((position, _)) = slot.joined.front() {
+            if *position > confirmed.position {
+                break;
+            }
+            let (_, read) = slot.joined.pop_front().expect("the front was just seen");
+            slot.confirmed.push_back((confirmed.read_index, read));
+        }
+        self.serve_confirmed(at);
+    }
+
+    /// Serves the confirmed reads whose index is applied.
+    pub(crate) fn serve_confirmed(&mut self, at: u32) {
+        while let Some((index, _)) = self.groups[at as usize].confirmed.front() {
+            if *index > self.groups[at as usize].applied {
+                break;
+            }
+            let (_, read) = self.groups[at as usize].confirmed.pop_front().expect("the front was just seen");
+            self.serve(at, read, Vec::new());
+        }
+    }
+
+    pub(crate) fn serve(&mut self, at: u32, read: Read, mut tokens: Vec<u64>) {
+        let group = self.groups[at as usize].id;
+        let mut wants = Vec::new();
+        match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
+            Ok(answer) => {
+                self.replies.push(read.ticket, group, Status::Ok, |out| answer.encode(out));
+                tokens.drain(..).for_each(|token| self.store.release(token));
+            }
+            Err(meta::Cold) => {
+                let token = self.next_token();
+                tokens.push(token);
+                self.cold_reads.waiting.insert(token, Waiting::Query { at, read, tokens });
+                self.store.prefetch(token, group, &wants);
+            }
+        }
+    }
+
+    pub(crate) fn fetch_head(&mut self, at: u32, nsid: Nsid, wants: &[Want]) {
+        let token = self.next_token();
+        self.cold_reads.waiting.insert(token, Waiting::Head { at, nsid });
+        self.store.prefetch(token, self.groups[at as usize].id, wants);
+    }
+
+    pub(crate) fn fetch_sweeps(&mut self, at: u32, wants: &[Want]) {
+        let token = self.next_token();
+        self.cold_reads.waiting.insert(token, Waiting::Sweeps { at });
+        self.store.prefetch(token, self.groups[at as usize].id, wants);
+    }
+
+    pub(crate) fn next_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token - 1
+    }
+
+    /// Rows are in memory: whoever wanted them goes on.
+    pub(crate) fn handle_prefetched(&mut self, token: u64) {
+        match self.cold_reads.waiting.remove(&token) {
+            Some(Waiting::Query { at, read, tokens }) => self.serve(at, read, tokens),
+            Some(Waiting::Head { at, nsid }) => {
+                self.look_for_watchers(at, nsid);
+                self.store.release(token);
+            }
+            Some(Waiting::Sweeps { at }) => {
+                self.find_sweeps(at);
+                self.store.release(token);
+            }
+            None => {
+                let waiting = self.groups.iter().position(|group| group.wait == ApplyWait::Store(token));
+                if let Some(at) = waiting {
+                    self.groups[at].wait = ApplyWait::None;
+                    self.queue_apply(at as u32);
+                }
+            }
+        }
+    }
+
+    /// Reads of this node will not be confirmed any more: it leads no longer.
+    pub(crate) fn drop_reads(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
+        let waiting = slot.turn_reads.drain(..).chain(slot.joined.drain(..).map(|(_, read)| read));
+        for read in waiting {
+            self.replies.bare(read.ticket, slot.id, status);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Answers to requests: collected through a turn, handed over at its end, in memory that is kept.
+
+use std::ops::Range;
+
+use base::{GroupId, NodeId};
+
+/// Where an answer goes: opaque to the shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Ticket {
+    /// The connection.
+    pub connection: u64,
+    /// The request on it.
+    pub request: u64,
+    /// The request's kind, for the answer's header.
+    pub kind: u8,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// The body answers it.
+    Ok,
+    /// This node does not lead the group; the node named may (0: unknown). Nothing was done.
+    NotLeader(NodeId),
+    /// Leadership was lost with the command in the log: done or not, nobody knows yet. Repeating it under the same
+    /// session and sequence is safe.
+    Unavailable,
+    /// A queue is at its bound; nothing was done.
+    Overloaded,
+    /// The request makes no sense; the body is a text.
+    Malformed,
+    /// The cluster refuses it; the body is a text.
+    Refused,
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// Where to.
+    pub ticket: Ticket,
+    /// Of which group.
+    pub group: GroupId,
+    /// How it ended.
+    pub status: Status,
+    /// The answer's bytes.
+    pub body: &'a [u8],
+}
+
+#[derive(Clone, Debug)]
+struct Item {
+    ticket: Ticket,
+    group: GroupId,
+    status: Status,
+    body: Range<usize>,
+}
+
+/// The answers of a turn, in order.
+#[derive(Default, Debug)]
+pub struct Replies {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+impl Replies {
+    /// Adds an answer whose body `write` appends.
+    pub(crate) fn push(&mut self, ticket: Ticket, group: GroupId, status: Status, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        self.items.push(Item { ticket, group, status, body: start..self.bytes.len() });
+    }
+
+    /// Adds an answer that has no body.
+    pub(crate) fn bare(&mut self, ticket: Ticket, group: GroupId, status: Status) {
+        self.push(ticket, group, status, |_| ());
+    }
+
+    /// Adds an answer that is a text.
+    pub(crate) fn text(&mut self, ticket: Ticket, group: GroupId, status: Status, text: &str) {
+        self.push(ticket, group, status, |out| out.extend_from_slice(text.as_bytes()));
+    }
+
+    /// All answers so far.
+    pub fn iter(&self) -> impl Iterator<Item = Reply<'_>> {
+        self.items.iter().map(|item| Reply {
+            ticket: item.ticket,
+            group: item.group,
+            status: item.status,
+            body: &self.bytes[item.body.clone()],
+        })
+    }
+
+    /// True when there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Forgets them, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_out_in_order_with_their_bodies() {
+        let mut replies = Replies::default();
+        let ticket = |request| Ticket { connection: 1, request, kind: 1 };
+        replies.text(ticket(1), GroupId(0), Status::Malformed, "no");
+        replies.bare(ticket(2), GroupId(0), Status::Overloaded);
+        replies.push(ticket(3), GroupId(0), Status::Ok, |out| out.extend([7, 8]));
+        let seen: Vec<_> = replies.iter().map(|r| (r.ticket.request, r.body.to_vec())).collect();
+        assert_eq!(seen, [(1, b"no".to_vec()), (2, vec![]), (3, vec![7, 8])]);
+        replies.clear();
+        assert!(replies.is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! Requests of clients and tools: taken, refused at the bounds, or answered when their turn comes.
+
+use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
+use base::{Acct, GroupId, Mono, NodeId, Nsid};
+use meta::Store;
+use raft::{ConfigChange, Input, Outcome};
+use seglog::Disk;
+
+use crate::group::{Read, Watcher};
+use crate::{Shard, Status, Ticket};
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// Takes a command for the entry that its group will propose this turn. `command` is `meta`'s encoding.
+    pub fn handle_command(&mut self, ticket: Ticket, group: GroupId, command: &[u8]) {
+        let Some(at) = self.local(group) else {
+            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+        };
+        if command.len() > COMMAND_BYTES_MAX || !meta::payload::is_framed(command) {
+            return self.replies.text(ticket, group, Status::Malformed, "not a command of a known format");
+        }
+        let slot = &self.groups[at as usize];
+        if !slot.is_leader {
+            let hint = slot.raft.leader().unwrap_or_default();
+            return self.replies.bare(ticket, group, Status::NotLeader(hint));
+        }
+        if self.is_overloaded(at) {
+            return self.replies.bare(ticket, group, Status::Overloaded);
+        }
+        let batch = &self.groups[at as usize].batch;
+        if batch.count() >= ENTRY_COMMANDS_MAX
+            || (batch.count() > 0 && batch.bytes() + command.len() + 16 > ENTRY_BYTES_SOFT)
+        {
+            self.note_turn(at);
+            self.propose(at, self.turn_now, self.turn_wall_ms);
+        }
+        let slot = &mut self.groups[at as usize];
+        slot.batch.push(command);
+        slot.batch_tickets.push(ticket);
+        self.note_turn(at);
+    }
+
+    /// Takes a query: a linearizable read of its namespace.
+    pub fn handle_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
+        let Some(at) = self.local(group) else {
+            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+        };
+        let query = match meta::Query::decode(query) {
+            Ok(query) => query,
+            Err(error) => return self.replies.text(ticket, group, Status::Malformed, &error.to_string()),
+        };
+        let slot = &mut self.groups[at as usize];
+        if !slot.is_leader {
+            let hint = slot.raft.leader().unwrap_or_default();
+            return self.replies.bare(ticket, group, Status::NotLeader(hint));
+        }
+        if slot.reads_waiting() >= READS_WAITING_MAX {
+            return self.replies.bare(ticket, group, Status::Overloaded);
+        }
+        slot.turn_reads.push(Read { ticket, acct, nsid, query });
+        self.note_turn(at);
+    }
+
+    /// Answers with the head of `nsid`'s journal (u64) now and whenever it has moved, until this node leads no more or
+    /// the connection closes.
+    pub fn handle_watch(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid) {
+        let Some(at) = self.local(group) else {
+            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+        };
+        let slot = &mut self.groups[at as usize];
+        if !slot.is_leader {
+            let hint = slot.raft.leader().unwrap_or_default();
+            return self.replies.bare(ticket, group, Status::NotLeader(hint));
+        }
+        slot.watchers.entry(nsid).or_default().push(Watcher { ticket, told: None });
+        self.look_for_watchers(at, nsid);
+    }
+
+    /// Forgets what a closed connection waits for; its commands run on.
+    pub fn handle_connection_closed(&mut self, connection: u64) {
+        for group in &mut self.groups {
+            group.watchers.retain(|_, list| {
+                list.retain(|watcher| watcher.ticket.connection != connection);
+                !list.is_empty()
+            });
+        }
+    }
+
+    /// Answers from what is applied here, leader or not: for this node's own use.
+    pub fn handle_stale_query(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid, query: meta::Query) {
+        if let Some(at) = self.local(group) {
+            self.serve(at, Read { ticket, acct: Acct(0), nsid, query }, Vec::new());
+        }
+    }
+
+    /// Changes the members of a group (tools). The answer says that the change began, not that it is done.
+    pub fn handle_change_members(&mut self, ticket: Ticket, group: GroupId, change: &ConfigChange, now: Mono) {
+        let Some(at) = self.local(group) else {
+            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+        };
+        let outcome = self.step(at, Input::ChangeConfig { change, now });
+        self.answer_admin(ticket, group, outcome);
+    }
+
+    /// Hands the lead of a group to another node (tools).
+    pub fn handle_transfer(&mut self, ticket: Ticket, group: GroupId, target: NodeId, now: Mono) {
+        let Some(at) = self.local(group) else {
+            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+        };
+        let outcome = self.step(at, Input::Transfer { target, now });
+        self.answer_admin(ticket, group, outcome);
+    }
+
+    fn answer_admin(&mut self, ticket: Ticket, group: GroupId, outcome: Outcome) {
+        match outcome {
+            Outcome::NotLeader { hint } => {
+                self.replies.bare(ticket, group, Status::NotLeader(hint.unwrap_or_default()));
+            }
+            Outcome::ConfigBusy | Outcome::Transferring => {
+                self.replies.bare(ticket, group, Status::Overloaded);
+            }
+            Outcome::ConfigRefused => {
+                let text = "the change names an unknown member, or leaves no voter, or too many";
+                self.replies.text(ticket, group, Status::Refused, text);
+            }
+            _ => self.replies.bare(ticket, group, Status::Ok),
+        }
+    }
+}

@@ -1,0 +1,780 @@
+//! The shard: what happens in one turn, in order.
+
+use std::collections::VecDeque;
+
+use base::limits::UNSYNCED_BYTES_MAX;
+use base::mono::Span;
+use base::record::Records;
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
+use meta::{Applied, Applier, Pressure, Store, StoreEvent};
+use raft::{Body, Config, Effects, HardState, Input, Outcome, Outgoing, Raft};
+use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog, StateTaken};
+
+use crate::group::Group;
+use crate::group_log::GroupLog;
+use crate::read::ColdReads;
+use crate::snapshot::Snapshots;
+use crate::{Replies, Status};
+
+/// Heartbeats of a core leave this often.
+const HEARTBEAT: Span = Span::from_ms(50);
+/// Beyond this age of the oldest unsynced byte a leader steps down (docs/design/raft.md).
+const DISK_LAG_STEP_DOWN: Span = Span::from_ms(2_000);
+/// Beyond this the node stops.
+const DISK_LAG_STOP: Span = Span::from_ms(20_000);
+/// Committed entries that a group may have unapplied at its leader.
+const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
+/// Rounds of drain and apply in one turn; what is left waits for the next one.
+const ROUNDS_MAX: usize = 4;
+
+/// What a shard is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeId,
+    /// This core.
+    pub core: CoreId,
+    /// Cores of every node.
+    pub cores: u16,
+    /// Groups of the cluster.
+    pub groups: u32,
+    /// This node's incarnation: raised at every start.
+    pub incarnation: u64,
+    /// Seeds the election draws; the caller mixes cluster, node and incarnation into it.
+    pub seed: u64,
+    /// Timeouts of consensus.
+    pub raft: raft::Settings,
+    /// The members a new group begins with; empty on a node that joins.
+    pub initial: Config,
+    /// Entries kept behind a checkpoint for slow followers.
+    pub trailing_entries: u64,
+}
+
+/// A message for another node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PeerOut {
+    /// Of consensus. Entries of an AppendEntries come by [`Shard::records`].
+    Raft {
+        /// The receiver.
+        to: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The message.
+        body: Body,
+    },
+    /// A part of a snapshot.
+    SnapshotPart {
+        /// The receiver.
+        to: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The snapshot's last entry.
+        index: LogIndex,
+        /// Its term.
+        index_term: base::Term,
+        /// The sender's term.
+        term: base::Term,
+        /// Names the stream.
+        snapshot: u64,
+        /// 0 is the machine row.
+        part: u32,
+        /// No more follow.
+        last: bool,
+        /// The bytes.
+        body: Vec<u8>,
+    },
+    /// The receiver's answer.
+    SnapshotAck {
+        /// The sender of the snapshot.
+        to: NodeId,
+        /// The group.
+        group: GroupId,
+        /// Names the stream.
+        snapshot: u64,
+        /// The part wanted next.
+        next_part: u32,
+        /// It makes no sense (any more): stop sending.
+        refused: bool,
+    },
+}
+
+/// Why the node must stop. Nothing is retried; the log is the truth at the next start.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StopReason {
+    /// A write or sync of the log failed.
+    #[error("log: {0}")]
+    Log(String),
+    /// The store failed.
+    #[error("store: {0}")]
+    Store(String),
+    /// The disk did not answer for too long.
+    #[error("the log's oldest unsynced byte is older than {0} ms: the disk does not answer")]
+    DiskLag(u64),
+}
+
+/// One core's state.
+pub struct Shard<D: Disk, S: Store> {
+    pub(crate) settings: Settings,
+    pub(crate) log: SegLog<D>,
+    pub(crate) store: S,
+    /// Local groups: index = group / cores.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) dirty: VecDeque<u32>,
+    /// Groups with committed entries to apply.
+    pub(crate) to_apply: VecDeque<u32>,
+    pub(crate) applier: Applier,
+    pub(crate) applied: Applied,
+    pub(crate) cold_reads: ColdReads,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) replies: Replies,
+    pub(crate) peer_out: VecDeque<PeerOut>,
+    pub(crate) next_token: u64,
+    pub(crate) stop: Option<StopReason>,
+    /// Subtrees to sweep: group and namespace.
+    pub(crate) sweeps: VecDeque<(u32, Nsid)>,
+    effects: Effects,
+    turn_groups: Vec<u32>,
+    /// Groups whose entries keep the oldest segments.
+    pub(crate) pinning: Vec<GroupId>,
+    after_sync: VecDeque<(SyncEpoch, u32, Outgoing)>,
+    written: VecDeque<(SyncEpoch, u32)>,
+    synced: SyncEpoch,
+    pub(crate) frozen: Option<meta::Frozen>,
+    pub(crate) turn_now: Mono,
+    pub(crate) turn_wall_ms: u64,
+    pub(crate) last_freeze: Mono,
+    pub(crate) wants_checkpoint: bool,
+    next_heartbeat: Mono,
+    unsynced_since: Option<Mono>,
+    is_lagging: bool,
+    members_changed: bool,
+    /// Leaders by local group, for everybody who asks.
+    leaders_changed: bool,
+}
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// The groups of a core as its log and store hold them.
+    ///
+    /// `hard_state` gives what the log's recovery found of each group. Nothing may be sent before the log's first epoch
+    /// of this start is persisted: raft's after-sync rule sees to that.
+    pub fn new(
+        settings: Settings,
+        mut log: SegLog<D>,
+        store: S,
+        hard_state: impl Fn(GroupId) -> HardState,
+        now: Mono,
+    ) -> Shard<D, S> {
+        let mut groups = Vec::new();
+        let local = (0..settings.groups).map(GroupId).filter(|g| core_of(*g, settings.cores) == settings.core);
+        for id in local {
+            groups.push(boot_group(&settings, &mut log, &store, id, hard_state(id), now));
+        }
+        let written = groups.iter().enumerate().map(|(at, _)| (log.open_epoch(), at as u32)).collect();
+        let mut shard = Shard {
+            settings,
+            log,
+            store,
+            groups,
+            dirty: VecDeque::new(),
+            to_apply: VecDeque::new(),
+            applier: Applier::default(),
+            applied: Applied::default(),
+            cold_reads: ColdReads::default(),
+            snapshots: Snapshots::default(),
+            replies: Replies::default(),
+            peer_out: VecDeque::new(),
+            next_token: 1,
+            stop: None,
+            sweeps: VecDeque::new(),
+            effects: Effects::default(),
+            turn_groups: Vec::new(),
+            pinning: Vec::new(),
+            after_sync: VecDeque::new(),
+            written,
+            synced: SyncEpoch(0),
+            frozen: None,
+            turn_now: now,
+            turn_wall_ms: 0,
+            last_freeze: now,
+            wants_checkpoint: false,
+            next_heartbeat: now,
+            unsynced_since: None,
+            is_lagging: false,
+            members_changed: true,
+            leaders_changed: true,
+        };
+        for group in &mut shard.groups {
+            group.last_epoch = shard.log.open_epoch();
+        }
+        for at in 0..shard.groups.len() as u32 {
+            shard.mark_dirty(at);
+        }
+        shard
+    }
+
+    // Peers.
+
+    /// A message of consensus; entries were checked by the codec.
+    pub fn handle_peer(&mut self, from: NodeId, group: GroupId, body: Body, entries: Records<'_>, now: Mono) {
+        let Some(at) = self.local(group) else { return };
+        let is_append = matches!(body, Body::AppendEntries { .. });
+        if self.is_barred(at, &body) {
+            return;
+        }
+        if is_append && (self.groups[at as usize].installing.is_some() || self.is_full()) {
+            // As if lost: the leader probes again after its heartbeat interval.
+            return;
+        }
+        self.step(at, Input::Message { from, body, entries, now });
+    }
+
+    /// A link to a node came up, spoken by this incarnation of it.
+    pub fn handle_peer_up(&mut self, peer: NodeId, incarnation: u64) {
+        for at in 0..self.groups.len() as u32 {
+            self.step(at, Input::PeerUp { peer, incarnation });
+        }
+    }
+
+    /// A link went down.
+    pub fn handle_peer_down(&mut self, peer: NodeId) {
+        for at in 0..self.groups.len() as u32 {
+            self.step(at, Input::PeerDown { peer });
+        }
+        self.drop_snapshots_to(peer);
+    }
+
+    // The disk and the store.
+
+    /// An operation of the log is done.
+    pub fn handle_op_done(&mut self, token: OpToken, result: OpResult, now: Mono) {
+        if let Err(failure) = self.log.handle_op_done(token, result) {
+            self.stop.get_or_insert(StopReason::Log(failure.to_string()));
+            return;
+        }
+        let persisted = self.log.persisted_epoch();
+        if persisted > self.synced {
+            self.synced = persisted;
+            self.unsynced_since = None;
+            self.handle_synced(persisted, now);
+        }
+        self.wake_log_waiters();
+    }
+
+    fn handle_synced(&mut self, persisted: SyncEpoch, _now: Mono) {
+        while let Some(&(epoch, at)) = self.written.front() {
+            if epoch > persisted {
+                break;
+            }
+            self.written.pop_front();
+            self.step(at, Input::Synced { epoch: persisted });
+            self.note_installed(at, persisted);
+        }
+        while let Some(&(epoch, at, message)) = self.after_sync.front() {
+            if epoch > persisted {
+                break;
+            }
+            self.after_sync.pop_front();
+            self.release(at, &message);
+        }
+    }
+
+    fn note_installed(&mut self, at: u32, persisted: SyncEpoch) {
+        let group = &mut self.groups[at as usize];
+        let Some(installed) = group.installed.take_if(|installed| installed.epoch <= persisted) else { return };
+        group.installing = None;
+        group.applied = installed.index;
+        group.commit = group.commit.max(installed.index);
+        let (index, term) = (installed.index, installed.term);
+        self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
+        self.members_changed = true;
+    }
+
+    /// Takes what the store finished; called when it rang and once a turn.
+    pub fn handle_store_events(&mut self, now: Mono) {
+        while let Some(event) = self.store.poll_event() {
+            match event {
+                StoreEvent::Prefetched { token } => self.handle_prefetched(token),
+                StoreEvent::Flushed(frozen) => self.handle_flushed(&frozen),
+                StoreEvent::SnapshotPart { snapshot, part, body, last } => {
+                    self.handle_snapshot_read(snapshot, part, body, last);
+                }
+                StoreEvent::Installed { group, machine } => self.handle_installed(group, &machine),
+                StoreEvent::InstallFailed { group, reason } => self.handle_install_failed(group, &reason),
+                StoreEvent::Failed { reason } => {
+                    self.stop.get_or_insert(StopReason::Store(reason));
+                }
+            }
+        }
+        self.advance_checkpoint(now);
+    }
+
+    // Time and the turn.
+
+    /// The turn's time: called once per turn, before any other `handle_*` of that turn.
+    pub fn begin_turn(&mut self, now: Mono, wall_ms: u64) {
+        self.turn_now = now;
+        self.turn_wall_ms = wall_ms;
+        self.log.set_wall_ms(wall_ms);
+    }
+
+    /// Fires the deadlines that have passed.
+    pub fn handle_tick(&mut self, now: Mono) {
+        for at in 0..self.groups.len() as u32 {
+            let slot = &self.groups[at as usize];
+            if slot.deadline <= now && slot.doubt.is_none() {
+                self.step(at, Input::Tick { now });
+            }
+        }
+        if self.next_heartbeat <= now {
+            self.next_heartbeat = now + HEARTBEAT;
+            self.send_heartbeats(now);
+        }
+        self.watch_disk_lag(now);
+        self.resolve_doubts(now);
+        self.expire_snapshots(now);
+    }
+
+    fn send_heartbeats(&mut self, now: Mono) {
+        for group in self.groups.iter_mut().filter(|group| group.is_leader) {
+            let (me, id) = (self.settings.node, group.id);
+            let peers: smallpeers::Peers = group.raft.config().members().filter(|peer| *peer != me).collect();
+            for to in peers {
+                if let Some(body) = group.raft.heartbeat(to, now) {
+                    self.peer_out.push_back(PeerOut::Raft { to, group: id, body });
+                }
+            }
+        }
+    }
+
+    fn watch_disk_lag(&mut self, now: Mono) {
+        if self.log.unsynced_bytes() == 0 {
+            self.unsynced_since = None;
+        } else {
+            self.unsynced_since.get_or_insert(now);
+        }
+        let lag = self.unsynced_since.map_or(Span(0), |since| now.since(since));
+        if lag >= DISK_LAG_STOP {
+            self.stop.get_or_insert(StopReason::DiskLag(DISK_LAG_STOP.as_ms()));
+        }
+        let is_lagging = lag >= DISK_LAG_STEP_DOWN;
+        if is_lagging != self.is_lagging {
+            self.is_lagging = is_lagging;
+            for at in 0..self.groups.len() as u32 {
+                self.step(at, Input::DiskLag { oldest_unsynced_us: lag.as_us(), now });
+            }
+        }
+    }
+
+    /// Acts on all that was handed over: proposes, drains, applies, answers. Called once a turn, before the log's
+    /// operations and the replies are collected.
+    pub fn advance(&mut self, now: Mono, wall_ms: u64) {
+        self.propose_sweeps();
+        let mut turn = std::mem::take(&mut self.turn_groups);
+        for at in turn.drain(..) {
+            self.propose(at, now, wall_ms);
+            self.join_reads(at, now);
+        }
+        self.turn_groups = turn;
+        for _ in 0..ROUNDS_MAX {
+            self.drain_dirty();
+            if !self.apply_ready() && self.dirty.is_empty() {
+                break;
+            }
+        }
+        self.advance_checkpoint(now);
+        self.log.handle_turn_end(now);
+    }
+
+    pub(crate) fn propose(&mut self, at: u32, now: Mono, wall_ms: u64) {
+        let slot = &mut self.groups[at as usize];
+        if slot.batch.count() == 0 {
+            return;
+        }
+        let mut batch = std::mem::take(&mut slot.batch);
+        let tickets = std::mem::take(&mut slot.batch_tickets);
+        let outcome = self.step(at, Input::Propose { payload: batch.finish(wall_ms), now });
+        batch.clear();
+        let slot = &mut self.groups[at as usize];
+        slot.batch = batch;
+        let group = slot.id;
+        match outcome {
+            Outcome::Proposed { index, term } => {
+                slot.proposed.push_back(crate::group::Proposed { index, term, tickets });
+                return;
+            }
+            Outcome::NotLeader { hint } => {
+                let status = Status::NotLeader(hint.unwrap_or_default());
+                tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, status));
+            }
+            _ => tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Overloaded)),
+        }
+        let mut tickets = tickets;
+        tickets.clear();
+        self.groups[at as usize].batch_tickets = tickets;
+    }
+
+    /// Steps a group and remembers what it wrote.
+    pub(crate) fn step(&mut self, at: u32, input: Input<'_>) -> Outcome {
+        let slot = &mut self.groups[at as usize];
+        if slot.alarm.is_some() {
+            return Outcome::NotLeader { hint: None };
+        }
+        let mut wrote = None;
+        let mut log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
+        let outcome = slot.raft.step(&mut log, input);
+        slot.deadline = slot.raft.next_deadline();
+        let is_dirty = slot.raft.is_dirty();
+        if let Some(epoch) = wrote {
+            self.note_written(at, epoch);
+        }
+        if is_dirty {
+            self.mark_dirty(at);
+        }
+        outcome
+    }
+
+    pub(crate) fn mark_dirty(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        if !slot.is_dirty {
+            slot.is_dirty = true;
+            self.dirty.push_back(at);
+        }
+    }
+
+    pub(crate) fn note_written(&mut self, at: u32, epoch: SyncEpoch) {
+        let slot = &mut self.groups[at as usize];
+        if epoch > slot.last_epoch {
+            slot.last_epoch = epoch;
+            self.written.push_back((epoch, at));
+        }
+    }
+
+    fn drain_dirty(&mut self) {
+        for _ in 0..self.dirty.len() {
+            let Some(at) = self.dirty.pop_front() else { break };
+            let slot = &self.groups[at as usize];
+            let saved =
+                match slot.raft.wants_hard_state().then(|| self.log.set_state(slot.id, slot.raft.term(), vote(slot))) {
+                    None => None,
+                    Some(StateTaken::Taken(epoch)) => Some(epoch),
+                    Some(StateTaken::Full) => {
+                        // Eight terms and votes a frame: the group waits, still dirty, for the next epoch.
+                        self.dirty.push_back(at);
+                        continue;
+                    }
+                };
+            self.groups[at as usize].is_dirty = false;
+            let mut effects = std::mem::take(&mut self.effects);
+            effects.clear();
+            let mut wrote = None;
+            let slot = &mut self.groups[at as usize];
+            let log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
+            slot.raft.drain(&log, &mut effects);
+            if let Some(epoch) = saved {
+                slot.raft.hard_state_epoch(epoch);
+                self.note_written(at, epoch);
+            }
+            self.perform(at, &effects);
+            self.effects = effects;
+            let slot = &mut self.groups[at as usize];
+            slot.deadline = slot.raft.next_deadline();
+            if slot.raft.is_dirty() {
+                self.mark_dirty(at);
+            }
+        }
+    }
+
+    /// Acts on the effects of one drain, in their order. The hard state among them was saved before.
+    fn perform(&mut self, at: u32, effects: &Effects) {
+        let group = self.groups[at as usize].id;
+        for message in &effects.send_now {
+            self.peer_out.push_back(PeerOut::Raft { to: message.to, group, body: message.body });
+        }
+        for message in &effects.send_after_sync {
+            let epoch = self.groups[at as usize].last_epoch;
+            if epoch <= self.log.persisted_epoch() {
+                self.release(at, message);
+            } else {
+                self.after_sync.push_back((epoch, at, *message));
+            }
+        }
+        if let Some(commit) = effects.commit {
+            self.note_commit(at, commit);
+        }
+        if let Some(role) = effects.role {
+            self.handle_role(at, &role);
+        }
+        if effects.reads_dropped {
+            self.drop_reads(at);
+        }
+        if let Some(confirmed) = effects.reads_confirmed {
+            self.confirm_reads(at, confirmed);
+        }
+        self.members_changed |= effects.config_changed;
+        for peer in &effects.need_snapshot {
+            self.want_snapshot(group, *peer);
+        }
+        if let Some(alarm) = effects.alarm {
+            self.groups[at as usize].alarm = Some(alarm);
+            self.fail_waiting(at, NodeId(0));
+        }
+    }
+
+    fn handle_role(&mut self, at: u32, role: &raft::RoleChange) {
+        self.leaders_changed = true;
+        let was_leader = self.groups[at as usize].is_leader;
+        self.groups[at as usize].is_leader = role.is_leader;
+        if was_leader && !role.is_leader {
+            self.fail_waiting(at, role.leader.unwrap_or_default());
+        }
+        if role.is_leader {
+            self.next_heartbeat = Mono(0);
+        }
+        if role.is_leader && !was_leader {
+            self.find_sweeps(at);
+        }
+    }
+
+    /// Answers NotLeader to everybody who waits for this group: a command in doubt is repeated under its own sequence.
+    fn fail_waiting(&mut self, at: u32, hint: NodeId) {
+        let slot = &mut self.groups[at as usize];
+        let (group, status) = (slot.id, Status::NotLeader(hint));
+        slot.is_leader = false;
+        for entry in slot.proposed.drain(..) {
+            entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));
+        }
+        slot.batch.clear();
+        for ticket in slot.batch_tickets.drain(..) {
+            self.replies.bare(ticket, group, status);
+        }
+        for (_, list) in slot.watchers.drain() {
+            list.iter().for_each(|watcher| self.replies.bare(watcher.ticket, group, status));
+        }
+        self.drop_reads(at);
+        self.end_snapshots(group);
+    }
+
+    fn release(&mut self, at: u32, message: &Outgoing) {
+        let slot = &self.groups[at as usize];
+        if let Some(message) = slot.raft.release(message) {
+            self.peer_out.push_back(PeerOut::Raft { to: message.to, group: slot.id, body: message.body });
+        }
+    }
+
+    pub(crate) fn note_turn(&mut self, at: u32) {
+        if !self.turn_groups.contains(&at) {
+            self.turn_groups.push(at);
+        }
+    }
+
+    // Questions.
+
+    pub(crate) fn local(&self, group: GroupId) -> Option<u32> {
+        let is_here = group.0 < self.settings.groups && core_of(group, self.settings.cores) == self.settings.core;
+        is_here.then(|| group.0 / u32::from(self.settings.cores))
+    }
+
+    /// The core that owns a group.
+    #[must_use]
+    pub fn core_of(&self, group: GroupId) -> CoreId {
+        core_of(group, self.settings.cores)
+    }
+
+    /// Applied entries of a local group; 0 for any other.
+    #[must_use]
+    pub fn applied_index(&self, group: GroupId) -> LogIndex {
+        self.local(group).map_or(LogIndex(0), |at| self.groups[at as usize].applied)
+    }
+
+    fn is_full(&self) -> bool {
+        self.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX || self.store.pressure() == Pressure::Full || self.log.is_full()
+    }
+
+    pub(crate) fn is_overloaded(&self, at: u32) -> bool {
+        let slot = &self.groups[at as usize];
+        self.is_full() || slot.commit.0 - slot.applied.0 > UNAPPLIED_ENTRIES_MAX
+    }
+
+    /// When `handle_tick` is wanted next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Mono {
+        let sure = self.groups.iter().filter(|group| group.doubt.is_none());
+        let raft = sure.map(|group| group.deadline).min().unwrap_or(Mono::MAX).min(self.doubt_deadline());
+        let leads = self.groups.iter().any(|group| group.is_leader);
+        let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
+        raft.min(heartbeat).min(self.log.next_deadline().unwrap_or(Mono::MAX))
+    }
+
+    /// Nothing is unsynced and nothing is in flight: the point of a clean stop.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.log.is_quiet()
+    }
+
+    /// Writes the log's `meta` soon: asked once before a clean stop.
+    pub fn prepare_stop(&mut self) {
+        self.log.request_meta();
+    }
+
+    /// True when another turn would find work at once.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.to_apply.is_empty()
+            || !self.sweeps.is_empty()
+            || !self.turn_groups.is_empty()
+            || (!self.dirty.is_empty() && self.log.is_quiet())
+    }
+
+    /// Why the node must stop, if it must.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<&StopReason> {
+        self.stop.as_ref()
+    }
+
+    // Actions.
+
+    /// The next message for a peer.
+    pub fn poll_peer(&mut self) -> Option<PeerOut> {
+        self.peer_out.pop_front()
+    }
+
+    /// Appends the record bytes of entries `first..=last` to `out`. False when some are not in memory: they are being
+    /// brought in, and the message counts as lost.
+    pub fn records(&mut self, group: GroupId, first: LogIndex, last: LogIndex, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        if self.log.records(group, first, last, out).is_ok() {
+            return true;
+        }
+        out.truncate(start);
+        self.log.fault_in(group, first, last);
+        false
+    }
+
+    /// The next operation for the disk.
+    pub fn poll_op(&mut self) -> Option<(OpToken, DiskOp)> {
+        self.log.poll_op()
+    }
+
+    /// This turn's answers.
+    pub fn replies(&mut self) -> &mut Replies {
+        &mut self.replies
+    }
+
+    /// The log's memory, for the executor of its operations.
+    pub fn log_mut(&mut self) -> &mut SegLog<D> {
+        &mut self.log
+    }
+
+    /// The log.
+    pub fn log(&self) -> &SegLog<D> {
+        &self.log
+    }
+
+    /// The store.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// The store alone, at the end: it wants to be closed.
+    #[must_use]
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    /// All nodes that some group here names as a member, if that may have changed since the last call.
+    pub fn poll_members(&mut self) -> Option<Vec<NodeId>> {
+        if !std::mem::take(&mut self.members_changed) {
+            return None;
+        }
+        let mut members: Vec<NodeId> = self.groups.iter().flat_map(|group| group.raft.config().members()).collect();
+        members.sort_unstable();
+        members.dedup();
+        Some(members)
+    }
+
+    /// Calls `each` for the leader of every local group, if one may have changed since the last call.
+    pub fn poll_leaders(&mut self, mut each: impl FnMut(GroupId, NodeId)) {
+        if std::mem::take(&mut self.leaders_changed) {
+            self.groups.iter().for_each(|group| each(group.id, group.raft.leader().unwrap_or_default()));
+        }
+    }
+}
+
+fn vote(group: &Group) -> NodeId {
+    group.raft.vote().unwrap_or_default()
+}
+
+/// One group as log and store hold it.
+fn boot_group<D: Disk, S: Store>(
+    settings: &Settings,
+    log: &mut SegLog<D>,
+    store: &S,
+    id: GroupId,
+    hard_state: HardState,
+    now: Mono,
+) -> Group {
+    if !log.has_group(id) {
+        log.new_group(id, &settings.initial.encode());
+    }
+    let machine = store.machine(id).cloned().unwrap_or_default();
+    let initial = log.group_config_prefix(id).to_vec();
+    let config_bytes = if machine.config.is_empty() { initial.clone() } else { machine.config.clone() };
+    // A snapshot was installed and the stop came before the log heard of it: the machine row is ahead of the log.
+    let reaches = log.term(id, machine.applied_index) == Some(machine.applied_term);
+    if machine.applied_index > LogIndex(0) && !reaches {
+        log.install(id, machine.applied_index, machine.applied_term, machine.applied_crc, &config_bytes, false);
+    }
+    let config = Config::decode(&config_bytes).expect("configurations are written by raft and checked by the log");
+    let mut wrote = None;
+    let boot = raft::Boot {
+        id: settings.node,
+        group: id,
+        seed: base::mix64(settings.seed ^ u64::from(id.0)),
+        incarnation: settings.incarnation,
+        hard_state,
+        applied_index: machine.applied_index,
+        commit_floor: machine.applied_index,
+        config,
+        config_index: machine.config_index,
+        now,
+        settings: settings.raft.clone(),
+    };
+    let group_log = GroupLog { log, group: id, wrote: &mut wrote };
+    let raft = Raft::new(boot, &group_log);
+    let mut group = Group::new(id, raft, machine.applied_index, initial);
+    group.doubt = (group_log.log.health(id) != Health::Clean).then_some(now);
+    group
+}
+
+mod smallpeers {
+    //! A handful of node ids without the heap.
+    use base::NodeId;
+    use base::limits::MEMBERS_MAX;
+
+    #[derive(Clone, Copy)]
+    pub(super) struct Peers {
+        ids: [NodeId; MEMBERS_MAX * 2],
+        count: usize,
+        next: usize,
+    }
+
+    impl FromIterator<NodeId> for Peers {
+        fn from_iter<I: IntoIterator<Item = NodeId>>(ids: I) -> Peers {
+            let mut peers = Peers { ids: [NodeId(0); MEMBERS_MAX * 2], count: 0, next: 0 };
+            for id in ids {
+                peers.ids[peers.count] = id;
+                peers.count += 1;
+            }
+            peers
+        }
+    }
+
+    impl Iterator for Peers {
+        type Item = NodeId;
+        fn next(&mut self) -> Option<NodeId> {
+            let id = self.ids[..self.count].get(self.next)?;
+            self.next += 1;
+            Some(*id)
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What operators and tools see of a shard.
+
+use meta::Store;
+use seglog::Disk;
+
+use crate::{GroupStatus, Shard};
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// The state of every local group, in group order.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups
+            .iter()
+            .map(|group| GroupStatus {
+                group: group.id,
+                role: group.raft.role(),
+                term: group.raft.term(),
+                leader: group.raft.leader().unwrap_or_default(),
+                first_index: self.log.first_index(group.id),
+                last_index: self.log.last_index(group.id),
+                commit_index: group.raft.commit_index(),
+                applied_index: group.applied,
+                persisted_index: group.raft.persisted_index(),
+                state_hash: self.store.machine(group.id).map_or(0, |machine| machine.state_hash),
+                voters: group.raft.config().voters().collect(),
+                is_stopped: group.alarm.is_some(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,419 @@
+//! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
+//! seed gives the same run.
+
+use std::collections::BTreeMap;
+
+use base::limits::LIST_PAGE_MAX;
+use base::mono::Span;
+use base::record::Records;
+use base::{Acct, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Nsid, Prng, Sequence, SessionId};
+use meta::memory::MemoryStore;
+use meta::{Command, CommandHeader, Outcome};
+use raft::{Body, Config, HardState};
+use seglog::testing::{MemDisk, MemLogReader, test_settings};
+use seglog::{DiskOp, OpToken, SegLog};
+use shard::{PeerOut, Settings, Shard, Status, Ticket};
+
+const GROUPS: u32 = 2;
+const STEP: Span = Span::from_us(500);
+
+type TestShard = Shard<MemDisk, MemoryStore>;
+
+/// A message on its way, with its entries' bytes.
+struct Mail {
+    due: Mono,
+    from: NodeId,
+    message: PeerOut,
+    records: Vec<u8>,
+}
+
+struct Node {
+    id: NodeId,
+    incarnation: u64,
+    shard: Option<TestShard>,
+    ops: Vec<(Mono, OpToken, DiskOp)>,
+    trailing: u64,
+    initial: Vec<NodeId>,
+}
+
+struct World {
+    now: Mono,
+    prng: Prng,
+    nodes: BTreeMap<NodeId, Node>,
+    mail: Vec<Mail>,
+    /// One message in so many is lost; 0 none.
+    loss: u64,
+    answers: BTreeMap<u64, (Status, Vec<u8>)>,
+}
+
+fn log_settings(id: NodeId) -> seglog::Settings {
+    seglog::Settings { node_uuid: NodeUuid([id.0 as u8; 16]), ..test_settings() }
+}
+
+impl Node {
+    fn boot(&mut self, log: SegLog<MemDisk>, store: MemoryStore, now: Mono) {
+        self.incarnation += 1;
+        let settings = Settings {
+            node: self.id,
+            core: CoreId(0),
+            cores: 1,
+            groups: GROUPS,
+            incarnation: self.incarnation,
+            seed: self.id.0 * 1000 + self.incarnation,
+            raft: raft::Settings::default(),
+            initial: Config::single(&self.initial),
+            trailing_entries: self.trailing,
+        };
+        let states: Vec<HardState> =
+            (0..GROUPS).map(|group| log.state(GroupId(group))).map(|(term, vote)| HardState { term, vote }).collect();
+        self.shard = Some(Shard::new(settings, log, store, |group| states[group.0 as usize], now));
+    }
+
+    fn boot_new(&mut self, now: Mono) {
+        let settings = log_settings(self.id);
+        let log = SegLog::start(seglog::create(&settings), settings.clone(), MemDisk::new(&settings));
+        self.boot(log, MemoryStore::new(), now);
+    }
+
+    fn restart(&mut self, mut disk: MemDisk, mut store: MemoryStore, now: Mono) {
+        let settings = log_settings(self.id);
+        store.crash();
+        let recovered = seglog::recover(&mut MemLogReader::new(&disk), &settings).expect("a crash leaves a good log");
+        for segment in recovered.segments() {
+            disk.open_existing(segment.slot, segment.segment_seq);
+        }
+        let log = SegLog::start(recovered, settings, disk);
+        self.ops.clear();
+        self.boot(log, store, now);
+    }
+}
+
+impl World {
+    fn new(seed: u64, trailing: u64) -> World {
+        let now = Mono(1_000_000_000);
+        let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let mut world = World {
+            now,
+            prng: Prng::new(seed),
+            nodes: BTreeMap::new(),
+            mail: Vec::new(),
+            loss: 0,
+            answers: BTreeMap::new(),
+        };
+        for id in &ids {
+            world.add_node(*id, trailing, ids.clone());
+        }
+        world.link_all();
+        world
+    }
+
+    fn add_node(&mut self, id: NodeId, trailing: u64, initial: Vec<NodeId>) {
+        let mut node = Node { id, incarnation: 0, shard: None, ops: Vec::new(), trailing, initial };
+        node.boot_new(self.now);
+        self.nodes.insert(id, node);
+    }
+
+    fn link_all(&mut self) {
+        let up: Vec<(NodeId, u64)> =
+            self.nodes.values().filter(|n| n.shard.is_some()).map(|n| (n.id, n.incarnation)).collect();
+        for (id, _) in &up {
+            for (peer, incarnation) in up.iter().filter(|(peer, _)| peer != id) {
+                self.shard(*id).handle_peer_up(*peer, *incarnation);
+            }
+        }
+    }
+
+    fn shard(&mut self, id: NodeId) -> &mut TestShard {
+        self.nodes.get_mut(&id).and_then(|node| node.shard.as_mut()).expect("the node runs")
+    }
+
+    fn turn(&mut self) {
+        self.now = self.now + STEP;
+        let now = self.now;
+        let wall_ms = 1_700_000_000_000 + now.0 / 1_000_000;
+        let mail = std::mem::take(&mut self.mail);
+        let (due, later): (Vec<Mail>, Vec<Mail>) = mail.into_iter().partition(|mail| mail.due <= now);
+        self.mail = later;
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in &ids {
+            if let Some(shard) = self.nodes.get_mut(id).and_then(|node| node.shard.as_mut()) {
+                shard.begin_turn(now, wall_ms);
+            }
+        }
+        due.into_iter().for_each(|mail| self.deliver(&mail));
+        for id in ids {
+            self.turn_of(id, wall_ms);
+        }
+    }
+
+    fn deliver(&mut self, mail: &Mail) {
+        let now = self.now;
+        let target = match &mail.message {
+            PeerOut::Raft { to, .. } | PeerOut::SnapshotPart { to, .. } | PeerOut::SnapshotAck { to, .. } => *to,
+        };
+        let Some(shard) = self.nodes.get_mut(&target).and_then(|node| node.shard.as_mut()) else { return };
+        match &mail.message {
+            PeerOut::Raft { group, body, .. } => {
+                let entries = match *body {
+                    Body::AppendEntries { prev_index, count, .. } => {
+                        Records::check_entries(&mail.records, count, *group, prev_index.next()).expect("sent whole")
+                    }
+                    _ => Records::EMPTY,
+                };
+                shard.handle_peer(mail.from, *group, *body, entries, now);
+            }
+            PeerOut::SnapshotPart { group, index, term, snapshot, part, last, body, .. } => {
+                shard.handle_snapshot_part(mail.from, *group, *index, *term, *snapshot, *part, *last, body);
+            }
+            PeerOut::SnapshotAck { group, snapshot, next_part, refused, .. } => {
+                shard.handle_snapshot_ack(mail.from, *group, *snapshot, *next_part, *refused);
+            }
+        }
+    }
+
+    fn turn_of(&mut self, id: NodeId, wall_ms: u64) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("ids come from the map");
+        let Some(shard) = &mut node.shard else { return };
+        let (done, later): (Vec<_>, Vec<_>) = node.ops.drain(..).partition(|(due, ..)| *due <= now);
+        node.ops = later;
+        for (_, token, op) in done {
+            let result = shard.log_mut().disk_mut().perform(&op);
+            shard.handle_op_done(token, result, now);
+        }
+        shard.handle_store_events(now);
+        shard.handle_tick(now);
+        shard.advance(now, wall_ms);
+        // The ring keeps the order of its operations; the twin's disk is as slow as the seed says.
+        let mut due = now;
+        while let Some((token, op)) = shard.poll_op() {
+            due = due + Span::from_us(100 + self.prng.below(1500));
+            node.ops.push((due, token, op));
+        }
+        while let Some(message) = shard.poll_peer() {
+            let mut records = Vec::new();
+            if let PeerOut::Raft { group, body: Body::AppendEntries { prev_index, count, .. }, .. } = message
+                && count > 0
+                && !shard.records(group, prev_index.next(), LogIndex(prev_index.0 + u64::from(count)), &mut records)
+            {
+                continue;
+            }
+            if self.loss > 0 && self.prng.one_in(self.loss) {
+                continue;
+            }
+            // Parts of a snapshot keep their order, as on a link; messages of consensus may overtake each other.
+            let is_part = matches!(message, PeerOut::SnapshotPart { .. });
+            let due = now + Span::from_us(if is_part { 1000 } else { self.prng.below(2000) });
+            self.mail.push(Mail { due, from: id, message, records });
+        }
+        for reply in shard.replies().iter() {
+            self.answers.insert(reply.ticket.request, (reply.status, reply.body.to_vec()));
+        }
+        shard.replies().clear();
+        assert!(shard.stop_reason().is_none(), "node {id}: {:?}", shard.stop_reason());
+    }
+
+    fn run(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.now < end {
+            self.turn();
+        }
+    }
+
+    fn leader(&mut self, group: GroupId) -> Option<NodeId> {
+        let led = self.nodes.values().filter_map(|node| {
+            let status = node.shard.as_ref()?.status();
+            let led = status.iter().find(|s| s.group == group && s.leader == node.id)?;
+            Some((led.term, node.id))
+        });
+        led.max().map(|(_, id)| id)
+    }
+
+    /// Sends a command until it is answered, as a client does: with the same session and sequence.
+    fn command(&mut self, request: u64, header: CommandHeader, command: &Command) -> Outcome {
+        let group = base::group_of(header.nsid, GROUPS);
+        let mut bytes = Vec::new();
+        meta::encode_command(&header, command, &mut bytes);
+        for _ in 0..40 {
+            let Some(leader) = self.leader(group) else {
+                self.run(Span::from_ms(100));
+                continue;
+            };
+            self.answers.remove(&request);
+            let ticket = Ticket { connection: 1, request, kind: 1 };
+            self.shard(leader).handle_command(ticket, group, &bytes);
+            for _ in 0..2000 {
+                self.turn();
+                match self.answers.remove(&request) {
+                    Some((Status::Ok, body)) => return Outcome::decode(&body).expect("outcomes decode"),
+                    Some(_) => break,
+                    None => {}
+                }
+            }
+        }
+        panic!("request {request} was never answered");
+    }
+
+    fn kill(&mut self, id: NodeId) -> (MemDisk, MemoryStore) {
+        let node = self.nodes.get_mut(&id).expect("the node is there");
+        let mut shard = node.shard.take().expect("the node runs");
+        let disk = shard.log().disk().clone();
+        let store = std::mem::take(shard.store_mut());
+        for other in self.nodes.values_mut().filter_map(|node| node.shard.as_mut()) {
+            other.handle_peer_down(id);
+        }
+        (disk, store)
+    }
+
+    /// Power is cut at a node and comes back.
+    fn crash(&mut self, id: NodeId) {
+        let (mut disk, store) = self.kill(id);
+        disk.crash(&mut self.prng);
+        let now = self.now;
+        self.nodes.get_mut(&id).expect("the node is there").restart(disk, store, now);
+        self.link_all();
+    }
+
+    fn ensure_same(&mut self, ids: &[u64]) {
+        for _ in 0..200 {
+            self.run(Span::from_ms(50));
+            let all: Vec<Vec<(LogIndex, u64)>> = ids
+                .iter()
+                .map(|id| self.shard(NodeId(*id)).status().iter().map(|s| (s.applied_index, s.state_hash)).collect())
+                .collect();
+            let indexes = |status: &Vec<(LogIndex, u64)>| status.iter().map(|s| s.0).collect::<Vec<_>>();
+            if all.iter().all(|status| indexes(status) == indexes(&all[0])) {
+                assert!(all.iter().all(|status| status == &all[0]), "replicas diverged: {all:?}");
+                return;
+            }
+        }
+        let all: Vec<_> = ids.iter().map(|id| self.shard(NodeId(*id)).status()).collect();
+        panic!("replicas did not reach one applied index: {all:#?}");
+    }
+}
+
+const ROOT: Nsid = Nsid(10_000_000_000);
+
+fn header(session: SessionId, sequence: u64, nsid: Nsid) -> CommandHeader {
+    CommandHeader { session, sequence: Sequence(sequence), ack_below: Sequence(1), acct: Acct(1), nsid }
+}
+
+fn mkdir(path: &str) -> Command {
+    Command::Mkdir(meta::Mkdir { at: meta::At::path(path), autorename: false })
+}
+
+/// Makes the namespace and a session in it.
+fn begin(world: &mut World) -> SessionId {
+    world.run(Span::from_ms(2500));
+    let system = CommandHeader { acct: Acct(0), ..header(SessionId(0), 0, ROOT) };
+    let init = Command::NamespaceInit { owner: Acct(1), kind: meta::NamespaceKind::Root, grant_bytes: 1 << 40 };
+    let outcome = world.command(1, system, &init);
+    assert!(outcome.is_ok(), "{outcome:?}");
+    match world.command(2, header(SessionId(0), 0, ROOT), &Command::Register { nonce: [9; 16] }) {
+        Outcome::Registered { session } => session,
+        other => panic!("no session: {other:?}"),
+    }
+}
+
+fn listing(world: &mut World, id: NodeId) -> Vec<String> {
+    let group = base::group_of(ROOT, GROUPS);
+    let query =
+        meta::Query::ListPage { at: meta::At::path(""), recursive: true, position: Vec::new(), limit: LIST_PAGE_MAX };
+    let ticket = Ticket { connection: 1, request: 77, kind: 2 };
+    world.shard(id).handle_stale_query(ticket, group, ROOT, query);
+    world.turn();
+    let (_, body) = world.answers.remove(&77).expect("a stale query is answered at once");
+    match meta::Answer::decode(&body).expect("answers decode") {
+        meta::Answer::Page { entries, .. } => entries.into_iter().map(|entry| entry.path_display).collect(),
+        other => panic!("no page: {other:?}"),
+    }
+}
+
+#[test]
+fn acknowledged_commands_survive_crashes_and_lost_messages() {
+    for seed in 0..12 {
+        let mut world = World::new(seed, 10_000);
+        let session = begin(&mut world);
+        world.loss = 25;
+        let mut made = Vec::new();
+        for at in 0..60 {
+            if at % 9 == 4 {
+                let victim = NodeId(1 + world.prng.below(3));
+                world.crash(victim);
+            }
+            let path = format!("/folder {at}");
+            let outcome = world.command(100 + at, header(session, at + 1, ROOT), &mkdir(&path));
+            assert!(outcome.is_ok(), "seed {seed}, {path}: {outcome:?}");
+            made.push(path);
+        }
+        world.loss = 0;
+        world.ensure_same(&[1, 2, 3]);
+        made.sort();
+        for id in 1..=3 {
+            let mut listed = listing(&mut world, NodeId(id));
+            listed.sort();
+            assert_eq!(listed, made, "seed {seed}, node {id}");
+        }
+    }
+}
+
+#[test]
+fn a_command_sent_twice_changes_nothing_and_answers_the_same() {
+    let mut world = World::new(5, 10_000);
+    let session = begin(&mut world);
+    let first = world.command(10, header(session, 1, ROOT), &mkdir("/once"));
+    let again = world.command(11, header(session, 1, ROOT), &mkdir("/once"));
+    assert_eq!(first, again);
+    let another = world.command(12, header(session, 2, ROOT), &mkdir("/once"));
+    assert!(matches!(another, Outcome::Conflict { .. }), "{another:?}");
+}
+
+#[test]
+fn a_node_with_an_empty_disk_takes_the_place_of_another_by_snapshot() {
+    for seed in 0..4 {
+        let mut world = World::new(seed, 8);
+        let session = begin(&mut world);
+        for at in 0..120 {
+            world.command(100 + at, header(session, at + 1, ROOT), &mkdir(&format!("/folder {at}")));
+            if at % 20 == 0 {
+                for id in 1..=3 {
+                    world.shard(NodeId(id)).checkpoint_soon();
+                }
+            }
+        }
+        drop(world.kill(NodeId(3)));
+        world.nodes.remove(&NodeId(3));
+        world.add_node(NodeId(4), 8, Vec::new());
+        world.link_all();
+        for group in (0..GROUPS).map(GroupId) {
+            let change =
+                raft::ConfigChange { add_voters: vec![NodeId(4)], add_learners: Vec::new(), remove: vec![NodeId(3)] };
+            for _ in 0..50 {
+                let Some(leader) = world.leader(group) else {
+                    world.run(Span::from_ms(100));
+                    continue;
+                };
+                let now = world.now;
+                let ticket = Ticket { connection: 1, request: 5, kind: 7 };
+                world.shard(leader).handle_change_members(ticket, group, &change, now);
+                world.turn();
+                if matches!(world.answers.remove(&5), Some((Status::Ok, _))) {
+                    break;
+                }
+                world.run(Span::from_ms(100));
+            }
+        }
+        world.ensure_same(&[1, 2, 4]);
+        let group = base::group_of(ROOT, GROUPS);
+        let status = world.shard(NodeId(4)).status();
+        let there = status.iter().find(|s| s.group == group).expect("node 4 has the group");
+        assert!(there.first_index > LogIndex(1), "seed {seed}: no snapshot was needed");
+        assert_eq!(there.voters, [1, 2, 4].map(NodeId), "seed {seed}");
+        assert_eq!(listing(&mut world, NodeId(4)).len(), 120);
+        // It survives a crash, and it counts: without another node it commits.
+        world.crash(NodeId(4));
+        drop(world.kill(NodeId(1)));
+        let outcome = world.command(1000, header(session, 121, ROOT), &mkdir("/after"));
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+}
