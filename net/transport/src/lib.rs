@@ -1,1 +1,13 @@
-//! Listeners, connections and peer links over the reactor.
+//! Connections and peer links over the reactor's [`reactor::io::Io`].
+//!
+//! A [`Connection`] owns a socket's bytes: what came in and is not yet a whole frame, and what waits to go out. Over it
+//! stand [`Clients`], the client connections of one core, and [`Peers`], its links to the same core of other nodes.
+//! Layer 3: sees the reactor and the codec; knows nothing of groups or commands.
+
+mod clients;
+mod connection;
+mod peers;
+
+pub use clients::{ClientEvent, Clients};
+pub use connection::Connection;
+pub use peers::{PeerEvent, PeerSettings, Peers, Registry};
