@@ -1,1 +1,13 @@
 //! The metaserver: the core loop, the ports, boot and recovery.
+
+mod address_book;
+mod announce;
+pub mod config;
+mod core;
+pub mod exit;
+pub mod identity;
+pub mod node;
+mod requests;
+pub mod shared;
+
+pub use node::{Node, StartError};

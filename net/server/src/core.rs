@@ -1,0 +1,447 @@
+//! The loop of one core. One turn: reap, mail, clock, serve, advance, log, sends, enter (docs/design/reactor.md).
+
+use std::sync::Arc;
+
+use base::mono::Span;
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid};
+use hdrhistogram::Histogram;
+use reactor::mmap_disk::MmapDisk;
+use reactor::storage::StorageDone;
+use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
+use seglog::{DiskOp, OpToken};
+use shard::{PeerOut, Reply, Shard, Status, StopReason, Ticket};
+use store::LsmStore;
+use transport::{ClientEvent, Clients, PeerEvent, Peers};
+use wire::{CoreCounters, PeerKind, ReplyStatus, RequestKind, SnapshotAck, SnapshotPart};
+
+use crate::exit::ExitCode;
+use crate::requests::Ask;
+use crate::shared::Shared;
+use crate::{address_book, requests};
+
+/// Completions taken in one turn before the turn goes on.
+const REAPS_MAX: usize = 16;
+/// How often core 0 looks for news of members and servers.
+const ADDRESS_BOOK_EVERY: Span = Span::from_ms(250);
+/// A core wakes at least this often, so that a stop is never missed.
+const IDLE_MAX: Span = Span::from_ms(500);
+/// The connection of requests that the core makes to itself.
+pub(crate) const INTERNAL: u64 = u64::MAX;
+/// Listener tags.
+pub(crate) const TAG_CLIENT: u64 = u64::MAX;
+pub(crate) const TAG_PEER: u64 = u64::MAX - 1;
+
+/// What threads that are no cores tell a core.
+pub enum Mail {
+    /// The storage thread finished something.
+    Storage(StorageDone),
+    /// The store finished something, or somebody wants the core to look around.
+    Rang,
+}
+
+/// A shard with a real disk and a real store.
+pub type NodeShard = Shard<MmapDisk, LsmStore>;
+
+/// One core: a ring, and all that it drives.
+pub struct Core {
+    ring: Ring,
+    inbox: Inbox<Mail>,
+    pub(crate) hands: Hands,
+}
+
+/// All of a core but its ring, so that events can be handled while the ring lends their bytes.
+pub(crate) struct Hands {
+    pub id: CoreId,
+    pub node: NodeId,
+    pub cores: u16,
+    pub shard: NodeShard,
+    pub clients: Clients,
+    pub peers: Peers,
+    pub shared: Arc<Shared>,
+    pub counters: CoreCounters,
+    pub started: Mono,
+    pub now: Mono,
+    asks: Vec<Ask>,
+    scratch: Vec<u8>,
+    disk_events: Vec<(OpToken, seglog::OpResult)>,
+    syncing: Vec<(OpToken, Mono)>,
+    sync_us: Histogram<u64>,
+    next_address_book: Mono,
+    address_book_at: LogIndex,
+    is_stopping: bool,
+    to_close: Vec<SocketId>,
+}
+
+impl Core {
+    /// A core whose ring listens already.
+    #[must_use]
+    pub(crate) fn new(
+        ring: Ring,
+        inbox: Inbox<Mail>,
+        (node, cores): (NodeId, u16),
+        id: CoreId,
+        shard: NodeShard,
+        clients: Clients,
+        peers: Peers,
+        shared: Arc<Shared>,
+    ) -> Core {
+        let now = ring.now();
+        let hands = Hands {
+            id,
+            node,
+            cores,
+            shard,
+            clients,
+            peers,
+            shared,
+            counters: CoreCounters::default(),
+            started: now,
+            now,
+            asks: Vec::new(),
+            scratch: Vec::new(),
+            disk_events: Vec::new(),
+            syncing: Vec::new(),
+            sync_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"),
+            next_address_book: if id == CoreId(0) { now } else { Mono::MAX },
+            address_book_at: LogIndex(0),
+            is_stopping: false,
+            to_close: Vec::new(),
+        };
+        Core { ring, inbox, hands }
+    }
+
+    /// Turns until the node stops; returns the shard, whose store wants to be closed.
+    pub fn run(mut self) -> NodeShard {
+        let mut wait = Wait::No;
+        loop {
+            self.ring.enter(wait);
+            self.turn();
+            if self.hands.is_done() {
+                break;
+            }
+            wait = self.wait();
+        }
+        // What is queued leaves: replies of the last turn.
+        self.ring.enter(Wait::No);
+        self.hands.shard
+    }
+
+    /// One turn, all but the system call.
+    fn turn(&mut self) {
+        let now = self.ring.now();
+        let wall_ms = self.ring.wall_ms();
+        let hands = &mut self.hands;
+        hands.begin_turn(now, wall_ms);
+        for _ in 0..REAPS_MAX {
+            if self.ring.reap(&mut |event| hands.handle_event(event)) == 0 {
+                break;
+            }
+        }
+        while let Some(mail) = self.inbox.pop() {
+            hands.handle_mail(mail);
+        }
+        hands.handle_disk_events();
+        hands.shard.handle_store_events(now);
+        hands.shard.handle_tick(now);
+        hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
+        hands.shard.advance(now, wall_ms);
+        hands.refresh_address_book();
+        hands.publish();
+        hands.deliver_replies();
+        hands.deliver_peer_messages();
+        while let Some((token, op)) = hands.shard.poll_op() {
+            hands.note_op(token, &op);
+            if op.is_ring() {
+                self.ring.submit_disk(token, &op, hands.shard.log().disk());
+            } else {
+                hands.shard.log_mut().disk_mut().submit(token, op);
+            }
+        }
+        hands.peers.flush(&mut self.ring);
+        hands.flush_clients(&mut self.ring);
+        for socket in hands.to_close.drain(..) {
+            self.ring.close(socket);
+        }
+        hands.counters.enters = self.ring.counters().enters;
+        hands.watch_stop();
+    }
+
+    /// How long the next enter may wait.
+    fn wait(&self) -> Wait {
+        let hands = &self.hands;
+        if hands.shard.has_work() || hands.clients.has_work() || !self.inbox.is_empty() {
+            return Wait::No;
+        }
+        let deadline = hands.shard.next_deadline().min(hands.peers.next_deadline()).min(hands.next_address_book);
+        Wait::Until(deadline.min(hands.now + IDLE_MAX))
+    }
+}
+
+impl Hands {
+    fn begin_turn(&mut self, now: Mono, wall_ms: u64) {
+        self.now = now;
+        self.counters.turns += 1;
+        self.shard.begin_turn(now, wall_ms);
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        let now = self.now;
+        match event {
+            Event::Accepted { tag: TAG_PEER, socket } => self.peers.handle_accepted(socket),
+            Event::Accepted { socket, .. } => self.clients.handle_accepted(socket),
+            Event::Connected { tag, socket } => self.peers.handle_connected(tag, socket),
+            Event::ConnectFailed { tag, errno } => {
+                tracing::debug!(peer = tag, errno, "could not connect to a peer");
+                self.peers.handle_connect_failed(tag, now);
+            }
+            Event::Received { socket, bytes } => self.handle_received(socket, bytes),
+            Event::Sent { socket, buffer } => {
+                if self.clients.has(socket) {
+                    self.clients.handle_sent(socket, buffer);
+                } else {
+                    self.peers.handle_sent(socket, buffer);
+                }
+            }
+            Event::Closed { socket, .. } => {
+                if let Some(connection) = self.clients.handle_closed(socket) {
+                    self.shard.handle_connection_closed(connection);
+                } else {
+                    let shard = &mut self.shard;
+                    self.peers.handle_closed(socket, now, |event| handle_peer_event(shard, event, now));
+                }
+            }
+            Event::DiskDone { token, result } => self.disk_events.push((token, result)),
+            Event::Doorbell => {}
+        }
+    }
+
+    fn handle_received(&mut self, socket: SocketId, bytes: &[u8]) {
+        let now = self.now;
+        if self.clients.has(socket) {
+            let Hands { clients, shard, counters, asks, id, .. } = self;
+            let mut desk = Desk { shard, counters, asks, core: *id, now };
+            clients.handle_received(socket, bytes, |event| desk.handle(&event));
+        } else {
+            let shard = &mut self.shard;
+            self.peers.handle_received(socket, bytes, &*self.shared, now, |event| handle_peer_event(shard, event, now));
+        }
+    }
+
+    /// Sends the clients' frames; requests that back pressure held are read on.
+    fn flush_clients(&mut self, io: &mut impl Io) {
+        let Hands { clients, shard, counters, asks, id, now, .. } = self;
+        let mut desk = Desk { shard, counters, asks, core: *id, now: *now };
+        clients.flush(io, |event| desk.handle(&event));
+    }
+
+    fn handle_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Storage(done) => {
+                let finished = self.shard.log_mut().disk_mut().finish(done);
+                self.disk_events.push(finished);
+            }
+            Mail::Rang => {}
+        }
+    }
+
+    /// The completions of the log, after the mail that may hold some.
+    fn handle_disk_events(&mut self) {
+        let now = self.now;
+        for (token, result) in self.disk_events.drain(..) {
+            if let Some(at) = self.syncing.iter().position(|(syncing, _)| *syncing == token) {
+                let (_, since) = self.syncing.swap_remove(at);
+                self.sync_us.saturating_record(now.since(since).as_us());
+                self.counters.syncs += 1;
+            }
+            self.shard.handle_op_done(token, result, now);
+        }
+    }
+
+    fn note_op(&mut self, token: OpToken, op: &DiskOp) {
+        match op {
+            DiskOp::Write { bytes, .. } => self.counters.log_bytes += u64::from(*bytes),
+            DiskOp::Sync { .. } => self.syncing.push((token, self.now)),
+            _ => {}
+        }
+    }
+
+    /// Members and leaders, for the links and for everybody who asks.
+    fn publish(&mut self) {
+        if let Some(members) = self.shard.poll_members() {
+            // A node that joins is in no configuration yet: it dials those that it was told of.
+            let members = if members.is_empty() { self.shared.members() } else { members };
+            self.peers.set_members(&members);
+        }
+        let shared = &self.shared;
+        self.shard.poll_leaders(|group, leader| shared.set_leader(group, leader));
+    }
+
+    /// Core 0 has group 0: it reads the address book there, as far as it is applied here.
+    fn refresh_address_book(&mut self) {
+        if self.now < self.next_address_book {
+            return;
+        }
+        self.next_address_book = self.now + ADDRESS_BOOK_EVERY;
+        let applied = self.shard.applied_index(GroupId(0));
+        if applied != self.address_book_at {
+            self.address_book_at = applied;
+            for kind in [address_book::NODES, address_book::SERVERS] {
+                let ticket = Ticket { connection: INTERNAL, request: u64::from(kind), kind };
+                self.shard.handle_stale_query(ticket, GroupId(0), Nsid(0), address_book::query(kind));
+            }
+        }
+    }
+
+    fn deliver_replies(&mut self) {
+        let asks = std::mem::take(&mut self.asks);
+        for ask in &asks {
+            requests::answer(self, ask);
+        }
+        self.asks = asks;
+        self.asks.clear();
+        let Hands { clients, shard, counters, shared, .. } = self;
+        for reply in shard.replies().iter() {
+            if reply.ticket.connection == INTERNAL {
+                address_book::learn(shared, &reply);
+                continue;
+            }
+            deliver(clients, counters, &reply);
+        }
+        shard.replies().clear();
+    }
+
+    fn deliver_peer_messages(&mut self) {
+        let now = self.now;
+        while let Some(message) = self.shard.poll_peer() {
+            match message {
+                PeerOut::Raft { to, group, body } => self.send_raft(to, group, &body),
+                PeerOut::SnapshotPart { to, group, index, index_term, term, snapshot, part, last, body } => {
+                    let part = SnapshotPart {
+                        leader_term: term,
+                        index,
+                        term: index_term,
+                        snapshot_id: snapshot,
+                        part,
+                        last,
+                        body: &body,
+                    };
+                    self.peers.send(to, now, |frame| frame.push_snapshot(group, &part));
+                }
+                PeerOut::SnapshotAck { to, group, snapshot, next_part, refused } => {
+                    let ack = SnapshotAck {
+                        term: base::Term(0),
+                        snapshot_id: snapshot,
+                        next_part,
+                        credit_parts: base::limits::SNAPSHOT_WINDOW,
+                        rejected: refused,
+                    };
+                    self.peers.send(to, now, |frame| frame.push_snapshot_ack(group, &ack));
+                }
+            }
+        }
+    }
+
+    fn send_raft(&mut self, to: NodeId, group: GroupId, body: &raft::Body) {
+        let now = self.now;
+        let Hands { peers, shard, scratch, .. } = self;
+        scratch.clear();
+        if let raft::Body::AppendEntries { prev_index, count, .. } = *body
+            && count > 0
+        {
+            let last = LogIndex(prev_index.0 + u64::from(count));
+            if !shard.records(group, prev_index.next(), last, scratch) {
+                return;
+            }
+        }
+        peers.send(to, now, |frame| frame.push(group, body, |out| out.extend_from_slice(scratch)));
+    }
+
+    fn watch_stop(&mut self) {
+        if let Some(reason) = self.shard.stop_reason() {
+            let code = match reason {
+                StopReason::Log(_) | StopReason::DiskLag(_) | StopReason::Store(_) => ExitCode::Io,
+            };
+            self.shared.fail(code, reason.to_string());
+        }
+        if self.shared.is_stopping() && !self.is_stopping {
+            self.is_stopping = true;
+            self.shard.prepare_stop();
+            self.clients.close_all();
+        }
+    }
+
+    /// Median and 99th percentile of the log's syncs, in microseconds.
+    pub fn sync_percentiles(&self) -> (u64, u64) {
+        (self.sync_us.value_at_quantile(0.5), self.sync_us.value_at_quantile(0.99))
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_stopping && (self.shared.failure().is_some() || self.shard.is_quiet())
+    }
+}
+
+/// What a request meets: the shard, or a note to answer it at the end of the turn.
+struct Desk<'a> {
+    shard: &'a mut NodeShard,
+    counters: &'a mut CoreCounters,
+    asks: &'a mut Vec<Ask>,
+    core: CoreId,
+    now: Mono,
+}
+
+impl Desk<'_> {
+    fn handle(&mut self, event: &ClientEvent<'_>) {
+        self.counters.requests += 1;
+        let ClientEvent::Request { connection, item, .. } = event;
+        let ticket = Ticket { connection: *connection, request: item.request_id, kind: item.kind };
+        requests::handle(self.shard, self.asks, self.core, ticket, item, self.now);
+    }
+}
+
+fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>) {
+    let status = match reply.status {
+        Status::Ok => ReplyStatus::Ok,
+        Status::NotLeader(_) => ReplyStatus::NotLeader,
+        Status::Unavailable => ReplyStatus::Unavailable,
+        Status::Overloaded => ReplyStatus::Overloaded,
+        Status::Malformed => ReplyStatus::Malformed,
+        Status::Refused => ReplyStatus::Refused,
+    };
+    let kind = RequestKind::from_u8(reply.ticket.kind);
+    match (status, kind) {
+        (ReplyStatus::Ok, Some(RequestKind::Command)) => counters.commands += 1,
+        (ReplyStatus::Ok, Some(RequestKind::Query)) => counters.queries += 1,
+        (ReplyStatus::Overloaded, _) => counters.overloaded += 1,
+        (ReplyStatus::Malformed, _) => counters.malformed += 1,
+        _ => {}
+    }
+    let is_last = !(status == ReplyStatus::Ok && kind == Some(RequestKind::Watch));
+    let Ticket { connection, request, kind } = reply.ticket;
+    clients.reply(connection, request, kind, status, reply.group, is_last, |out| match reply.status {
+        Status::NotLeader(hint) => wire::client::put_node(out, Some(hint)),
+        _ => out.extend_from_slice(reply.body),
+    });
+}
+
+fn handle_peer_event(shard: &mut NodeShard, event: PeerEvent<'_>, now: Mono) {
+    match event {
+        PeerEvent::Up { node, incarnation } => {
+            tracing::info!(peer = node.0, incarnation, "peer link up");
+            shard.handle_peer_up(node, incarnation);
+        }
+        PeerEvent::Down { node } => {
+            tracing::info!(peer = node.0, "peer link down");
+            shard.handle_peer_down(node);
+        }
+        PeerEvent::Message { node, message } => match message.kind {
+            PeerKind::Raft { body, entries } => shard.handle_peer(node, message.group, body, entries, now),
+            PeerKind::Snapshot(part) => {
+                let SnapshotPart { leader_term, index, snapshot_id, part, last, body, .. } = part;
+                shard.handle_snapshot_part(node, message.group, index, leader_term, snapshot_id, part, last, body);
+            }
+            PeerKind::SnapshotAck(ack) => {
+                shard.handle_snapshot_ack(node, message.group, ack.snapshot_id, ack.next_part, ack.rejected);
+            }
+        },
+    }
+}

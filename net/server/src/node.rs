@@ -1,0 +1,423 @@
+//! One metaserver: boot, its core threads, its end.
+//!
+//! ```text
+//! lock ─▶ identity, checked and raised ─▶ per core: log recovered ─▶ store opened ─▶ ring, listeners ─▶ loop
+//! ```
+//! Everything that can refuse to start does so before a port opens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use base::{CoreId, GroupId, NodeId, mix64};
+use raft::HardState;
+use reactor::mmap_disk::MmapDisk;
+use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
+use reactor::{Doorbell, Io, Ring, RingConfig, Sender, inbox};
+use seglog::{RecoverError, Recovered, SegLog};
+use shard::Shard;
+use store::{LsmStore, OpenSettings};
+use transport::{Clients, PeerSettings, Peers};
+use wire::{PeerHello, ServerHello, WIRE_VERSION};
+
+use crate::announce::Announcer;
+use crate::config::{NodeConfig, Pin, Profile};
+use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
+use crate::exit::ExitCode;
+use crate::identity::{self, Identity, IdentityError, Lock, LockError};
+use crate::shared::{Failure, Shared};
+
+/// Messages waiting in one core's inbox.
+const INBOX_MAX: usize = 4096;
+
+/// Why a node did not start. Nothing was changed but the incarnation.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory is in use, or cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The directory is another node's, or unreadable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A log cannot be trusted.
+    #[error("log of core {core}: {source}")]
+    Log {
+        /// Whose.
+        core: CoreId,
+        /// What was found.
+        source: RecoverError,
+    },
+    /// A store cannot be opened.
+    #[error("store of core {core}: {source}")]
+    Store {
+        /// Whose.
+        core: CoreId,
+        /// What was found.
+        source: store::OpenError,
+    },
+    /// The ring cannot be made.
+    #[error(transparent)]
+    Ring(#[from] reactor::RingError),
+    /// A port cannot be had.
+    #[error("could not listen on {address}: {source}; stop what listens there or choose another port")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system refused something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The exit code that it calls for.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            StartError::Lock(_) => ExitCode::Identity,
+            StartError::Identity(error) => error.exit_code(),
+            StartError::Log { .. } | StartError::Store { .. } => ExitCode::Data,
+            StartError::Ring(_) | StartError::Listen { .. } | StartError::System { .. } => ExitCode::Unavailable,
+        }
+    }
+}
+
+/// A metaserver that runs.
+pub struct Node {
+    shared: Arc<Shared>,
+    senders: Vec<Doorbell>,
+    threads: Vec<JoinHandle<()>>,
+    storage: Option<StorageThread>,
+    announcer: Option<Announcer>,
+    client_address: SocketAddr,
+    id: NodeId,
+    _lock: Lock,
+}
+
+/// What one core thread needs to begin.
+struct CoreSeed {
+    id: CoreId,
+    identity: Identity,
+    config: NodeConfig,
+    recovered: Recovered,
+    log_settings: seglog::Settings,
+    shared: Arc<Shared>,
+    doorbell: Doorbell,
+    inbox: reactor::Inbox<Mail>,
+    sender: Sender<Mail>,
+    storage: StorageSender,
+}
+
+impl Node {
+    /// Starts the node of `config.process.data_dir`; returns when its ports are open.
+    pub fn start(config: NodeConfig) -> Result<Node, StartError> {
+        let dir = config.process.data_dir.clone();
+        let lock = Lock::take(&dir)?;
+        Identity::read(&dir)?.check(&dir, &config)?;
+        format_logs(&dir)?;
+        let identity = Identity::open_and_raise(&dir)?;
+        let shared = Arc::new(Shared::new(&config));
+        let cores = config.cluster.cores;
+        let mut recovered = Vec::new();
+        let mut dirs = Vec::new();
+        for core in (0..cores).map(CoreId) {
+            recovered.push(recover_log(&dir, &identity, core)?);
+            let segment_bytes = identity.segment_bytes;
+            dirs.push(LogDir { core, dir: identity::log_dir(&dir, core.0), segment_bytes });
+        }
+        let mut bells = Vec::new();
+        let mut boxes = Vec::new();
+        for _ in 0..cores {
+            let doorbell = Doorbell::new().map_err(|source| system("could not make an eventfd", source))?;
+            let (sender, inbox) = inbox::<Mail>(INBOX_MAX, &doorbell);
+            bells.push(doorbell.clone());
+            boxes.push((doorbell, sender, inbox));
+        }
+        let senders: Vec<Sender<Mail>> = boxes.iter().map(|(_, sender, _)| sender.clone()).collect();
+        let posts = senders.clone();
+        let on_done = Arc::new(move |core: CoreId, done| {
+            // A full inbox: the core is behind, and no completion may be lost. This thread can wait.
+            let mut mail = Mail::Storage(done);
+            while let Err(back) = posts[usize::from(core.0)].post(mail) {
+                mail = back;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let storage = StorageThread::start(dirs, on_done)
+            .map_err(|source| system("could not start the storage thread", source))?;
+
+        let (ready_in, ready) = mpsc::channel();
+        let mut threads = Vec::new();
+        for ((at, (doorbell, sender, inbox)), (settings, recovered)) in boxes.into_iter().enumerate().zip(recovered) {
+            let seed = CoreSeed {
+                id: CoreId(at as u16),
+                identity: identity.clone(),
+                config: config.clone(),
+                recovered,
+                log_settings: settings,
+                shared: shared.clone(),
+                doorbell,
+                inbox,
+                sender,
+                storage: storage.sender(),
+            };
+            let ready = ready_in.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("n{}-core{at}", identity.node))
+                .spawn(move || run_core(seed, &ready))
+                .map_err(|source| system("could not start a core thread", source))?;
+            threads.push(thread);
+        }
+        drop(ready_in);
+        let mut node = Node {
+            shared,
+            senders: bells,
+            threads,
+            storage: Some(storage),
+            announcer: None,
+            client_address: SocketAddr::new(config.process.listen, config.process.client_port),
+            id: identity.node,
+            _lock: lock,
+        };
+        for _ in 0..cores {
+            match ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    node.end();
+                    return Err(error);
+                }
+                Err(_) => {
+                    node.end();
+                    let source = std::io::Error::other("it panicked; the log above says where");
+                    return Err(system("a core thread ended while it started", source));
+                }
+            }
+        }
+        node.announcer = Announcer::start(&identity, &config, &node.shared);
+        Ok(node)
+    }
+
+    /// The shared client port.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Why the node stopped by itself, if it did: the process must exit with that code.
+    #[must_use]
+    pub fn failed(&self) -> Option<Failure> {
+        self.shared.failure()
+    }
+
+    /// Stops cleanly: what was acknowledged is on disk already; returns when all threads have ended.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.shared.stop();
+        drop(self.announcer.take());
+        self.senders.iter().for_each(Doorbell::ring);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(node = self.id.0, "a core thread had panicked");
+            }
+        }
+        if let Some(storage) = self.storage.take() {
+            storage.stop();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn system(what: &str, source: std::io::Error) -> StartError {
+    StartError::System { what: what.to_owned(), source }
+}
+
+/// The logs of a directory that never booted; a stop in the middle is made good by the next start.
+fn format_logs(dir: &std::path::Path) -> Result<(), StartError> {
+    let identity = Identity::read(dir)?;
+    if identity.incarnation > 0 {
+        return Ok(());
+    }
+    for core in (0..identity.cores).map(CoreId) {
+        let path = identity::log_dir(dir, core.0);
+        format_log_dir(&path, &log_settings(&identity, core, 0), 2)
+            .map_err(|source| system(&format!("could not prepare the log in {}", path.display()), source))?;
+    }
+    Ok(())
+}
+
+fn log_settings(identity: &Identity, core: CoreId, salt_seed: u64) -> seglog::Settings {
+    seglog::Settings {
+        cluster_id: identity.cluster,
+        node_uuid: identity.uuid,
+        core,
+        cores: identity.cores,
+        segment_bytes: identity.segment_bytes,
+        log_bytes_max: (identity.segment_bytes * 64).min(4 << 30).max(identity.segment_bytes * 8),
+        salt_seed,
+    }
+}
+
+fn recover_log(
+    dir: &std::path::Path,
+    identity: &Identity,
+    core: CoreId,
+) -> Result<(seglog::Settings, Recovered), StartError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| system("no random bytes", std::io::Error::other(error.to_string())))?;
+    let settings = log_settings(identity, core, u64::from_le_bytes(seed));
+    let path = identity::log_dir(dir, core.0);
+    let mut reader =
+        FileLogReader::open(&path).map_err(|source| system(&format!("could not open {}", path.display()), source))?;
+    let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
+    Ok((settings, recovered))
+}
+
+/// The life of a core thread.
+fn run_core(seed: CoreSeed, ready: &mpsc::Sender<Result<(), StartError>>) {
+    let shared = seed.shared.clone();
+    let id = seed.id;
+    let core = match boot_core(seed) {
+        Ok(core) => core,
+        Err(error) => {
+            // The receiver is gone only when another core has failed to start already.
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| core.run()));
+    match ended {
+        Ok(shard) => shard.into_store().close(),
+        Err(_) => shared.fail(ExitCode::Bug, format!("core {id} panicked; the log above says where")),
+    }
+}
+
+fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
+    let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage } = seed;
+    pin(&config.process.pin, id);
+    let dir = &config.process.data_dir;
+    let mut ring = Ring::new(&RingConfig::default())?;
+    ring.attach_doorbell(&doorbell);
+
+    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        // A full inbox means that the core is about to look anyway.
+        let _ = sender.post(Mail::Rang);
+    });
+    let of_profile = if config.process.profile == Profile::Dev { OpenSettings::dev } else { OpenSettings::new };
+    let mut settings = of_profile(dir.join("store"), id, wake);
+    settings.memtable_bytes = config.process.memtable_bytes as usize;
+    let store = LsmStore::open(settings).map_err(|source| StartError::Store { core: id, source })?;
+
+    let hard_states: Vec<(GroupId, HardState)> = recovered
+        .groups()
+        .iter()
+        .map(|group| (group.group, HardState { term: group.term, vote: group.vote }))
+        .collect();
+    let mut disk = MmapDisk::new(id, identity::log_dir(dir, id.0), identity.segment_bytes, storage);
+    disk.open_recovered(recovered.segments()).map_err(|source| system("could not map the log", source))?;
+    let now = ring.now();
+    let log = SegLog::start(recovered, log_settings, disk);
+    let hash = config.cluster.hash();
+    let voters: Vec<NodeId> =
+        if identity.joins { Vec::new() } else { config.cluster.nodes.iter().map(|seed| seed.id).collect() };
+    let raft_settings = raft::Settings {
+        heartbeat: base::mono::Span::from_ms(u64::from(config.cluster.heartbeat_ms)),
+        election_min: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_min)),
+        election_max: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_max)),
+        ..raft::Settings::default()
+    };
+    let seed_of = |bytes: &[u8; 16]| u64::from_le_bytes(bytes[..8].try_into().expect("16 bytes hold 8"));
+    let shard_settings = shard::Settings {
+        node: identity.node,
+        core: id,
+        cores: identity.cores,
+        groups: identity.groups,
+        incarnation: identity.incarnation,
+        seed: mix64(seed_of(&identity.cluster.0) ^ seed_of(&identity.uuid.0) ^ mix64(identity.incarnation)),
+        raft: raft_settings,
+        initial: raft::Config::single(&voters),
+        trailing_entries: config.process.log_trailing_entries,
+    };
+    let hard_state =
+        |group: GroupId| hard_states.iter().find(|(id, _)| *id == group).map(|(_, state)| *state).unwrap_or_default();
+    let shard = Shard::new(shard_settings, log, store, hard_state, now);
+
+    let process = &config.process;
+    let client = SocketAddr::new(process.listen, process.client_port);
+    let own = SocketAddr::new(process.listen, process.client_port + 1 + id.0);
+    let peer = SocketAddr::new(process.listen, process.peer_port + id.0);
+    for (tag, address) in [(TAG_CLIENT, client), (TAG_CLIENT, own), (TAG_PEER, peer)] {
+        ring.listen(tag, address).map_err(|source| StartError::Listen { address, source })?;
+    }
+    let clients = Clients::new(ServerHello {
+        version: WIRE_VERSION,
+        features: 0,
+        cluster_id: identity.cluster,
+        node_id: identity.node,
+        cores: identity.cores,
+        core: id,
+        groups: identity.groups,
+    });
+    let peers = Peers::new(PeerSettings {
+        hello: PeerHello {
+            version_min: WIRE_VERSION,
+            version_max: WIRE_VERSION,
+            features: 0,
+            cluster_id: identity.cluster,
+            node_uuid: identity.uuid,
+            node_id: identity.node,
+            incarnation: identity.incarnation,
+            core: id,
+            cores: identity.cores,
+            groups: identity.groups,
+            config_hash: hash,
+        },
+    });
+    Ok(Core::new(ring, inbox, (identity.node, identity.cores), id, shard, clients, peers, shared))
+}
+
+/// Pinning is a help and not a need: a refusal is told once and the core floats.
+fn pin(pin: &Pin, core: CoreId) {
+    let cpu = match pin {
+        Pin::Off => None,
+        Pin::List(list) => list.get(usize::from(core.0) % list.len().max(1)).copied(),
+        Pin::Auto => match reactor::pin::available() {
+            Ok(cpus) if cpus.len() > 2 => cpus.get(usize::from(core.0) % (cpus.len() - 1)).copied(),
+            _ => None,
+        },
+    };
+    if let Some(cpu) = cpu
+        && let Err(error) = reactor::pin::pin_to(cpu)
+    {
+        tracing::warn!(core = core.0, cpu, %error, "could not pin a core thread");
+    }
+}
+
+/// Where a node's data lies, for messages.
+#[must_use]
+pub fn data_dir(config: &NodeConfig) -> PathBuf {
+    config.process.data_dir.clone()
+}

@@ -1,0 +1,164 @@
+//! Real nodes in this process: real rings, real files, real sockets on the loopback.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use base::{Acct, ClusterId, NodeId, Nsid};
+use client::{Client, ClientOptions};
+use meta::{AccountKey, Answer, At, Command, Mkdir, NamespaceKind, Outcome, Query};
+use server::config::{Address, NodeConfig, NodeSeed, Profile};
+use server::identity::{self, FormatRequest};
+use server::{Node, StartError};
+
+const GROUPS: u32 = 2;
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// Ports in a row that were free a moment ago, below those of outgoing connections.
+fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    (0..500)
+        .map(|_| base::mix64(u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed)))
+        .map(|draw| 10_000 + (draw % 20_000) as u16)
+        .find(|first| (*first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+        .expect("some run of ports is free")
+}
+
+fn config(dir: &Path, node: u64, nodes: u64, base: u16) -> NodeConfig {
+    let mut config = NodeConfig::of_profile(Profile::Dev);
+    let address = |port| Address { host: "127.0.0.1".to_owned(), port };
+    config.cluster.groups = GROUPS;
+    config.cluster.cores = 1;
+    config.cluster.nodes = (1..=nodes)
+        .map(|id| {
+            let port = base + (id as u16 - 1) * 8;
+            NodeSeed { id: NodeId(id), client: address(port), peer: address(port + 4) }
+        })
+        .collect();
+    config.process.data_dir = dir.join(format!("n{node}"));
+    config.process.listen = "127.0.0.1".parse().expect("a literal address");
+    config.process.client_port = base + (node as u16 - 1) * 8;
+    config.process.peer_port = config.process.client_port + 4;
+    config.process.segment_bytes = SEGMENT_BYTES;
+    config
+}
+
+fn format(config: &NodeConfig, node: u64) {
+    let request = FormatRequest {
+        cluster: ClusterId([5; 16]),
+        node: NodeId(node),
+        cores: 1,
+        groups: GROUPS,
+        segment_bytes: SEGMENT_BYTES,
+        joins: false,
+    };
+    identity::format(&config.process.data_dir, request).expect("the directory is fresh");
+}
+
+fn connect(config: &NodeConfig) -> Client {
+    let targets: Vec<String> = config.cluster.nodes.iter().map(|seed| seed.client.to_string()).collect();
+    let began = Instant::now();
+    loop {
+        match Client::connect(&targets, ClientOptions::default()) {
+            Ok(client) => return client,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(20), "no connection: {error}"),
+        }
+    }
+}
+
+/// Makes the first account and its root.
+fn make_account(client: &Client) -> Nsid {
+    let put = Command::AccountPut { name: "test".to_owned() };
+    assert!(client.command(Acct(0), Nsid(0), put).expect("the cluster answers").is_ok());
+    let query = Query::Account(AccountKey::Acct(Acct(1)));
+    let Answer::Account(account) = client.query(Acct(0), Nsid(0), query).expect("the cluster answers") else {
+        panic!("the account is there")
+    };
+    let init = Command::NamespaceInit { owner: Acct(1), kind: NamespaceKind::Root, grant_bytes: 1 << 40 };
+    assert!(client.command(Acct(0), account.root, init).expect("the cluster answers").is_ok());
+    account.root
+}
+
+fn mkdir(client: &Client, root: Nsid, path: &str) -> Outcome {
+    let command = Command::Mkdir(Mkdir { at: At::path(path), autorename: false });
+    client.command(Acct(1), root, command).expect("the cluster answers")
+}
+
+fn names(client: &Client, root: Nsid) -> Vec<String> {
+    let query = Query::ListPage { at: At::path(""), recursive: true, position: Vec::new(), limit: 2000 };
+    match client.query(Acct(1), root, query).expect("the cluster answers") {
+        Answer::Page { entries, .. } => entries.into_iter().map(|entry| entry.path_display).collect(),
+        other => panic!("no page: {other:?}"),
+    }
+}
+
+#[test]
+fn one_node_keeps_what_it_acknowledged_over_a_restart() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config(dir.path(), 1, 1, free_ports(8));
+    format(&config, 1);
+    let node = Node::start(config.clone()).expect("the node starts");
+    let client = connect(&config);
+    let root = make_account(&client);
+    for at in 0..50 {
+        assert!(mkdir(&client, root, &format!("/folder {at:02}")).is_ok());
+    }
+    let before = names(&client, root);
+    assert_eq!(before.len(), 50);
+    drop(client);
+    node.stop();
+
+    let node = Node::start(config.clone()).expect("the node starts again");
+    let client = connect(&config);
+    assert_eq!(names(&client, root), before);
+    assert!(mkdir(&client, root, "/after").is_ok());
+    drop(client);
+    node.stop();
+}
+
+#[test]
+fn three_nodes_go_on_when_one_of_them_stops() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_ports(24);
+    let configs: Vec<NodeConfig> = (1..=3).map(|id| config(dir.path(), id, 3, base)).collect();
+    for (config, id) in configs.iter().zip(1..) {
+        format(config, id);
+    }
+    let mut nodes: Vec<Option<Node>> =
+        configs.iter().map(|config| Some(Node::start(config.clone()).expect("the node starts"))).collect();
+    let client = connect(&configs[0]);
+    let root = make_account(&client);
+    for at in 0..30 {
+        if at % 10 == 5 {
+            let victim = at / 10;
+            nodes[victim].take().expect("it runs").stop();
+            assert!(mkdir(&client, root, &format!("/while {victim} is away")).is_ok());
+            nodes[victim] = Some(Node::start(configs[victim].clone()).expect("the node starts again"));
+        }
+        assert!(mkdir(&client, root, &format!("/folder {at:02}")).is_ok());
+    }
+    assert_eq!(names(&client, root).len(), 33);
+    for node in nodes.into_iter().flatten() {
+        assert_eq!(node.failed(), None);
+        node.stop();
+    }
+}
+
+#[test]
+fn a_directory_in_use_and_a_port_in_use_are_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_ports(16);
+    let first = config(dir.path(), 1, 1, base);
+    format(&first, 1);
+    let node = Node::start(first.clone()).expect("the node starts");
+    let again = Node::start(first.clone()).err().expect("the directory is in use");
+    assert!(matches!(again, StartError::Lock(_)), "{again}");
+
+    let mut second = config(dir.path(), 2, 2, base);
+    format(&second, 2);
+    second.process.client_port = first.process.client_port;
+    let taken = Node::start(second).err().expect("the port is in use");
+    assert!(matches!(taken, StartError::Listen { .. }), "{taken}");
+    node.stop();
+}
