@@ -1,0 +1,181 @@
+//! The block server as a running thing: its thread, its port, its announcements.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base::limits::BLOCK_CONNECTIONS_MAX;
+use tokio::sync::{Semaphore, watch};
+
+use crate::cluster::Cluster;
+use crate::config::{BlockConfig, ConfigError};
+use crate::connection::{self, Shared};
+use crate::metaserver::{self, Metaserver};
+use crate::store::{BlockStore, OpenStoreError};
+
+/// The time between two announcements.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+/// The time after a failed one.
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(500);
+/// What is in flight at a stop gets this long; clients repeat the rest elsewhere or later.
+const STOP_TIME_MAX: Duration = Duration::from_secs(3);
+/// Puts and reads at once: the disk's queue, not the processors, is what they wait for.
+const DISK_THREADS: usize = 32;
+
+/// Why a block server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The object store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The data directory cannot be made.
+    #[error("could not make data directory {path}: {source}")]
+    DataDir {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The port cannot be had.
+    #[error("could not listen on {address}: {source}; stop what holds it or choose another port")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The process cannot have threads.
+    #[error("could not start the block server's threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// A running block server. Dropping it stops it.
+#[derive(Debug)]
+pub struct BlockServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl BlockServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it and waits for it, at most a few seconds. Nothing that was acknowledged is lost by a stop, nor by a kill.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        // The thread may have ended already; then nobody listens.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the block server's thread had panicked");
+        }
+    }
+}
+
+impl Drop for BlockServer {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Starts a block server of the cluster that `config.targets` lead to; the cluster need not be up yet.
+///
+/// Errors: [`StartError`].
+pub fn start(config: &BlockConfig) -> Result<BlockServer, StartError> {
+    start_with(config, Cluster::new(config.targets.clone()))
+}
+
+/// Starts a block server that asks `meta`: opens the store, takes the port, and answers from its own threads on return.
+///
+/// Errors: [`StartError`].
+pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockServer, StartError> {
+    config.check()?;
+    let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
+    std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
+    let store = BlockStore::open(&config.store)?;
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(DISK_THREADS)
+        .thread_name("blocks")
+        .enable_all()
+        .build()
+        .map_err(StartError::Threads)?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(listen)?
+    };
+    let (stop, stopped) = watch::channel(false);
+    let (server_id, shared) = (config.server_id, Arc::new(Shared::new(store, meta)));
+    let work = async move {
+        let announcer = tokio::spawn(announce(Arc::clone(&shared), server_id, address));
+        let mut stopped = stopped;
+        tokio::select! {
+            () = accept(listener, shared) => {}
+            // An error is a dropped handle: a stop as well.
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        announcer.abort();
+    };
+    let main = move || {
+        runtime.block_on(work);
+        runtime.shutdown_timeout(STOP_TIME_MAX);
+    };
+    let thread = std::thread::Builder::new().name("blocks-main".to_owned()).spawn(main).map_err(StartError::Threads)?;
+    tracing::info!(%address, "the block server listens");
+    Ok(BlockServer { address, stop, thread: Some(thread) })
+}
+
+async fn accept<M: Metaserver>(listener: tokio::net::TcpListener, shared: Arc<Shared<M>>) {
+    let places = Arc::new(Semaphore::new(BLOCK_CONNECTIONS_MAX));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Usually too many open files: those in use must end first, so a busy loop would only burn.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            if let Err(error) = connection::serve(stream, shared).await {
+                tracing::debug!(%peer, %error, "closed a connection");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn announce<M: Metaserver>(shared: Arc<Shared<M>>, server_id: u64, address: SocketAddr) {
+    let mut is_known = None;
+    loop {
+        let announced = metaserver::announce(&shared.meta, server_id, address).await;
+        match &announced {
+            Ok(()) if is_known != Some(true) => tracing::info!(server_id, %address, "announced to the cluster"),
+            Err(error) if is_known != Some(false) => {
+                tracing::warn!(server_id, %error, "could not announce to the cluster yet; trying again");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        is_known = Some(announced.is_ok());
+        tokio::time::sleep(if announced.is_ok() { ANNOUNCE_EVERY } else { ANNOUNCE_AGAIN }).await;
+    }
+}
