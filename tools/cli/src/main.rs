@@ -1,2 +1,108 @@
 //! The one binary, with a subcommand for every role and every tool.
-fn main() {}
+
+mod account;
+mod admin;
+mod block;
+mod cluster;
+mod config_cmd;
+mod dev;
+mod doctor;
+mod exit;
+mod files;
+mod format;
+mod ports;
+mod selfcheck;
+mod serve;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// Replicated metadata for file sync: nodes, block servers, and the commands to use them.
+///
+/// Start with `dropstone dev`: a whole cluster in one process, data in ./dropstone-dev.
+#[derive(Parser, Debug)]
+#[command(name = "dropstone", version, max_term_width = 110, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    cluster: cluster::Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  dropstone dev                            a cluster of three on this machine
+  dropstone put photos /photos             a tree into it
+  dropstone ls /photos
+  dropstone format --new-id                the first step to a cluster of several machines
+  dropstone serve --config n1.toml         one metaserver
+
+Exit codes:
+  0 done  1 not done  2 usage  3 to 6: see `dropstone put --help`
+  of servers: 64 usage or configuration  69 address in use, or the system refuses
+              70 bug  74 failed write or sync  76 data that cannot be opened  77 identity refused";
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Dev(dev::DevArgs),
+    Serve(serve::ServeArgs),
+    Block(block::BlockArgs),
+    Format(format::FormatArgs),
+    #[command(subcommand)]
+    Config(config_cmd::ConfigCommand),
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
+    Doctor(doctor::DoctorArgs),
+    Selfcheck(selfcheck::SelfcheckArgs),
+    #[command(flatten)]
+    Files(files::FileCommand),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let done = match cli.command {
+        Command::Dev(args) => dev::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Block(args) => block::run(&args),
+        Command::Format(args) => format::run(&args),
+        Command::Config(command) => config_cmd::run(&command, cli.cluster.json),
+        Command::Account(command) => account::run(&command, &cli.cluster),
+        Command::Admin(command) => admin::run(&command, &cli.cluster),
+        Command::Doctor(args) => doctor::run(&args, cli.cluster.json),
+        Command::Selfcheck(args) => selfcheck::run(&args, &cli.cluster),
+        Command::Files(command) => files::run(command, &cli.cluster.for_files()),
+    };
+    exit::report(done)
+}
+
+/// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors read the code, with 2 as tools
+/// do elsewhere.
+fn usage(error: &clap::Error) -> ExitCode {
+    const ROLES: [&str; 6] = ["dev", "serve", "block", "format", "config", "doctor"];
+    // A closed pipe leaves nobody to tell.
+    let _ = error.print();
+    let is_role =
+        std::env::args().skip(1).find(|word| !word.starts_with('-')).is_some_and(|word| ROLES.contains(&&*word));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ if is_role => server::exit::ExitCode::Usage.into(),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// The whole command line as clap sees it, for tests.
+#[cfg(test)]
+fn command_line() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests;

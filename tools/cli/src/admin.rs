@@ -1,0 +1,141 @@
+//! `dropstone admin`: how a cluster is, and changes to its members and leaders.
+
+mod member;
+mod status;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use base::{GroupId, NodeId};
+use clap::{Args, Subcommand};
+use client::Client;
+
+use crate::cluster::Target;
+
+/// How long a leader may take to hand over.
+const MOVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often the cluster is asked whether something is done.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Look at a cluster and change its members and leaders.
+#[derive(Subcommand, Debug)]
+pub enum AdminCommand {
+    /// Show every group on every node: role, term, commit and applied index, state hash.
+    #[command(after_help = "Examples:\n  dropstone admin status --target 10.0.0.1:7100\n  \
+                            dropstone admin status --json | jq '.nodes[].groups[].state_hash'\n\n\
+                            Exit codes: 0 a node answered, 1 none did.\n\
+                            Two nodes with the same applied index of a group have the same state hash; anything else is a defect.")]
+    Status,
+    /// See and replace members.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Move leaders.
+    #[command(subcommand)]
+    Leader(LeaderCommand),
+}
+
+/// Members.
+#[derive(Subcommand, Debug)]
+pub enum MemberCommand {
+    /// List the nodes: addresses, uuid, groups led and held.
+    Ls,
+    /// Put a new node in the place of one that is lost, in every group.
+    #[command(after_help = "\
+Example, node 3 has lost its disk:
+  dropstone format --config n4.toml --cluster ID --node 4 --join      on the new machine; n4.toml lists node 4 too
+  dropstone serve --config n4.toml
+  dropstone admin member replace 3 --node 4 --peer 10.0.0.4:7201 --client 10.0.0.4:7100
+
+It can be repeated when it was interrupted. Node 3 never comes back: its id is buried.")]
+    Replace(ReplaceArgs),
+}
+
+/// Arguments of `admin member replace`.
+#[derive(Args, Debug)]
+pub struct ReplaceArgs {
+    /// The node that is lost.
+    old: u64,
+    /// The new node's id, formatted with --join and running.
+    #[arg(long, value_name = "NEW", value_parser = clap::value_parser!(u64).range(1..))]
+    node: u64,
+    /// The base of its peer ports, as its configuration says.
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: server::config::Address,
+    /// Its client port, as its configuration says.
+    #[arg(long, value_name = "HOST:PORT")]
+    client: server::config::Address,
+    /// How long to wait for the new node to catch up, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+}
+
+/// Leaders.
+#[derive(Subcommand, Debug)]
+pub enum LeaderCommand {
+    /// Hand the leadership of GROUP to NODE, and wait until it leads.
+    #[command(after_help = "Example:\n  dropstone admin leader move 5 2")]
+    Move {
+        /// The group.
+        group: u32,
+        /// The node to lead it; a voter of the group.
+        node: u64,
+    },
+}
+
+/// Runs it.
+pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
+    let client = target.connect()?;
+    match command {
+        AdminCommand::Status => status::show(&client, target.json),
+        AdminCommand::Member(MemberCommand::Ls) => member::list(&client, target.json),
+        AdminCommand::Member(MemberCommand::Replace(args)) => member::replace(&client, args),
+        AdminCommand::Leader(LeaderCommand::Move { group, node }) => {
+            move_leader(&client, GroupId(*group), NodeId(*node))
+        }
+    }
+}
+
+fn move_leader(client: &Client, group: GroupId, node: NodeId) -> Result<ExitCode> {
+    let map = client.cluster_map()?;
+    if group.0 >= map.groups() {
+        bail!("there is no group {group}; groups go from 0 to {}", map.groups().saturating_sub(1));
+    }
+    if map.address_of(node).is_none() {
+        let known: Vec<String> = map.nodes.iter().map(|node| node.id.to_string()).collect();
+        bail!("there is no node {node}; the nodes are {}", known.join(", "));
+    }
+    client.transfer_leader(group, node)?;
+    let led = wait_until(MOVE_TIME_MAX, || Ok(leads(client, group, node)?.then_some(())))?;
+    match led {
+        Some(()) => {
+            println!("node {node} leads group {group}");
+            Ok(ExitCode::SUCCESS)
+        }
+        None => bail!(
+            "node {node} did not take over group {group} within {MOVE_TIME_MAX:?}; is it caught up? see `dropstone admin status`"
+        ),
+    }
+}
+
+/// True when the node itself says that it leads: a map may be of yesterday.
+fn leads(client: &Client, group: GroupId, node: NodeId) -> Result<bool> {
+    let map = client.cluster_map()?;
+    let reports = crate::cluster::reports(client, &map);
+    let found = reports.iter().find(|report| report.node == node).and_then(|report| report.group(group));
+    Ok(found.is_some_and(|status| status.role == wire::GroupRole::Leader))
+}
+
+/// Asks until there is an answer, or the time is over.
+fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(Some(answer));
+        }
+        if begun.elapsed() >= limit {
+            return Ok(None);
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+}

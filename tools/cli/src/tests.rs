@@ -1,0 +1,82 @@
+//! The command line as typed.
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    command_line().debug_assert();
+}
+
+#[test]
+fn every_command_has_a_description_and_servers_have_examples() {
+    fn walk(command: &clap::Command, path: &str) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name());
+            assert!(sub.get_about().is_some(), "{path} has no description");
+            walk(sub, &path);
+        }
+    }
+    walk(&command_line(), "dropstone");
+    for name in ["dev", "serve", "block", "format", "doctor"] {
+        let command = command_line();
+        let help = command.find_subcommand(name).and_then(|sub| sub.get_after_help()).map(ToString::to_string);
+        assert!(help.is_some_and(|help| help.contains("xample")), "{name} has no example");
+    }
+}
+
+#[test]
+fn targets_come_as_a_list_and_default_to_the_dev_cluster() {
+    let cli = parse("dropstone admin status --target a:1,b:2").expect("parsed");
+    assert_eq!(cli.cluster.targets(), ["a:1", "b:2"]);
+    let cli = parse("dropstone --json admin member ls").expect("parsed");
+    assert!(cli.cluster.json);
+    if std::env::var_os("DROPSTONE_TARGET").is_none() {
+        assert_eq!(cli.cluster.targets(), ports::default_targets());
+    }
+}
+
+#[test]
+fn what_the_manual_says_is_accepted() {
+    for line in [
+        "dropstone dev",
+        "dropstone dev --nodes 1 --cores 4 --groups 16 --port 9000 --data x --exit",
+        "dropstone serve --config n1.toml",
+        "dropstone block --config b.toml",
+        "dropstone format --new-id",
+        "dropstone format --config n.toml --cluster 00112233445566778899aabbccddeeff --node 4 --join",
+        "dropstone config check n.toml",
+        "dropstone config show --origin",
+        "dropstone account create ada --target h:7100",
+        "dropstone account ls",
+        "dropstone admin member replace 3 --node 4 --peer h:7201 --client h:7100",
+        "dropstone admin leader move 5 2",
+        "dropstone doctor --json",
+        "dropstone selfcheck --seconds 6 --in-flight 64",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    for line in [
+        "dropstone dev --nodes 2",
+        "dropstone dev --cores 17",
+        "dropstone dev --port 80",
+        "dropstone dev --port 65300",
+        "dropstone serve",
+        "dropstone format --config n.toml --cluster zz --node 1",
+        "dropstone format --config n.toml --node 1",
+        "dropstone format --config n.toml --cluster 00112233445566778899aabbccddeeff --node 0",
+        "dropstone admin member replace 3",
+        "dropstone admin member replace 3 --node 4 --peer h --client h:1",
+        "dropstone selfcheck --in-flight 0",
+        "dropstone frobnicate",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}

@@ -1,0 +1,54 @@
+//! End to end: real processes of the release binary, real files, real kills.
+//!
+//! Each suite makes its own cluster in a temporary directory, on free ports of the loopback, and leaves nothing behind
+//! but on failure, when it names the directory with all logs.
+
+mod bad_input;
+mod cluster;
+mod dev;
+mod files;
+mod members;
+mod syscalls;
+mod tree;
+mod watch;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+type Suite = (&'static str, &'static str, fn() -> Result<()>);
+
+const SUITES: [Suite; 7] = [
+    ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
+    ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
+    ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
+    ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
+    ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),
+    ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
+    ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
+];
+
+/// Runs the suites named, or all; a suite that cannot run here says so by name.
+pub fn run(names: &[String]) -> Result<()> {
+    if names.iter().any(|name| matches!(name.as_str(), "list" | "--list" | "--help")) {
+        SUITES.iter().for_each(|(name, what, _)| println!("{name:12} {what}"));
+        return Ok(());
+    }
+    if let Some(unknown) = names.iter().find(|name| !SUITES.iter().any(|(suite, ..)| suite == name)) {
+        bail!("no suite {unknown:?}; `cargo xtask e2e list` names them");
+    }
+    cluster::binary().context("the suites run the release binary: `cargo build --release` first")?;
+    let mut failed = Vec::new();
+    for (name, what, suite) in SUITES.iter().filter(|(name, ..)| names.is_empty() || names.iter().any(|n| n == name)) {
+        println!("e2e {name}: {what}");
+        let began = Instant::now();
+        match suite() {
+            Ok(()) => println!("e2e {name}: ok in {:.1} s", began.elapsed().as_secs_f64()),
+            Err(error) => {
+                println!("e2e {name}: FAILED after {:.1} s: {error:#}", began.elapsed().as_secs_f64());
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("e2e suites failed: {}", failed.join(", ")) }
+}
