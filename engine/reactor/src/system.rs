@@ -1,14 +1,10 @@
-//! What a process asks of its machine once, at boot: file limit, disk space, the lock of a data directory, an eventfd.
+//! What a process asks of its machine once, at boot: file limit, disk space, an eventfd.
 
 use std::ffi::CString;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-
-/// The name of the lock file inside a data directory.
-pub const LOCK_NAME: &str = "LOCK";
+use std::path::Path;
 
 /// RLIMIT_NOFILE as it was and as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,67 +65,6 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Why a data directory could not be locked.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Another process uses it.
-    #[error("could not lock data dir: {path} is held by pid {pid}; stop it first", path = path.display())]
-    Held {
-        /// The data directory.
-        path: PathBuf,
-        /// As the holder wrote it into the lock file; `unknown` if it had not yet.
-        pid: String,
-    },
-    /// The lock file cannot be made, locked or written.
-    #[error("could not lock data dir: {path}: {source}; check that the directory exists and is writable", path = path.display())]
-    Io {
-        /// The data directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// The right to use a data directory, held until dropped or until the process ends, however it ends.
-#[derive(Debug)]
-pub struct DataDirLock {
-    /// Closing the file gives up the lock; the file itself stays, so that no two processes lock different files.
-    _file: File,
-}
-
-impl DataDirLock {
-    /// Takes the lock of the directory `path` and writes this process's id into it.
-    ///
-    /// Errors: [`LockError::Held`] names who has it; else [`LockError::Io`].
-    pub fn acquire(path: &Path) -> Result<DataDirLock, LockError> {
-        let failed = |source| LockError::Io { path: path.to_owned(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(path.join(LOCK_NAME)).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { path: path.to_owned(), pid: holder(&mut file) });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        file.set_len(0).map_err(failed)?;
-        file.rewind().map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(DataDirLock { _file: file })
-    }
-}
-
-/// What the holder wrote; any other bytes are not shown.
-fn holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let read = file.take(20).read_to_string(&mut text);
-    match (read, text.trim().parse::<u32>()) {
-        (Ok(_), Ok(pid)) => pid.to_string(),
-        _ => "unknown".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,22 +82,5 @@ mod tests {
         assert!(0 < space.total_bytes);
         assert!(space.free_bytes <= space.total_bytes);
         assert!(disk_space(Path::new("/no/such/place")).is_err());
-    }
-
-    #[test]
-    fn a_data_dir_has_one_owner_and_the_error_names_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let lock = DataDirLock::acquire(dir.path()).unwrap();
-        let error = DataDirLock::acquire(dir.path()).unwrap_err().to_string();
-        assert!(error.starts_with("could not lock data dir: "), "{error}");
-        assert!(error.ends_with(&format!("is held by pid {}; stop it first", std::process::id())), "{error}");
-        drop(lock);
-        DataDirLock::acquire(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn a_data_dir_that_does_not_exist_is_an_error_with_its_path() {
-        let error = DataDirLock::acquire(Path::new("/no/such/place")).unwrap_err().to_string();
-        assert!(error.contains("/no/such/place"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use base::NodeId;
+use base::{ClusterId, NodeId};
 
 pub use schema::{Kind, Setting, settings};
 pub use source::{ConfigError, Origin};
@@ -37,6 +37,9 @@ pub struct NodeConfig {
 /// What all nodes must agree on; [`ClusterConfig::hash`] is in the peer hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
+    /// The cluster, where the file names it; a data directory of another one is refused. Not in the hash: the hello has
+    /// the identity's own.
+    pub id: Option<ClusterId>,
     /// Raft groups, fixed at format. Invariant: `cores <= groups <= GROUPS_MAX`.
     pub groups: u32,
     /// Cores (shards) of every node, fixed at format. Invariant: `1 <= cores <= CORES_MAX`.

@@ -323,6 +323,10 @@ impl Identity {
             let (is_equal, found, wanted) = (found == wanted, found.to_string(), wanted.to_string());
             if is_equal { Ok(()) } else { Err(IdentityError::Mismatch { dir, what, found, wanted }) }
         };
+        if let Some(wanted) = config.cluster.id.filter(|wanted| *wanted != self.cluster) {
+            let (found, wanted) = (self.cluster.to_string(), wanted.to_string());
+            return Err(IdentityError::Mismatch { dir: dir.display().to_string(), what: "cluster.id", found, wanted });
+        }
         compare("cores", u64::from(self.cores), u64::from(config.cluster.cores))?;
         compare("groups", u64::from(self.groups), u64::from(config.cluster.groups))?;
         compare("segment_bytes", self.segment_bytes, config.process.segment_bytes)?;

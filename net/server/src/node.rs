@@ -32,6 +32,9 @@ use crate::shared::{Failure, Shared};
 /// Messages waiting in one core's inbox.
 const INBOX_MAX: usize = 4096;
 
+/// Completions that a ring of profile `dev` holds.
+const SMALL_COMPLETIONS: u32 = 4096;
+
 /// Why a node did not start. Nothing was changed but the incarnation.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -319,7 +322,11 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage } = seed;
     pin(&config.process.pin, id);
     let dir = &config.process.data_dir;
-    let mut ring = Ring::new(&RingConfig::default())?;
+    // A laptop's rings are small: locked memory is counted for all of a user's rings together.
+    let is_small = config.process.profile == Profile::Dev;
+    let defaults = RingConfig::default();
+    let completions = if is_small { SMALL_COMPLETIONS } else { defaults.completions };
+    let mut ring = Ring::new(&RingConfig { completions, ..defaults })?;
     ring.attach_doorbell(&doorbell);
 
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {

@@ -93,6 +93,8 @@ pub struct Peers {
     /// The highest incarnation seen of each node: an older one is a copy of a directory.
     incarnations: HashMap<NodeId, u64>,
     to_close: Vec<SocketId>,
+    /// Refused: they are told who refuses, then closed.
+    leaving: HashMap<SocketId, Connection>,
     frames_sent: u64,
     frames_received: u64,
 }
@@ -120,6 +122,7 @@ impl Peers {
             strangers: HashMap::new(),
             incarnations: HashMap::new(),
             to_close: Vec::new(),
+            leaving: HashMap::new(),
             frames_sent: 0,
             frames_received: 0,
         }
@@ -201,7 +204,9 @@ impl Peers {
     /// True when the socket is one of these.
     #[must_use]
     pub fn has(&self, socket: SocketId) -> bool {
-        self.by_socket.contains_key(&socket) || self.strangers.contains_key(&socket)
+        self.by_socket.contains_key(&socket)
+            || self.strangers.contains_key(&socket)
+            || self.leaving.contains_key(&socket)
     }
 
     /// Bytes came; what they mean goes to `each`.
@@ -227,7 +232,9 @@ impl Peers {
                     }
                     Err(reason) => {
                         tracing::error!(peer = hello.node_id.0, %reason, "refused a peer");
-                        self.to_close.push(socket);
+                        connection.out().extend_from_slice(&self.settings.hello.encode());
+                        connection.close_after_flush();
+                        self.leaving.insert(socket, connection);
                     }
                 },
                 Err(error) => {
@@ -407,6 +414,9 @@ impl Peers {
                 State::Down { .. } | State::Dialing => {}
             }
         }
+        for connection in self.leaving.values_mut() {
+            connection.flush(io);
+        }
         for socket in self.to_close.drain(..) {
             io.close(socket);
         }
@@ -414,6 +424,9 @@ impl Peers {
 
     /// A send is done.
     pub fn handle_sent(&mut self, socket: SocketId, buffer: Vec<u8>) {
+        if let Some(connection) = self.leaving.get_mut(&socket) {
+            return connection.handle_sent(buffer);
+        }
         let Some(peer) = self.by_socket.get(&socket).and_then(|node| self.peers.get_mut(node)) else { return };
         match &mut peer.state {
             State::Up { connection, .. } | State::Greeting(connection) => connection.handle_sent(buffer),
@@ -424,6 +437,7 @@ impl Peers {
     /// The socket is gone.
     pub fn handle_closed(&mut self, socket: SocketId, now: Mono, mut each: impl FnMut(PeerEvent<'_>)) {
         self.strangers.remove(&socket);
+        self.leaving.remove(&socket);
         let Some(node) = self.by_socket.remove(&socket) else { return };
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let was_up = matches!(peer.state, State::Up { .. });

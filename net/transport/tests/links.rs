@@ -160,6 +160,11 @@ fn a_peer_of_another_cluster_shape_or_directory_is_refused() {
         peers.handle_received(socket(1), &hello_in.encode(), book, Mono(1), said(&mut events));
         peers.flush(&mut io);
         assert!(events.is_empty(), "case {at} was let in");
+        // It is told who refuses, then closed.
+        let (_, told) = io.sent.remove(0);
+        assert_eq!(PeerHello::parse(&told), Ok(hello(1)));
+        peers.handle_sent(socket(1), told);
+        peers.flush(&mut io);
         assert_eq!(io.closed, [socket(1)], "case {at} was not closed");
     }
 }
@@ -174,6 +179,9 @@ fn an_older_incarnation_is_a_copy_and_is_refused() {
     peers.handle_accepted(socket(2));
     let old = PeerHello { incarnation: 4, ..hello(2) };
     peers.handle_received(socket(2), &old.encode(), &OPEN, Mono(1), said(&mut events));
+    peers.flush(&mut io);
+    let (_, told) = io.sent.pop().expect("it is told who refuses");
+    peers.handle_sent(socket(2), told);
     peers.flush(&mut io);
     assert_eq!((events, io.closed), (vec![Said::Up(2, 5)], vec![socket(2)]));
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use base::NodeId;
 use base::limits::{CORES_MAX, GROUPS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VOTERS_MAX};
+use base::{ClusterId, NodeId};
 
 use super::schema::{Setting, find, settings};
 use super::source::{ConfigError, Layer, Origin};
@@ -56,7 +56,15 @@ fn cluster(values: &Values) -> Result<ClusterConfig, ConfigError> {
         values.number("cluster.election_ms_min", u64::from(heartbeat_ms) * 3, timeout_max / 2)? as u32;
     let election_ms_max = values.number("cluster.election_ms_max", u64::from(election_ms_min) + 1, timeout_max)? as u32;
     let nodes = nodes(values)?;
-    Ok(ClusterConfig { groups, cores, election_ms_min, election_ms_max, heartbeat_ms, nodes })
+    Ok(ClusterConfig { id: cluster_id(values)?, groups, cores, election_ms_min, election_ms_max, heartbeat_ms, nodes })
+}
+
+fn cluster_id(values: &Values) -> Result<Option<ClusterId>, ConfigError> {
+    let (text, _) = values.of("cluster.id");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| values.wrong("cluster.id", "is not 32 hex digits, as `format --new-id` prints"))
 }
 
 fn nodes(values: &Values) -> Result<Vec<NodeSeed>, ConfigError> {

@@ -73,6 +73,12 @@ pub fn settings() -> &'static [Setting] {
 }
 
 const SETTINGS: &[Setting] = &[
+    setting(
+        "cluster.id",
+        Kind::Text,
+        "",
+        "the cluster's id, 32 hex digits; if named, a directory of another one is refused",
+    ),
     setting("cluster.groups", Kind::Number, "256", "Raft groups, fixed at format; from cores to 65536"),
     setting("cluster.cores", Kind::Number, "2", "cores (shards) of every node, fixed at format; 1 to 64"),
     setting("cluster.election_ms_min", Kind::Number, "500", "shortest election timeout, ms; at least 3 heartbeats"),

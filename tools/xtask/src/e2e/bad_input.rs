@@ -121,6 +121,12 @@ fn directories(cluster: &mut Cluster) -> Result<()> {
     let config = cluster.node(3).config.to_str().context("UTF-8")?.to_owned();
     cluster.refused(&["serve", "--config", &config], 76, "identity")?;
     fs::write(&identity, &good)?;
+
+    // A directory of another cluster than the one that the file names.
+    let text = fs::read_to_string(&config)?;
+    let named = cluster.dir.join("named.toml");
+    fs::write(&named, text.replace("[cluster]", &format!("[cluster]\nid = \"{}\"", id.trim())))?;
+    cluster.refused(&["serve", "--config", named.to_str().context("UTF-8")?], 77, "cluster.id")?;
     cluster.start_node(3)?;
     cluster.wait_ready(Duration::from_secs(30))?;
     cluster.wait_same_state(&[1, 2, 3], Duration::from_secs(30))?;
