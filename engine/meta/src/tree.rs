@@ -91,7 +91,12 @@ impl<R: Source> Tree<'_, R> {
     }
 
     pub fn dirent(&mut self, parent: TreeNode, name_key: &str) -> Result<Option<DirentRow>, Cold> {
-        self.source.row(&keys::dirent(self.nsid, parent, name_key))
+        let row = self.source.row(&keys::dirent(self.nsid, parent, name_key));
+        if row.is_err() {
+            // Whoever puts something under a free name asks for its dead row next: one prefetch brings both.
+            let _ = self.source.has(&keys::dead(self.nsid, parent, name_key));
+        }
+        row
     }
 
     pub fn dead(&mut self, parent: TreeNode, name_key: &str) -> Result<Option<DeadRow>, Cold> {

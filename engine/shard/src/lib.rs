@@ -24,6 +24,7 @@ mod shard;
 mod snapshot;
 mod status;
 mod sweep;
+mod turn;
 
 pub use group::GroupStatus;
 pub use reply::{Replies, Reply, Status, Ticket};

@@ -3,29 +3,20 @@
 use std::collections::VecDeque;
 
 use base::limits::UNSYNCED_BYTES_MAX;
-use base::mono::Span;
 use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
-use raft::{Body, Config, Effects, HardState, Input, Outcome, Outgoing, Raft};
-use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog, StateTaken};
+use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
+use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog};
 
+use crate::Replies;
 use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
-use crate::{Replies, Status};
 
-/// Heartbeats of a core leave this often.
-const HEARTBEAT: Span = Span::from_ms(50);
-/// Beyond this age of the oldest unsynced byte a leader steps down (docs/design/raft.md).
-const DISK_LAG_STEP_DOWN: Span = Span::from_ms(2_000);
-/// Beyond this the node stops.
-const DISK_LAG_STOP: Span = Span::from_ms(20_000);
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
-/// Rounds of drain and apply in one turn; what is left waits for the next one.
-const ROUNDS_MAX: usize = 4;
 
 /// What a shard is told once.
 #[derive(Clone, Debug)]
@@ -132,24 +123,26 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) stop: Option<StopReason>,
     /// Subtrees to sweep: group and namespace.
     pub(crate) sweeps: VecDeque<(u32, Nsid)>,
-    effects: Effects,
-    turn_groups: Vec<u32>,
+    pub(crate) effects: Effects,
+    pub(crate) turn_groups: Vec<u32>,
     /// Groups whose entries keep the oldest segments.
     pub(crate) pinning: Vec<GroupId>,
-    after_sync: VecDeque<(SyncEpoch, u32, Outgoing)>,
-    written: VecDeque<(SyncEpoch, u32)>,
-    synced: SyncEpoch,
+    pub(crate) after_sync: VecDeque<(SyncEpoch, u32, Outgoing)>,
+    pub(crate) written: VecDeque<(SyncEpoch, u32)>,
+    pub(crate) synced: SyncEpoch,
     pub(crate) frozen: Option<meta::Frozen>,
     pub(crate) turn_now: Mono,
     pub(crate) turn_wall_ms: u64,
     pub(crate) last_freeze: Mono,
     pub(crate) wants_checkpoint: bool,
-    next_heartbeat: Mono,
-    unsynced_since: Option<Mono>,
-    is_lagging: bool,
-    members_changed: bool,
+    pub(crate) next_heartbeat: Mono,
+    pub(crate) unsynced_since: Option<Mono>,
+    pub(crate) is_lagging: bool,
+    pub(crate) members_changed: bool,
     /// Leaders by local group, for everybody who asks.
-    leaders_changed: bool,
+    pub(crate) leaders_changed: bool,
+    /// Not told yet; at most one per group.
+    pub(crate) alarms: VecDeque<(GroupId, raft::Alarm)>,
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -202,6 +195,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             is_lagging: false,
             members_changed: true,
             leaders_changed: true,
+            alarms: VecDeque::new(),
         };
         for group in &mut shard.groups {
             group.last_epoch = shard.log.open_epoch();
@@ -306,265 +300,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         }
         self.advance_checkpoint(now);
-    }
-
-    // Time and the turn.
-
-    /// The turn's time: called once per turn, before any other `handle_*` of that turn.
-    pub fn begin_turn(&mut self, now: Mono, wall_ms: u64) {
-        self.turn_now = now;
-        self.turn_wall_ms = wall_ms;
-        self.log.set_wall_ms(wall_ms);
-    }
-
-    /// Fires the deadlines that have passed.
-    pub fn handle_tick(&mut self, now: Mono) {
-        for at in 0..self.groups.len() as u32 {
-            let slot = &self.groups[at as usize];
-            if slot.deadline <= now && slot.doubt.is_none() {
-                self.step(at, Input::Tick { now });
-            }
-        }
-        if self.next_heartbeat <= now {
-            self.next_heartbeat = now + HEARTBEAT;
-            self.send_heartbeats(now);
-        }
-        self.watch_disk_lag(now);
-        self.resolve_doubts(now);
-        self.expire_snapshots(now);
-    }
-
-    fn send_heartbeats(&mut self, now: Mono) {
-        for group in self.groups.iter_mut().filter(|group| group.is_leader) {
-            let (me, id) = (self.settings.node, group.id);
-            let peers: smallpeers::Peers = group.raft.config().members().filter(|peer| *peer != me).collect();
-            for to in peers {
-                if let Some(body) = group.raft.heartbeat(to, now) {
-                    self.peer_out.push_back(PeerOut::Raft { to, group: id, body });
-                }
-            }
-        }
-    }
-
-    fn watch_disk_lag(&mut self, now: Mono) {
-        if self.log.unsynced_bytes() == 0 {
-            self.unsynced_since = None;
-        } else {
-            self.unsynced_since.get_or_insert(now);
-        }
-        let lag = self.unsynced_since.map_or(Span(0), |since| now.since(since));
-        if lag >= DISK_LAG_STOP {
-            self.stop.get_or_insert(StopReason::DiskLag(DISK_LAG_STOP.as_ms()));
-        }
-        let is_lagging = lag >= DISK_LAG_STEP_DOWN;
-        if is_lagging != self.is_lagging {
-            self.is_lagging = is_lagging;
-            for at in 0..self.groups.len() as u32 {
-                self.step(at, Input::DiskLag { oldest_unsynced_us: lag.as_us(), now });
-            }
-        }
-    }
-
-    /// Acts on all that was handed over: proposes, drains, applies, answers. Called once a turn, before the log's
-    /// operations and the replies are collected.
-    pub fn advance(&mut self, now: Mono, wall_ms: u64) {
-        self.propose_sweeps();
-        let mut turn = std::mem::take(&mut self.turn_groups);
-        for at in turn.drain(..) {
-            self.propose(at, now, wall_ms);
-            self.join_reads(at, now);
-        }
-        self.turn_groups = turn;
-        for _ in 0..ROUNDS_MAX {
-            self.drain_dirty();
-            if !self.apply_ready() && self.dirty.is_empty() {
-                break;
-            }
-        }
-        self.advance_checkpoint(now);
-        self.log.handle_turn_end(now);
-    }
-
-    pub(crate) fn propose(&mut self, at: u32, now: Mono, wall_ms: u64) {
-        let slot = &mut self.groups[at as usize];
-        if slot.batch.count() == 0 {
-            return;
-        }
-        let mut batch = std::mem::take(&mut slot.batch);
-        let tickets = std::mem::take(&mut slot.batch_tickets);
-        let outcome = self.step(at, Input::Propose { payload: batch.finish(wall_ms), now });
-        batch.clear();
-        let slot = &mut self.groups[at as usize];
-        slot.batch = batch;
-        let group = slot.id;
-        match outcome {
-            Outcome::Proposed { index, term } => {
-                slot.proposed.push_back(crate::group::Proposed { index, term, tickets });
-                return;
-            }
-            Outcome::NotLeader { hint } => {
-                let status = Status::NotLeader(hint.unwrap_or_default());
-                tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, status));
-            }
-            _ => tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Overloaded)),
-        }
-        let mut tickets = tickets;
-        tickets.clear();
-        self.groups[at as usize].batch_tickets = tickets;
-    }
-
-    /// Steps a group and remembers what it wrote.
-    pub(crate) fn step(&mut self, at: u32, input: Input<'_>) -> Outcome {
-        let slot = &mut self.groups[at as usize];
-        if slot.alarm.is_some() {
-            return Outcome::NotLeader { hint: None };
-        }
-        let mut wrote = None;
-        let mut log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
-        let outcome = slot.raft.step(&mut log, input);
-        slot.deadline = slot.raft.next_deadline();
-        let is_dirty = slot.raft.is_dirty();
-        if let Some(epoch) = wrote {
-            self.note_written(at, epoch);
-        }
-        if is_dirty {
-            self.mark_dirty(at);
-        }
-        outcome
-    }
-
-    pub(crate) fn mark_dirty(&mut self, at: u32) {
-        let slot = &mut self.groups[at as usize];
-        if !slot.is_dirty {
-            slot.is_dirty = true;
-            self.dirty.push_back(at);
-        }
-    }
-
-    pub(crate) fn note_written(&mut self, at: u32, epoch: SyncEpoch) {
-        let slot = &mut self.groups[at as usize];
-        if epoch > slot.last_epoch {
-            slot.last_epoch = epoch;
-            self.written.push_back((epoch, at));
-        }
-    }
-
-    fn drain_dirty(&mut self) {
-        for _ in 0..self.dirty.len() {
-            let Some(at) = self.dirty.pop_front() else { break };
-            let slot = &self.groups[at as usize];
-            let saved =
-                match slot.raft.wants_hard_state().then(|| self.log.set_state(slot.id, slot.raft.term(), vote(slot))) {
-                    None => None,
-                    Some(StateTaken::Taken(epoch)) => Some(epoch),
-                    Some(StateTaken::Full) => {
-                        // Eight terms and votes a frame: the group waits, still dirty, for the next epoch.
-                        self.dirty.push_back(at);
-                        continue;
-                    }
-                };
-            self.groups[at as usize].is_dirty = false;
-            let mut effects = std::mem::take(&mut self.effects);
-            effects.clear();
-            let mut wrote = None;
-            let slot = &mut self.groups[at as usize];
-            let log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
-            slot.raft.drain(&log, &mut effects);
-            if let Some(epoch) = saved {
-                slot.raft.hard_state_epoch(epoch);
-                self.note_written(at, epoch);
-            }
-            self.perform(at, &effects);
-            self.effects = effects;
-            let slot = &mut self.groups[at as usize];
-            slot.deadline = slot.raft.next_deadline();
-            if slot.raft.is_dirty() {
-                self.mark_dirty(at);
-            }
-        }
-    }
-
-    /// Acts on the effects of one drain, in their order. The hard state among them was saved before.
-    fn perform(&mut self, at: u32, effects: &Effects) {
-        let group = self.groups[at as usize].id;
-        for message in &effects.send_now {
-            self.peer_out.push_back(PeerOut::Raft { to: message.to, group, body: message.body });
-        }
-        for message in &effects.send_after_sync {
-            let epoch = self.groups[at as usize].last_epoch;
-            if epoch <= self.log.persisted_epoch() {
-                self.release(at, message);
-            } else {
-                self.after_sync.push_back((epoch, at, *message));
-            }
-        }
-        if let Some(commit) = effects.commit {
-            self.note_commit(at, commit);
-        }
-        if let Some(role) = effects.role {
-            self.handle_role(at, &role);
-        }
-        if effects.reads_dropped {
-            self.drop_reads(at);
-        }
-        if let Some(confirmed) = effects.reads_confirmed {
-            self.confirm_reads(at, confirmed);
-        }
-        self.members_changed |= effects.config_changed;
-        for peer in &effects.need_snapshot {
-            self.want_snapshot(group, *peer);
-        }
-        if let Some(alarm) = effects.alarm {
-            self.groups[at as usize].alarm = Some(alarm);
-            self.fail_waiting(at, NodeId(0));
-        }
-    }
-
-    fn handle_role(&mut self, at: u32, role: &raft::RoleChange) {
-        self.leaders_changed = true;
-        let was_leader = self.groups[at as usize].is_leader;
-        self.groups[at as usize].is_leader = role.is_leader;
-        if was_leader && !role.is_leader {
-            self.fail_waiting(at, role.leader.unwrap_or_default());
-        }
-        if role.is_leader {
-            self.next_heartbeat = Mono(0);
-        }
-        if role.is_leader && !was_leader {
-            self.find_sweeps(at);
-        }
-    }
-
-    /// Answers NotLeader to everybody who waits for this group: a command in doubt is repeated under its own sequence.
-    fn fail_waiting(&mut self, at: u32, hint: NodeId) {
-        let slot = &mut self.groups[at as usize];
-        let (group, status) = (slot.id, Status::NotLeader(hint));
-        slot.is_leader = false;
-        for entry in slot.proposed.drain(..) {
-            entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));
-        }
-        slot.batch.clear();
-        for ticket in slot.batch_tickets.drain(..) {
-            self.replies.bare(ticket, group, status);
-        }
-        for (_, list) in slot.watchers.drain() {
-            list.iter().for_each(|watcher| self.replies.bare(watcher.ticket, group, status));
-        }
-        self.drop_reads(at);
-        self.end_snapshots(group);
-    }
-
-    fn release(&mut self, at: u32, message: &Outgoing) {
-        let slot = &self.groups[at as usize];
-        if let Some(message) = slot.raft.release(message) {
-            self.peer_out.push_back(PeerOut::Raft { to: message.to, group: slot.id, body: message.body });
-        }
-    }
-
-    pub(crate) fn note_turn(&mut self, at: u32) {
-        if !self.turn_groups.contains(&at) {
-            self.turn_groups.push(at);
-        }
     }
 
     // Questions.
@@ -692,16 +427,17 @@ impl<D: Disk, S: Store> Shard<D, S> {
         Some(members)
     }
 
+    /// The next group that stopped because something happened that must never happen.
+    pub fn poll_alarm(&mut self) -> Option<(GroupId, raft::Alarm)> {
+        self.alarms.pop_front()
+    }
+
     /// Calls `each` for the leader of every local group, if one may have changed since the last call.
     pub fn poll_leaders(&mut self, mut each: impl FnMut(GroupId, NodeId)) {
         if std::mem::take(&mut self.leaders_changed) {
             self.groups.iter().for_each(|group| each(group.id, group.raft.leader().unwrap_or_default()));
         }
     }
-}
-
-fn vote(group: &Group) -> NodeId {
-    group.raft.vote().unwrap_or_default()
 }
 
 /// One group as log and store hold it.
@@ -737,44 +473,11 @@ fn boot_group<D: Disk, S: Store>(
         config,
         config_index: machine.config_index,
         now,
-        settings: settings.raft.clone(),
+        settings: settings.raft,
     };
     let group_log = GroupLog { log, group: id, wrote: &mut wrote };
     let raft = Raft::new(boot, &group_log);
     let mut group = Group::new(id, raft, machine.applied_index, initial);
     group.doubt = (group_log.log.health(id) != Health::Clean).then_some(now);
     group
-}
-
-mod smallpeers {
-    //! A handful of node ids without the heap.
-    use base::NodeId;
-    use base::limits::MEMBERS_MAX;
-
-    #[derive(Clone, Copy)]
-    pub(super) struct Peers {
-        ids: [NodeId; MEMBERS_MAX * 2],
-        count: usize,
-        next: usize,
-    }
-
-    impl FromIterator<NodeId> for Peers {
-        fn from_iter<I: IntoIterator<Item = NodeId>>(ids: I) -> Peers {
-            let mut peers = Peers { ids: [NodeId(0); MEMBERS_MAX * 2], count: 0, next: 0 };
-            for id in ids {
-                peers.ids[peers.count] = id;
-                peers.count += 1;
-            }
-            peers
-        }
-    }
-
-    impl Iterator for Peers {
-        type Item = NodeId;
-        fn next(&mut self) -> Option<NodeId> {
-            let id = self.ids[..self.count].get(self.next)?;
-            self.next += 1;
-            Some(*id)
-        }
-    }
 }

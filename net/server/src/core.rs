@@ -78,8 +78,7 @@ impl Core {
     pub(crate) fn new(
         ring: Ring,
         inbox: Inbox<Mail>,
-        (node, cores): (NodeId, u16),
-        id: CoreId,
+        (node, id, cores): (NodeId, CoreId, u16),
         shard: NodeShard,
         clients: Clients,
         peers: Peers,
@@ -169,7 +168,7 @@ impl Core {
     /// How long the next enter may wait.
     fn wait(&self) -> Wait {
         let hands = &self.hands;
-        if hands.shard.has_work() || hands.clients.has_work() || !self.inbox.is_empty() {
+        if hands.shard.has_work() || hands.clients.has_work() || !hands.asks.is_empty() || !self.inbox.is_empty() {
             return Wait::No;
         }
         let deadline = hands.shard.next_deadline().min(hands.peers.next_deadline()).min(hands.next_address_book);
@@ -271,6 +270,9 @@ impl Hands {
             // A node that joins is in no configuration yet: it dials those that it was told of.
             let members = if members.is_empty() { self.shared.members() } else { members };
             self.peers.set_members(&members);
+        }
+        while let Some((group, alarm)) = self.shard.poll_alarm() {
+            tracing::error!(group = group.0, ?alarm, "the group has stopped on this node; it must be looked at");
         }
         let shared = &self.shared;
         self.shard.poll_leaders(|group, leader| shared.set_leader(group, leader));

@@ -295,6 +295,15 @@ fn recover_log(
     let mut reader =
         FileLogReader::open(&path).map_err(|source| system(&format!("could not open {}", path.display()), source))?;
     let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
+    let report = recovered.report();
+    tracing::info!(core = core.0, frames = report.frames, records = report.records, "log recovered");
+    if report.groups_doubtful > 0 {
+        tracing::warn!(
+            core = core.0,
+            groups = report.groups_doubtful,
+            "the log's last frame was cut off while it was written; these groups wait for their leader before they vote"
+        );
+    }
     Ok((settings, recovered))
 }
 
@@ -403,7 +412,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
             config_hash: hash,
         },
     });
-    Ok(Core::new(ring, inbox, (identity.node, identity.cores), id, shard, clients, peers, shared))
+    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, shared))
 }
 
 /// Pinning is a help and not a need: a refusal is told once and the core floats.
