@@ -147,6 +147,12 @@ fn every_flipped_bit_of_a_frame_is_noticed() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert!(!read_peer(&bytes), "bit {bit} was not noticed");
     }
+    let frame = snapshot_frame();
+    for bit in 0..frame.len() * 8 {
+        let mut bytes = frame.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(!read_peer(&bytes), "bit {bit} was not noticed");
+    }
 }
 
 #[test]
