@@ -165,7 +165,7 @@ fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>
         PutMode::Update(jid) => (2, jid.0),
     };
     out.u8(mode);
-    out.u8(u8::from(commit.autorename) * FLAG_AUTORENAME | u8::from(commit.strict) * FLAG_STRICT);
+    out.u8((u8::from(commit.autorename) * FLAG_AUTORENAME) | (u8::from(commit.strict) * FLAG_STRICT));
     out.u16(len16(commit.at.path.len()));
     out.u16(len16(commit.label.len()));
     out.u16(len16(present.len()));

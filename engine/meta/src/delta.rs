@@ -15,7 +15,7 @@ use crate::read::{ENTRY_BYTES, entry_bytes};
 use crate::rows::*;
 use crate::store::Rows;
 use crate::tree::{Halt, NodePath, Tree};
-use crate::walk::{Walk, walk};
+use crate::walk::{Walk, is_position, walk};
 
 /// Where a reader of the journal stands.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -128,6 +128,9 @@ impl Phase {
     fn resumed(cursor: &DeltaCursor) -> Result<Phase, DecodeError> {
         let Some(expansion) = &cursor.expansion else { return Ok(Phase::Start) };
         let position = String::from_utf8(expansion.position.clone()).map_err(|_| DecodeError::Text)?;
+        if !is_position(&position) {
+            return Err(DecodeError::Field("position"));
+        }
         Ok(if expansion.is_deleted { Phase::Vacated(position) } else { Phase::Present(position) })
     }
 

@@ -4,6 +4,8 @@
 //! clock, no randomness, no order of hash maps: two machines that applied the same entries hold the same rows.
 //! A row that is not in memory ends a try with [`Cold`]; nothing was written, the wants say what to prefetch.
 
+#![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command, and is moved once")]
+
 pub mod applied;
 mod apply;
 mod autorename;
@@ -13,6 +15,11 @@ pub mod command_codec;
 pub mod delta;
 mod editor;
 mod files;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod goldens;
+pub mod invariants;
 mod kept;
 mod keys;
 mod machine;

@@ -55,12 +55,15 @@ impl<S: Store> Source for View<'_, S> {
     }
 }
 
+/// A row as an entry leaves it; `None`: deleted.
+type Change = Option<Vec<u8>>;
+
 /// Changed rows, with the way back to any mark.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    rows: BTreeMap<Vec<u8>, Change>,
     /// Keys with what stood there before; `None`: nothing of this entry.
-    undo: Vec<(Vec<u8>, Option<Option<Vec<u8>>>)>,
+    undo: Vec<(Vec<u8>, Option<Change>)>,
 }
 
 impl Overlay {

@@ -19,7 +19,7 @@ use crate::query::{AccountInfo, AccountKey, Answer, Entry, NodeInfo, Query, ROOT
 use crate::rows::*;
 use crate::store::{Cold, Rows, Store, Want};
 use crate::tree::{Halt, Tree};
-use crate::walk::{Walk, walk};
+use crate::walk::{Walk, is_position, walk};
 
 /// Servers or nodes told at most.
 const MEMBERS_TOLD_MAX: u32 = 2000;
@@ -91,7 +91,8 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
     match query {
         Query::Lookup(what) => Ok(Answer::Entry(lookup(&mut tree, what)?.0)),
         Query::ListPage { at, recursive, position, limit } => {
-            let Ok(position) = std::str::from_utf8(position) else { return Ok(Answer::Malformed) };
+            let position = std::str::from_utf8(position).ok().filter(|position| is_position(position));
+            let Some(position) = position else { return Ok(Answer::Malformed) };
             list_page(&mut tree, namespace.head, at, position, *recursive, page_limit(*limit))
         }
         Query::Delta { cursor, limit } => crate::delta::delta(&mut tree, &namespace, cursor, page_limit(*limit)),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use base::TreeNode;
-use base::limits::POSITION_BYTES_MAX;
+use base::limits::{NAME_BYTES_MAX, POSITION_BYTES_MAX};
 
 use crate::keys::{self, after};
 use crate::metadata::NodeKind;
@@ -52,6 +52,11 @@ pub(crate) struct Walk<'a> {
     /// After this entry; empty for all.
     pub position: &'a str,
     pub is_recursive: bool,
+}
+
+/// Could this be the position of a walk? Readers bring it back, so its parts may be anything and become keys.
+pub(crate) fn is_position(position: &str) -> bool {
+    position.len() <= POSITION_BYTES_MAX && position.split('/').all(|key| key.len() <= NAME_BYTES_MAX)
 }
 
 /// Walks; `visit` takes an entry with `Continue`, or leaves it and ends the walk with `Break`.

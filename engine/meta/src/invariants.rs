@@ -1,0 +1,214 @@
+//! What always holds of a group's rows (docs/design/metadata.md, "Invariants"). Run after every step in tests and in the
+//! simulator: each check reads everything.
+
+use std::collections::BTreeMap;
+
+use base::limits::BLOCK_BYTES;
+use base::names::name_key;
+use base::{BlockHash, Jid, Nsid, TreeNode};
+use sha2::{Digest, Sha256};
+
+use crate::keys::{DIRENT_PREFIX_BYTES, table};
+use crate::metadata::{NodeKind, Rev};
+use crate::query::ROOT;
+use crate::rows::*;
+use crate::store::Rows;
+
+/// An invariant does not hold: a bug.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{invariant} does not hold in namespace {nsid}: {what}")]
+pub struct Violation {
+    /// Which one, as the design counts them.
+    pub invariant: &'static str,
+    /// Where.
+    pub nsid: Nsid,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// All rows of one namespace, decoded.
+#[derive(Default)]
+struct Everything {
+    nsid: Nsid,
+    namespace: NamespaceRow,
+    nodes: BTreeMap<TreeNode, NodeRow>,
+    dirents: BTreeMap<(TreeNode, String), DirentRow>,
+    journal: BTreeMap<Jid, JournalRow>,
+    blocks: BTreeMap<BlockHash, BlockRow>,
+    lists: BTreeMap<u64, ListRow>,
+    list_names: BTreeMap<u64, Vec<BlockHash>>,
+}
+
+/// Checks I1 to I4, I6 (the counts), I7, I8 and I14 over all rows of a group.
+///
+/// Errors: the first [`Violation`] found.
+pub fn check(rows: &Rows) -> Result<(), Violation> {
+    for everything in read(rows).values() {
+        everything.journal_is_dense()?;
+        everything.names_and_nodes_agree()?;
+        everything.nodes_have_parents()?;
+        everything.blocks_are_counted()?;
+        everything.contents_are_whole()?;
+        everything.counters_are_right()?;
+        everything.revs_resolve()?;
+    }
+    Ok(())
+}
+
+fn read(rows: &Rows) -> BTreeMap<Nsid, Everything> {
+    let mut all: BTreeMap<Nsid, Everything> = BTreeMap::new();
+    for (key, value) in rows {
+        let number = |at: usize| u64::from_be_bytes(key[at..at + 8].try_into().expect("the key has a number there"));
+        if !(table::NAMESPACE..=table::LIST_PART).contains(&key[0]) {
+            continue;
+        }
+        let nsid = Nsid(number(1));
+        let here = all.entry(nsid).or_insert_with(|| Everything { nsid, ..Everything::default() });
+        match key[0] {
+            table::NAMESPACE => here.namespace = NamespaceRow::decode(value),
+            table::NODE => drop(here.nodes.insert(TreeNode(number(9)), NodeRow::decode(value))),
+            table::DIRENT => {
+                let name = String::from_utf8(key[DIRENT_PREFIX_BYTES..].to_vec()).expect("name keys are UTF-8");
+                here.dirents.insert((TreeNode(number(9)), name), DirentRow::decode(value));
+            }
+            table::JOURNAL => drop(here.journal.insert(Jid(number(9)), JournalRow::decode(value))),
+            table::BLOCK => {
+                let hash = BlockHash(key[9..].try_into().expect("a block's key ends with its hash"));
+                here.blocks.insert(hash, BlockRow::decode(value));
+            }
+            table::LIST => drop(here.lists.insert(number(9), ListRow::decode(value))),
+            table::LIST_PART => {
+                here.list_names.entry(number(9)).or_default().extend(ListPartRow::decode(value).blocks);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+impl Everything {
+    fn violation<T>(&self, invariant: &'static str, what: String) -> Result<T, Violation> {
+        Err(Violation { invariant, nsid: self.nsid, what })
+    }
+
+    fn ensure(&self, holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+        if holds { Ok(()) } else { self.violation(invariant, what()) }
+    }
+
+    /// I1.
+    fn journal_is_dense(&self) -> Result<(), Violation> {
+        let head = self.namespace.head.0;
+        let is_dense = self.journal.keys().map(|jid| jid.0).eq(1..=head);
+        self.ensure(is_dense, "I1", || format!("the journal is not 1..={head}"))?;
+        let last = self.journal.last_key_value();
+        let is_closed = last.is_none_or(|(_, row)| row.flags & ROW_CONTINUES == 0);
+        self.ensure(is_closed, "I1", || "the last row continues into nothing".to_owned())
+    }
+
+    /// I2: at most one node per name is by the key; both sides point at each other.
+    fn names_and_nodes_agree(&self) -> Result<(), Violation> {
+        for ((parent, name), dirent) in &self.dirents {
+            let node = self.nodes.get(&dirent.node);
+            let agrees = node
+                .is_some_and(|row| row.parent == *parent && name_key(&row.name) == *name && row.kind == dirent.kind);
+            self.ensure(agrees, "I2", || format!("name {name:?} in {parent} and node {} disagree", dirent.node))?;
+        }
+        for (node, row) in self.nodes.iter().filter(|(node, row)| **node != ROOT && !row.is_dead()) {
+            let dirent = self.dirents.get(&(row.parent, name_key(&row.name)));
+            let is_named = dirent.is_some_and(|dirent| dirent.node == *node);
+            self.ensure(is_named, "I2", || format!("node {node} has no name"))?;
+        }
+        Ok(())
+    }
+
+    /// I3 and I4.
+    fn nodes_have_parents(&self) -> Result<(), Violation> {
+        for (node, row) in self.nodes.iter().filter(|(node, _)| **node != ROOT) {
+            let parent = self.nodes.get(&row.parent);
+            let is_folder = parent.is_some_and(|parent| parent.kind == NodeKind::Folder);
+            self.ensure(is_folder, "I3", || format!("the parent of {node} is no folder"))?;
+            let (mut at, mut steps) = (*node, 0);
+            while at != ROOT {
+                at = self.nodes.get(&at).map_or(ROOT, |row| row.parent);
+                steps += 1;
+                self.ensure(steps <= self.nodes.len(), "I4", || format!("{node} is below itself"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The block names of a content row.
+    fn names<'a>(&'a self, content: &'a Content) -> &'a [BlockHash] {
+        match content.list {
+            0 => &content.inline,
+            list => self.list_names.get(&list).map_or(&[], |names| names),
+        }
+    }
+
+    /// The counts of I6.
+    fn blocks_are_counted(&self) -> Result<(), Violation> {
+        let mut refs: BTreeMap<BlockHash, u64> = BTreeMap::new();
+        let mut list_refs: BTreeMap<u64, u32> = BTreeMap::new();
+        for content in self.journal.values().filter_map(|row| row.content.as_ref()) {
+            match content.list {
+                0 => content.inline.iter().for_each(|hash| *refs.entry(*hash).or_default() += 1),
+                list => *list_refs.entry(list).or_default() += 1,
+            }
+        }
+        self.list_names.values().flatten().for_each(|hash| *refs.entry(*hash).or_default() += 1);
+        for (list, row) in &self.lists {
+            let counted = list_refs.remove(list).unwrap_or(0);
+            self.ensure(counted == row.refs, "I6", || format!("list {list}: {counted} uses, refs {}", row.refs))?;
+        }
+        self.ensure(list_refs.is_empty(), "I6", || format!("lists without a row: {list_refs:?}"))?;
+        for (hash, row) in &self.blocks {
+            let counted = refs.remove(hash).unwrap_or(0);
+            self.ensure(counted == row.refs, "I6", || format!("block {hash}: {counted} uses, refs {}", row.refs))?;
+        }
+        self.ensure(refs.is_empty(), "I6", || format!("blocks without a row: {refs:?}"))
+    }
+
+    /// I7.
+    fn contents_are_whole(&self) -> Result<(), Violation> {
+        for (jid, row) in &self.journal {
+            let Some(content) = &row.content else { continue };
+            let names = self.names(content);
+            let mut hash = Sha256::new();
+            names.iter().for_each(|name| hash.update(name.0));
+            let is_hash = <[u8; 32]>::from(hash.finalize()) == content.hash;
+            self.ensure(is_hash, "I7", || format!("row {jid}: the names do not give the content hash"))?;
+            let count = row.size.div_ceil(BLOCK_BYTES);
+            let is_count = names.len() as u64 == count && u64::from(content.blocks) == count;
+            self.ensure(is_count, "I7", || format!("row {jid}: {} blocks for {} bytes", names.len(), row.size))?;
+            for (name, position) in names.iter().zip(0u64..) {
+                let wanted = (row.size - position * BLOCK_BYTES).min(BLOCK_BYTES);
+                let found = self.blocks.get(name).map(|block| u64::from(block.bytes));
+                self.ensure(found == Some(wanted), "I7", || format!("row {jid}: length of block {position}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I8: over the nodes that no delete or sweep has marked.
+    fn counters_are_right(&self) -> Result<(), Violation> {
+        let live = self.nodes.values().filter(|row| row.kind == NodeKind::File && !row.is_dead());
+        let (files, bytes) = live.fold((0, 0), |(files, bytes), row| (files + 1, bytes + row.size));
+        let counted = (self.namespace.live_files, self.namespace.live_bytes);
+        self.ensure(counted == (files, bytes), "I8", || format!("counted {counted:?}, are {files}, {bytes}"))?;
+        let is_within = bytes <= self.namespace.grant_bytes;
+        self.ensure(is_within, "I8", || format!("{bytes} bytes above the grant"))
+    }
+
+    /// I14: every live file's rev is held and names it, and its text gives it back.
+    fn revs_resolve(&self) -> Result<(), Violation> {
+        for (node, row) in self.nodes.iter().filter(|(_, row)| row.kind == NodeKind::File) {
+            let rev = Rev { nsid: self.nsid, jid: row.rev_jid };
+            let held = self.journal.get(&row.rev_jid);
+            let is_held = held.is_some_and(|held| held.node == *node && held.content.is_some());
+            self.ensure(is_held, "I14", || format!("rev {rev} of node {node} is not held"))?;
+            let is_same = rev.to_string().parse() == Ok(rev);
+            self.ensure(is_same, "I14", || format!("rev {rev} does not survive its text"))?;
+        }
+        Ok(())
+    }
+}
