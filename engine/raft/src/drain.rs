@@ -37,11 +37,10 @@ impl Outbox {
     pub(crate) fn push_after_sync(&mut self, to: NodeId, body: Body) {
         // Of the acks to one leader only the newest leaves: it says all that the others said.
         let is_ack = |body: &Body| matches!(body, Body::AppendResp { rejected: false, busy: false, .. });
-        if let (true, Some(Outgoing { to: last_to, body: last })) = (is_ack(&body), self.after_sync.last_mut()) {
-            if *last_to == to && is_ack(last) && last.term() == body.term() {
-                *last = merge_acks(*last, body);
-                return;
-            }
+        let last = self.after_sync.last_mut().filter(|last| last.to == to && last.body.term() == body.term());
+        if let Some(Outgoing { body: last, .. }) = last.filter(|last| is_ack(&last.body) && is_ack(&body)) {
+            *last = merge_acks(*last, body);
+            return;
         }
         self.after_sync.push(Outgoing { to, body });
     }

@@ -128,7 +128,7 @@ impl Raft {
 
     pub(crate) fn handle_tick(&mut self, log: &mut impl Log) {
         if self.role == Role::Leader {
-            return self.handle_leader_tick();
+            return self.handle_leader_tick(log);
         }
         if self.now < self.deadline {
             return;
@@ -141,12 +141,13 @@ impl Raft {
         self.become_pre_candidate(log);
     }
 
-    fn handle_leader_tick(&mut self) {
+    fn handle_leader_tick(&mut self, log: &impl Log) {
         if self.lead.transfer.is_some_and(|transfer| self.now >= transfer.deadline) {
             self.lead.transfer = None;
         }
         let (now, abort) = (self.now, self.settings.snapshot_abort);
-        self.lead.peers.iter_mut().for_each(|peer| peer.expire_snapshot(now, abort));
+        let first = log.first_index();
+        self.lead.peers.iter_mut().for_each(|peer| peer.expire_snapshot(now, abort, first));
         let heard = self.heard_by_quorum();
         if self.now.since(heard) >= self.settings.check_quorum {
             return self.become_follower(self.term(), NodeId(0));
@@ -173,9 +174,9 @@ impl Raft {
         }
     }
 
-    /// The gate: a voter whose log and disk are in order.
+    /// The gate: a voter, or one until lately, whose log and disk are in order.
     pub(crate) fn may_campaign(&self, log: &impl Log) -> bool {
-        self.config().is_voter(self.id) && !self.is_removed && !self.is_disk_slow && !self.is_installing(log)
+        self.configs.may_lead(self.id) && !self.is_removed && !self.is_disk_slow && !self.is_installing(log)
     }
 
     /// Promises made before this start are forgotten, so for the least timeout all of them are kept.
@@ -266,10 +267,8 @@ impl Raft {
 
     /// The own vote is on disk: it counts, and the time to wait for the others begins.
     pub(crate) fn count_own_vote(&mut self, log: &mut impl Log) {
-        if !self.votes.iter().any(|(voter, _)| *voter == self.id) {
-            self.reset_deadline();
-            self.note_vote(log, self.id, true);
-        }
+        self.reset_deadline();
+        self.note_vote(log, self.id, true);
     }
 
     fn note_vote(&mut self, log: &mut impl Log, from: NodeId, is_granted: bool) {

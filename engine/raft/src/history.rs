@@ -1,6 +1,6 @@
 //! The configurations of a log: the newest committed one and all later ones. The last one is in force.
 
-use base::LogIndex;
+use base::{LogIndex, NodeId};
 
 use crate::Config;
 
@@ -27,6 +27,12 @@ impl ConfigHistory {
 
     pub(crate) fn index(&self) -> LogIndex {
         self.newest().0
+    }
+
+    /// Does it vote in the newest committed configuration, or in a later one? Who was voted out must still be able to
+    /// lead until that is committed: it may be the only one whose log holds it (thesis 4.2.2).
+    pub(crate) fn may_lead(&self, id: NodeId) -> bool {
+        self.configs.iter().any(|(_, config)| config.is_voter(id))
     }
 
     /// A configuration takes effect when its entry is appended.
@@ -64,7 +70,6 @@ impl ConfigHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::NodeId;
 
     fn config(voter: u64) -> Config {
         Config::single(&[NodeId(voter)])
@@ -91,6 +96,16 @@ mod tests {
         assert_eq!(history.configs.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), [5, 9]);
         assert_eq!(history.at(LogIndex(4)), None);
         assert_eq!(history.at(LogIndex(8)), Some((LogIndex(5), &config(2))));
+    }
+
+    #[test]
+    fn who_was_voted_out_may_lead_until_that_is_committed() {
+        let mut history = ConfigHistory::new(LogIndex(0), config(1));
+        history.push(LogIndex(5), config(2));
+        history.note_committed(LogIndex(4));
+        assert!(history.may_lead(NodeId(1)) && history.may_lead(NodeId(2)));
+        history.note_committed(LogIndex(5));
+        assert!(!history.may_lead(NodeId(1)) && history.may_lead(NodeId(2)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum Input<'a> {
     },
     /// The commands of this turn as the payload of one entry.
     Propose {
-        /// The entry's payload (docs/design/raft.md 5).
+        /// The entry's payload (docs/design/raft.md, "Replication").
         payload: &'a [u8],
         /// The turn's time.
         now: Mono,

@@ -5,8 +5,8 @@ use base::{LogIndex, Mono, Term};
 /// `hint_index` of an AppendResp that has no hint.
 pub const NO_HINT: LogIndex = LogIndex(0);
 
-/// The body of a message; isomorphic to etcd's (docs/design/raft.md 15). `term` is the sender's, except in PreVote and a
-/// granted PreVoteResp, where it is the term asked for.
+/// The body of a message; isomorphic to etcd's (docs/design/raft.md, "Messages"). `term` is the sender's, except in
+/// PreVote and a granted PreVoteResp, where it is the term asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Body {
     /// Entries `prev_index + 1 ..= prev_index + count` (the bytes travel beside); `count` 0 is a probe or a bump.

@@ -196,12 +196,13 @@ impl Raft {
     }
 
     fn handle_synced(&mut self, log: &mut impl Log, epoch: SyncEpoch) {
+        let was_persisted = self.hard.is_persisted();
         self.hard.handle_synced(epoch);
         let rose = self.epochs.handle_synced(epoch);
         self.dirty = true;
         match self.role {
             // Raft figure 2: a vote is persisted before it counts, the own one too.
-            Role::Candidate if self.hard.is_persisted() => self.count_own_vote(log),
+            Role::Candidate if !was_persisted && self.hard.is_persisted() => self.count_own_vote(log),
             Role::Leader if rose => self.maybe_commit(log),
             _ => {}
         }
@@ -251,7 +252,7 @@ impl Raft {
         }
         match (self.role, &self.lead.transfer) {
             (Role::Leader, Some(transfer)) => self.deadline.min(transfer.deadline),
-            (Role::Follower, _) if !self.configs.in_force().is_voter(self.id) || self.is_removed => Mono::MAX,
+            (Role::Follower, _) if !self.configs.may_lead(self.id) || self.is_removed => Mono::MAX,
             _ => self.deadline,
         }
     }

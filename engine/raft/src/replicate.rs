@@ -18,7 +18,7 @@ impl Raft {
     pub(crate) fn handle_propose(&mut self, log: &mut impl Log, payload: &[u8]) -> Outcome {
         assert!(payload.len() <= ENTRY_BYTES_MAX, "a payload of {} bytes was not refused at admit", payload.len());
         // A leader that a change removed still counts the others, but takes nothing new.
-        if !self.is_leader() || !self.config().is_member(self.id) {
+        if !self.is_leader() || !self.config().is_voter(self.id) {
             return Outcome::NotLeader { hint: self.leader().filter(|leader| *leader != self.id) };
         }
         if self.lead.transfer.is_some() {
@@ -249,10 +249,11 @@ impl Peer {
         }
     }
 
-    /// A snapshot without news for so long is given up: the next ack of a heartbeat starts over.
-    pub(crate) fn expire_snapshot(&mut self, now: Mono, abort: Span) {
+    /// A snapshot without news for so long is given up: the next ack of a heartbeat starts over, at the first entry
+    /// that the log holds, since the follower may have installed it and its ack was lost.
+    pub(crate) fn expire_snapshot(&mut self, now: Mono, abort: Span, first: LogIndex) {
         if matches!(self.progress, Progress::Snapshot { since } if now.since(since) >= abort) {
-            self.become_probe(self.match_index.next(), true);
+            self.become_probe(first, true);
         }
     }
 }

@@ -10,10 +10,8 @@ impl Raft {
     /// A snapshot to `peer` has begun or moved on: the wait for it starts anew. Nothing happens unless
     /// [`crate::Effects::need_snapshot`] asked for it and it is still wanted.
     pub fn snapshot_sent(&mut self, peer: NodeId, now: Mono) {
-        if let Some(peer) = self.lead.peer_mut(peer) {
-            if matches!(peer.progress, Progress::Snapshot { .. }) {
-                peer.progress = Progress::Snapshot { since: now };
-            }
+        if let Some(Progress::Snapshot { since }) = self.lead.peer_mut(peer).map(|peer| &mut peer.progress) {
+            *since = now;
         }
     }
 
@@ -25,8 +23,10 @@ impl Raft {
         match installed {
             // Its own ack counts, not the report; but that is where to look first.
             Some(index) => peer.become_probe(index.min(log.last_index()).next(), false),
-            // After a failure the next ack of a heartbeat starts over, not this turn.
-            None => peer.become_probe(peer.match_index.next(), true),
+            // After a failure the next ack of a heartbeat starts over, not this turn. It may have been refused by a
+            // follower that has installed it, and whose ack was lost: so the first question is the lowest that can
+            // still be asked, and only its rejection asks for another snapshot.
+            None => peer.become_probe(log.first_index(), true),
         }
         self.dirty = true;
     }

@@ -165,7 +165,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if next_part > out.acked {
             out.acked = next_part;
             out.progress = now;
+            let at = self.local(group).expect("groups of snapshots are local");
+            self.groups[at as usize].raft.snapshot_sent(from, now);
         }
+        let out = &mut self.snapshots.outgoing[which];
         if out.parts.is_some_and(|parts| out.acked >= parts) {
             let index = out.index;
             return self.finish_snapshot(which, Some(index));

@@ -1,0 +1,10 @@
+//! The rules of docs/design/raft.md one by one, with the section of the paper or the thesis where there is one.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod elections;
+mod membership;
+mod reads;
+mod replication;
+mod snapshots;

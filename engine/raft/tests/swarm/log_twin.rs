@@ -1,0 +1,233 @@
+//! A log in memory beside the disk that lags behind it: what is written is seen at once and survives only once its
+//! epoch is synced.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
+use base::{GroupId, LogIndex, SyncEpoch, Term};
+use raft::{HardState, Log};
+
+/// The only group.
+pub const GROUP: GroupId = GroupId(7);
+
+/// One entry with its record's bytes, padded.
+#[derive(Clone)]
+pub struct Entry {
+    pub term: Term,
+    pub kind: EntryKind,
+    pub crc: u32,
+    pub bytes: Rc<[u8]>,
+}
+
+impl Entry {
+    pub fn payload(&self) -> Vec<u8> {
+        Record::parse(&self.bytes).expect("the twin wrote this record").0.payload().to_vec()
+    }
+}
+
+/// A log and a hard state, as memory or as a disk holds them.
+#[derive(Clone, Default)]
+pub struct Image {
+    /// The last entry that is no longer held, its term and crc.
+    pub base: (LogIndex, Term, u32),
+    entries: VecDeque<Entry>,
+    pub hard: HardState,
+}
+
+#[derive(Clone)]
+enum Op {
+    Append(Entry),
+    Truncate(LogIndex),
+    Compact(LogIndex),
+    Install { base: (LogIndex, Term, u32), keeps: bool },
+    Hard(HardState),
+}
+
+impl Image {
+    pub fn first(&self) -> LogIndex {
+        self.base.0.next()
+    }
+
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.base.0.0 + self.entries.len() as u64)
+    }
+
+    pub fn get(&self, index: LogIndex) -> Option<&Entry> {
+        let at = index.0.checked_sub(self.base.0.0 + 1)?;
+        self.entries.get(at as usize)
+    }
+
+    pub fn term(&self, index: LogIndex) -> Option<Term> {
+        if index == self.base.0 { Some(self.base.1) } else { self.get(index).map(|entry| entry.term) }
+    }
+
+    pub fn crc(&self, index: LogIndex) -> Option<u32> {
+        if index == self.base.0 { Some(self.base.2) } else { self.get(index).map(|entry| entry.crc) }
+    }
+
+    fn forget(&mut self, through: LogIndex) {
+        let (term, crc) = (self.term(through).expect("held"), self.crc(through).expect("held"));
+        self.entries.drain(..(through.0 - self.base.0.0) as usize);
+        self.base = (through, term, crc);
+    }
+
+    fn perform(&mut self, op: &Op) {
+        match op {
+            Op::Append(entry) => self.entries.push_back(entry.clone()),
+            Op::Truncate(index) => self.entries.truncate((index.0 - self.base.0.0 - 1) as usize),
+            Op::Compact(through) => self.forget(*through),
+            Op::Install { base, keeps: true } => self.forget(base.0),
+            Op::Install { base, keeps: false } => {
+                self.entries.clear();
+                self.base = *base;
+            }
+            Op::Hard(hard) => self.hard = *hard,
+        }
+    }
+}
+
+/// The log of one node.
+#[derive(Default)]
+pub struct TwinLog {
+    pub memory: Image,
+    pub disk: Image,
+    ops: VecDeque<(u64, Op)>,
+    pub open: u64,
+    pub persisted: u64,
+    /// What happened since somebody looked last: entries written, and where the log was cut.
+    pub appended: Vec<(LogIndex, Term, u32)>,
+    pub truncated: Vec<LogIndex>,
+    /// The newest epoch written to since somebody looked last.
+    pub wrote: Option<u64>,
+}
+
+impl TwinLog {
+    pub fn new() -> TwinLog {
+        TwinLog { open: 1, ..TwinLog::default() }
+    }
+
+    fn write(&mut self, op: Op) -> SyncEpoch {
+        self.memory.perform(&op);
+        self.ops.push_back((self.open, op));
+        self.wrote = Some(self.open);
+        SyncEpoch(self.open)
+    }
+
+    pub fn set_state(&mut self, hard: HardState) -> SyncEpoch {
+        self.write(Op::Hard(hard))
+    }
+
+    pub fn compact(&mut self, through: LogIndex) -> SyncEpoch {
+        self.write(Op::Compact(through))
+    }
+
+    pub fn install(&mut self, base: (LogIndex, Term, u32), keeps: bool) -> SyncEpoch {
+        self.write(Op::Install { base, keeps })
+    }
+
+    /// Ends the open epoch: from now on it may be synced.
+    pub fn close(&mut self) -> u64 {
+        self.open += 1;
+        self.open - 1
+    }
+
+    pub fn has_open_writes(&self) -> bool {
+        self.ops.back().is_some_and(|(epoch, _)| *epoch == self.open)
+    }
+
+    /// Everything of `epoch` and before is on disk.
+    pub fn sync(&mut self, epoch: u64) {
+        while let Some((_, op)) = self.ops.pop_front_if(|(of, _)| *of <= epoch) {
+            self.disk.perform(&op);
+        }
+        self.persisted = self.persisted.max(epoch);
+    }
+
+    /// Memory is lost. Epochs up to `reached` had made it to the disk, though nobody heard of it.
+    pub fn crash(&mut self, reached: u64) {
+        self.sync(reached);
+        self.ops.clear();
+        self.memory = self.disk.clone();
+        self.open += 1000;
+        self.persisted = self.open - 1;
+        self.wrote = None;
+        self.appended.clear();
+        self.truncated.clear();
+    }
+
+    /// The records of these entries, as a message carries them.
+    pub fn records(&self, first: LogIndex, count: u16) -> Vec<u8> {
+        let entries =
+            (first.0..first.0 + u64::from(count)).map(|index| self.memory.get(LogIndex(index)).expect("held"));
+        entries.flat_map(|entry| entry.bytes.iter().copied()).collect()
+    }
+
+    fn push(&mut self, entry: Entry) -> SyncEpoch {
+        self.appended.push((self.memory.last().next(), entry.term, entry.crc));
+        self.write(Op::Append(entry))
+    }
+}
+
+impl Log for TwinLog {
+    fn first_index(&self) -> LogIndex {
+        self.memory.first()
+    }
+
+    fn last_index(&self) -> LogIndex {
+        self.memory.last()
+    }
+
+    fn term_before_first(&self) -> Term {
+        self.memory.base.1
+    }
+
+    fn term(&self, index: LogIndex) -> Option<Term> {
+        self.memory.term(index)
+    }
+
+    fn crc(&self, index: LogIndex) -> Option<u32> {
+        self.memory.crc(index)
+    }
+
+    fn fit(&self, first: LogIndex, last: LogIndex, bytes_max: u32) -> (LogIndex, u32) {
+        let (mut end, mut total) = (first, self.memory.get(first).expect("held").bytes.len() as u32);
+        while end < last {
+            let bytes = self.memory.get(end.next()).expect("held").bytes.len() as u32;
+            if total + bytes > bytes_max {
+                break;
+            }
+            (end, total) = (end.next(), total + bytes);
+        }
+        (end, total)
+    }
+
+    fn append_new(&mut self, kind: EntryKind, index: LogIndex, term: Term, payload: &[u8]) -> SyncEpoch {
+        assert_eq!(index, self.last_index().next());
+        let mut bytes = vec![0; record_space(payload.len())];
+        let prev_crc = self.memory.crc(index.prev()).expect("held");
+        let header =
+            RecordHeader { kind: RecordKind::Entry, flags: kind as u8, life: 0, group: GROUP, prev_crc, index, term };
+        let (_, crc) = write_record(&mut bytes, &header, payload);
+        self.push(Entry { term, kind, crc, bytes: bytes.into() })
+    }
+
+    fn append_record(&mut self, record: Record<'_>) -> SyncEpoch {
+        let header = record.header();
+        assert_eq!(header.index, self.last_index().next());
+        let mut bytes = record.raw().to_vec();
+        bytes.resize(record_space(record.payload().len()), 0);
+        let kind = record.entry_kind().expect("entries have a kind");
+        self.push(Entry { term: header.term, kind, crc: record.crc(), bytes: bytes.into() })
+    }
+
+    fn truncate_from(&mut self, index: LogIndex) {
+        assert!(self.first_index() <= index && index <= self.last_index());
+        self.truncated.push(index);
+        self.write(Op::Truncate(index));
+    }
+
+    fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
+        self.memory.get(index).filter(|entry| entry.kind == EntryKind::Config).map(Entry::payload)
+    }
+}
