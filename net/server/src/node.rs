@@ -147,10 +147,14 @@ impl Node {
         }
         let senders: Vec<Sender<Mail>> = boxes.iter().map(|(_, sender, _)| sender.clone()).collect();
         let posts = senders.clone();
+        let stopping = shared.clone();
         let on_done = Arc::new(move |core: CoreId, done| {
             // A full inbox: the core is behind, and no completion may be lost. This thread can wait.
             let mut mail = Mail::Storage(done);
             while let Err(back) = posts[usize::from(core.0)].post(mail) {
+                if stopping.is_stopping() {
+                    return;
+                }
                 mail = back;
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
