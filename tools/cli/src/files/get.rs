@@ -4,8 +4,7 @@ use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::BlockHash;
@@ -16,6 +15,7 @@ use meta::{Answer, Entry, NodeKind, Query, What};
 use serde_json::json;
 
 use super::Global;
+use super::board::Board;
 use super::fail::{Code, Fail};
 use super::local::{content_hash, hash_file};
 use super::print;
@@ -49,30 +49,6 @@ struct Wanted {
     local: PathBuf,
 }
 
-/// What the workers share.
-struct Board {
-    next: AtomicUsize,
-    got: AtomicUsize,
-    same: AtomicUsize,
-    is_given_up: AtomicBool,
-    failed: Mutex<Vec<Fail>>,
-    progress: Progress,
-    is_tree: bool,
-}
-
-impl Board {
-    fn fail(&self, fail: Fail) {
-        if fail.code == Code::Unreachable {
-            self.is_given_up.store(true, Ordering::Relaxed);
-        }
-        // The failure of the only file is the command's own, and is printed as such.
-        if self.is_tree {
-            self.progress.note(&format!("dropstone: {fail}"));
-        }
-        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(fail);
-    }
-}
-
 /// Runs it.
 ///
 /// Errors: [`Fail`].
@@ -103,15 +79,7 @@ pub fn run(args: &GetArgs, global: &Global) -> Result<(), Fail> {
 
 fn get_all(remote: &Remote, args: &GetArgs, global: &Global, wanted: &[Wanted], is_tree: bool) -> Result<(), Fail> {
     let bytes = wanted.iter().map(|wanted| wanted.entry.meta.size).sum();
-    let board = Board {
-        next: AtomicUsize::new(0),
-        got: AtomicUsize::new(0),
-        same: AtomicUsize::new(0),
-        is_given_up: AtomicBool::new(false),
-        failed: Mutex::default(),
-        progress: Progress::new("get", wanted.len(), bytes, global.json),
-        is_tree,
-    };
+    let board = Board::new(Progress::new("get", wanted.len(), bytes, global.json), is_tree);
     if !wanted.is_empty() {
         let servers = remote.block_servers()?;
         std::thread::scope(|scope| {
@@ -127,7 +95,7 @@ fn get_all(remote: &Remote, args: &GetArgs, global: &Global, wanted: &[Wanted], 
 
 fn report(board: Board, is_json: bool) -> Result<(), Fail> {
     let mut failed = board.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (got, same) = (board.got.into_inner(), board.same.into_inner());
+    let (got, same) = (board.done.into_inner(), board.same.into_inner());
     if is_json {
         for fail in &failed {
             print::line(json!({ "error": fail.message, "code": fail.code.number() }))?;
@@ -152,7 +120,7 @@ fn work(remote: &Remote, force: bool, board: &Board, wanted: &[Wanted], mut clie
         && let Some(wanted) = wanted.get(board.next.fetch_add(1, Ordering::Relaxed))
     {
         match get(remote, force, wanted, &mut client, board) {
-            Ok(Done::Got) => board.got.fetch_add(1, Ordering::Relaxed),
+            Ok(Done::Got) => board.done.fetch_add(1, Ordering::Relaxed),
             Ok(Done::Same) => {
                 board.progress.add(wanted.entry.meta.size);
                 board.same.fetch_add(1, Ordering::Relaxed)

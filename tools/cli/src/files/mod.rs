@@ -1,5 +1,6 @@
 //! The file commands: put, get, ls, stat, mv, rm, mkdir, history, watch, du. A small client of any cluster.
 
+mod board;
 mod change;
 mod fail;
 mod get;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use base::limits::COMMAND_BLOCKS_MAX;
 use blocks::{BlockClient, BlockClientError};
@@ -13,6 +12,7 @@ use meta::{At, Command, CommitBatch, CommitFile, Mkdir, NodeKind, Outcome, PutMo
 use serde_json::json;
 
 use super::Global;
+use super::board::Board;
 use super::fail::{Code, Fail};
 use super::local::{LocalBlocks, LocalError};
 use super::print;
@@ -115,45 +115,10 @@ struct Job<'a> {
     is_tree: bool,
 }
 
-/// What the workers share.
-struct Board {
-    next: AtomicUsize,
-    put: AtomicUsize,
-    same: AtomicUsize,
-    is_given_up: AtomicBool,
-    failed: Mutex<Vec<Fail>>,
-    progress: Progress,
-    is_tree: bool,
-    is_json: bool,
-}
-
-impl Board {
-    /// Names a failure; one of the cluster itself ends the work, since all the others would wait for it in turn.
-    fn fail(&self, fail: Fail) {
-        if fail.code == Code::Unreachable {
-            self.is_given_up.store(true, Ordering::Relaxed);
-        }
-        // The failure of the only file is the command's own, and is printed as such.
-        if self.is_tree {
-            self.progress.note(&format!("dropstone: {fail}"));
-        }
-        self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(fail);
-    }
-}
-
 impl Job<'_> {
     fn run(&self, tree: Tree) -> Result<(), Fail> {
         let bytes = tree.files.iter().map(|file| file.bytes).sum();
-        let board = Board {
-            next: AtomicUsize::new(0),
-            put: AtomicUsize::new(0),
-            same: AtomicUsize::new(0),
-            is_given_up: AtomicBool::new(false),
-            failed: Mutex::default(),
-            progress: Progress::new("put", tree.files.len(), bytes, self.global.json),
-            is_tree: self.is_tree,
-            is_json: self.global.json,
-        };
+        let board = Board::new(Progress::new("put", tree.files.len(), bytes, self.global.json), self.is_tree);
         for (path, what) in &tree.skipped {
             board.progress.note(&format!("note: left out {what}: {}", print::printable(&path.display().to_string())));
         }
@@ -178,8 +143,8 @@ impl Job<'_> {
 
     fn report(&self, tree: &Tree, folders: usize, board: Board) -> Result<(), Fail> {
         let mut failed = board.failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (put, same, skipped) = (board.put.into_inner(), board.same.into_inner(), tree.skipped.len());
-        if board.is_json {
+        let (put, same, skipped) = (board.done.into_inner(), board.same.into_inner(), tree.skipped.len());
+        if self.global.json {
             for fail in &failed {
                 print::line(json!({ "error": fail.message, "code": fail.code.number() }))?;
             }
@@ -234,7 +199,7 @@ impl Job<'_> {
             && let Some(file) = files.get(board.next.fetch_add(1, Ordering::Relaxed))
         {
             match self.put(file, &mut client) {
-                Ok(Done::Put) => board.put.fetch_add(1, Ordering::Relaxed),
+                Ok(Done::Put) => board.done.fetch_add(1, Ordering::Relaxed),
                 Ok(Done::Same) => board.same.fetch_add(1, Ordering::Relaxed),
                 Err(fail) => {
                     board.fail(fail);
