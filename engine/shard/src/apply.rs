@@ -92,8 +92,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         self.applied.clear();
         if self.applier.apply(&mut self.store, group, entry, &mut self.applied).is_err() {
-            let token = self.next_token;
-            self.next_token += 1;
+            let token = self.next_token();
+            let slot = &mut self.groups[at as usize];
             slot.wait = ApplyWait::Store(token);
             slot.apply_tokens.push(token);
             self.store.prefetch(token, group, self.applier.wants());

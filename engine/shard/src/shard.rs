@@ -148,19 +148,13 @@ pub struct Shard<D: Disk, S: Store> {
 impl<D: Disk, S: Store> Shard<D, S> {
     /// The groups of a core as its log and store hold them.
     ///
-    /// `hard_state` gives what the log's recovery found of each group. Nothing may be sent before the log's first epoch
+    /// Terms and votes are those that the log recovered. Nothing may be sent before the log's first epoch
     /// of this start is persisted: raft's after-sync rule sees to that.
-    pub fn new(
-        settings: Settings,
-        mut log: SegLog<D>,
-        store: S,
-        hard_state: impl Fn(GroupId) -> HardState,
-        now: Mono,
-    ) -> Shard<D, S> {
+    pub fn new(settings: Settings, mut log: SegLog<D>, store: S, now: Mono) -> Shard<D, S> {
         let mut groups = Vec::new();
         let local = (0..settings.groups).map(GroupId).filter(|g| core_of(*g, settings.cores) == settings.core);
         for id in local {
-            groups.push(boot_group(&settings, &mut log, &store, id, hard_state(id), now));
+            groups.push(boot_group(&settings, &mut log, &store, id, now));
         }
         let written = groups.iter().enumerate().map(|(at, _)| (log.open_epoch(), at as u32)).collect();
         let mut shard = Shard {
@@ -240,7 +234,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     // The disk and the store.
 
     /// An operation of the log is done.
-    pub fn handle_op_done(&mut self, token: OpToken, result: OpResult, now: Mono) {
+    pub fn handle_op_done(&mut self, token: OpToken, result: OpResult) {
         if let Err(failure) = self.log.handle_op_done(token, result) {
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
@@ -249,12 +243,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if persisted > self.synced {
             self.synced = persisted;
             self.unsynced_since = None;
-            self.handle_synced(persisted, now);
+            self.handle_synced(persisted);
         }
         self.wake_log_waiters();
     }
 
-    fn handle_synced(&mut self, persisted: SyncEpoch, _now: Mono) {
+    fn handle_synced(&mut self, persisted: SyncEpoch) {
         while let Some(&(epoch, at)) = self.written.front() {
             if epoch > persisted {
                 break;
@@ -284,7 +278,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     /// Takes what the store finished; called when it rang and once a turn.
-    pub fn handle_store_events(&mut self, now: Mono) {
+    pub fn handle_store_events(&mut self) {
         while let Some(event) = self.store.poll_event() {
             match event {
                 StoreEvent::Prefetched { token } => self.handle_prefetched(token),
@@ -299,7 +293,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 }
             }
         }
-        self.advance_checkpoint(now);
     }
 
     // Questions.
@@ -441,14 +434,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 }
 
 /// One group as log and store hold it.
-fn boot_group<D: Disk, S: Store>(
-    settings: &Settings,
-    log: &mut SegLog<D>,
-    store: &S,
-    id: GroupId,
-    hard_state: HardState,
-    now: Mono,
-) -> Group {
+fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store: &S, id: GroupId, now: Mono) -> Group {
     if !log.has_group(id) {
         log.new_group(id, &settings.initial.encode());
     }
@@ -462,12 +448,13 @@ fn boot_group<D: Disk, S: Store>(
     }
     let config = Config::decode(&config_bytes).expect("configurations are written by raft and checked by the log");
     let mut wrote = None;
+    let (term, vote) = log.state(id);
     let boot = raft::Boot {
         id: settings.node,
         group: id,
         seed: base::mix64(settings.seed ^ u64::from(id.0)),
         incarnation: settings.incarnation,
-        hard_state,
+        hard_state: HardState { term, vote },
         applied_index: machine.applied_index,
         commit_floor: machine.applied_index,
         config,

@@ -10,8 +10,6 @@ use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::{PeerOut, Shard, Status, StopReason};
 
-/// Heartbeats of a core leave this often.
-const HEARTBEAT: Span = Span::from_ms(50);
 /// Beyond this age of the oldest unsynced byte a leader steps down (docs/design/raft.md).
 const DISK_LAG_STEP_DOWN: Span = Span::from_ms(2_000);
 /// Beyond this the node stops.
@@ -36,7 +34,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         }
         if self.next_heartbeat <= now {
-            self.next_heartbeat = now + HEARTBEAT;
+            self.next_heartbeat = now + self.settings.raft.heartbeat;
             self.send_heartbeats(now);
         }
         self.watch_disk_lag(now);

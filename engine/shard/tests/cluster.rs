@@ -9,7 +9,7 @@ use base::record::Records;
 use base::{Acct, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Nsid, Prng, Sequence, SessionId};
 use meta::memory::MemoryStore;
 use meta::{Command, CommandHeader, Outcome};
-use raft::{Body, Config, HardState};
+use raft::{Body, Config};
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
 use shard::{PeerOut, Settings, Shard, Status, Ticket};
@@ -64,9 +64,7 @@ impl Node {
             initial: Config::single(&self.initial),
             trailing_entries: self.trailing,
         };
-        let states: Vec<HardState> =
-            (0..GROUPS).map(|group| log.state(GroupId(group))).map(|(term, vote)| HardState { term, vote }).collect();
-        self.shard = Some(Shard::new(settings, log, store, |group| states[group.0 as usize], now));
+        self.shard = Some(Shard::new(settings, log, store, now));
     }
 
     fn boot_new(&mut self, now: Mono) {
@@ -179,9 +177,9 @@ impl World {
         node.ops = later;
         for (_, token, op) in done {
             let result = shard.log_mut().disk_mut().perform(&op);
-            shard.handle_op_done(token, result, now);
+            shard.handle_op_done(token, result);
         }
-        shard.handle_store_events(now);
+        shard.handle_store_events();
         shard.handle_tick(now);
         shard.advance(now, wall_ms);
         // The ring keeps the order of its operations; the twin's disk is as slow as the seed says.

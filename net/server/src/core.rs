@@ -69,7 +69,6 @@ pub(crate) struct Hands {
     next_address_book: Mono,
     address_book_at: LogIndex,
     is_stopping: bool,
-    to_close: Vec<SocketId>,
 }
 
 impl Core {
@@ -104,7 +103,6 @@ impl Core {
             next_address_book: if id == CoreId(0) { now } else { Mono::MAX },
             address_book_at: LogIndex(0),
             is_stopping: false,
-            to_close: Vec::new(),
         };
         Core { ring, inbox, hands }
     }
@@ -140,7 +138,7 @@ impl Core {
             hands.handle_mail(mail);
         }
         hands.handle_disk_events();
-        hands.shard.handle_store_events(now);
+        hands.shard.handle_store_events();
         hands.shard.handle_tick(now);
         hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
         hands.shard.advance(now, wall_ms);
@@ -158,9 +156,6 @@ impl Core {
         }
         hands.peers.flush(&mut self.ring);
         hands.flush_clients(&mut self.ring);
-        for socket in hands.to_close.drain(..) {
-            self.ring.close(socket);
-        }
         hands.counters.enters = self.ring.counters().enters;
         hands.watch_stop();
     }
@@ -222,7 +217,7 @@ impl Hands {
             clients.handle_received(socket, bytes, |event| desk.handle(&event));
         } else {
             let shard = &mut self.shard;
-            self.peers.handle_received(socket, bytes, &*self.shared, now, |event| handle_peer_event(shard, event, now));
+            self.peers.handle_received(socket, bytes, &*self.shared, |event| handle_peer_event(shard, event, now));
         }
     }
 
@@ -252,7 +247,7 @@ impl Hands {
                 self.sync_us.saturating_record(now.since(since).as_us());
                 self.counters.syncs += 1;
             }
-            self.shard.handle_op_done(token, result, now);
+            self.shard.handle_op_done(token, result);
         }
     }
 

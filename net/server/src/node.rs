@@ -6,13 +6,11 @@
 //! Everything that can refuse to start does so before a port opens.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use base::{CoreId, GroupId, NodeId, mix64};
-use raft::HardState;
+use base::{CoreId, NodeId, mix64};
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
 use reactor::{Doorbell, Io, Ring, RingConfig, Sender, inbox};
@@ -125,8 +123,9 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Node, StartError> {
         let dir = config.process.data_dir.clone();
         let lock = Lock::take(&dir)?;
-        Identity::read(&dir)?.check(&dir, &config)?;
-        format_logs(&dir)?;
+        let found = Identity::read(&dir)?;
+        found.check(&dir, &config)?;
+        format_logs(&dir, &found)?;
         let identity = Identity::open_and_raise(&dir)?;
         let shared = Arc::new(Shared::new(&config));
         let cores = config.cluster.cores;
@@ -262,14 +261,13 @@ fn system(what: &str, source: std::io::Error) -> StartError {
 }
 
 /// The logs of a directory that never booted; a stop in the middle is made good by the next start.
-fn format_logs(dir: &std::path::Path) -> Result<(), StartError> {
-    let identity = Identity::read(dir)?;
+fn format_logs(dir: &std::path::Path, identity: &Identity) -> Result<(), StartError> {
     if identity.incarnation > 0 {
         return Ok(());
     }
     for core in (0..identity.cores).map(CoreId) {
         let path = identity::log_dir(dir, core.0);
-        format_log_dir(&path, &log_settings(&identity, core, 0), 2)
+        format_log_dir(&path, &log_settings(identity, core, 0), 2)
             .map_err(|source| system(&format!("could not prepare the log in {}", path.display()), source))?;
     }
     Ok(())
@@ -351,11 +349,6 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     settings.memtable_bytes = config.process.memtable_bytes as usize;
     let store = LsmStore::open(settings).map_err(|source| StartError::Store { core: id, source })?;
 
-    let hard_states: Vec<(GroupId, HardState)> = recovered
-        .groups()
-        .iter()
-        .map(|group| (group.group, HardState { term: group.term, vote: group.vote }))
-        .collect();
     let mut disk = MmapDisk::new(id, identity::log_dir(dir, id.0), identity.segment_bytes, storage);
     disk.open_recovered(recovered.segments()).map_err(|source| system("could not map the log", source))?;
     let now = ring.now();
@@ -381,9 +374,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         initial: raft::Config::single(&voters),
         trailing_entries: config.process.log_trailing_entries,
     };
-    let hard_state =
-        |group: GroupId| hard_states.iter().find(|(id, _)| *id == group).map(|(_, state)| *state).unwrap_or_default();
-    let shard = Shard::new(shard_settings, log, store, hard_state, now);
+    let shard = Shard::new(shard_settings, log, store, now);
 
     let process = &config.process;
     let client = SocketAddr::new(process.listen, process.client_port);
@@ -434,10 +425,4 @@ fn pin(pin: &Pin, core: CoreId) {
     {
         tracing::warn!(core = core.0, cpu, %error, "could not pin a core thread");
     }
-}
-
-/// Where a node's data lies, for messages.
-#[must_use]
-pub fn data_dir(config: &NodeConfig) -> PathBuf {
-    config.process.data_dir.clone()
 }

@@ -80,7 +80,6 @@ struct Peer {
     /// A frame of this turn is open in the writer.
     is_open: bool,
     is_wanted: bool,
-    dropped: u64,
 }
 
 /// The links of one core.
@@ -107,7 +106,6 @@ fn new_peer() -> Peer {
         seq_in: 0,
         is_open: false,
         is_wanted: true,
-        dropped: 0,
     }
 }
 
@@ -215,7 +213,6 @@ impl Peers {
         socket: SocketId,
         bytes: &[u8],
         registry: &impl Registry,
-        now: Mono,
         mut each: impl FnMut(PeerEvent<'_>),
     ) {
         if let Some(mut connection) = self.strangers.remove(&socket) {
@@ -228,7 +225,7 @@ impl Peers {
                     Ok(()) => {
                         connection.out().extend_from_slice(&self.settings.hello.encode());
                         self.link_up(connection, &hello, &mut each);
-                        self.read_frames(hello.node_id, now, each);
+                        self.read_frames(hello.node_id, each);
                     }
                     Err(reason) => {
                         tracing::error!(peer = hello.node_id.0, %reason, "refused a peer");
@@ -264,11 +261,11 @@ impl Peers {
                 let peer = self.peers.get_mut(&node).expect("the peer was just there");
                 let State::Greeting(connection) = std::mem::replace(&mut peer.state, State::Dialing) else { return };
                 self.link_up(connection, &hello, &mut each);
-                self.read_frames(node, now, each);
+                self.read_frames(node, each);
             }
             State::Up { connection, .. } => {
                 connection.reader.push(bytes);
-                self.read_frames(node, now, each);
+                self.read_frames(node, each);
             }
             State::Down { .. } | State::Dialing => {}
         }
@@ -329,7 +326,7 @@ impl Peers {
         each(PeerEvent::Up { node, incarnation });
     }
 
-    fn read_frames(&mut self, node: NodeId, _now: Mono, mut each: impl FnMut(PeerEvent<'_>)) {
+    fn read_frames(&mut self, node: NodeId, mut each: impl FnMut(PeerEvent<'_>)) {
         let own_core = self.settings.hello.core;
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let State::Up { connection, .. } = &mut peer.state else { return };
@@ -379,7 +376,6 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let State::Up { connection, .. } = &mut peer.state else { return };
         if connection.out().len() + peer.writer.pending_bytes() > PEER_OUT_BYTES_MAX {
-            peer.dropped += 1;
             return;
         }
         for _ in 0..2 {

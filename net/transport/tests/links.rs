@@ -122,7 +122,7 @@ fn the_higher_id_dials_and_messages_pass_both_ways_in_any_pieces() {
 
     let mut events = Vec::new();
     for byte in high.sent.remove(0).1 {
-        one.handle_received(socket(3), &[byte], &OPEN, now, said(&mut events));
+        one.handle_received(socket(3), &[byte], &OPEN, said(&mut events));
     }
     assert_eq!(events, [Said::Up(2, 5)]);
     one.send(NodeId(2), now, |frame| frame.push(GroupId(3), &vote(), |_| ()));
@@ -131,7 +131,7 @@ fn the_higher_id_dials_and_messages_pass_both_ways_in_any_pieces() {
     let mut events = Vec::new();
     for (_, bytes) in low.sent.drain(..) {
         for piece in bytes.chunks(7) {
-            two.handle_received(socket(7), piece, &OPEN, now, said(&mut events));
+            two.handle_received(socket(7), piece, &OPEN, said(&mut events));
         }
     }
     assert_eq!(events, [Said::Up(1, 5), Said::Message(1, GroupId(3)), Said::Message(1, GroupId(1))]);
@@ -157,7 +157,7 @@ fn a_peer_of_another_cluster_shape_or_directory_is_refused() {
         let mut peers = Peers::new(PeerSettings { hello: hello(1) });
         peers.handle_accepted(socket(1));
         let mut events = Vec::new();
-        peers.handle_received(socket(1), &hello_in.encode(), book, Mono(1), said(&mut events));
+        peers.handle_received(socket(1), &hello_in.encode(), book, said(&mut events));
         peers.flush(&mut io);
         assert!(events.is_empty(), "case {at} was let in");
         // It is told who refuses, then closed.
@@ -175,10 +175,10 @@ fn an_older_incarnation_is_a_copy_and_is_refused() {
     let mut peers = Peers::new(PeerSettings { hello: hello(1) });
     let mut events = Vec::new();
     peers.handle_accepted(socket(1));
-    peers.handle_received(socket(1), &hello(2).encode(), &OPEN, Mono(1), said(&mut events));
+    peers.handle_received(socket(1), &hello(2).encode(), &OPEN, said(&mut events));
     peers.handle_accepted(socket(2));
     let old = PeerHello { incarnation: 4, ..hello(2) };
-    peers.handle_received(socket(2), &old.encode(), &OPEN, Mono(1), said(&mut events));
+    peers.handle_received(socket(2), &old.encode(), &OPEN, said(&mut events));
     peers.flush(&mut io);
     let (_, told) = io.sent.pop().expect("it is told who refuses");
     peers.handle_sent(socket(2), told);
@@ -200,7 +200,7 @@ fn garbage_on_the_peer_port_closes_one_connection_and_nothing_else() {
             let at = prng.below(bytes.len() as u64) as usize;
             bytes[at] ^= 1 << prng.below(8);
         }
-        peers.handle_received(socket, &bytes, &OPEN, Mono(1), |_| ());
+        peers.handle_received(socket, &bytes, &OPEN, |_| ());
         peers.flush(&mut io);
         peers.handle_closed(socket, Mono(1), |_| ());
     }
