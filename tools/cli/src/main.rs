@@ -20,6 +20,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+/// Memory that one thread allocates and another frees passes without a lock: a core never waits for an arena.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Replicated metadata for file sync: nodes, block servers, and the commands to use them.
 ///
 /// Start with `dropstone dev`: a whole cluster in one process, data in ./dropstone-dev.
