@@ -6,7 +6,7 @@ use crate::raft::{Raft, Role};
 use crate::{Body, Effects, HardState, Log, Outgoing, RoleChange};
 
 /// What has been decided and not drained, and what was last told.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Outbox {
     now: Vec<Outgoing>,
     after_sync: Vec<Outgoing>,

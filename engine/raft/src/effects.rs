@@ -23,7 +23,7 @@ pub struct Outgoing {
 }
 
 /// All reads at or below `position` may be served once `applied_index >= read_index`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReadsConfirmed {
     /// The position.
     pub position: u64,
@@ -32,7 +32,7 @@ pub struct ReadsConfirmed {
 }
 
 /// Who this node now is in the group, and who leads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RoleChange {
     /// True when this node leads and its own-term no-op is not yet required to be committed.
     pub is_leader: bool,
@@ -43,7 +43,7 @@ pub struct RoleChange {
 }
 
 /// Something that must never happen did; the group stops and a human is needed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Alarm {
     /// Two leaders in one term.
     TwoLeaders,

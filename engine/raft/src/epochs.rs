@@ -15,7 +15,7 @@ use crate::HardState;
 
 const PAIRS_MAX: usize = 4;
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Pair {
     epoch: SyncEpoch,
     last_index: LogIndex,
@@ -24,7 +24,7 @@ struct Pair {
 }
 
 /// The unsynced entries of one group.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct EpochRing {
     pairs: [Pair; PAIRS_MAX],
     count: usize,
@@ -93,7 +93,7 @@ impl EpochRing {
 }
 
 /// Term and vote: as they are, as they were handed out, as they are on disk.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HardStates {
     pub(crate) current: HardState,
     emitted: HardState,

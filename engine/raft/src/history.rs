@@ -7,7 +7,7 @@ use crate::Config;
 /// Configurations by the index of their entries, ascending, never empty.
 ///
 /// Invariant: at most the first lies at or below the commit index.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ConfigHistory {
     configs: Vec<(LogIndex, Config)>,
 }

@@ -9,7 +9,7 @@ use crate::progress::Peer;
 use crate::read::ReadQueue;
 
 /// Leadership on its way to another node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Transfer {
     pub(crate) target: NodeId,
     pub(crate) deadline: Mono,
@@ -17,7 +17,7 @@ pub(crate) struct Transfer {
 }
 
 /// A leader's state; empty on others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Lead {
     pub(crate) peers: Vec<Peer>,
     pub(crate) reads: ReadQueue,
@@ -46,7 +46,7 @@ impl Lead {
 }
 
 /// Bytes of a leader's proposals that are uncommitted, and committed but not applied.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Backlog {
     uncommitted: VecDeque<(LogIndex, u64)>,
     unapplied: VecDeque<(LogIndex, u64)>,

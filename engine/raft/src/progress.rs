@@ -6,7 +6,7 @@ use base::limits::{INFLIGHT_BYTES_MAX, INFLIGHTS_MAX};
 use base::{LogIndex, Mono, NodeId};
 
 /// How a leader sends to a follower.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Progress {
     /// It looks for the place where the logs meet: one message, then an answer or a heartbeat's ack.
     Probe {
@@ -23,7 +23,7 @@ pub enum Progress {
 }
 
 /// A message's worth of entries on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Inflight {
     last_index: LogIndex,
     bytes: u32,
@@ -32,7 +32,7 @@ struct Inflight {
 /// One follower, as its leader sees it.
 ///
 /// Invariant: `match_index < next_index`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Peer {
     /// Who it is.
     pub id: NodeId,

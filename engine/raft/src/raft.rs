@@ -60,7 +60,7 @@ pub struct Boot {
 }
 
 /// One group on one node. Inputs go in by [`Raft::step`], effects come out by [`Raft::drain`].
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Raft {
     pub(crate) id: NodeId,
     pub(crate) group: GroupId,

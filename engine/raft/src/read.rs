@@ -14,7 +14,7 @@ use crate::raft::Raft;
 use crate::{Body, Outcome, ReadsConfirmed};
 
 /// The read positions of one term of one leader.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct ReadQueue {
     /// The highest position joined.
     position: u64,

@@ -6,6 +6,12 @@ use seglog::Disk;
 use crate::{GroupStatus, Shard};
 
 impl<D: Disk, S: Store> Shard<D, S> {
+    /// The consensus state of a local group, for checkers.
+    #[must_use]
+    pub fn raft(&self, group: base::GroupId) -> Option<&raft::Raft> {
+        self.local(group).map(|at| &self.groups[at as usize].raft)
+    }
+
     /// The state of every local group, in group order.
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {

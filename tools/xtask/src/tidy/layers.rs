@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 14] = [
+pub const ROOMS: [(&str, &str, u8); 15] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
@@ -22,6 +22,7 @@ pub const ROOMS: [(&str, &str, u8); 14] = [
     ("client", "net/client", 3),
     ("server", "net/server", 4),
     ("blocks", "net/blocks", 4),
+    ("sim", "tools/sim", 5),
     ("xtask", "tools/xtask", 5),
     ("cli", "tools/cli", 6),
 ];
