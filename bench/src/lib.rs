@@ -1,0 +1,3 @@
+//! What benchmarks share: rigs that drive one room as its caller does, without the rooms around it.
+
+pub mod raft_rig;
