@@ -1,6 +1,6 @@
 //! Applies committed entries: executes their commands and writes all rows of an entry at once.
 
-use base::{Acct, GroupId};
+use base::{Acct, GroupId, mutate};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::applied::{Applied, EntryKind, EntryRef};
@@ -165,7 +165,7 @@ fn run_in_session<S: Store>(
     let mark = txn.overlay.mark();
     let outcome = match execute(txn, header, command, news) {
         Err(Halt::With(outcome)) => {
-            txn.overlay.rollback(mark);
+            mutate!(MUT_32A, txn.overlay.rollback(mark), ());
             outcome
         }
         result => result?,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
 
 use base::limits::SNAPSHOT_PART_BYTES_MAX;
-use base::{GroupId, LogIndex};
+use base::{GroupId, LogIndex, mutate};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::codec::{Put, Reader, len32};
@@ -148,6 +148,9 @@ impl MemoryStore {
             *rows = 0;
         };
         for (key, value) in self.merged(group, Bound::Unbounded, Bound::Unbounded) {
+            if mutate!(MUT_18A, false, key.first() == Some(&crate::keys::table::OUTCOME)) {
+                continue;
+            }
             if body.len() + 8 + key.len() + value.len() > SNAPSHOT_PART_BYTES_MAX {
                 close(&mut body, &mut rows);
             }
@@ -189,7 +192,11 @@ impl MemoryStore {
         wanted.u32(install.parts);
         wanted.zero(4);
         wanted.bytes(&install.hash.digest128().to_le_bytes());
-        if wanted == body { Ok(()) } else { Err("the hash of the parts is another one".to_owned()) }
+        if mutate!(MUT_13B, wanted == body, true) {
+            Ok(())
+        } else {
+            Err("the hash of the parts is another one".to_owned())
+        }
     }
 }
 
@@ -267,7 +274,7 @@ impl Store for MemoryStore {
                 };
             }
         }
-        self.durable.machines.extend(layer.machines);
+        self.durable.machines.extend(mutate!(MUT_14A, layer.machines, self.machines.clone()));
         self.events.push_back(StoreEvent::Flushed(Frozen { id: frozen, applied }));
     }
 
@@ -317,7 +324,13 @@ impl Store for MemoryStore {
             layer.rows.remove(&group);
             layer.machines.remove(&group);
         }
-        self.durable.rows.insert(group, install.rows);
+        mutate!(
+            MUT_21A,
+            {
+                self.durable.rows.insert(group, install.rows);
+            },
+            self.durable.rows.entry(group).or_default().extend(install.rows)
+        );
         self.durable.machines.insert(group, install.machine.clone());
         self.machines.insert(group, install.machine.clone());
         self.events.push_back(StoreEvent::Installed { group, machine: install.machine });

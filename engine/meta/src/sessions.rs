@@ -1,7 +1,7 @@
 //! Exactly once: sessions, their sequences, and the outcomes kept for retries (docs/design/metadata.md, "Sessions").
 
 use base::limits::{SESSION_INFLIGHT_MAX, SESSIONS_MAX};
-use base::{Acct, LogIndex, Sequence, SessionId};
+use base::{Acct, LogIndex, Sequence, SessionId, mutate};
 
 use crate::command::CommandHeader;
 use crate::keys::{self, after, table};
@@ -55,7 +55,7 @@ pub(crate) fn admit<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> R
     if header.sequence.0 - row.ack_below.0 >= SESSION_INFLIGHT_MAX {
         return Ok(Admission::Answer(Outcome::TooLarge));
     }
-    if header.sequence <= row.high {
+    if mutate!(MUT_18B, header.sequence <= row.high, false) {
         let key = keys::outcome(header.session, header.sequence);
         let kept = txn.with(&key, |value| value.map(<[u8]>::to_vec))?;
         if let Some(kept) = kept {

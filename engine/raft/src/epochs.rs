@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use base::{LogIndex, SyncEpoch};
+use base::{LogIndex, SyncEpoch, mutate};
 
 use crate::HardState;
 
@@ -67,7 +67,9 @@ impl EpochRing {
     /// Entries from `index` on are gone: no sync of what they were may cover what replaces them.
     pub(crate) fn note_truncated(&mut self, index: LogIndex) {
         self.persisted_index = self.persisted_index.min(index.prev());
-        self.pairs[..self.count].iter_mut().for_each(|pair| pair.last_index = pair.last_index.min(index.prev()));
+        // Without this a sync of bytes that were replaced would speak for what replaced them.
+        let last = mutate!(MUT_16A, index.prev(), LogIndex(u64::MAX));
+        self.pairs[..self.count].iter_mut().for_each(|pair| pair.last_index = pair.last_index.min(last));
     }
 
     /// Everything of `epoch` and before is on disk. True if `persisted_index` rose.

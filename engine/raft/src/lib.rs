@@ -23,6 +23,8 @@ mod read;
 mod replicate;
 mod settings;
 mod snapshot;
+#[doc(hidden)]
+pub mod testing;
 
 pub use config::{ChangeError, Config, DecodeConfigError};
 pub use effects::{Alarm, Effects, HardState, Outgoing, ReadsConfirmed, RoleChange};

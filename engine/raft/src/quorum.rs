@@ -1,19 +1,27 @@
 //! What a quorum agrees on: the majority of a configuration, and of both its halves while it is joint.
 
-use base::NodeId;
 use base::limits::VOTERS_MAX;
+use base::{NodeId, mutate};
 
 use crate::Config;
 
 /// The largest value that a quorum has reached: the quorum-th largest, of the smaller half when joint. `None` when
 /// nobody votes. Source: thesis 4.3.
 pub(crate) fn reached_by_quorum<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> T) -> Option<T> {
-    let incoming = reached_by_majority(config.incoming(), &value)?;
+    let incoming = mutate!(
+        MUT_11D,
+        reached_by_majority(config.incoming(), &value),
+        reached_by_majority(&config.members().take(VOTERS_MAX).collect::<Vec<_>>(), &value)
+    )?;
     let reached = match reached_by_majority(config.outgoing(), &value) {
-        Some(outgoing) => incoming.min(outgoing),
+        Some(outgoing) => mutate!(MUT_11C, incoming.min(outgoing), incoming),
         None => incoming,
     };
-    debug_assert!(is_reached_by_count(config, &value, reached), "the scan and the count of a quorum differ");
+    // A seeded bug is for the checkers to find, not for this.
+    debug_assert!(
+        cfg!(mutations) || is_reached_by_count(config, &value, reached),
+        "the scan and the count of a quorum differ"
+    );
     Some(reached)
 }
 
@@ -25,7 +33,7 @@ fn reached_by_majority<T: Ord + Copy>(voters: &[NodeId], value: &impl Fn(NodeId)
     let values = &mut values[..voters.len()];
     values.sort_unstable();
     // Of n ascending values a majority, n / 2 + 1 of them, is at or above the one at (n - 1) / 2.
-    Some(values[(voters.len() - 1) / 2])
+    Some(values[mutate!(MUT_11B, (voters.len() - 1) / 2, voters.len() / 2)])
 }
 
 /// The same by brute force: a quorum is at or above `reached`, and at or above nothing higher.

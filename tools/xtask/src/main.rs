@@ -1,6 +1,8 @@
-//! What CI runs beside cargo itself: `cargo xtask tidy` keeps the house in order, `cargo xtask e2e` runs real processes.
+//! What CI runs beside cargo itself: `cargo xtask tidy` keeps the house in order, `cargo xtask sim` simulates clusters,
+//! `cargo xtask e2e` runs real processes.
 
 mod e2e;
+mod sim;
 mod tidy;
 
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy         check layers, unsafe, clocks and threads, dependencies, headers, lengths and words
+  marks        write tools/sim/marks.txt, the list of the code's marks
+  sim ARGS     build the simulator with all its checks and run it: `cargo xtask sim help`
   e2e [SUITE]  run the end-to-end suites with real processes, or those named; `e2e list` names them";
 
 fn main() -> ExitCode {
@@ -31,6 +35,8 @@ fn run() -> anyhow::Result<bool> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["tidy"] => tidy::run(&root()?),
+        ["marks"] => tidy::write_marks(&root()?).map(|()| true),
+        ["sim", ..] => sim::run(&root()?, &arguments[1..]),
         ["e2e", ..] => e2e::run(&arguments[1..]).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -5,6 +5,7 @@
 mod code;
 mod dependencies;
 mod layers;
+mod marks;
 mod sources;
 
 use std::fmt;
@@ -63,6 +64,7 @@ pub fn run(root: &Path) -> anyhow::Result<bool> {
     findings.extend(layers::check_paths(&sources));
     findings.extend(dependencies::check(&packages));
     findings.extend(sources::check(&sources));
+    findings.extend(marks::check(&sources));
     findings.sort();
     let errors = findings.iter().filter(|finding| !finding.is_warning).count();
     for finding in &findings {
@@ -72,9 +74,17 @@ pub fn run(root: &Path) -> anyhow::Result<bool> {
     Ok(errors == 0)
 }
 
+/// Writes the list of marks that the simulator reports on.
+pub fn write_marks(root: &Path) -> anyhow::Result<()> {
+    let list = marks::list(&project_files(root)?);
+    std::fs::write(root.join(marks::LIST), &list).with_context(|| format!("could not write {}", marks::LIST))?;
+    println!("{}: {} marks", marks::LIST, list.lines().count());
+    Ok(())
+}
+
 /// What git tracks or would track; so build output and data directories are not looked at.
 fn project_files(root: &Path) -> anyhow::Result<Vec<Source>> {
-    const SUFFIXES: [&str; 6] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run"];
+    const SUFFIXES: [&str; 7] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run", marks::LIST];
     let listed = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)

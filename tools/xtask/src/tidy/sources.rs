@@ -64,6 +64,7 @@ fn check_lints(source: &Source) -> Option<Finding> {
     let text: String = source.text.split_whitespace().collect();
     let is_fine = source.path == "Cargo.toml"
         || source.path == "engine/reactor/Cargo.toml"
+        || text.contains("[workspace]") && !text.contains("[package]")
         || text.contains("[lints]workspace=true");
     let what = "takes no workspace lints; add `[lints]` with `workspace = true`, so that unsafe is forbidden";
     (!is_fine).then(|| Finding::error("lints", source.path.clone(), what))
