@@ -1,14 +1,14 @@
 //! Committed entries meet the machine; those who wait for them are answered.
 
 use base::limits::TRAILING_ENTRIES;
-use base::{Acct, Jid, LogIndex, Nsid};
+use base::{Acct, Jid, LogIndex, Nsid, mutate};
 use meta::{EntryRef, Store};
 use raft::Input;
 use seglog::{Disk, Slice};
 
 use crate::group::{ApplyWait, Watcher};
 use crate::sweep::SWEEPER;
-use crate::{Replies, Shard, Status};
+use crate::{Effect, Replies, Shard, Status};
 
 /// Entries of one group applied before the next group has its turn.
 const APPLY_ENTRIES_MAX: usize = 64;
@@ -65,7 +65,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn apply_next(&mut self, at: u32) -> Step {
         let slot = &mut self.groups[at as usize];
         let index = slot.applied.next();
-        if index > slot.commit || slot.installing.is_some() {
+        if index > slot.commit || mutate!(MUT_21B, slot.installing.is_some(), false) {
             return Step::Idle;
         }
         let group = slot.id;
@@ -125,12 +125,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     self.applied.outcomes().len(),
                     entry.tickets.len()
                 );
-                for (ticket, outcome) in entry.tickets.iter().zip(self.applied.outcomes()) {
+                for (place, (ticket, outcome)) in (0..).zip(entry.tickets.iter().zip(self.applied.outcomes())) {
                     if ticket.connection == SWEEPER {
                         swept.push((Nsid(ticket.request), outcome.to_vec()));
                         continue;
                     }
-                    self.replies.push(*ticket, slot.id, Status::Ok, |out| out.extend_from_slice(outcome));
+                    let effect = Effect { index, term, place };
+                    self.replies.done(*ticket, slot.id, effect, |out| out.extend_from_slice(outcome));
                 }
             } else {
                 // Another leader's entry took the place: the commands are not in the log here; repeat them there.

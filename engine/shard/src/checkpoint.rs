@@ -1,7 +1,7 @@
 //! Checkpoints: a frozen memtable becomes tables once the log has persisted what it holds; then the log may forget.
 
 use base::mono::Span;
-use base::{GroupId, LogIndex, Mono};
+use base::{GroupId, LogIndex, Mono, mutate};
 use meta::{Pressure, Store};
 use seglog::Disk;
 
@@ -63,7 +63,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let is_persisted = frozen.applied.iter().all(|&(group, index)| {
             self.local(group).is_none_or(|at| {
                 let slot = &self.groups[at as usize];
-                slot.raft.persisted_index() >= index || slot.installing.is_some()
+                mutate!(MUT_14B, slot.raft.persisted_index() >= index, true) || slot.installing.is_some()
             })
         });
         if is_persisted {

@@ -1,6 +1,6 @@
 //! One group on this core: its consensus state and what waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
 use meta::payload::Builder;
@@ -63,7 +63,7 @@ pub(crate) struct Group {
     pub joined: VecDeque<(u64, Read)>,
     /// Reads by read index, until applied.
     pub confirmed: VecDeque<(LogIndex, Read)>,
-    pub watchers: HashMap<Nsid, Vec<Watcher>>,
+    pub watchers: BTreeMap<Nsid, Vec<Watcher>>,
 
     /// Committed up to here. Invariant: `applied <= commit`.
     pub commit: LogIndex,
@@ -108,7 +108,7 @@ impl Group {
             proposed: VecDeque::new(),
             joined: VecDeque::new(),
             confirmed: VecDeque::new(),
-            watchers: HashMap::new(),
+            watchers: BTreeMap::new(),
             commit: applied,
             applied,
             wait: ApplyWait::None,

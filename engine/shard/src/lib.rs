@@ -27,5 +27,5 @@ mod sweep;
 mod turn;
 
 pub use group::GroupStatus;
-pub use reply::{Replies, Reply, Status, Ticket};
+pub use reply::{Effect, Replies, Reply, Status, Ticket};
 pub use shard::{PeerOut, Settings, Shard, StopReason};

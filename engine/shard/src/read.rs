@@ -74,7 +74,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
-                self.replies.push(read.ticket, group, Status::Ok, |out| answer.encode(out));
+                let index = self.groups[at as usize].applied;
+                let effect = crate::Effect { index, ..crate::Effect::default() };
+                self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }
             Err(meta::Cold) => {

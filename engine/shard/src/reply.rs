@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use base::{GroupId, NodeId};
+use base::{GroupId, LogIndex, NodeId, Term};
 
 /// Where an answer goes: opaque to the shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -42,8 +42,21 @@ pub struct Reply<'a> {
     pub group: GroupId,
     /// How it ended.
     pub status: Status,
+    /// Where it took effect, of a command or query that was done.
+    pub effect: Option<Effect>,
     /// The answer's bytes.
     pub body: &'a [u8],
+}
+
+/// Where a request took effect in its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Effect {
+    /// A command: its entry. A query: the applied index that it saw.
+    pub index: LogIndex,
+    /// A command: its entry's term; else 0.
+    pub term: Term,
+    /// A command: its place in the entry, from 0.
+    pub place: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +64,7 @@ struct Item {
     ticket: Ticket,
     group: GroupId,
     status: Status,
+    effect: Option<Effect>,
     body: Range<usize>,
 }
 
@@ -66,7 +80,13 @@ impl Replies {
     pub(crate) fn push(&mut self, ticket: Ticket, group: GroupId, status: Status, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        self.items.push(Item { ticket, group, status, body: start..self.bytes.len() });
+        self.items.push(Item { ticket, group, status, effect: None, body: start..self.bytes.len() });
+    }
+
+    /// Adds the answer to what was done, and where that was.
+    pub(crate) fn done(&mut self, ticket: Ticket, group: GroupId, effect: Effect, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push(ticket, group, Status::Ok, write);
+        self.items.last_mut().expect("it was just pushed").effect = Some(effect);
     }
 
     /// Adds an answer that has no body.
@@ -85,6 +105,7 @@ impl Replies {
             ticket: item.ticket,
             group: item.group,
             status: item.status,
+            effect: item.effect,
             body: &self.bytes[item.body.clone()],
         })
     }

@@ -399,6 +399,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The store.
     pub fn store_mut(&mut self) -> &mut S {
         &mut self.store
     }

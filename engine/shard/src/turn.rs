@@ -256,7 +256,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for ticket in slot.batch_tickets.drain(..) {
             self.replies.bare(ticket, group, status);
         }
-        for (_, list) in slot.watchers.drain() {
+        for (_, list) in std::mem::take(&mut slot.watchers) {
             list.iter().for_each(|watcher| self.replies.bare(watcher.ticket, group, status));
         }
         self.drop_reads(at);
