@@ -19,6 +19,8 @@ use base::{LogIndex, NodeId};
 use cluster::Cluster;
 use raft::{ConfigChange, Outcome};
 
+/// By how much clocks are wrong at most: as much as leases allow for (docs/design/raft.md, Leases).
+const PPM_MAX: u64 = 10_000;
 /// One step of the scenario.
 const STEP: Span = Span::from_ms(10);
 
@@ -28,14 +30,21 @@ fn number(name: &str) -> Option<u64> {
 
 fn run_seeds(first: u64, voters: u64, count: u64) {
     if let Some(seed) = number("RAFT_SEED") {
-        return run_seed(seed, voters);
+        run_seed(seed, voters, PPM_MAX);
+        return;
     }
+    let mut served = [0; 3];
     for seed in first..first + number("RAFT_SEEDS").unwrap_or(count) {
-        if let Err(panic) = std::panic::catch_unwind(|| run_seed(seed, voters)) {
-            eprintln!("{voters} voters, seed {seed} failed; again: RAFT_SEED={seed}");
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(|| run_seed(seed, voters, PPM_MAX)) {
+            Ok(more) => served.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
+            Err(panic) => {
+                eprintln!("{voters} voters, seed {seed} failed; again: RAFT_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    println!("reads by a round, a lease, a follower: {served:?}");
+    assert!(served.iter().all(|count| *count > 0), "one kind of read was never served: {served:?}");
 }
 
 #[test]
@@ -48,8 +57,9 @@ fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
     run_seeds(1_000_000, 5, 60);
 }
 
-fn run_seed(seed: u64, voters: u64) {
-    let mut cluster = Cluster::new(seed, voters);
+/// Returns the reads served by a round, a lease, a follower.
+fn run_seed(seed: u64, voters: u64, ppm_max: u64) -> [u64; 3] {
+    let mut cluster = Cluster::new(seed, voters, ppm_max);
     let steps = 200 + cluster.prng.below(600);
     for _ in 0..steps {
         let until = cluster.now + STEP;
@@ -58,6 +68,7 @@ fn run_seed(seed: u64, voters: u64) {
         disturb(&mut cluster);
     }
     heal(&mut cluster);
+    cluster.served
 }
 
 /// Clients: some write, some read, at every node that believes to lead.
@@ -69,6 +80,10 @@ fn work(cluster: &mut Cluster) {
         if cluster.prng.one_in(2) {
             cluster.read(at);
         }
+    }
+    let at = cluster.prng.below(cluster.nodes.len() as u64) as usize;
+    if cluster.is_awake(at) && cluster.prng.one_in(2) {
+        cluster.follower_read(at);
     }
 }
 
@@ -85,11 +100,15 @@ fn disturb(cluster: &mut Cluster) {
         let Cluster { faults, prng, .. } = cluster;
         faults.repartition(prng);
     }
-    if cluster.nodes[at].raft.is_some() && happens(cluster, cluster.faults.checkpoint) {
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.suspend) {
+        let span = Span::from_ms(1 + cluster.prng.below(1500));
+        cluster.suspend(at, span);
+    }
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.checkpoint) {
         let trailing = cluster.faults.trailing;
         cluster.nodes[at].checkpoint(trailing);
     }
-    if cluster.nodes[at].raft.is_some() && happens(cluster, cluster.faults.campaign) {
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.campaign) {
         cluster.campaign(at);
     }
     let Some(leader) = cluster.leaders().pop() else { return };
