@@ -15,7 +15,7 @@ mod node;
 mod truth;
 
 use base::mono::Span;
-use base::{LogIndex, NodeId};
+use base::{LogIndex, Mono, NodeId, Term};
 use cluster::Cluster;
 use raft::{ConfigChange, Outcome};
 
@@ -156,20 +156,31 @@ fn heal(cluster: &mut Cluster) {
         led_since = cluster.leaders().pop().map(|_| cluster.now);
     }
     assert!(led_since.is_some(), "no leader 5 s after the faults ended");
-    let target = loop {
+    let mut target = propose(cluster, healed);
+    while !has_converged(cluster, target.0) {
         let until = cluster.now + STEP;
         cluster.run(until);
-        assert!(cluster.now.since(healed) < Span::from_ms(10_000), "no leader takes a proposal");
-        if let Some(Outcome::Proposed { index, .. }) = cluster.leaders().pop().map(|leader| cluster.propose(leader)) {
-            break index;
+        assert!(cluster.now.since(healed) < Span::from_ms(40_000), "entry {target:?} is not applied everywhere");
+        // A leader that was about to fall took it.
+        let newest = cluster.leaders().pop().and_then(|at| cluster.nodes[at].raft.as_ref()).map(raft::Raft::term);
+        if newest > Some(target.1) {
+            target = propose(cluster, healed);
         }
-    };
-    while !has_converged(cluster, target) {
-        let until = cluster.now + STEP;
-        cluster.run(until);
-        assert!(cluster.now.since(healed) < Span::from_ms(40_000), "entry {target} is not applied everywhere");
     }
     check_quiet(cluster);
+}
+
+/// Proposes at whoever leads, until it is taken: its index and term.
+fn propose(cluster: &mut Cluster, healed: Mono) -> (LogIndex, Term) {
+    loop {
+        let until = cluster.now + STEP;
+        cluster.run(until);
+        assert!(cluster.now.since(healed) < Span::from_ms(20_000), "no leader takes a proposal");
+        let outcome = cluster.leaders().pop().map(|leader| cluster.propose(leader));
+        if let Some(Outcome::Proposed { index, term }) = outcome {
+            return (index, term);
+        }
+    }
 }
 
 fn has_converged(cluster: &Cluster, target: LogIndex) -> bool {
