@@ -57,6 +57,48 @@ fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
     run_seeds(1_000_000, 5, 60);
 }
 
+/// A leader whose clock is slow is cut off from voters whose clocks are fast, while it serves reads. Within the bound
+/// that leases allow for nothing happens; far beyond it the checks must find reads that are stale.
+#[test]
+fn a_lease_outlives_the_loyalty_of_voters_only_with_clocks_beyond_the_bound() {
+    let caught = |ppm| (0..20).filter(|seed| is_stale(*seed, ppm)).count();
+    assert_eq!(caught(PPM_MAX as i64), 0);
+    assert_eq!(caught(500_000), 20);
+}
+
+/// Did a check find that a lease held while another leader committed?
+fn is_stale(seed: u64, ppm: i64) -> bool {
+    let result = std::panic::catch_unwind(|| {
+        let mut cluster = Cluster::new(seed, 3, 0);
+        cluster.faults.heal();
+        let run = |cluster: &mut Cluster, ms: u64| {
+            for _ in 0..ms / 10 {
+                let until = cluster.now + STEP;
+                cluster.run(until);
+                for at in cluster.leaders() {
+                    cluster.propose(at);
+                    cluster.read(at);
+                }
+            }
+        };
+        run(&mut cluster, 3000);
+        let leader = cluster.leaders().pop().expect("nothing disturbs an election");
+        for at in 0..cluster.nodes.len() {
+            let (now, clock) = (cluster.now, &mut cluster.nodes[at].clock);
+            clock.set_rate(if at == leader { -ppm } else { ppm }, now);
+        }
+        run(&mut cluster, 1000);
+        let leader = cluster.leaders().pop().expect("its heartbeats arrive");
+        cluster.faults.isolate(leader);
+        run(&mut cluster, 2000);
+        assert!(cluster.leaders().len() > 1 || cluster.leaders() != [leader], "the others elected nobody");
+    });
+    let Err(panic) = result else { return false };
+    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(text.contains("has a lease while") || text.contains("stale"), "{text}");
+    true
+}
+
 /// Returns the reads served by a round, a lease, a follower.
 fn run_seed(seed: u64, voters: u64, ppm_max: u64) -> [u64; 3] {
     let mut cluster = Cluster::new(seed, voters, ppm_max);

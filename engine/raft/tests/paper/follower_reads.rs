@@ -128,12 +128,10 @@ fn a_new_leader_a_new_term_or_none_drops_what_waits() {
         member.drain();
         match change {
             0 => member.receive_heartbeat(3, 2, 0),
-            1 => member.receive(3, Body::HeartbeatAck {
-                term: Term(5),
-                read_position: 0,
-                quiesce: false,
-                echo_mono: member.now,
-            }),
+            1 => member.receive(
+                3,
+                Body::HeartbeatAck { term: Term(5), read_position: 0, quiesce: false, echo_mono: member.now },
+            ),
             _ => {
                 member.wait(1000);
                 member.step(Input::Tick { now: member.now });
@@ -154,13 +152,8 @@ fn an_answer_counts_only_from_the_leader_and_for_this_life() {
     member.drain();
     answer_of(&mut member, LEADER, 6, 1, Some(1));
     answer_of(&mut member, 3, 7, 1, Some(1));
-    let body = Body::ReadIndexResp {
-        term: Term(0),
-        read_id: 1,
-        incarnation: 7,
-        read_index: LogIndex(1),
-        rejected: false,
-    };
+    let body =
+        Body::ReadIndexResp { term: Term(0), read_id: 1, incarnation: 7, read_index: LogIndex(1), rejected: false };
     member.receive(LEADER, body);
     assert_eq!(member.drain().follower_reads, None);
     answer(&mut member, 1, 1);

@@ -599,7 +599,8 @@ impl Cluster {
     /// Who believes to lead, newest term last.
     pub fn leaders(&self) -> Vec<usize> {
         let raft = |at: &usize| self.nodes[*at].raft.as_ref().filter(|raft| raft.is_leader());
-        let mut leaders: Vec<usize> = (0..self.nodes.len()).filter(|at| self.is_awake(*at) && raft(at).is_some()).collect();
+        let mut leaders: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.is_awake(*at) && raft(at).is_some()).collect();
         leaders.sort_by_key(|at| raft(at).map(raft::Raft::term));
         leaders
     }

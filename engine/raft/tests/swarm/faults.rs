@@ -91,6 +91,13 @@ impl Faults {
         prng.below(1000) < self.early_close
     }
 
+    /// Nothing leaves or reaches this node.
+    pub fn isolate(&mut self, at: usize) {
+        for other in 0..self.blocked.len() {
+            (self.blocked[at][other], self.blocked[other][at]) = (true, true);
+        }
+    }
+
     /// Blocks some links, one way or both, or heals all of them.
     pub fn repartition(&mut self, prng: &mut Prng) {
         let nodes = self.blocked.len();

@@ -76,6 +76,13 @@ impl Clock {
         Mono(self.ahead + (i128::from(now.0) * i128::from(1_000_000 + self.ppm) / 1_000_000) as u64)
     }
 
+    /// Runs at another rate from now on; what it shows does not jump.
+    pub fn set_rate(&mut self, ppm: i64, now: Mono) {
+        let shown = self.at(now);
+        self.ppm = ppm;
+        self.ahead = self.ahead + shown.0 - self.at(now).0;
+    }
+
     /// The first true time at which it shows `local`.
     pub fn when(self, local: Mono) -> Mono {
         let since = i128::from(local.0.saturating_sub(self.ahead));
