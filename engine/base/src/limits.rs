@@ -37,6 +37,8 @@ pub const UNCOMMITTED_BYTES_MAX: u64 = 16 << 20;
 pub const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
 /// Reads waiting in one group.
 pub const READS_WAITING_MAX: usize = 65_536;
+/// Entries that a follower may be behind its leader and still serve reads.
+pub const FOLLOWER_LAG_MAX: u64 = 100;
 /// Voters in each half of a configuration.
 pub const VOTERS_MAX: usize = 7;
 /// Members of a group in all.

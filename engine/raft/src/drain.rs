@@ -79,16 +79,19 @@ impl Raft {
         self.dirty = false;
         effects.alarm = self.alarm;
         if self.alarm.is_none() {
+            // Before the sends: what a lease confirms needs no round.
+            effects.reads_confirmed = self.confirm_reads();
             self.send_appends(log);
+            self.send_read_ask();
             effects.hard_state = self.hard.emit();
             self.drain_messages(effects);
-            effects.reads_confirmed = self.confirm_reads();
             effects.need_snapshot.append(&mut self.outbox.need_snapshot);
         }
         if self.commit_index > self.outbox.told_commit && self.alarm.is_none() {
             self.outbox.told_commit = self.commit_index;
             effects.commit = Some(self.commit_index);
         }
+        (effects.follower_reads, effects.follower_reads_dropped) = self.drain_follower_reads();
         effects.reads_dropped = std::mem::take(&mut self.outbox.reads_dropped);
         effects.config_changed = std::mem::take(&mut self.outbox.config_changed);
         let role = RoleChange { is_leader: self.is_leader(), term: self.term(), leader: self.leader() };

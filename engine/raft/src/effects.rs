@@ -22,6 +22,17 @@ pub struct Outgoing {
     pub body: Body,
 }
 
+/// How it was made sure that no other leader had committed anything.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReadPath {
+    /// A quorum answered a message that was sent after the reads had arrived.
+    Round,
+    /// The leader's lease held.
+    Lease,
+    /// The leader was asked by this follower, and answered by one of the other ways.
+    Follower,
+}
+
 /// All reads at or below `position` may be served once `applied_index >= read_index`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReadsConfirmed {
@@ -29,6 +40,8 @@ pub struct ReadsConfirmed {
     pub position: u64,
     /// The index.
     pub read_index: LogIndex,
+    /// By which way.
+    pub path: ReadPath,
 }
 
 /// Who this node now is in the group, and who leads.
@@ -72,6 +85,10 @@ pub struct Effects {
     pub reads_confirmed: Option<ReadsConfirmed>,
     /// Waiting reads of earlier positions will never be confirmed: answer NotLeader.
     pub reads_dropped: bool,
+    /// Serve reads of a follower: their index is applied. Their positions are not those of a leader's reads.
+    pub follower_reads: Option<ReadsConfirmed>,
+    /// Reads of a follower that wait still at or below this position will never be confirmed: answer NotLeader.
+    pub follower_reads_dropped: Option<u64>,
     /// Role, term or leader changed.
     pub role: Option<RoleChange>,
     /// The configuration in force changed: its members (open and close links).
@@ -91,6 +108,8 @@ impl Effects {
         self.commit = None;
         self.reads_confirmed = None;
         self.reads_dropped = false;
+        self.follower_reads = None;
+        self.follower_reads_dropped = None;
         self.role = None;
         self.config_changed = false;
         self.need_snapshot.clear();

@@ -48,7 +48,9 @@ impl Raft {
                 }
             }
             Body::AppendResp { .. } => self.handle_append_resp(log, from, body),
-            Body::HeartbeatAck { read_position, .. } => self.handle_heartbeat_ack(log, from, read_position),
+            Body::HeartbeatAck { read_position, echo_mono, .. } => {
+                self.handle_heartbeat_ack(log, from, read_position, echo_mono);
+            }
             Body::PreVote { last_index, last_term, incarnation, .. } => {
                 self.handle_pre_vote(log, Ask { from, term, last_index, last_term, incarnation });
             }
@@ -72,8 +74,10 @@ impl Raft {
                     self.is_removed = true;
                 }
             }
-            // Reads go to the leader for now: a follower never asks, and nobody answers.
-            Body::ReadIndex { .. } | Body::ReadIndexResp { .. } => {}
+            Body::ReadIndex { read_id, incarnation, .. } => self.handle_read_ask(from, read_id, incarnation),
+            Body::ReadIndexResp { read_id, incarnation, read_index, rejected, .. } => {
+                self.handle_read_answer(from, (read_id, incarnation), read_index, rejected);
+            }
         }
     }
 
@@ -130,6 +134,7 @@ impl Raft {
         if self.role == Role::Leader {
             return self.handle_leader_tick(log);
         }
+        self.tick_follower_reads();
         if self.now < self.deadline {
             return;
         }
@@ -142,8 +147,10 @@ impl Raft {
     }
 
     fn handle_leader_tick(&mut self, log: &impl Log) {
-        if self.lead.transfer.is_some_and(|transfer| self.now >= transfer.deadline) {
-            self.lead.transfer = None;
+        if let Some(transfer) = self.lead.transfer.take_if(|transfer| self.now >= transfer.deadline)
+            && transfer.is_asked
+        {
+            self.note_transfer_given_up();
         }
         let (now, abort) = (self.now, self.settings.snapshot_abort);
         let first = log.first_index();
@@ -187,7 +194,11 @@ impl Raft {
     /// Must a vote be refused because a leader was heard, or may have been, within the least timeout?
     fn is_loyal(&self, forced: bool) -> bool {
         let hears_leader = match self.role {
-            Role::Leader => self.now.since(self.heard_by_quorum()) < self.settings.election_min,
+            // While a lease holds, too: what a quorum echoed was sent before its answer was heard.
+            Role::Leader => {
+                let has_lease = self.lease_until(self.now).is_some();
+                has_lease || self.now.since(self.heard_by_quorum()) < self.settings.election_min
+            }
             _ => self.last_contact.is_some_and(|contact| self.now.since(contact) < self.settings.election_min),
         };
         self.is_booting() || hears_leader && !forced
@@ -293,6 +304,7 @@ impl Raft {
         self.leader = self.id;
         self.votes.clear();
         self.lead.clear();
+        self.lead.lease = crate::lease::Lease::new(self.now);
         self.deadline = self.now + self.settings.check_quorum;
         // Before the no-op: then the first probe carries it to every follower that is up to date.
         self.renew_peers(log.last_index());
@@ -314,9 +326,13 @@ impl Raft {
 
     /// A leader gives its office to this node: no pre-vote, and the voters' loyalty is lifted.
     fn handle_timeout_now(&mut self, log: &impl Log, from: NodeId, read_position: u64) {
-        let is_from_leader = self.role == Role::Follower && (self.leader == from || self.leader == NodeId(0));
+        // Who has not heard of this leader in this life cannot know which positions it had seen before.
+        let is_from_leader = self.role == Role::Follower && self.leader == from;
         // A higher position was joined after this message left: the leader gave the transfer up since.
         let is_late = self.seen_position > read_position;
+        if is_late {
+            base::mark::hit!("raft.transfer.late_timeout_now");
+        }
         if is_from_leader && !is_late && !self.is_booting() && self.may_campaign(log) {
             self.become_candidate(log, true);
         }

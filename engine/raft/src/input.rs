@@ -46,6 +46,17 @@ pub enum Input<'a> {
         /// The turn's time.
         now: Mono,
     },
+    /// Reads at a follower join its next ask to the leader. At a leader the same as `Read`.
+    FollowerRead {
+        /// The turn's time.
+        now: Mono,
+    },
+    /// The clock stood still while the machine was suspended, or jumped: no lease before a round sent later is acked.
+    /// Told before anything else of the turn.
+    ClockJump {
+        /// The turn's time.
+        now: Mono,
+    },
     /// Change the members.
     ChangeConfig {
         /// What to change.
@@ -111,6 +122,8 @@ impl Input<'_> {
             | Input::Propose { now, .. }
             | Input::Message { now, .. }
             | Input::Read { now }
+            | Input::FollowerRead { now }
+            | Input::ClockJump { now }
             | Input::ChangeConfig { now, .. }
             | Input::Transfer { now, .. }
             | Input::DiskLag { now, .. }
@@ -151,6 +164,11 @@ pub enum Outcome {
     /// The reads wait for this position.
     ReadJoined {
         /// Counted from 1 in each term.
+        position: u64,
+    },
+    /// The follower's reads wait for this position of its own.
+    FollowerReadJoined {
+        /// Counted from 1 in each life of the node.
         position: u64,
     },
     /// Ask the hint.

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use base::limits::{UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX};
 use base::{LogIndex, Mono, NodeId};
 
+use crate::follower_read::Ask;
+use crate::lease::Lease;
 use crate::progress::Peer;
 use crate::read::ReadQueue;
 
@@ -22,6 +24,9 @@ pub(crate) struct Lead {
     pub(crate) peers: Vec<Peer>,
     pub(crate) reads: ReadQueue,
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) lease: Lease,
+    /// Followers that asked for a read index, by position.
+    pub(crate) asks: VecDeque<Ask>,
     pub(crate) backlog: Backlog,
     /// The no-op of this term.
     pub(crate) first_index: LogIndex,
@@ -40,6 +45,8 @@ impl Lead {
         self.peers.clear();
         self.reads.clear();
         self.transfer = None;
+        self.lease = Lease::default();
+        self.asks.clear();
         self.backlog.clear();
         self.first_index = LogIndex(0);
     }

@@ -84,7 +84,10 @@ impl Raft {
     }
 
     fn ask_to_take_over(&mut self, target: NodeId) {
-        let body = Body::TimeoutNow { term: self.term(), read_position: self.lead.reads.position() };
+        let position = self.lead.reads.position();
+        // First of all: the target's voters will not keep what they promised.
+        self.lead.lease.suspend(target, position);
+        let body = Body::TimeoutNow { term: self.term(), read_position: position };
         // Later reads must not join a position that this message speaks of.
         self.lead.reads.seal();
         self.push_now(target, body);

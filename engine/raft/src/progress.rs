@@ -48,6 +48,8 @@ pub struct Peer {
     pub(crate) sent_commit: LogIndex,
     pub(crate) sent_position: u64,
     pub(crate) acked_position: u64,
+    /// The newest send time of this leader that it has echoed.
+    pub(crate) echo_mono: Mono,
     /// An empty AppendEntries is due, whatever the window says: a lost one must not stall for ever.
     pub(crate) wants_empty: bool,
     inflights: VecDeque<Inflight>,
@@ -66,6 +68,7 @@ impl Peer {
             sent_commit: LogIndex(0),
             sent_position: 0,
             acked_position: 0,
+            echo_mono: Mono(0),
             wants_empty: false,
             inflights: VecDeque::new(),
             inflight_bytes: 0,

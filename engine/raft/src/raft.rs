@@ -13,6 +13,7 @@ use base::{GroupId, LogIndex, Mono, NodeId, Prng, SyncEpoch, Term, mix64};
 
 use crate::drain::Outbox;
 use crate::epochs::{EpochRing, HardStates};
+use crate::follower_read::FollowerReads;
 use crate::history::ConfigHistory;
 use crate::lead::Lead;
 use crate::progress::Peer;
@@ -91,6 +92,7 @@ pub struct Raft {
     /// The incarnations of the peers, by their links.
     pub(crate) links: Vec<(NodeId, u64)>,
     pub(crate) lead: Lead,
+    pub(crate) follower_reads: FollowerReads,
 
     pub(crate) outbox: Outbox,
     pub(crate) dirty: bool,
@@ -106,6 +108,7 @@ impl Raft {
         let Boot { id, group, settings, now, .. } = boot;
         assert!(id != NodeId(0), "node 0 is no node");
         assert!(settings.election_min < settings.election_max, "election deadlines are drawn from an empty range");
+        settings.check_lease();
         let last_index = log.last_index();
         assert!(boot.applied_index <= last_index, "applied {} beyond the log's end {last_index}", boot.applied_index);
         let mut hard = HardStates::new(boot.hard_state);
@@ -140,6 +143,7 @@ impl Raft {
             seen_position: 0,
             links: Vec::new(),
             lead: Lead::default(),
+            follower_reads: FollowerReads::default(),
             outbox: Outbox::new(boot.applied_index, term),
             dirty: true,
             alarm: None,
@@ -174,6 +178,8 @@ impl Raft {
         match input {
             Input::Propose { payload, .. } => return self.handle_propose(log, payload),
             Input::Read { .. } => return self.handle_read(),
+            Input::FollowerRead { .. } => return self.handle_follower_read(log),
+            Input::ClockJump { .. } => self.handle_clock_jump(),
             Input::ChangeConfig { change, .. } => return self.handle_change_config(log, change),
             Input::Transfer { target, .. } => return self.handle_transfer(log, target),
             Input::Tick { .. } => self.handle_tick(log),
@@ -212,6 +218,7 @@ impl Raft {
         assert!(index <= self.commit_index, "applied {index} beyond the commit index {}", self.commit_index);
         self.applied_index = self.applied_index.max(index);
         self.lead.backlog.note_applied(self.applied_index);
+        self.dirty |= self.follower_reads.is_waiting();
     }
 
     /// The group stops: what happened must never happen, and a human is needed.
@@ -227,6 +234,9 @@ impl Raft {
         if self.role == Role::Leader {
             self.outbox.reads_dropped |= self.lead.reads.is_waiting();
             self.lead.clear();
+        }
+        if term > self.term() || leader != self.leader {
+            self.follower_reads.drop_all();
         }
         if term > self.term() {
             self.hard.current = HardState { term, vote: NodeId(0) };
@@ -255,6 +265,7 @@ impl Raft {
             (Role::Follower, _) if !self.configs.may_lead(self.id) || self.is_removed => Mono::MAX,
             _ => self.deadline,
         }
+        .min(self.follower_reads_deadline())
     }
 
     /// Something waits for [`Raft::drain`].

@@ -11,7 +11,7 @@ use base::{LogIndex, Mono};
 use crate::config::Config;
 use crate::quorum::reached_by_quorum;
 use crate::raft::Raft;
-use crate::{Body, Outcome, ReadsConfirmed};
+use crate::{Body, Outcome, ReadPath, ReadsConfirmed};
 
 /// The read positions of one term of one leader.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct ReadQueue {
     position: u64,
     /// The highest that may have left in a message: nothing joins it any more.
     sealed: u64,
+    /// The highest that somebody waits for: answers to a later one are of no use to anybody.
+    wanted: u64,
     /// Unconfirmed positions, ascending, each with its index once an entry of this term is committed.
     waiting: VecDeque<(u64, Option<LogIndex>)>,
 }
@@ -27,6 +29,10 @@ pub(crate) struct ReadQueue {
 impl ReadQueue {
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    fn wanted(&self) -> u64 {
+        self.wanted
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -49,7 +55,15 @@ impl ReadQueue {
                 self.waiting.push_back((self.position, read_index));
             }
         }
+        self.wanted = self.position;
         Some(self.position)
+    }
+
+    /// A position without a read, which the next heartbeats carry.
+    pub(crate) fn open_fence(&mut self) {
+        self.position += 1;
+        self.wanted = self.position;
+        self.sealed = self.position;
     }
 
     /// The position is about to leave in a message.
@@ -64,13 +78,13 @@ impl ReadQueue {
         }
     }
 
-    fn confirm(&mut self, acked_position: u64) -> Option<ReadsConfirmed> {
+    fn confirm(&mut self, acked_position: u64, path: ReadPath) -> Option<ReadsConfirmed> {
         let mut confirmed = None;
         while let Some((position, Some(read_index))) = self.waiting.front().copied() {
             if position > acked_position {
                 break;
             }
-            confirmed = Some(ReadsConfirmed { position, read_index });
+            confirmed = Some(ReadsConfirmed { position, read_index, path });
             self.waiting.pop_front();
         }
         confirmed
@@ -93,15 +107,28 @@ impl Raft {
         }
     }
 
-    /// What a quorum has acked, the leader itself included.
+    /// Everything that waits while the lease holds; else what a quorum has acked, the leader itself included. The asks
+    /// of followers among it are answered.
     pub(crate) fn confirm_reads(&mut self) -> Option<ReadsConfirmed> {
         if !self.is_leader() || !self.lead.reads.is_waiting() {
             return None;
         }
-        let acked = reached_by_quorum(self.config_in_force(), |id| {
+        let confirmed = if self.lease_until(self.now).is_some() {
+            self.lead.reads.confirm(u64::MAX, ReadPath::Lease)
+        } else {
+            let acked = self.acked_by_quorum()?;
+            self.lead.reads.confirm(acked, ReadPath::Round)
+        };
+        if let Some(confirmed) = &confirmed {
+            self.answer_read_asks(confirmed);
+        }
+        confirmed
+    }
+
+    fn acked_by_quorum(&self) -> Option<u64> {
+        reached_by_quorum(self.config_in_force(), |id| {
             if id == self.id { u64::MAX } else { self.lead.peer(id).map_or(0, |peer| peer.acked_position) }
-        })?;
-        self.lead.reads.confirm(acked)
+        })
     }
 
     /// The group's item in the list of heartbeats to `peer`, asked for every [`crate::Settings::heartbeat`]. May be
@@ -115,13 +142,14 @@ impl Raft {
         }
         self.now = self.now.max(now);
         let (term, heartbeat, position) = (self.term(), self.settings.heartbeat, self.lead.reads.position());
+        let wanted = self.lead.reads.wanted();
         let (commit_index, applied_index) = (self.commit_index, self.applied_index);
         let peer = self.lead.peer_mut(peer)?;
         let advertised = peer.match_index.min(commit_index).min(applied_index);
         let is_replaced = now.since(peer.last_append) < heartbeat
-            && now.since(peer.last_answer).0 < 2 * heartbeat.0
+            && peer.is_fresh(now, heartbeat)
             && peer.sent_commit >= advertised
-            && peer.sent_position >= position;
+            && peer.sent_position >= wanted;
         if is_replaced {
             return None;
         }

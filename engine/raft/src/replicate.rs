@@ -74,6 +74,7 @@ impl Raft {
                     self.lead.peer(id).map_or(LogIndex(0), |peer| peer.match_index)
                 }
             });
+            let reached = reached.map(|reached| reached.min(self.commit_bound()));
             let Some(reached) = reached.filter(|reached| *reached > self.commit_index) else { return };
             if log.term(reached) != Some(self.term()) {
                 return;
@@ -87,12 +88,15 @@ impl Raft {
 
     /// `body` is an AppendResp of the own term.
     pub(crate) fn handle_append_resp(&mut self, log: &mut impl Log, from: NodeId, body: Body) {
-        let Body::AppendResp { index, rejected, busy, hint_index, hint_term, read_position, .. } = body else { return };
+        let Body::AppendResp { index, rejected, busy, hint_index, hint_term, read_position, echo_mono, .. } = body
+        else {
+            return;
+        };
         let is_leader = self.is_leader();
         let (now, first, last) = (self.now, log.first_index(), log.last_index());
         let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
         self.dirty = true;
-        peer.note_answer(now, read_position);
+        peer.note_answer(now, read_position, echo_mono);
         if busy {
             if peer.progress == Progress::Replicate {
                 peer.become_probe(peer.match_index.next(), true);
@@ -122,12 +126,12 @@ impl Raft {
         }
     }
 
-    pub(crate) fn handle_heartbeat_ack(&mut self, log: &impl Log, from: NodeId, read_position: u64) {
+    pub(crate) fn handle_heartbeat_ack(&mut self, log: &impl Log, from: NodeId, read_position: u64, echo_mono: Mono) {
         let is_leader = self.is_leader();
         let (now, heartbeat, last) = (self.now, self.settings.heartbeat, log.last_index());
         let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
         self.dirty = true;
-        peer.note_answer(now, read_position);
+        peer.note_answer(now, read_position, echo_mono);
         let is_quiet = now.since(peer.last_append) >= heartbeat;
         match &mut peer.progress {
             Progress::Probe { is_paused } if is_quiet => *is_paused = false,
@@ -220,8 +224,9 @@ impl Raft {
 
     fn send_read_round(&mut self, at: usize) {
         let position = self.lead.reads.position();
+        let is_wanted = self.lead.reads.is_waiting();
         let peer = &mut self.lead.peers[at];
-        if peer.sent_position >= position {
+        if !is_wanted || peer.sent_position >= position {
             return;
         }
         let commit_index = peer.match_index.min(self.commit_index).min(self.applied_index);
@@ -235,7 +240,8 @@ impl Raft {
 }
 
 impl Peer {
-    fn note_answer(&mut self, now: Mono, read_position: u64) {
+    fn note_answer(&mut self, now: Mono, read_position: u64, echo_mono: Mono) {
+        self.note_echo(echo_mono, now);
         self.last_answer = self.last_answer.max(now);
         self.acked_position = self.acked_position.max(read_position);
     }

@@ -19,6 +19,11 @@ pub struct Settings {
     pub snapshot_abort: Span,
     /// Beyond this age of the oldest unsynced byte a node does not lead; default 2 s.
     pub disk_lag_max: Span,
+    /// How long a leader may serve reads on the word of a quorum, from when that was asked; `None` is never. Default
+    /// 450 ms, at most [`Settings::lease_max`].
+    pub lease: Option<Span>,
+    /// A leader commits nothing beyond its own disk; default false. There to measure what that costs.
+    pub commit_requires_local_persisted: bool,
 }
 
 impl Default for Settings {
@@ -31,6 +36,8 @@ impl Default for Settings {
             transfer_abort: Span::from_ms(1000),
             snapshot_abort: Span::from_ms(10_000),
             disk_lag_max: Span::from_ms(2000),
+            lease: Some(Span::from_ms(450)),
+            commit_requires_local_persisted: false,
         }
     }
 }

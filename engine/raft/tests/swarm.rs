@@ -15,10 +15,12 @@ mod node;
 mod truth;
 
 use base::mono::Span;
-use base::{LogIndex, NodeId};
+use base::{LogIndex, Mono, NodeId, Term};
 use cluster::Cluster;
 use raft::{ConfigChange, Outcome};
 
+/// By how much clocks are wrong at most: as much as leases allow for (docs/design/raft.md, Leases).
+const PPM_MAX: u64 = 10_000;
 /// One step of the scenario.
 const STEP: Span = Span::from_ms(10);
 
@@ -28,14 +30,21 @@ fn number(name: &str) -> Option<u64> {
 
 fn run_seeds(first: u64, voters: u64, count: u64) {
     if let Some(seed) = number("RAFT_SEED") {
-        return run_seed(seed, voters);
+        run_seed(seed, voters, PPM_MAX);
+        return;
     }
+    let mut served = [0; 3];
     for seed in first..first + number("RAFT_SEEDS").unwrap_or(count) {
-        if let Err(panic) = std::panic::catch_unwind(|| run_seed(seed, voters)) {
-            eprintln!("{voters} voters, seed {seed} failed; again: RAFT_SEED={seed}");
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(|| run_seed(seed, voters, PPM_MAX)) {
+            Ok(more) => served.iter_mut().zip(more).for_each(|(sum, more)| *sum += more),
+            Err(panic) => {
+                eprintln!("{voters} voters, seed {seed} failed; again: RAFT_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
         }
     }
+    println!("reads by a round, a lease, a follower: {served:?}");
+    assert!(served.iter().all(|count| *count > 0), "one kind of read was never served: {served:?}");
 }
 
 #[test]
@@ -48,8 +57,51 @@ fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
     run_seeds(1_000_000, 5, 60);
 }
 
-fn run_seed(seed: u64, voters: u64) {
-    let mut cluster = Cluster::new(seed, voters);
+/// A leader whose clock is slow is cut off from voters whose clocks are fast, while it serves reads. Within the bound
+/// that leases allow for nothing happens; far beyond it the checks must find reads that are stale.
+#[test]
+fn a_lease_outlives_the_loyalty_of_voters_only_with_clocks_beyond_the_bound() {
+    let caught = |ppm| (0..20).filter(|seed| is_stale(*seed, ppm)).count();
+    assert_eq!(caught(PPM_MAX as i64), 0);
+    assert_eq!(caught(500_000), 20);
+}
+
+/// Did a check find that a lease held while another leader committed?
+fn is_stale(seed: u64, ppm: i64) -> bool {
+    let result = std::panic::catch_unwind(|| {
+        let mut cluster = Cluster::new(seed, 3, 0);
+        cluster.faults.heal();
+        let run = |cluster: &mut Cluster, ms: u64| {
+            for _ in 0..ms / 10 {
+                let until = cluster.now + STEP;
+                cluster.run(until);
+                for at in cluster.leaders() {
+                    cluster.propose(at);
+                    cluster.read(at);
+                }
+            }
+        };
+        run(&mut cluster, 3000);
+        let leader = cluster.leaders().pop().expect("nothing disturbs an election");
+        for at in 0..cluster.nodes.len() {
+            let (now, clock) = (cluster.now, &mut cluster.nodes[at].clock);
+            clock.set_rate(if at == leader { -ppm } else { ppm }, now);
+        }
+        run(&mut cluster, 1000);
+        let leader = cluster.leaders().pop().expect("its heartbeats arrive");
+        cluster.faults.isolate(leader);
+        run(&mut cluster, 2000);
+        assert!(cluster.leaders().len() > 1 || cluster.leaders() != [leader], "the others elected nobody");
+    });
+    let Err(panic) = result else { return false };
+    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(text.contains("has a lease while") || text.contains("stale"), "{text}");
+    true
+}
+
+/// Returns the reads served by a round, a lease, a follower.
+fn run_seed(seed: u64, voters: u64, ppm_max: u64) -> [u64; 3] {
+    let mut cluster = Cluster::new(seed, voters, ppm_max);
     let steps = 200 + cluster.prng.below(600);
     for _ in 0..steps {
         let until = cluster.now + STEP;
@@ -58,6 +110,7 @@ fn run_seed(seed: u64, voters: u64) {
         disturb(&mut cluster);
     }
     heal(&mut cluster);
+    cluster.served
 }
 
 /// Clients: some write, some read, at every node that believes to lead.
@@ -69,6 +122,10 @@ fn work(cluster: &mut Cluster) {
         if cluster.prng.one_in(2) {
             cluster.read(at);
         }
+    }
+    let at = cluster.prng.below(cluster.nodes.len() as u64) as usize;
+    if cluster.is_awake(at) && cluster.prng.one_in(2) {
+        cluster.follower_read(at);
     }
 }
 
@@ -85,11 +142,15 @@ fn disturb(cluster: &mut Cluster) {
         let Cluster { faults, prng, .. } = cluster;
         faults.repartition(prng);
     }
-    if cluster.nodes[at].raft.is_some() && happens(cluster, cluster.faults.checkpoint) {
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.suspend) {
+        let span = Span::from_ms(1 + cluster.prng.below(1500));
+        cluster.suspend(at, span);
+    }
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.checkpoint) {
         let trailing = cluster.faults.trailing;
         cluster.nodes[at].checkpoint(trailing);
     }
-    if cluster.nodes[at].raft.is_some() && happens(cluster, cluster.faults.campaign) {
+    if cluster.is_awake(at) && happens(cluster, cluster.faults.campaign) {
         cluster.campaign(at);
     }
     let Some(leader) = cluster.leaders().pop() else { return };
@@ -137,20 +198,31 @@ fn heal(cluster: &mut Cluster) {
         led_since = cluster.leaders().pop().map(|_| cluster.now);
     }
     assert!(led_since.is_some(), "no leader 5 s after the faults ended");
-    let target = loop {
+    let mut target = propose(cluster, healed);
+    while !has_converged(cluster, target.0) {
         let until = cluster.now + STEP;
         cluster.run(until);
-        assert!(cluster.now.since(healed) < Span::from_ms(10_000), "no leader takes a proposal");
-        if let Some(Outcome::Proposed { index, .. }) = cluster.leaders().pop().map(|leader| cluster.propose(leader)) {
-            break index;
+        assert!(cluster.now.since(healed) < Span::from_ms(40_000), "entry {target:?} is not applied everywhere");
+        // A leader that was about to fall took it.
+        let newest = cluster.leaders().pop().and_then(|at| cluster.nodes[at].raft.as_ref()).map(raft::Raft::term);
+        if newest > Some(target.1) {
+            target = propose(cluster, healed);
         }
-    };
-    while !has_converged(cluster, target) {
-        let until = cluster.now + STEP;
-        cluster.run(until);
-        assert!(cluster.now.since(healed) < Span::from_ms(40_000), "entry {target} is not applied everywhere");
     }
     check_quiet(cluster);
+}
+
+/// Proposes at whoever leads, until it is taken: its index and term.
+fn propose(cluster: &mut Cluster, healed: Mono) -> (LogIndex, Term) {
+    loop {
+        let until = cluster.now + STEP;
+        cluster.run(until);
+        assert!(cluster.now.since(healed) < Span::from_ms(20_000), "no leader takes a proposal");
+        let outcome = cluster.leaders().pop().map(|leader| cluster.propose(leader));
+        if let Some(Outcome::Proposed { index, term }) = outcome {
+            return (index, term);
+        }
+    }
 }
 
 fn has_converged(cluster: &Cluster, target: LogIndex) -> bool {

@@ -56,11 +56,15 @@ pub(crate) struct Group {
     pub batch_tickets: Vec<Ticket>,
     /// This turn's reads.
     pub turn_reads: Vec<Read>,
+    /// This turn's reads that are served here although this node does not lead.
+    pub turn_follower_reads: Vec<Read>,
 
     /// Entries proposed here and not yet applied, by index.
     pub proposed: VecDeque<Proposed>,
     /// Reads by position, until confirmed.
     pub joined: VecDeque<(u64, Read)>,
+    /// Reads at a follower, by its own positions, until the leader has confirmed them and enough is applied.
+    pub follower_joined: VecDeque<(u64, Read)>,
     /// Reads by read index, until applied.
     pub confirmed: VecDeque<(LogIndex, Read)>,
     pub watchers: BTreeMap<Nsid, Vec<Watcher>>,
@@ -105,8 +109,10 @@ impl Group {
             batch: Builder::default(),
             batch_tickets: Vec::new(),
             turn_reads: Vec::new(),
+            turn_follower_reads: Vec::new(),
             proposed: VecDeque::new(),
             joined: VecDeque::new(),
+            follower_joined: VecDeque::new(),
             confirmed: VecDeque::new(),
             watchers: BTreeMap::new(),
             commit: applied,
@@ -125,7 +131,8 @@ impl Group {
 
     /// Reads that wait anywhere.
     pub fn reads_waiting(&self) -> usize {
-        self.turn_reads.len() + self.joined.len() + self.confirmed.len()
+        let follower = self.turn_follower_reads.len() + self.follower_joined.len();
+        self.turn_reads.len() + self.joined.len() + self.confirmed.len() + follower
     }
 }
 

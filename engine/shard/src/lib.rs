@@ -15,8 +15,10 @@
 mod apply;
 mod checkpoint;
 mod doubt;
+mod follower_reads;
 mod group;
 mod group_log;
+mod lease;
 mod read;
 mod reply;
 mod requests;
@@ -27,5 +29,6 @@ mod sweep;
 mod turn;
 
 pub use group::GroupStatus;
+pub use lease::ReadCounts;
 pub use reply::{Effect, Replies, Reply, Status, Ticket};
 pub use shard::{PeerOut, Settings, Shard, StopReason};

@@ -54,6 +54,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             let (_, read) = slot.joined.pop_front().expect("the front was just seen");
             slot.confirmed.push_back((confirmed.read_index, read));
+            self.read_counts.note(confirmed.path);
         }
         self.serve_confirmed(at);
     }

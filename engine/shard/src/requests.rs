@@ -41,23 +41,34 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Takes a query: a linearizable read of its namespace.
     pub fn handle_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
-        let Some(at) = self.local(group) else {
-            return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
-        };
-        let query = match meta::Query::decode(query) {
-            Ok(query) => query,
-            Err(error) => return self.replies.text(ticket, group, Status::Malformed, &error.to_string()),
-        };
+        let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
-        if slot.reads_waiting() >= READS_WAITING_MAX {
-            return self.replies.bare(ticket, group, Status::Overloaded);
-        }
         slot.turn_reads.push(Read { ticket, acct, nsid, query });
         self.note_turn(at);
+    }
+
+    /// The group's place here and the query; `None` when that was answered already.
+    pub(crate) fn take_query(&mut self, ticket: Ticket, group: GroupId, query: &[u8]) -> Option<(u32, meta::Query)> {
+        let Some(at) = self.local(group) else {
+            self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
+            return None;
+        };
+        let query = match meta::Query::decode(query) {
+            Ok(query) => query,
+            Err(error) => {
+                self.replies.text(ticket, group, Status::Malformed, &error.to_string());
+                return None;
+            }
+        };
+        if self.groups[at as usize].reads_waiting() >= READS_WAITING_MAX {
+            self.replies.bare(ticket, group, Status::Overloaded);
+            return None;
+        }
+        Some((at, query))
     }
 
     /// Answers with the head of `nsid`'s journal (u64) now and whenever it has moved, until this node leads no more or

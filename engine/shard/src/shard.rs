@@ -12,6 +12,7 @@ use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog};
 use crate::Replies;
 use crate::group::Group;
 use crate::group_log::GroupLog;
+use crate::lease::ReadCounts;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
 
@@ -116,6 +117,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) applier: Applier,
     pub(crate) applied: Applied,
     pub(crate) cold_reads: ColdReads,
+    pub(crate) read_counts: ReadCounts,
     pub(crate) snapshots: Snapshots,
     pub(crate) replies: Replies,
     pub(crate) peer_out: VecDeque<PeerOut>,
@@ -167,6 +169,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             applier: Applier::default(),
             applied: Applied::default(),
             cold_reads: ColdReads::default(),
+            read_counts: ReadCounts::default(),
             snapshots: Snapshots::default(),
             replies: Replies::default(),
             peer_out: VecDeque::new(),

@@ -81,6 +81,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for at in turn.drain(..) {
             self.propose(at, now, wall_ms);
             self.join_reads(at, now);
+            self.join_follower_reads(at, now);
         }
         self.turn_groups = turn;
         for _ in 0..ROUNDS_MAX {
@@ -218,6 +219,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if let Some(confirmed) = effects.reads_confirmed {
             self.confirm_reads(at, confirmed);
         }
+        self.settle_follower_reads(at, effects);
         self.members_changed |= effects.config_changed;
         for peer in &effects.need_snapshot {
             self.want_snapshot(group, *peer);

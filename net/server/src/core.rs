@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::mono::Span;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid};
 use hdrhistogram::Histogram;
+use reactor::clock::SuspendWatch;
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
@@ -68,6 +69,9 @@ pub(crate) struct Hands {
     sync_us: Histogram<u64>,
     next_address_book: Mono,
     address_book_at: LogIndex,
+    suspend_watch: SuspendWatch,
+    /// Times that the machine was found to have been suspended.
+    pub suspends: u64,
     is_stopping: bool,
 }
 
@@ -102,6 +106,8 @@ impl Core {
             sync_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"),
             next_address_book: if id == CoreId(0) { now } else { Mono::MAX },
             address_book_at: LogIndex(0),
+            suspend_watch: SuspendWatch::default(),
+            suspends: 0,
             is_stopping: false,
         };
         Core { ring, inbox, hands }
@@ -176,6 +182,17 @@ impl Hands {
         self.now = now;
         self.counters.turns += 1;
         self.shard.begin_turn(now, wall_ms);
+        // Before anything of the turn is served: a lease says nothing of the time that the clock did not count.
+        if let Some(slept) = self.suspend_watch.look() {
+            self.suspends += 1;
+            tracing::warn!(
+                core = self.id.0,
+                slept_ms = slept.as_ms(),
+                times = self.suspends,
+                "the machine was suspended: leases begin anew"
+            );
+            self.shard.handle_clock_jump(now);
+        }
     }
 
     fn handle_event(&mut self, event: Event<'_>) {

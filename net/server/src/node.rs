@@ -360,6 +360,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         heartbeat: base::mono::Span::from_ms(u64::from(config.cluster.heartbeat_ms)),
         election_min: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_min)),
         election_max: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_max)),
+        lease: raft::Settings::lease_for(base::mono::Span::from_ms(u64::from(config.cluster.election_ms_min))),
         ..raft::Settings::default()
     };
     let seed_of = |bytes: &[u8; 16]| u64::from_le_bytes(bytes[..8].try_into().expect("16 bytes hold 8"));

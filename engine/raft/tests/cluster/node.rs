@@ -45,6 +45,8 @@ pub struct Node {
     pub installing: Option<(u64, Snapshot)>,
     /// Reads that wait: their term, position, and what was committed when they came.
     pub reads: Vec<(Term, u64, u64)>,
+    /// The same of reads at a follower: its own position.
+    pub follower_reads: Vec<(u64, u64)>,
     pub next_heartbeat: Mono,
     pub restart_at: Mono,
     /// For the oracle: term, commit, applied, and the first entry it has not seen.
@@ -73,6 +75,7 @@ impl Node {
             told_commit: 0,
             installing: None,
             reads: Vec::new(),
+            follower_reads: Vec::new(),
             next_heartbeat: now,
             restart_at: Mono::MAX,
             seen: Default::default(),
@@ -95,6 +98,7 @@ impl Node {
         self.after_sync.clear();
         self.installing = None;
         self.reads.clear();
+        self.follower_reads.clear();
     }
 
     /// It starts again from what its disk holds.

@@ -99,7 +99,13 @@ impl Oracle {
     /// A message leaves `node`: what it promises is on that node's disk.
     pub fn check_message(&mut self, node: &Node, message: &Outgoing) {
         let body = message.body;
-        let asks_only = matches!(body, Body::PreVote { .. } | Body::PreVoteResp { rejected: false, .. });
+        let asks_only = matches!(
+            body,
+            Body::PreVote { .. }
+                | Body::PreVoteResp { rejected: false, .. }
+                | Body::ReadIndex { .. }
+                | Body::ReadIndexResp { rejected: true, .. }
+        );
         if !asks_only {
             assert_eq!(node.disk.hard_state.term, body.term(), "node {} spoke of an unsynced term: {body:?}", node.id);
         }

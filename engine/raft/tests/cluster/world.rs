@@ -246,10 +246,19 @@ impl World {
 
     fn ask_something(&mut self) {
         let at = self.prng.below(self.nodes.len() as u64) as usize;
+        let now = self.now;
+        if self.nodes[at].is_up && self.one_in(4) {
+            let (floor, node) = (self.oracle.committed(), &mut self.nodes[at]);
+            match node.step(Input::FollowerRead { now }) {
+                Outcome::FollowerReadJoined { position } => node.follower_reads.push((position, floor)),
+                Outcome::ReadJoined { position } => node.reads.push((node.raft.term(), position, floor)),
+                _ => {}
+            }
+            self.oracle.check_node(&mut self.nodes[at]);
+        }
         if !self.nodes[at].is_up || !self.nodes[at].raft.is_leader() {
             return;
         }
-        let now = self.now;
         match self.prng.below(60) {
             0 => {
                 let target = NodeId(1 + self.prng.below(self.nodes.len() as u64));
@@ -397,6 +406,15 @@ impl World {
                 self.oracle.check_read(*floor, confirmed.read_index);
             }
             node.reads.retain(|(_, position, _)| *position > confirmed.position);
+        }
+        if let Some(confirmed) = effects.follower_reads {
+            assert!(node.state.index >= confirmed.read_index.0, "a follower's read is served before it is applied");
+            for (_, floor) in node.follower_reads.extract_if(.., |(position, _)| *position <= confirmed.position) {
+                self.oracle.check_read(floor, confirmed.read_index);
+            }
+        }
+        if let Some(through) = effects.follower_reads_dropped {
+            node.follower_reads.retain(|(position, _)| *position > through);
         }
         for peer in &effects.need_snapshot {
             self.send_snapshot(at, peer.0 as usize - 1);

@@ -30,18 +30,22 @@ pub struct Member {
 impl Member {
     /// Node `id` among `config`, with a persisted log of these terms, 2 s after its start.
     pub fn new(id: u64, config: Config, terms: &[u64]) -> Member {
-        let mut member = Member::just_booted(
-            id,
-            config,
-            terms,
-            HardState { term: Term(terms.last().copied().unwrap_or(0)), vote: NodeId(0) },
-        );
+        Member::new_with(id, config, terms, Settings::default())
+    }
+
+    pub fn new_with(id: u64, config: Config, terms: &[u64], settings: Settings) -> Member {
+        let hard_state = HardState { term: Term(terms.last().copied().unwrap_or(0)), vote: NodeId(0) };
+        let mut member = Member::boot(id, config, terms, hard_state, settings);
         member.drain();
         member.now = member.now + Span::from_ms(2000);
         member
     }
 
     pub fn just_booted(id: u64, config: Config, terms: &[u64], hard_state: HardState) -> Member {
+        Member::boot(id, config, terms, hard_state, Settings::default())
+    }
+
+    fn boot(id: u64, config: Config, terms: &[u64], hard_state: HardState, settings: Settings) -> Member {
         let mut image = Image::empty();
         image.hard_state = hard_state;
         image.entries = chain(terms).into_iter().map(std::rc::Rc::new).collect();
@@ -58,14 +62,18 @@ impl Member {
             config,
             config_index: LogIndex(0),
             now,
-            settings: Settings::default(),
+            settings,
         };
         Member { raft: Raft::new(boot, &log), log, now }
     }
 
     /// A leader of `config` in the term after the last of `terms`, with its no-op in the log; nothing of it is sent.
     pub fn leader(id: u64, config: Config, terms: &[u64]) -> Member {
-        let mut member = Member::new(id, config.clone(), terms);
+        Member::leader_with(id, config, terms, Settings::default())
+    }
+
+    pub fn leader_with(id: u64, config: Config, terms: &[u64], settings: Settings) -> Member {
+        let mut member = Member::new_with(id, config.clone(), terms, settings);
         member.step(Input::Campaign { now: member.now });
         member.drain();
         let others: Vec<u64> = config.voters().map(|id| id.0).filter(|other| *other != id).collect();

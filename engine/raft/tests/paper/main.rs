@@ -4,6 +4,8 @@
 mod common;
 
 mod elections;
+mod follower_reads;
+mod leases;
 mod membership;
 mod reads;
 mod replication;

@@ -1,7 +1,7 @@
 //! Thesis 6.4: reads by positions.
 
 use base::{LogIndex, NodeId, Term};
-use raft::{Body, Input, Outcome, ReadsConfirmed};
+use raft::{Body, Input, Outcome, ReadPath, ReadsConfirmed, Settings};
 
 use crate::common::member::Member;
 use crate::common::voters;
@@ -15,12 +15,17 @@ fn joined(position: u64) -> Outcome {
 }
 
 fn confirmed(position: u64, read_index: u64) -> Option<ReadsConfirmed> {
-    Some(ReadsConfirmed { position, read_index: LogIndex(read_index) })
+    Some(ReadsConfirmed { position, read_index: LogIndex(read_index), path: ReadPath::Round })
+}
+
+/// Its reads always take a round.
+fn leader_without_lease(id: u64, config: raft::Config, terms: &[u64]) -> Member {
+    Member::leader_with(id, config, terms, Settings { lease: None, ..Settings::default() })
 }
 
 /// A leader of three whose own entry, index 1, is committed; nothing waits to be sent.
 fn settled() -> Member {
-    let mut leader = Member::leader(1, voters(&[1, 2, 3]), &[]);
+    let mut leader = leader_without_lease(1, voters(&[1, 2, 3]), &[]);
     leader.drain();
     leader.sync();
     leader.receive_ack(2, 1);
@@ -79,7 +84,7 @@ fn each_batch_takes_the_index_of_its_own_time() {
 
 #[test]
 fn reads_wait_for_an_entry_of_the_own_term() {
-    let mut leader = Member::leader(1, voters(&[1, 2, 3]), &[1, 1]);
+    let mut leader = leader_without_lease(1, voters(&[1, 2, 3]), &[1, 1]);
     assert_eq!(read(&mut leader), joined(1));
     leader.drain();
     leader.receive_heartbeat_ack(2, 1);
@@ -91,7 +96,7 @@ fn reads_wait_for_an_entry_of_the_own_term() {
 
 #[test]
 fn a_group_of_one_reads_at_once() {
-    let mut leader = Member::leader(1, voters(&[1]), &[]);
+    let mut leader = leader_without_lease(1, voters(&[1]), &[]);
     assert_eq!(read(&mut leader), joined(1));
     assert_eq!(leader.drain().reads_confirmed, None, "its own entry is not synced yet");
     leader.sync();

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use base::mono::Span;
 use base::record::Records;
 use base::{LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
-use raft::{Body, Config, ConfigChange, Input, Outcome, Outgoing, Settings};
+use raft::{Body, Config, ConfigChange, Input, Outcome, Outgoing, ReadPath, Settings};
 
 use crate::faults::Faults;
 use crate::log_twin::GROUP;
-use crate::node::{Machine, Node};
+use crate::node::{Clock, Machine, Node};
 use crate::truth::Truth;
 
 /// Something that happens to a node; `life` is its incarnation, where an end of that life undoes the event.
@@ -25,6 +25,7 @@ pub enum Event {
     Turn { life: u64 },
     PeerUp { peer: NodeId, incarnation: u64 },
     PeerDown { peer: NodeId },
+    Wake { life: u64 },
     Restart,
 }
 
@@ -40,16 +41,26 @@ pub struct Cluster {
     trace: bool,
     settings: Settings,
     proposed: u64,
+    /// Reads served by a round, a lease, a follower.
+    pub served: [u64; 3],
 }
 
 impl Cluster {
     /// `voters` nodes that know each other, and one more that knows nobody.
-    pub fn new(seed: u64, voters: u64) -> Cluster {
+    ///
+    /// Clocks are wrong by at most `ppm_max` millionths.
+    pub fn new(seed: u64, voters: u64, ppm_max: u64) -> Cluster {
         let mut prng = Prng::new(seed);
         let initial = Config::single(&(1..=voters).map(NodeId).collect::<Vec<_>>());
         let nodes = (1..=voters + 1).map(|id| {
             let config = if id <= voters { initial.clone() } else { Config::default() };
-            Node::new(NodeId(id), &config, prng.below(1_000_000_000_000))
+            let ahead = 100_000_000_000 + prng.below(1_000_000_000_000);
+            let ppm = match prng.below(3) {
+                0 => ppm_max as i64,
+                1 => -(ppm_max as i64),
+                _ => prng.below(2 * ppm_max + 1) as i64 - ppm_max as i64,
+            };
+            Node::new(NodeId(id), &config, Clock { ahead, ppm })
         });
         let nodes: Vec<Node> = nodes.collect();
         let faults = Faults::draw(&mut prng, nodes.len());
@@ -65,6 +76,7 @@ impl Cluster {
             trace: std::env::var("RAFT_TRACE").is_ok(),
             settings: Settings::default(),
             proposed: 0,
+            served: [0; 3],
         };
         (0..cluster.nodes.len()).for_each(|at| cluster.boot(at));
         cluster
@@ -89,7 +101,7 @@ impl Cluster {
     }
 
     fn local(&self, at: usize) -> Mono {
-        Mono(self.now.0 + self.nodes[at].skew)
+        self.nodes[at].clock.at(self.now)
     }
 
     fn handle(&mut self, at: usize, event: Event) {
@@ -99,6 +111,10 @@ impl Cluster {
             }
             return;
         }
+        if self.nodes[at].asleep_until > self.now {
+            let wake = self.nodes[at].asleep_until;
+            return self.schedule(wake, at, event);
+        }
         let life = self.nodes[at].incarnation;
         let is_over = match event {
             Event::StoreInstalled { life: of }
@@ -106,6 +122,7 @@ impl Cluster {
             | Event::Apply { life: of }
             | Event::Timer { life: of }
             | Event::Heartbeat { life: of }
+            | Event::Wake { life: of }
             | Event::Turn { life: of } => of != life,
             _ => false,
         };
@@ -137,6 +154,9 @@ impl Cluster {
             Event::PeerDown { peer } => {
                 self.step(at, Input::PeerDown { peer });
             }
+            Event::Wake { .. } => {
+                self.step(at, Input::ClockJump { now });
+            }
             Event::Restart => {}
         }
         self.end_turn(at);
@@ -162,13 +182,26 @@ impl Cluster {
     pub fn step(&mut self, at: usize, input: Input<'_>) -> Outcome {
         let node = &mut self.nodes[at];
         let Some(raft) = &mut node.raft else { return Outcome::Done };
-        let config = raft.config().clone();
+        let (config, commit) = (raft.config().clone(), self.truth.commit());
         let outcome = raft.step(&mut node.log, input);
         if let Some(epoch) = node.log.wrote.take() {
             node.note_written(epoch);
         }
         self.truth.check_step(&mut self.nodes, at, &config);
+        if self.truth.commit() > commit {
+            self.check_leases(at);
+        }
         outcome
+    }
+
+    /// `nodes[at]` committed something: no leader of an earlier term has a lease now.
+    fn check_leases(&self, at: usize) {
+        let term = self.nodes[at].raft.as_ref().expect("it stepped").term();
+        for node in self.nodes.iter().filter(|node| node.asleep_until <= self.now) {
+            let earlier = node.raft.as_ref().filter(|raft| raft.term() < term);
+            let lease = earlier.and_then(|raft| raft.lease_until(node.clock.at(self.now)));
+            assert_eq!(lease, None, "{} has a lease while {} commits in term {term}", node.id, self.nodes[at].id);
+        }
     }
 
     /// One drain and its effects. False if there was nothing to do.
@@ -228,7 +261,19 @@ impl Cluster {
             while let Some((_, floor)) = node.reads.pop_front_if(|(position, _)| *position <= confirmed.position) {
                 assert!(confirmed.read_index >= floor, "stale read: {} < {floor}", confirmed.read_index);
                 node.confirmed += 1;
+                self.served[confirmed.path as usize] += 1;
             }
+        }
+        if let Some(confirmed) = effects.follower_reads {
+            let node = &mut self.nodes[at];
+            assert!(node.machine.applied >= confirmed.read_index, "served before it is applied");
+            while let Some((_, floor)) = node.follower_reads.pop_front_if(|(of, _)| *of <= confirmed.position) {
+                assert!(confirmed.read_index >= floor, "stale follower read: {} < {floor}", confirmed.read_index);
+                self.served[ReadPath::Follower as usize] += 1;
+            }
+        }
+        if let Some(through) = effects.follower_reads_dropped {
+            while self.nodes[at].follower_reads.pop_front_if(|(position, _)| *position <= through).is_some() {}
         }
         for peer in &effects.need_snapshot {
             self.send_snapshot(at, *peer);
@@ -313,7 +358,7 @@ impl Cluster {
         let node = &mut self.nodes[at];
         let Some(deadline) = node.raft.as_ref().map(raft::Raft::next_deadline) else { return };
         if deadline != Mono::MAX {
-            let due = Mono(deadline.0.saturating_sub(node.skew)).max(self.now + Span::from_us(1));
+            let due = node.clock.when(deadline).max(self.now + Span::from_us(1));
             if due < node.timer {
                 node.timer = due;
                 let life = node.incarnation;
@@ -498,6 +543,26 @@ impl Cluster {
         self.end_client_turn(at);
     }
 
+    pub fn follower_read(&mut self, at: usize) {
+        let (now, floor) = (self.local(at), self.truth.commit());
+        match self.step(at, Input::FollowerRead { now }) {
+            Outcome::FollowerReadJoined { position } => self.nodes[at].follower_reads.push_back((position, floor)),
+            Outcome::ReadJoined { position } => self.nodes[at].reads.push_back((position, floor)),
+            _ => {}
+        }
+        self.end_client_turn(at);
+    }
+
+    /// The machine is suspended, its clock with it.
+    pub fn suspend(&mut self, at: usize, span: Span) {
+        let node = &mut self.nodes[at];
+        node.asleep_until = self.now + span;
+        let (before, after) = (node.clock.at(self.now), node.clock.at(node.asleep_until));
+        node.clock.ahead -= after.since(before).0;
+        let (due, life) = (node.asleep_until, node.incarnation);
+        self.schedule(due, at, Event::Wake { life });
+    }
+
     pub fn change(&mut self, at: usize, change: &ConfigChange) -> Outcome {
         let now = self.local(at);
         let outcome = self.step(at, Input::ChangeConfig { change, now });
@@ -522,15 +587,20 @@ impl Cluster {
     }
 
     fn end_client_turn(&mut self, at: usize) {
-        if self.nodes[at].raft.is_some() {
+        if self.is_awake(at) {
             self.end_turn(at);
         }
+    }
+
+    pub fn is_awake(&self, at: usize) -> bool {
+        self.nodes[at].raft.is_some() && self.nodes[at].asleep_until <= self.now
     }
 
     /// Who believes to lead, newest term last.
     pub fn leaders(&self) -> Vec<usize> {
         let raft = |at: &usize| self.nodes[*at].raft.as_ref().filter(|raft| raft.is_leader());
-        let mut leaders: Vec<usize> = (0..self.nodes.len()).filter(|at| raft(at).is_some()).collect();
+        let mut leaders: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.is_awake(*at) && raft(at).is_some()).collect();
         leaders.sort_by_key(|at| raft(at).map(raft::Raft::term));
         leaders
     }

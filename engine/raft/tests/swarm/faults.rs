@@ -22,6 +22,7 @@ pub struct Faults {
     pub change: u64,
     pub transfer: u64,
     pub campaign: u64,
+    pub suspend: u64,
     pub checkpoint: u64,
     /// Entries kept behind a checkpoint.
     pub trailing: u64,
@@ -47,6 +48,7 @@ impl Faults {
             change: pick(&[0, 5, 30]),
             transfer: pick(&[0, 5, 30]),
             campaign: pick(&[0, 0, 10]),
+            suspend: pick(&[0, 0, 3, 10]),
             checkpoint: pick(&[0, 20, 200]),
             trailing: pick(&[0, 3, 30]),
             blocked: vec![vec![false; nodes]; nodes],
@@ -58,6 +60,7 @@ impl Faults {
         let nodes = self.blocked.len();
         (self.drop, self.duplicate, self.late, self.slow_sync) = (0, 0, 0, 0);
         (self.crash, self.partition, self.change, self.transfer, self.campaign) = (0, 0, 0, 0, 0);
+        self.suspend = 0;
         self.sync_us = self.sync_us.min(20_000);
         self.blocked = vec![vec![false; nodes]; nodes];
     }
@@ -86,6 +89,13 @@ impl Faults {
 
     pub fn closes_early(&self, prng: &mut Prng) -> bool {
         prng.below(1000) < self.early_close
+    }
+
+    /// Nothing leaves or reaches this node.
+    pub fn isolate(&mut self, at: usize) {
+        for other in 0..self.blocked.len() {
+            (self.blocked[at][other], self.blocked[other][at]) = (true, true);
+        }
     }
 
     /// Blocks some links, one way or both, or heals all of them.

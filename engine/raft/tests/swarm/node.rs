@@ -54,15 +54,44 @@ pub struct Node {
     pub sync_due: Mono,
     /// Reads that joined: position, and what was committed anywhere by then.
     pub reads: VecDeque<(u64, LogIndex)>,
+    /// The same of reads at a follower, by positions of its own.
+    pub follower_reads: VecDeque<(u64, LogIndex)>,
     pub confirmed: u64,
     pub timer: Mono,
     pub is_lagging: bool,
-    /// Its clock is ahead of the others' by this.
-    pub skew: u64,
+    pub clock: Clock,
+    /// The machine is suspended until then: its clock stands still and nothing happens on it.
+    pub asleep_until: Mono,
+}
+
+/// A node's clock: how far it is ahead of the true time 0, and by how many millionths it is too fast.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    pub ahead: u64,
+    pub ppm: i64,
+}
+
+impl Clock {
+    pub fn at(self, now: Mono) -> Mono {
+        Mono(self.ahead + (i128::from(now.0) * i128::from(1_000_000 + self.ppm) / 1_000_000) as u64)
+    }
+
+    /// Runs at another rate from now on; what it shows does not jump.
+    pub fn set_rate(&mut self, ppm: i64, now: Mono) {
+        let shown = self.at(now);
+        self.ppm = ppm;
+        self.ahead = self.ahead + shown.0 - self.at(now).0;
+    }
+
+    /// The first true time at which it shows `local`.
+    pub fn when(self, local: Mono) -> Mono {
+        let since = i128::from(local.0.saturating_sub(self.ahead));
+        Mono((since * 1_000_000 / i128::from(1_000_000 + self.ppm)) as u64 + 1)
+    }
 }
 
 impl Node {
-    pub fn new(id: NodeId, initial: &Config, skew: u64) -> Node {
+    pub fn new(id: NodeId, initial: &Config, clock: Clock) -> Node {
         let machine = Machine { config: initial.encode(), ..Machine::default() };
         Node {
             id,
@@ -82,10 +111,12 @@ impl Node {
             flying: VecDeque::new(),
             sync_due: Mono(0),
             reads: VecDeque::new(),
+            follower_reads: VecDeque::new(),
             confirmed: 0,
             timer: Mono::MAX,
             is_lagging: false,
-            skew,
+            clock,
+            asleep_until: Mono(0),
         }
     }
 
@@ -94,8 +125,9 @@ impl Node {
         let epoch = self.flying.iter().take(reached).next_back().copied().unwrap_or(0);
         self.log.crash(epoch);
         let (log, disk_machine) = (std::mem::take(&mut self.log), self.disk_machine.clone());
-        let (id, incarnation, skew) = (self.id, self.incarnation, self.skew);
-        *self = Node::new(id, &Config::default(), skew);
+        let (id, incarnation, clock, asleep_until) = (self.id, self.incarnation, self.clock, self.asleep_until);
+        *self = Node::new(id, &Config::default(), clock);
+        self.asleep_until = asleep_until;
         (self.log, self.machine, self.disk_machine, self.incarnation) =
             (log, disk_machine.clone(), disk_machine, incarnation);
     }

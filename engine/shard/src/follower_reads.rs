@@ -1,0 +1,69 @@
+//! Linearizable reads at a node that does not lead: the group asks its leader for a read index (docs/design/raft.md).
+
+use base::{Acct, GroupId, Mono, Nsid};
+use meta::Store;
+use raft::{Effects, Input, Outcome};
+use seglog::Disk;
+
+use crate::group::Read;
+use crate::{Shard, Status, Ticket};
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// Takes a query that this node may answer although it does not lead: as linearizable as [`Shard::handle_query`],
+    /// for one message to the leader and back. A node that knows no leader, is too far behind it, or hears nothing from
+    /// it in time answers `NotLeader`. At the leader the same as `handle_query`.
+    pub fn handle_follower_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
+        let Some((at, query)) = self.take_query(ticket, group, query) else { return };
+        let slot = &mut self.groups[at as usize];
+        let read = Read { ticket, acct, nsid, query };
+        if slot.is_leader {
+            slot.turn_reads.push(read);
+        } else {
+            slot.turn_follower_reads.push(read);
+        }
+        self.note_turn(at);
+    }
+
+    /// The follower reads of one turn share one ask.
+    pub(crate) fn join_follower_reads(&mut self, at: u32, now: Mono) {
+        if self.groups[at as usize].turn_follower_reads.is_empty() {
+            return;
+        }
+        // While it is in doubt what its log had acknowledged, the group gets no ticks: nothing would end the wait.
+        let is_sure = self.groups[at as usize].doubt.is_none();
+        let hint = self.groups[at as usize].raft.leader();
+        let outcome = if is_sure { self.step(at, Input::FollowerRead { now }) } else { Outcome::NotLeader { hint } };
+        let slot = &mut self.groups[at as usize];
+        let reads = slot.turn_follower_reads.drain(..);
+        let status = match outcome {
+            Outcome::FollowerReadJoined { position } => {
+                return slot.follower_joined.extend(reads.map(|read| (position, read)));
+            }
+            // It leads since the query was taken.
+            Outcome::ReadJoined { position } => return slot.joined.extend(reads.map(|read| (position, read))),
+            Outcome::NotLeader { hint } => Status::NotLeader(hint.unwrap_or_default()),
+            _ => Status::Overloaded,
+        };
+        for read in reads {
+            self.replies.bare(read.ticket, slot.id, status);
+        }
+    }
+
+    /// Serves what the leader confirmed and is applied here, and answers what will never be.
+    pub(crate) fn settle_follower_reads(&mut self, at: u32, effects: &Effects) {
+        if let Some(confirmed) = effects.follower_reads {
+            let is_due = |(position, _): &mut (u64, Read)| *position <= confirmed.position;
+            while let Some((_, read)) = self.groups[at as usize].follower_joined.pop_front_if(is_due) {
+                self.read_counts.follower += 1;
+                self.serve(at, read, Vec::new());
+            }
+        }
+        if let Some(through) = effects.follower_reads_dropped {
+            let slot = &mut self.groups[at as usize];
+            let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
+            while let Some((_, read)) = slot.follower_joined.pop_front_if(|(position, _)| *position <= through) {
+                self.replies.bare(read.ticket, slot.id, status);
+            }
+        }
+    }
+}
