@@ -19,6 +19,13 @@ pub struct Settings {
     pub snapshot_abort: Span,
     /// Beyond this age of the oldest unsynced byte a node does not lead; default 2 s.
     pub disk_lag_max: Span,
+    /// A group that nobody used for so long rests; default 5 s. `None`: none ever does.
+    pub quiesce_after: Option<Span>,
+    /// What a node with a slow disk adds to its election draw; default 1,000 ms.
+    pub slow_disk_extra: Span,
+    /// The leader makes a voter of every learner that has caught up; default true. Without it a learner stays one until
+    /// a change says otherwise: for followers that only serve reads, and for a voter that is taken back to a learner.
+    pub promote_learners: bool,
 }
 
 impl Default for Settings {
@@ -31,6 +38,9 @@ impl Default for Settings {
             transfer_abort: Span::from_ms(1000),
             snapshot_abort: Span::from_ms(10_000),
             disk_lag_max: Span::from_ms(2000),
+            quiesce_after: Some(Span::from_ms(5000)),
+            slow_disk_extra: Span::from_ms(1000),
+            promote_learners: true,
         }
     }
 }
