@@ -10,8 +10,6 @@ const WINDOWS: usize = 10;
 const WINDOW: Span = Span::from_ms(1_000);
 /// Fewer slow syncs than this are no pattern.
 const SLOW_MIN: u32 = 2;
-/// Leaderships handed away per beat of [`HANDOVER_EVERY`]: one.
-pub(crate) const HANDOVER_EVERY: Span = Span::from_ms(10);
 
 /// Counts of one second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +25,7 @@ struct Window {
 pub(crate) struct DiskPace {
     windows: [Window; WINDOWS],
     is_slow: bool,
+    /// When leaderships leave next, while it is slow.
     pub(crate) next_handover: Mono,
 }
 

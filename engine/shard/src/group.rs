@@ -1,6 +1,6 @@
 //! One group on this core: its consensus state and what waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
 use meta::payload::Builder;
@@ -50,6 +50,8 @@ pub(crate) struct Group {
     pub is_dirty: bool,
     /// When raft wants a tick.
     pub deadline: Mono,
+    /// When it may start its election: its deadline has passed, and the core's budget had no place before.
+    pub election: Option<Mono>,
 
     /// This turn's commands and who sent them.
     pub batch: Builder,
@@ -63,7 +65,7 @@ pub(crate) struct Group {
     pub joined: VecDeque<(u64, Read)>,
     /// Reads by read index, until applied.
     pub confirmed: VecDeque<(LogIndex, Read)>,
-    pub watchers: HashMap<Nsid, Vec<Watcher>>,
+    pub watchers: BTreeMap<Nsid, Vec<Watcher>>,
 
     /// Committed up to here. Invariant: `applied <= commit`.
     pub commit: LogIndex,
@@ -102,13 +104,14 @@ impl Group {
             raft,
             is_dirty: false,
             deadline,
+            election: None,
             batch: Builder::default(),
             batch_tickets: Vec::new(),
             turn_reads: Vec::new(),
             proposed: VecDeque::new(),
             joined: VecDeque::new(),
             confirmed: VecDeque::new(),
-            watchers: HashMap::new(),
+            watchers: BTreeMap::new(),
             commit: applied,
             applied,
             wait: ApplyWait::None,

@@ -14,9 +14,15 @@
 
 mod apply;
 mod checkpoint;
+mod deadlines;
+mod disk_pace;
 mod doubt;
+mod elections;
 mod group;
 mod group_log;
+mod handover;
+mod pairs;
+mod rate;
 mod read;
 mod reply;
 mod requests;
@@ -27,5 +33,6 @@ mod sweep;
 mod turn;
 
 pub use group::GroupStatus;
+pub use pairs::Resting;
 pub use reply::{Replies, Reply, Status, Ticket};
 pub use shard::{PeerOut, Settings, Shard, StopReason};

@@ -59,6 +59,8 @@ impl Set {
 
 #[derive(Default, Debug)]
 struct Pair {
+    /// A link is up.
+    is_up: bool,
     /// The newest message of the peer core.
     heard: Mono,
     /// Groups led here in which the peer rests.
@@ -91,6 +93,14 @@ impl Pairs {
     pub(crate) fn note_heard(&mut self, peer: NodeId, now: Mono) {
         let pair = self.by_node.entry(peer).or_default();
         pair.heard = pair.heard.max(now);
+    }
+
+    pub(crate) fn set_up(&mut self, peer: NodeId, is_up: bool) {
+        self.by_node.entry(peer).or_default().is_up = is_up;
+    }
+
+    pub(crate) fn is_up(&self, peer: NodeId) -> bool {
+        self.by_node.get(&peer).is_some_and(|pair| pair.is_up)
     }
 
     /// Its disk is too slow for it to lead, as it said.
@@ -191,7 +201,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// carry.
     pub fn handle_resting(&mut self, from: NodeId, resting: Resting, list: Mono, now: Mono) {
         self.pairs.note_heard(from, now);
-        let pair = self.pairs.by_node.entry(from).or_default();
         // Of an older list whose end was lost: they rest, or not, since then.
         self.settle_listed(from, |of| of < list);
         let pair_resting = self.pairs.by_node.entry(from).or_default().followed.resting();
@@ -246,6 +255,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let pairs = &self.pairs;
             self.groups[at as usize].raft.wake(now, |peer| pairs.heard(peer));
             self.after_step(at);
+        }
+        if let Some(pair) = self.pairs.by_node.get_mut(&peer) {
+            (pair.led, pair.followed) = (Set::default(), Set::default());
         }
     }
 
