@@ -39,6 +39,12 @@ pub const UNAPPLIED_BYTES_MAX: u64 = 16 << 20;
 pub const READS_WAITING_MAX: usize = 65_536;
 /// Entries that a follower may be behind its leader and still serve reads.
 pub const FOLLOWER_LAG_MAX: u64 = 100;
+/// Uncommitted bytes of all groups that a core leads.
+pub const UNCOMMITTED_CORE_BYTES_MAX: u64 = 256 << 20;
+/// Entries that a learner may lack when it becomes a voter.
+pub const LEARNER_LAG_ENTRIES_MAX: u64 = 1024;
+/// And bytes.
+pub const LEARNER_LAG_BYTES_MAX: u32 = 4 << 20;
 /// Voters in each half of a configuration.
 pub const VOTERS_MAX: usize = 7;
 /// Members of a group in all.
@@ -49,6 +55,13 @@ pub const TRAILING_ENTRIES: u64 = 10_000;
 pub const SNAPSHOT_PART_BYTES_MAX: usize = (1 << 20) - 4096;
 /// Snapshot parts in flight.
 pub const SNAPSHOT_WINDOW: u32 = 4;
+
+/// Bytes per second of outgoing snapshots of one core.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 100 << 20;
+/// Incoming snapshots of one core at a time; more are refused.
+pub const SNAPSHOTS_INCOMING_MAX: usize = 2;
+/// Elections that a core starts per second: after a power cut, or when a node with many idle groups is gone.
+pub const ELECTIONS_PER_SECOND: u64 = 1000;
 
 // Wire.
 /// The largest frame on any native link, client or peer.

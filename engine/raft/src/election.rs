@@ -40,16 +40,19 @@ impl Raft {
         }
         match body {
             Body::AppendEntries { .. } => self.handle_append(log, from, body, entries),
-            Body::Heartbeat { commit_index, read_position, send_mono, .. } => {
+            Body::Heartbeat { commit_index, read_position, quiesce, send_mono, .. } => {
                 if self.follow(from) {
-                    self.ack_heartbeat(from, read_position, send_mono);
                     // The leader knows that this log matches its own up to here.
                     self.commit_up_to(commit_index.min(log.last_index()));
+                    let agrees = self.answer_rest(log, quiesce);
+                    self.ack_heartbeat(from, read_position, agrees, send_mono);
                 }
             }
             Body::AppendResp { .. } => self.handle_append_resp(log, from, body),
-            Body::HeartbeatAck { read_position, echo_mono, .. } => {
+            Body::HeartbeatAck { read_position, quiesce, echo_mono, .. } => {
                 self.handle_heartbeat_ack(log, from, read_position, echo_mono);
+                self.note_rest_answer(from, quiesce, echo_mono);
+                self.promote_learners(log, from);
             }
             Body::PreVote { last_index, last_term, incarnation, .. } => {
                 self.handle_pre_vote(log, Ask { from, term, last_index, last_term, incarnation });
@@ -127,10 +130,14 @@ impl Raft {
     pub(crate) fn reset_deadline(&mut self) {
         let Span(min) = self.settings.election_min;
         let Span(max) = self.settings.election_max;
-        self.deadline = self.now + Span(min + self.prng.below(max - min));
+        let Span(extra) = if self.is_disk_tired { self.settings.slow_disk_extra } else { Span(0) };
+        self.deadline = self.now + Span(min + self.prng.below(max - min) + extra);
     }
 
     pub(crate) fn handle_tick(&mut self, log: &mut impl Log) {
+        if self.rest.is_on() {
+            return;
+        }
         if self.role == Role::Leader {
             return self.handle_leader_tick(log);
         }
@@ -155,6 +162,7 @@ impl Raft {
         let (now, abort) = (self.now, self.settings.snapshot_abort);
         let first = log.first_index();
         self.lead.peers.iter_mut().for_each(|peer| peer.expire_snapshot(now, abort, first));
+        self.rest_alone();
         let heard = self.heard_by_quorum();
         if self.now.since(heard) >= self.settings.check_quorum {
             return self.become_follower(self.term(), NodeId(0));
@@ -164,7 +172,12 @@ impl Raft {
 
     /// The latest time at which a quorum, this leader included, had answered.
     fn heard_by_quorum(&self) -> Mono {
-        let heard = |id| if id == self.id { Some(self.now) } else { self.lead.peer(id).map(|peer| peer.last_answer) };
+        let heard = |id| match self.lead.peer(id) {
+            _ if id == self.id => Some(self.now),
+            // Who rests is not asked; its core is watched by the caller.
+            Some(peer) if peer.is_resting => Some(self.now),
+            peer => peer.map(|peer| peer.last_answer),
+        };
         reached_by_quorum(self.config(), |id| heard(id).unwrap_or_default()).unwrap_or(self.now)
     }
 
@@ -305,6 +318,7 @@ impl Raft {
         self.votes.clear();
         self.lead.clear();
         self.lead.lease = crate::lease::Lease::new(self.now);
+        self.forget_rest();
         self.deadline = self.now + self.settings.check_quorum;
         // Before the no-op: then the first probe carries it to every follower that is up to date.
         self.renew_peers(log.last_index());

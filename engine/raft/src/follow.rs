@@ -90,7 +90,7 @@ impl Raft {
         }
         if read_position > self.seen_position {
             // Reads do not wait for the sync of these entries.
-            self.ack_heartbeat(from, read_position, send_mono);
+            self.ack_heartbeat(from, read_position, false, send_mono);
         }
         if self.is_installing(log) || self.epochs.unsynced_bytes() > UNSYNCED_BYTES_MAX {
             return self.answer_append(&append, LogIndex(0), false, true, (NO_HINT, Term(0)));
@@ -207,14 +207,10 @@ impl Raft {
     }
 
     /// Tells the leader of this term that it was heard; only the term must be on disk for that.
-    pub(crate) fn ack_heartbeat(&mut self, leader: NodeId, read_position: u64, send_mono: Mono) {
+    pub(crate) fn ack_heartbeat(&mut self, leader: NodeId, read_position: u64, quiesce: bool, send_mono: Mono) {
         self.seen_position = self.seen_position.max(read_position);
-        let ack = Body::HeartbeatAck {
-            term: self.term(),
-            read_position: self.seen_position,
-            quiesce: false,
-            echo_mono: send_mono,
-        };
+        let ack =
+            Body::HeartbeatAck { term: self.term(), read_position: self.seen_position, quiesce, echo_mono: send_mono };
         self.push_after_sync(leader, ack);
     }
 }

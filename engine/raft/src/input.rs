@@ -106,6 +106,11 @@ pub enum Input<'a> {
         /// The turn's time.
         now: Mono,
     },
+    /// The disk is slower than a node that leads should have, or no longer so: election draws are longer meanwhile.
+    DiskSlow {
+        /// It is.
+        is_slow: bool,
+    },
     /// Campaign at once (tests and tools).
     Campaign {
         /// The turn's time.
@@ -129,6 +134,7 @@ impl Input<'_> {
             | Input::DiskLag { now, .. }
             | Input::Campaign { now } => Some(now),
             Input::Synced { .. }
+            | Input::DiskSlow { .. }
             | Input::Applied { .. }
             | Input::SnapshotInstalled { .. }
             | Input::SnapshotReport { .. }

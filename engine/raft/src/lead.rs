@@ -28,6 +28,10 @@ pub(crate) struct Lead {
     /// Followers that asked for a read index, by position.
     pub(crate) asks: VecDeque<Ask>,
     pub(crate) backlog: Backlog,
+    /// The end of the own log: only this node appends to it now.
+    pub(crate) last_index: LogIndex,
+    /// Who left with the newest configuration, to be told once that is committed.
+    pub(crate) leaving: Vec<NodeId>,
     /// The no-op of this term.
     pub(crate) first_index: LogIndex,
 }
@@ -49,6 +53,8 @@ impl Lead {
         self.asks.clear();
         self.backlog.clear();
         self.first_index = LogIndex(0);
+        self.last_index = LogIndex(0);
+        self.leaving.clear();
     }
 }
 
@@ -66,6 +72,10 @@ impl Backlog {
     pub(crate) fn fits(&self, bytes: u64) -> bool {
         (self.uncommitted.is_empty() || self.uncommitted_bytes + bytes <= UNCOMMITTED_BYTES_MAX)
             && self.unapplied_bytes < UNAPPLIED_BYTES_MAX
+    }
+
+    pub(crate) fn uncommitted_bytes(&self) -> u64 {
+        self.uncommitted_bytes
     }
 
     pub(crate) fn note_proposed(&mut self, index: LogIndex, bytes: u64) {

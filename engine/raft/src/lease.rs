@@ -100,7 +100,7 @@ impl Raft {
     pub fn lease_until(&self, now: Mono) -> Option<Mono> {
         let length = self.settings.lease?;
         let now = now.max(self.now);
-        let is_barred = self.alarm.is_some() || self.is_disk_slow || self.is_lease_suspended();
+        let is_barred = self.alarm.is_some() || self.is_disk_slow || self.rest.is_on() || self.is_lease_suspended();
         if is_barred || !self.is_own_term_committed() {
             return None;
         }

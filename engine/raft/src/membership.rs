@@ -1,6 +1,6 @@
 //! Changes of the members by joint consensus (thesis 4.3), and the transfer of leadership (thesis 3.10).
 
-use base::{LogIndex, NodeId};
+use base::{LogIndex, Mono, NodeId};
 
 use crate::lead::Transfer;
 use crate::progress::Progress;
@@ -14,14 +14,19 @@ impl Raft {
         }
         // One at a time, and not before this term has a committed entry: else two changes of two leaders could each
         // gather a quorum that does not meet the other's.
-        let is_open = self.configs.index() > self.commit_index || self.config().is_joint();
-        if is_open || !self.is_own_term_committed() || self.lead.transfer.is_some() {
+        if self.is_config_busy() {
             return Outcome::ConfigBusy;
         }
         match self.config().change(change) {
             Ok(joint) => Outcome::Proposed { index: self.append_config(log, joint), term: self.term() },
             Err(_) => Outcome::ConfigRefused,
         }
+    }
+
+    /// A change is open, or none may start yet.
+    pub(crate) fn is_config_busy(&self) -> bool {
+        let is_open = self.configs.index() > self.commit_index || self.config().is_joint();
+        is_open || !self.is_own_term_committed() || self.lead.transfer.is_some()
     }
 
     /// The commit index rose: a joint configuration is left once it is committed, whoever made it; a leader that the
@@ -35,10 +40,48 @@ impl Raft {
                 let next = self.config().leave();
                 self.append_config(log, next);
             }
-        } else if !self.config().is_voter(self.id) {
+            return;
+        }
+        self.tell_leaving();
+        if !self.config().is_voter(self.id) {
             self.hand_over();
             self.become_follower(self.term(), NodeId(0));
         }
+    }
+
+    /// The configuration in force is committed: who is in it no more hears that, and disturbs nobody (thesis 4.2.3).
+    fn tell_leaving(&mut self) {
+        let body = Body::Removed { term: self.term(), config_index: self.configs.index() };
+        while let Some(id) = self.lead.leaving.pop() {
+            if !self.config().is_member(id) {
+                base::mark::hit!("raft.membership.told_removed");
+                self.push_now(id, body);
+            }
+        }
+    }
+
+    /// Who should lead instead of this node: of the voters that answer and are in Replicate, and that `is_fit`, the one
+    /// whose log reaches furthest. `None` on a node that does not lead.
+    #[must_use]
+    pub fn best_successor(&self, is_fit: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let fit = self.lead.peers.iter().filter(|peer| {
+            self.config().incoming().contains(&peer.id)
+                && peer.progress == Progress::Replicate
+                && (peer.is_resting || self.now.since(peer.last_answer) < self.settings.election_min)
+                && is_fit(peer.id)
+        });
+        fit.max_by_key(|peer| peer.match_index).map(|peer| peer.id)
+    }
+
+    /// Gives the office away at once and for good: the best voter that answers is asked to campaign, and this node follows.
+    /// For a node that is about to stop, whose disk may be dead: nothing is waited for and nothing is written. False on
+    /// a node that does not lead, or when nobody could.
+    pub fn hand_over_now(&mut self, now: Mono, is_fit: impl Fn(NodeId) -> bool) -> bool {
+        self.now = self.now.max(now);
+        let Some(target) = self.best_successor(&is_fit).or_else(|| self.best_successor(|_| true)) else { return false };
+        self.ask_to_take_over(target);
+        self.become_follower(self.term(), NodeId(0));
+        true
     }
 
     /// The best follower need not wait for its deadline.
@@ -65,6 +108,7 @@ impl Raft {
         if !is_fit {
             return Outcome::Overloaded;
         }
+        self.note_used();
         let deadline = self.now + self.settings.transfer_abort;
         self.lead.transfer = Some(Transfer { target, deadline, is_asked: false });
         self.continue_transfer(log);

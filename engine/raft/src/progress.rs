@@ -52,6 +52,12 @@ pub struct Peer {
     pub(crate) echo_mono: Mono,
     /// An empty AppendEntries is due, whatever the window says: a lost one must not stall for ever.
     pub(crate) wants_empty: bool,
+    /// It agreed to rest, and waits for nothing.
+    pub(crate) is_resting: bool,
+    /// It has just been woken: the next list names the group, whatever else was sent.
+    pub(crate) must_list: bool,
+    /// A learner: nearly caught up since then.
+    pub(crate) close_since: Option<Mono>,
     inflights: VecDeque<Inflight>,
     inflight_bytes: u32,
 }
@@ -70,6 +76,9 @@ impl Peer {
             acked_position: 0,
             echo_mono: Mono(0),
             wants_empty: false,
+            is_resting: false,
+            must_list: false,
+            close_since: None,
             inflights: VecDeque::new(),
             inflight_bytes: 0,
         }

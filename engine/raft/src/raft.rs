@@ -17,6 +17,7 @@ use crate::follower_read::FollowerReads;
 use crate::history::ConfigHistory;
 use crate::lead::Lead;
 use crate::progress::Peer;
+use crate::quiesce::Rest;
 use crate::{Alarm, Body, Config, HardState, Input, Log, Outcome, Settings};
 
 /// What a node is in its group now.
@@ -83,7 +84,10 @@ pub struct Raft {
     pub(crate) boot: Mono,
     pub(crate) last_contact: Option<Mono>,
     pub(crate) deadline: Mono,
+    /// Beyond the bound at which it neither leads nor campaigns.
     pub(crate) is_disk_slow: bool,
+    /// Slower than the others' should be: it draws longer deadlines.
+    pub(crate) is_disk_tired: bool,
     /// Told to be out of the group, by a configuration newer than its own.
     pub(crate) is_removed: bool,
     pub(crate) votes: Vec<(NodeId, bool)>,
@@ -93,6 +97,7 @@ pub struct Raft {
     pub(crate) links: Vec<(NodeId, u64)>,
     pub(crate) lead: Lead,
     pub(crate) follower_reads: FollowerReads,
+    pub(crate) rest: Rest,
 
     pub(crate) outbox: Outbox,
     pub(crate) dirty: bool,
@@ -138,12 +143,14 @@ impl Raft {
             last_contact: None,
             deadline: now,
             is_disk_slow: false,
+            is_disk_tired: false,
             is_removed: false,
             votes: Vec::new(),
             seen_position: 0,
             links: Vec::new(),
             lead: Lead::default(),
             follower_reads: FollowerReads::default(),
+            rest: Rest::default(),
             outbox: Outbox::new(boot.applied_index, term),
             dirty: true,
             alarm: None,
@@ -175,6 +182,8 @@ impl Raft {
         if self.alarm.is_some() {
             return Outcome::NotLeader { hint: None };
         }
+        let now = self.now;
+        self.wake_for(&input, now, |_| now);
         match input {
             Input::Propose { payload, .. } => return self.handle_propose(log, payload),
             Input::Read { .. } => return self.handle_read(),
@@ -191,6 +200,7 @@ impl Raft {
             Input::PeerUp { peer, incarnation } => self.handle_peer_up(peer, incarnation),
             Input::PeerDown { peer } => self.handle_peer_down(peer),
             Input::DiskLag { oldest_unsynced_us, .. } => self.handle_disk_lag(oldest_unsynced_us),
+            Input::DiskSlow { is_slow } => self.is_disk_tired = is_slow,
             Input::Campaign { .. } => self.handle_campaign(log),
         }
         Outcome::Done
@@ -231,6 +241,7 @@ impl Raft {
     /// Follows `leader` (node 0: nobody yet) in `term`, which is not below the own one.
     pub(crate) fn become_follower(&mut self, term: Term, leader: NodeId) {
         assert!(term >= self.term(), "term {term} after {}", self.term());
+        self.forget_rest();
         if self.role == Role::Leader {
             self.outbox.reads_dropped |= self.lead.reads.is_waiting();
             self.lead.clear();
@@ -257,7 +268,7 @@ impl Raft {
     /// When a [`Input::Tick`] is due. [`Mono::MAX`] for a node that never campaigns.
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
-        if self.alarm.is_some() {
+        if self.alarm.is_some() || self.rest.is_on() {
             return Mono::MAX;
         }
         match (self.role, &self.lead.transfer) {
@@ -363,6 +374,12 @@ impl Raft {
     #[must_use]
     pub fn config_at(&self, index: LogIndex) -> Option<(LogIndex, &Config)> {
         self.configs.at(index)
+    }
+
+    /// Bytes of this leader's proposals that are not committed; 0 on others.
+    #[must_use]
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.lead.backlog.uncommitted_bytes()
     }
 
     /// The followers, as their leader sees them; empty on others.

@@ -98,6 +98,7 @@ impl Raft {
         }
         // Thesis 6.4: before its own term has a committed entry, a leader may not know what is committed.
         let read_index = self.is_own_term_committed().then_some(self.commit_index);
+        self.note_used();
         match self.lead.reads.join(read_index) {
             Some(position) => {
                 self.dirty = true;
@@ -141,12 +142,25 @@ impl Raft {
             return None;
         }
         self.now = self.now.max(now);
+        if self.rest.is_on() {
+            return None;
+        }
+        let asks_rest = self.asks_rest();
+        if !asks_rest {
+            // Another member stopped answering meanwhile: who agreed is needed again.
+            self.wake(now, |_| now);
+        }
         let (term, heartbeat, position) = (self.term(), self.settings.heartbeat, self.lead.reads.position());
         let wanted = self.lead.reads.wanted();
         let (commit_index, applied_index) = (self.commit_index, self.applied_index);
         let peer = self.lead.peer_mut(peer)?;
+        if peer.is_resting {
+            return None;
+        }
         let advertised = peer.match_index.min(commit_index).min(applied_index);
-        let is_replaced = now.since(peer.last_append) < heartbeat
+        let is_replaced = !asks_rest
+            && !peer.must_list
+            && now.since(peer.last_append) < heartbeat
             && peer.is_fresh(now, heartbeat)
             && peer.sent_commit >= advertised
             && peer.sent_position >= wanted;
@@ -160,7 +174,7 @@ impl Raft {
             term,
             commit_index: advertised,
             read_position: position,
-            quiesce: false,
+            quiesce: asks_rest,
             send_mono: now,
         })
     }

@@ -40,6 +40,8 @@ impl Raft {
         let index = log.last_index().next();
         let epoch = log.append_new(kind, index, self.term(), payload);
         self.epochs.note_written(epoch, index, record_space(payload.len()) as u64);
+        self.lead.last_index = index;
+        self.note_used();
         self.dirty = true;
         index
     }
@@ -60,6 +62,7 @@ impl Raft {
             let peer = known.map_or_else(|| Peer::new(id, last_index, self.now), |at| before.swap_remove(at));
             self.lead.peers.push(peer);
         }
+        self.lead.leaving.extend(before.iter().map(|peer| peer.id));
     }
 
     /// Raft 5.3 and 5.4.2: commits what a quorum holds, if it is of the current term; never back.
@@ -244,6 +247,7 @@ impl Peer {
         self.note_echo(echo_mono, now);
         self.last_answer = self.last_answer.max(now);
         self.acked_position = self.acked_position.max(read_position);
+        self.must_list = false;
     }
 
     fn note_append(&mut self, body: &Body, now: Mono) {

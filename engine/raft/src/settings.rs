@@ -24,6 +24,13 @@ pub struct Settings {
     pub lease: Option<Span>,
     /// A leader commits nothing beyond its own disk; default false. There to measure what that costs.
     pub commit_requires_local_persisted: bool,
+    /// A group that nobody used for so long rests; default 5 s. `None`: none ever does.
+    pub quiesce_after: Option<Span>,
+    /// What a node with a slow disk adds to its election draw; default 1,000 ms.
+    pub slow_disk_extra: Span,
+    /// The leader makes a voter of every learner that has caught up; default true. Without it a learner stays one until
+    /// a change says otherwise: for followers that only serve reads, and for a voter that is taken back to a learner.
+    pub promote_learners: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +45,9 @@ impl Default for Settings {
             disk_lag_max: Span::from_ms(2000),
             lease: Some(Span::from_ms(450)),
             commit_requires_local_persisted: false,
+            quiesce_after: Some(Span::from_ms(5000)),
+            slow_disk_extra: Span::from_ms(1000),
+            promote_learners: true,
         }
     }
 }

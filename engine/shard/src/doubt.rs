@@ -28,6 +28,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Ends the doubts that can end now.
     pub(crate) fn resolve_doubts(&mut self, now: Mono) {
+        if self.doubts == 0 {
+            return;
+        }
         for at in 0..self.groups.len() {
             let slot = &self.groups[at];
             let Some(since) = slot.doubt else { continue };
@@ -39,6 +42,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             if is_refilled || is_alone || now.since(since) >= DOUBT_WAIT {
                 let epoch = self.log.set_health(slot.id, Health::Clean);
                 self.groups[at].doubt = None;
+                self.deadlines.set(at as u32, self.groups[at].deadline);
+                self.doubts -= 1;
                 self.note_written(at as u32, epoch);
             }
         }
@@ -46,6 +51,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// When a doubt ends by itself.
     pub(crate) fn doubt_deadline(&self) -> Mono {
+        if self.doubts == 0 {
+            return Mono::MAX;
+        }
         let waits = self.groups.iter().filter_map(|group| group.doubt).map(|since| since + DOUBT_WAIT);
         waits.min().unwrap_or(Mono::MAX)
     }

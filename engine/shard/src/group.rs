@@ -50,6 +50,8 @@ pub(crate) struct Group {
     pub is_dirty: bool,
     /// When raft wants a tick.
     pub deadline: Mono,
+    /// When it may start its election: its deadline has passed, and the core's budget had no place before.
+    pub election: Option<Mono>,
 
     /// This turn's commands and who sent them.
     pub batch: Builder,
@@ -106,6 +108,7 @@ impl Group {
             raft,
             is_dirty: false,
             deadline,
+            election: None,
             batch: Builder::default(),
             batch_tickets: Vec::new(),
             turn_reads: Vec::new(),

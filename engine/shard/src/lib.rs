@@ -14,11 +14,17 @@
 
 mod apply;
 mod checkpoint;
+mod deadlines;
+mod disk_pace;
 mod doubt;
+mod elections;
 mod follower_reads;
 mod group;
 mod group_log;
+mod handover;
 mod lease;
+mod pairs;
+mod rate;
 mod read;
 mod reply;
 mod requests;
@@ -30,5 +36,6 @@ mod turn;
 
 pub use group::GroupStatus;
 pub use lease::ReadCounts;
+pub use pairs::Resting;
 pub use reply::{Effect, Replies, Reply, Status, Ticket};
 pub use shard::{PeerOut, Settings, Shard, StopReason};

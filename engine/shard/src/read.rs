@@ -1,6 +1,6 @@
 //! Linearizable reads: joined to a position, confirmed by a quorum, served once enough is applied (docs/design/raft.md).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use base::{Mono, Nsid};
 use meta::{Store, Want};
@@ -13,7 +13,7 @@ use crate::{Shard, Status};
 /// Reads that met rows which are not in memory, by the token under which these are fetched.
 #[derive(Default)]
 pub(crate) struct ColdReads {
-    waiting: HashMap<u64, Waiting>,
+    waiting: BTreeMap<u64, Waiting>,
 }
 
 enum Waiting {

@@ -1,6 +1,6 @@
 //! The shard: what happens in one turn, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use base::limits::UNSYNCED_BYTES_MAX;
 use base::record::Records;
@@ -9,12 +9,16 @@ use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog};
 
-use crate::Replies;
+use crate::deadlines::Deadlines;
+use crate::disk_pace::DiskPace;
+use crate::elections::ElectionBudget;
 use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::lease::ReadCounts;
+use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
+use crate::{Replies, Resting};
 
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
@@ -53,6 +57,26 @@ pub enum PeerOut {
         group: GroupId,
         /// The message.
         body: Body,
+    },
+    /// The end of a beat's list of heartbeats, after its items.
+    Resting {
+        /// The receiver.
+        to: NodeId,
+        /// The groups led here that rest with it.
+        resting: Resting,
+        /// The list's time: the `send_mono` of its items.
+        now: Mono,
+    },
+    /// The answer.
+    RestingAck {
+        /// Whose list.
+        to: NodeId,
+        /// The groups that rest here under its lead, when the list was compared.
+        resting: Resting,
+        /// The list's time.
+        list: Mono,
+        /// This core's disk is too slow for it to lead.
+        is_slow: bool,
     },
     /// A part of a snapshot.
     SnapshotPart {
@@ -138,6 +162,23 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) last_freeze: Mono,
     pub(crate) wants_checkpoint: bool,
     pub(crate) next_heartbeat: Mono,
+    pub(crate) pairs: Pairs,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) elections: ElectionBudget,
+    /// Groups with a term or a vote to write found the open epoch full.
+    pub(crate) waits_for_slot: bool,
+    /// Groups led here that do not rest.
+    pub(crate) heartbeating: BTreeSet<u32>,
+    pub(crate) heartbeat_turn: Vec<u32>,
+    pub(crate) disk_pace: DiskPace,
+    /// Syncs on their way: when they were handed out.
+    pub(crate) syncing: Vec<(OpToken, Mono)>,
+    /// Of all groups led here.
+    pub(crate) uncommitted_bytes: u64,
+    /// Groups in doubt.
+    pub(crate) doubts: usize,
+    /// Where the search for a group to hand over goes on.
+    pub(crate) handover_at: usize,
     pub(crate) unsynced_since: Option<Mono>,
     pub(crate) is_lagging: bool,
     pub(crate) members_changed: bool,
@@ -188,6 +229,17 @@ impl<D: Disk, S: Store> Shard<D, S> {
             last_freeze: now,
             wants_checkpoint: false,
             next_heartbeat: now,
+            pairs: Pairs::default(),
+            deadlines: Deadlines::default(),
+            elections: ElectionBudget::default(),
+            waits_for_slot: false,
+            heartbeating: BTreeSet::new(),
+            heartbeat_turn: Vec::new(),
+            disk_pace: DiskPace::default(),
+            syncing: Vec::new(),
+            uncommitted_bytes: 0,
+            doubts: 0,
+            handover_at: 0,
             unsynced_since: None,
             is_lagging: false,
             members_changed: true,
@@ -198,6 +250,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             group.last_epoch = shard.log.open_epoch();
         }
         for at in 0..shard.groups.len() as u32 {
+            let slot = &shard.groups[at as usize];
+            shard.deadlines.set(at, slot.deadline);
+            shard.doubts += usize::from(slot.doubt.is_some());
             shard.mark_dirty(at);
         }
         shard
@@ -208,6 +263,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// A message of consensus; entries were checked by the codec.
     pub fn handle_peer(&mut self, from: NodeId, group: GroupId, body: Body, entries: Records<'_>, now: Mono) {
         let Some(at) = self.local(group) else { return };
+        self.note_message(from, at, &body, now);
         let is_append = matches!(body, Body::AppendEntries { .. });
         if self.is_barred(at, &body) {
             return;
@@ -221,6 +277,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// A link to a node came up, spoken by this incarnation of it.
     pub fn handle_peer_up(&mut self, peer: NodeId, incarnation: u64) {
+        self.pairs.note_heard(peer, self.turn_now);
+        self.pairs.set_up(peer, true);
         for at in 0..self.groups.len() as u32 {
             self.step(at, Input::PeerUp { peer, incarnation });
         }
@@ -228,16 +286,21 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// A link went down.
     pub fn handle_peer_down(&mut self, peer: NodeId) {
+        self.pairs.set_up(peer, false);
         for at in 0..self.groups.len() as u32 {
             self.step(at, Input::PeerDown { peer });
         }
-        self.drop_snapshots_to(peer);
+        self.park_snapshots_to(peer);
     }
 
     // The disk and the store.
 
     /// An operation of the log is done.
     pub fn handle_op_done(&mut self, token: OpToken, result: OpResult) {
+        if let Some(which) = self.syncing.iter().position(|(syncing, _)| *syncing == token) {
+            let (_, since) = self.syncing.swap_remove(which);
+            self.disk_pace.note_sync(self.turn_now.since(since), self.turn_now);
+        }
         if let Err(failure) = self.log.handle_op_done(token, result) {
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
@@ -329,9 +392,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// When `handle_tick` is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
-        let sure = self.groups.iter().filter(|group| group.doubt.is_none());
-        let raft = sure.map(|group| group.deadline).min().unwrap_or(Mono::MAX).min(self.doubt_deadline());
-        let leads = self.groups.iter().any(|group| group.is_leader);
+        let raft = self.deadlines.earliest().min(self.doubt_deadline());
+        let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
+        let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
         raft.min(heartbeat).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
@@ -383,7 +446,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// The next operation for the disk.
     pub fn poll_op(&mut self) -> Option<(OpToken, DiskOp)> {
-        self.log.poll_op()
+        let next = self.log.poll_op();
+        if let Some((token, DiskOp::Sync { .. })) = &next {
+            self.syncing.push((*token, self.turn_now));
+        }
+        next
     }
 
     /// This turn's answers.

@@ -7,11 +7,13 @@
 //!            ◀──── next_part ─────          ...
 //!  last part: count and hash      ────▶     verified, durable, the group's state; then the log restarts behind it
 //! ```
-//! At most [`OUTGOING_MAX`] leave a core at a time; the parts of one are pipelined by `SNAPSHOT_WINDOW`.
+//! At most [`OUTGOING_MAX`] leave a core at a time; the parts of one are pipelined by `SNAPSHOT_WINDOW`, and all together
+//! keep to a rate. A stream whose link breaks is parked: offered again under its id, it goes on at the part that the
+//! receiver wants next, which kept its half.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use base::limits::SNAPSHOT_WINDOW;
+use base::limits::{SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PART_BYTES_MAX, SNAPSHOT_WINDOW, SNAPSHOTS_INCOMING_MAX};
 use base::mono::Span;
 use base::{GroupId, LogIndex, Mono, NodeId, Term};
 use meta::{Machine, Store};
@@ -19,19 +21,48 @@ use raft::Input;
 use seglog::Disk;
 
 use crate::group::Installed;
+use crate::rate::Rate;
 use crate::{PeerOut, Shard};
 
 /// Snapshots that leave a core at a time.
 const OUTGOING_MAX: usize = 2;
 /// A stream without progress for this long is given up; the follower is probed again.
 const STALLED: Span = Span::from_ms(10_000);
+/// A stream whose link broke waits so long for another one; it pins its state in the store.
+const PARKED: Span = Span::from_ms(60_000);
+/// A half snapshot is kept so long for its sender to come back.
+const HALF_KEPT: Span = Span::from_ms(600_000);
+/// What a quiet core may send at once.
+const BURST_BYTES: u64 = SNAPSHOT_WINDOW as u64 * SNAPSHOT_PART_BYTES_MAX as u64;
 
-#[derive(Default)]
 pub(crate) struct Snapshots {
     outgoing: Vec<Outgoing>,
     waiting: VecDeque<(GroupId, NodeId)>,
-    incoming: HashMap<GroupId, Incoming>,
+    incoming: BTreeMap<GroupId, Incoming>,
     next_id: u64,
+    rate: Rate,
+    /// A stream waits for the rate.
+    is_held: bool,
+}
+
+impl Default for Snapshots {
+    fn default() -> Snapshots {
+        Snapshots {
+            outgoing: Vec::new(),
+            waiting: VecDeque::new(),
+            incoming: BTreeMap::new(),
+            next_id: 0,
+            rate: Rate::new(SNAPSHOT_BYTES_PER_SECOND, BURST_BYTES),
+            is_held: false,
+        }
+    }
+}
+
+/// A part that was sent and not acked.
+struct Sent {
+    part: u32,
+    last: bool,
+    body: Vec<u8>,
 }
 
 struct Outgoing {
@@ -48,12 +79,47 @@ struct Outgoing {
     /// Number of parts once known.
     parts: Option<u32>,
     progress: Mono,
+    /// Part 0: the offer.
+    offer: Vec<u8>,
+    /// At most a window of them.
+    unacked: VecDeque<Sent>,
+    /// The link is down.
+    is_parked: bool,
+    /// Offered again: the receiver says where to go on.
+    is_resuming: bool,
+}
+
+impl Outgoing {
+    fn message(&self, term: Term, part: u32, last: bool, body: Vec<u8>) -> PeerOut {
+        PeerOut::SnapshotPart {
+            to: self.to,
+            group: self.group,
+            index: self.index,
+            index_term: self.index_term,
+            term,
+            snapshot: self.id,
+            part,
+            last,
+            body,
+        }
+    }
 }
 
 struct Incoming {
     id: u64,
     from: NodeId,
     next_part: u32,
+    index: LogIndex,
+    heard: Mono,
+    /// The last part is with the store: it is installed or fails, never half.
+    is_whole: bool,
+}
+
+impl Incoming {
+    /// Its sender is at work on it.
+    fn is_active(&self, now: Mono) -> bool {
+        self.is_whole || now.since(self.heard) < STALLED
+    }
 }
 
 impl Snapshots {
@@ -61,22 +127,53 @@ impl Snapshots {
     pub fn pinned(&self, group: GroupId) -> Option<LogIndex> {
         self.outgoing.iter().filter(|out| out.group == group).map(|out| out.index.next()).min()
     }
+
+    fn running(&self) -> usize {
+        self.outgoing.iter().filter(|out| !out.is_parked).count()
+    }
+
+    /// When the rate lets the next part go, if one waits for it.
+    pub fn next_deadline(&self) -> Mono {
+        if self.is_held { self.rate.opens_at() } else { Mono::MAX }
+    }
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
     // Sending.
 
     pub(crate) fn want_snapshot(&mut self, group: GroupId, to: NodeId) {
-        let is_known = self.snapshots.outgoing.iter().any(|out| (out.group, out.to) == (group, to))
-            || self.snapshots.waiting.contains(&(group, to));
-        if !is_known {
+        if !self.pairs.is_up(to) {
+            // Raft asks again once the peer answers.
+            return self.report_snapshot(group, to, None);
+        }
+        if let Some(which) = self.snapshots.outgoing.iter().position(|out| (out.group, out.to) == (group, to)) {
+            if self.snapshots.outgoing[which].is_parked {
+                self.resume_snapshot(which);
+            }
+        } else if !self.snapshots.waiting.contains(&(group, to)) {
             self.snapshots.waiting.push_back((group, to));
             self.begin_snapshots();
         }
     }
 
+    /// The link is back: the same stream is offered again.
+    fn resume_snapshot(&mut self, which: usize) {
+        base::mark::hit!("shard.snapshot.resumed");
+        let now = self.turn_now;
+        let term = self.term_of(self.snapshots.outgoing[which].group);
+        let out = &mut self.snapshots.outgoing[which];
+        (out.is_parked, out.is_resuming, out.progress) = (false, true, now);
+        let offer = out.message(term, 0, false, out.offer.clone());
+        self.peer_out.push_back(offer);
+    }
+
+    fn term_of(&self, group: GroupId) -> Term {
+        let at = self.local(group).expect("groups of snapshots are local");
+        self.groups[at as usize].raft.term()
+    }
+
     fn begin_snapshots(&mut self) {
-        while self.snapshots.outgoing.len() < OUTGOING_MAX {
+        while self.snapshots.running() < OUTGOING_MAX {
             let Some((group, to)) = self.snapshots.waiting.pop_front() else { return };
             // The id tells this stream from one of an earlier process, too.
             self.snapshots.next_id += 1;
@@ -91,7 +188,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let (term, index, index_term) = (slot.raft.term(), machine.applied_index, machine.applied_term);
             let mut body = Vec::new();
             machine.encode(&mut body);
-            self.snapshots.outgoing.push(Outgoing {
+            let out = Outgoing {
                 id,
                 group,
                 to,
@@ -102,28 +199,30 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 acked: 0,
                 parts: None,
                 progress: self.turn_now,
-            });
-            self.peer_out.push_back(PeerOut::SnapshotPart {
-                to,
-                group,
-                index,
-                index_term,
-                term,
-                snapshot: id,
-                part: 0,
-                last: false,
-                body,
-            });
+                offer: body.clone(),
+                unacked: VecDeque::new(),
+                is_parked: false,
+                is_resuming: false,
+            };
+            self.peer_out.push_back(out.message(term, 0, false, body));
+            self.snapshots.outgoing.push(out);
         }
     }
 
     fn read_ahead(&mut self, which: usize) {
         let out = &mut self.snapshots.outgoing[which];
         let window_end = out.acked + SNAPSHOT_WINDOW;
-        if !out.is_reading && out.parts.is_none() && out.acked > 0 && out.next_read + 1 < window_end {
-            out.is_reading = true;
-            self.store.snapshot_read(out.id, out.next_read);
+        let is_halted = out.is_reading || out.is_parked || out.is_resuming || out.parts.is_some();
+        if is_halted || out.acked == 0 || out.next_read + 1 >= window_end {
+            return;
         }
+        if !self.snapshots.rate.is_open(self.turn_now) {
+            base::mark::hit!("shard.snapshot.held_by_rate");
+            self.snapshots.is_held = true;
+            return;
+        }
+        out.is_reading = true;
+        self.store.snapshot_read(out.id, out.next_read);
     }
 
     pub(crate) fn handle_snapshot_read(&mut self, snapshot: u64, part: u32, body: Vec<u8>, last: bool) {
@@ -134,22 +233,26 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if last {
             out.parts = Some(part + 2);
         }
-        let (to, group, index, index_term) = (out.to, out.group, out.index, out.index_term);
-        let at = self.local(group).expect("groups of snapshots are local");
-        let term = self.groups[at as usize].raft.term();
         let part = part + 1;
-        self.peer_out.push_back(PeerOut::SnapshotPart {
-            to,
-            group,
-            index,
-            index_term,
-            term,
-            snapshot,
-            part,
-            last,
-            body,
-        });
+        let (group, is_waiting) = (out.group, out.is_parked || out.is_resuming);
+        out.unacked.push_back(Sent { part, last, body: body.clone() });
+        self.snapshots.rate.take(body.len());
+        if !is_waiting {
+            let term = self.term_of(group);
+            let message = self.snapshots.outgoing[which].message(term, part, last, body);
+            self.peer_out.push_back(message);
+        }
         self.read_ahead(which);
+    }
+
+    /// Sends again what the receiver lacks of a stream whose link broke.
+    fn send_unacked(&mut self, which: usize) {
+        let term = self.term_of(self.snapshots.outgoing[which].group);
+        let out = &self.snapshots.outgoing[which];
+        for sent in &out.unacked {
+            self.snapshots.rate.take(sent.body.len());
+            self.peer_out.push_back(out.message(term, sent.part, sent.last, sent.body.clone()));
+        }
     }
 
     /// The receiver's answer to a part.
@@ -162,11 +265,20 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if refused {
             return self.finish_snapshot(which, None);
         }
-        if next_part > out.acked {
+        if next_part < out.acked && out.is_resuming {
+            // The receiver has lost its half; the stream cannot go back, so raft asks for another one.
+            return self.finish_snapshot(which, None);
+        }
+        let was_resuming = std::mem::take(&mut out.is_resuming);
+        if next_part > out.acked || was_resuming {
             out.acked = next_part;
             out.progress = now;
+            while out.unacked.pop_front_if(|sent| sent.part < next_part).is_some() {}
             let at = self.local(group).expect("groups of snapshots are local");
             self.groups[at as usize].raft.snapshot_sent(from, now);
+        }
+        if was_resuming {
+            self.send_unacked(which);
         }
         let out = &mut self.snapshots.outgoing[which];
         if out.parts.is_some_and(|parts| out.acked >= parts) {
@@ -198,27 +310,40 @@ impl<D: Disk, S: Store> Shard<D, S> {
         ended.iter().for_each(|out| self.store.snapshot_end(out.id));
     }
 
-    /// The link to a node is down: what was on its way there starts again when raft asks.
-    pub(crate) fn drop_snapshots_to(&mut self, peer: NodeId) {
+    /// The link to a node is down: what was on its way there goes on when raft asks for it over another one.
+    pub(crate) fn park_snapshots_to(&mut self, peer: NodeId) {
         self.snapshots.waiting.retain(|(_, to)| *to != peer);
-        while let Some(which) = self.snapshots.outgoing.iter().position(|out| out.to == peer) {
-            self.finish_snapshot(which, None);
+        let now = self.turn_now;
+        for out in self.snapshots.outgoing.iter_mut().filter(|out| out.to == peer) {
+            (out.is_parked, out.is_resuming, out.progress) = (true, false, now);
         }
+        self.begin_snapshots();
     }
 
     pub(crate) fn expire_snapshots(&mut self, now: Mono) {
-        let stalled = |out: &Outgoing| now.since(out.progress) >= STALLED;
+        if self.snapshots.is_held && self.snapshots.rate.is_open(now) {
+            self.snapshots.is_held = false;
+            (0..self.snapshots.outgoing.len()).for_each(|which| self.read_ahead(which));
+        }
+        let stalled = |out: &Outgoing| now.since(out.progress) >= if out.is_parked { PARKED } else { STALLED };
         while let Some(which) = self.snapshots.outgoing.iter().position(stalled) {
             self.finish_snapshot(which, None);
         }
-        for at in 0..self.groups.len() {
-            let slot = &mut self.groups[at];
-            let Some(since) = slot.installing else { continue };
-            if now.since(since) >= STALLED && self.snapshots.incoming.remove(&slot.id).is_some() {
-                slot.installing = None;
-                self.queue_apply(at as u32);
-            }
+        if self.snapshots.incoming.is_empty() {
+            return;
         }
+        let mut incoming = std::mem::take(&mut self.snapshots.incoming);
+        incoming.retain(|group, half| {
+            let at = self.local(*group).expect("only local groups are installed");
+            let slot = &mut self.groups[at as usize];
+            if !half.is_active(now) && slot.installing.take().is_some() {
+                // Its sender is silent: the group goes on without it, and the half waits.
+                self.queue_apply(at);
+            }
+            let slot = &self.groups[at as usize];
+            half.is_whole || now.since(half.heard) < HALF_KEPT && half.index > slot.commit
+        });
+        self.snapshots.incoming = incoming;
     }
 
     // Receiving.
@@ -237,6 +362,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         body: &[u8],
     ) {
         let Some(at) = self.local(group) else { return };
+        let now = self.turn_now;
+        self.pairs.note_heard(from, now);
         let slot = &self.groups[at as usize];
         let ack = |next_part, refused| PeerOut::SnapshotAck { to: from, group, snapshot, next_part, refused };
         if term < slot.raft.term() || slot.installed.is_some() {
@@ -250,24 +377,41 @@ impl<D: Disk, S: Store> Shard<D, S> {
             if raft::Config::decode(&machine.config).is_err() {
                 return self.peer_out.push_back(ack(0, true));
             }
+            if let Some(half) = self.snapshots.incoming.get_mut(&group) {
+                if (half.id, half.from) == (snapshot, from) && !half.is_whole {
+                    base::mark::hit!("shard.snapshot.half_kept");
+                    half.heard = now;
+                    let next_part = half.next_part;
+                    self.groups[at as usize].installing = Some(now);
+                    return self.peer_out.push_back(ack(next_part, false));
+                }
+                // A newer one replaces it, but never while the store makes it the group's state.
+                if half.is_whole || half.is_active(now) && index < half.index {
+                    return self.peer_out.push_back(ack(0, true));
+                }
+            }
+            let others = self.snapshots.incoming.iter().filter(|(of, half)| **of != group && half.is_active(now));
+            if others.count() >= SNAPSHOTS_INCOMING_MAX {
+                base::mark::hit!("shard.snapshot.too_many");
+                return self.peer_out.push_back(ack(0, true));
+            }
             machine.config.shrink_to_fit();
             self.store.install_begin(group, machine);
-            self.groups[at as usize].installing = Some(self.turn_now);
-            self.snapshots.incoming.insert(group, Incoming { id: snapshot, from, next_part: 1 });
+            self.groups[at as usize].installing = Some(now);
+            let half = Incoming { id: snapshot, from, next_part: 1, index, heard: now, is_whole: false };
+            self.snapshots.incoming.insert(group, half);
             return self.peer_out.push_back(ack(1, false));
         }
         match self.snapshots.incoming.get_mut(&group) {
-            Some(incoming) if (incoming.id, incoming.from) == (snapshot, from) => {
-                if part == incoming.next_part {
-                    incoming.next_part += 1;
-                    self.groups[at as usize].installing = Some(self.turn_now);
+            Some(half) if (half.id, half.from) == (snapshot, from) && (half.is_whole || half.index > slot.commit) => {
+                half.heard = now;
+                if part == half.next_part && !half.is_whole {
+                    half.next_part += 1;
+                    half.is_whole = last;
+                    self.groups[at as usize].installing = Some(now);
                     self.store.install_part(group, body, last);
                 }
-                let next_part = incoming.next_part;
-                if last && part + 1 == next_part {
-                    // From here on the store decides: installed or failed, never half.
-                    self.snapshots.incoming.remove(&group);
-                }
+                let next_part = half.next_part;
                 self.peer_out.push_back(ack(next_part, false));
             }
             _ => self.peer_out.push_back(ack(0, true)),
@@ -277,6 +421,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The store has it, durably: the log restarts behind it, and raft hears when that is on disk.
     pub(crate) fn handle_installed(&mut self, group: GroupId, machine: &Machine) {
         let Some(at) = self.local(group) else { return };
+        self.snapshots.incoming.remove(&group);
         let (index, term) = (machine.applied_index, machine.applied_term);
         let keeps = self.log.term(group, index) == Some(term);
         let epoch = self.log.install(group, index, term, machine.applied_crc, &machine.config, keeps);
@@ -287,6 +432,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     pub(crate) fn handle_install_failed(&mut self, group: GroupId, _reason: &str) {
         let Some(at) = self.local(group) else { return };
+        self.snapshots.incoming.remove(&group);
         self.groups[at as usize].installing = None;
         self.queue_apply(at);
     }

@@ -1,5 +1,6 @@
 //! One turn of a core: deadlines, proposals, drains, their effects.
 
+use base::limits::UNCOMMITTED_CORE_BYTES_MAX;
 use base::mono::Span;
 use base::{Mono, NodeId, SyncEpoch};
 use meta::Store;
@@ -14,6 +15,8 @@ use crate::{PeerOut, Shard, Status, StopReason};
 const DISK_LAG_STEP_DOWN: Span = Span::from_ms(2_000);
 /// Beyond this the node stops.
 const DISK_LAG_STOP: Span = Span::from_ms(20_000);
+/// An election waits so long while another group waits for a state slot.
+const SLOT_WAIT: Span = Span::from_ms(5);
 /// Rounds of drain and apply in one turn; what is left waits for the next one.
 const ROUNDS_MAX: usize = 4;
 
@@ -27,30 +30,67 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Fires the deadlines that have passed.
     pub fn handle_tick(&mut self, now: Mono) {
-        for at in 0..self.groups.len() as u32 {
-            let slot = &self.groups[at as usize];
-            if slot.deadline <= now && slot.doubt.is_none() {
-                self.step(at, Input::Tick { now });
-            }
-        }
+        self.watch_silence(now);
+        self.fire_deadlines(now);
         if self.next_heartbeat <= now {
             self.next_heartbeat = now + self.settings.raft.heartbeat;
             self.send_heartbeats(now);
         }
         self.watch_disk_lag(now);
+        self.watch_disk_pace(now);
         self.resolve_doubts(now);
         self.expire_snapshots(now);
     }
 
     fn send_heartbeats(&mut self, now: Mono) {
-        for group in self.groups.iter_mut().filter(|group| group.is_leader) {
+        let mut turn = std::mem::take(&mut self.heartbeat_turn);
+        turn.extend(&self.heartbeating);
+        for at in turn.drain(..) {
+            let group = &mut self.groups[at as usize];
             let (me, id) = (self.settings.node, group.id);
             let peers: smallpeers::Peers = group.raft.config().members().filter(|peer| *peer != me).collect();
             for to in peers {
+                self.pairs.note_listing(to);
                 if let Some(body) = group.raft.heartbeat(to, now) {
                     self.peer_out.push_back(PeerOut::Raft { to, group: id, body });
                 }
             }
+            self.after_step(at);
+        }
+        self.heartbeat_turn = turn;
+        self.send_resting(now);
+    }
+
+    /// Ticks the groups whose deadlines have passed. A group that would start an election waits for its turn in the core's
+    /// budget, and while another one waits for a state slot.
+    fn fire_deadlines(&mut self, now: Mono) {
+        while let Some(at) = self.deadlines.pop_due(now) {
+            let slot = &mut self.groups[at as usize];
+            if slot.doubt.is_some() {
+                // Set again when the doubt ends.
+                continue;
+            }
+            if slot.deadline > now {
+                slot.election = None;
+                self.deadlines.set(at, slot.deadline);
+                continue;
+            }
+            if slot.raft.role() != raft::Role::Leader {
+                let start = if self.waits_for_slot {
+                    base::mark::hit!("shard.elections.wait_for_slot");
+                    now + SLOT_WAIT
+                } else {
+                    slot.election.unwrap_or_else(|| self.elections.reserve(now))
+                };
+                if start > now {
+                    base::mark::hit!("shard.elections.spread");
+                    slot.election = (!self.waits_for_slot).then_some(start);
+                    self.deadlines.set(at, start);
+                    continue;
+                }
+                slot.election = None;
+            }
+            self.step(at, Input::Tick { now });
         }
     }
 
@@ -101,7 +141,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let mut batch = std::mem::take(&mut slot.batch);
         let tickets = std::mem::take(&mut slot.batch_tickets);
-        let outcome = self.step(at, Input::Propose { payload: batch.finish(wall_ms), now });
+        // One proposal always fits a group that has none.
+        let total = self.uncommitted_bytes + batch.bytes() as u64;
+        let outcome = if total > UNCOMMITTED_CORE_BYTES_MAX && slot.raft.uncommitted_bytes() > 0 {
+            base::mark::hit!("shard.bounds.uncommitted");
+            Outcome::Overloaded
+        } else {
+            self.step(at, Input::Propose { payload: batch.finish(wall_ms), now })
+        };
         batch.clear();
         let slot = &mut self.groups[at as usize];
         slot.batch = batch;
@@ -128,18 +175,29 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if slot.alarm.is_some() {
             return Outcome::NotLeader { hint: None };
         }
+        self.wake_for(at, &input);
+        let slot = &mut self.groups[at as usize];
+        let before = slot.raft.uncommitted_bytes();
         let mut wrote = None;
         let mut log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
         let outcome = slot.raft.step(&mut log, input);
-        slot.deadline = slot.raft.next_deadline();
-        let is_dirty = slot.raft.is_dirty();
+        self.uncommitted_bytes = self.uncommitted_bytes - before + slot.raft.uncommitted_bytes();
         if let Some(epoch) = wrote {
             self.note_written(at, epoch);
         }
-        if is_dirty {
+        self.after_step(at);
+        outcome
+    }
+
+    /// A group's state may have changed: its deadline, whether it wants a drain, whether it rests.
+    pub(crate) fn after_step(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        slot.deadline = slot.raft.next_deadline();
+        self.deadlines.set(at, slot.deadline);
+        if slot.raft.is_dirty() {
             self.mark_dirty(at);
         }
-        outcome
+        self.note_rest(at);
     }
 
     pub(crate) fn mark_dirty(&mut self, at: u32) {
@@ -159,6 +217,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     fn drain_dirty(&mut self) {
+        self.waits_for_slot = false;
         for _ in 0..self.dirty.len() {
             let Some(at) = self.dirty.pop_front() else { break };
             let slot = &self.groups[at as usize];
@@ -169,28 +228,30 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     Some(StateTaken::Full) => {
                         // Eight terms and votes a frame: the group waits, still dirty, for the next epoch.
                         self.dirty.push_back(at);
+                        self.waits_for_slot = true;
                         continue;
                     }
                 };
             self.groups[at as usize].is_dirty = false;
-            let mut effects = std::mem::take(&mut self.effects);
-            effects.clear();
-            let mut wrote = None;
-            let slot = &mut self.groups[at as usize];
-            let log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
-            slot.raft.drain(&log, &mut effects);
-            if let Some(epoch) = saved {
-                slot.raft.hard_state_epoch(epoch);
-                self.note_written(at, epoch);
-            }
-            self.perform(at, &effects);
-            self.effects = effects;
-            let slot = &mut self.groups[at as usize];
-            slot.deadline = slot.raft.next_deadline();
-            if slot.raft.is_dirty() {
-                self.mark_dirty(at);
-            }
+            self.drain_group(at, saved);
         }
+    }
+
+    /// Drains a group whose hard state, if it wants one, was saved in the epoch `saved`.
+    pub(crate) fn drain_group(&mut self, at: u32, saved: Option<SyncEpoch>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.clear();
+        let mut wrote = None;
+        let slot = &mut self.groups[at as usize];
+        let log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
+        slot.raft.drain(&log, &mut effects);
+        if let Some(epoch) = saved {
+            slot.raft.hard_state_epoch(epoch);
+            self.note_written(at, epoch);
+        }
+        self.perform(at, &effects);
+        self.effects = effects;
+        self.after_step(at);
     }
 
     /// Acts on the effects of one drain, in their order. The hard state among them was saved before.
@@ -241,6 +302,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if role.is_leader {
             self.next_heartbeat = Mono(0);
         }
+        self.note_led(at);
         if role.is_leader && !was_leader {
             self.find_sweeps(at);
         }
@@ -251,6 +313,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         let (group, status) = (slot.id, Status::NotLeader(hint));
         slot.is_leader = false;
+        self.heartbeating.remove(&at);
         for entry in slot.proposed.drain(..) {
             entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));
         }

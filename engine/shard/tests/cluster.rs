@@ -60,7 +60,8 @@ impl Node {
             groups: GROUPS,
             incarnation: self.incarnation,
             seed: self.id.0 * 1000 + self.incarnation,
-            raft: raft::Settings::default(),
+            // Short, so that groups fall asleep between the commands too.
+            raft: raft::Settings { quiesce_after: Some(Span::from_ms(200)), ..raft::Settings::default() },
             initial: Config::single(&self.initial),
             trailing_entries: self.trailing,
         };
@@ -147,7 +148,11 @@ impl World {
     fn deliver(&mut self, mail: &Mail) {
         let now = self.now;
         let target = match &mail.message {
-            PeerOut::Raft { to, .. } | PeerOut::SnapshotPart { to, .. } | PeerOut::SnapshotAck { to, .. } => *to,
+            PeerOut::Raft { to, .. }
+            | PeerOut::SnapshotPart { to, .. }
+            | PeerOut::SnapshotAck { to, .. }
+            | PeerOut::Resting { to, .. }
+            | PeerOut::RestingAck { to, .. } => *to,
         };
         let Some(shard) = self.nodes.get_mut(&target).and_then(|node| node.shard.as_mut()) else { return };
         match &mail.message {
@@ -162,6 +167,10 @@ impl World {
             }
             PeerOut::SnapshotPart { group, index, term, snapshot, part, last, body, .. } => {
                 shard.handle_snapshot_part(mail.from, *group, *index, *term, *snapshot, *part, *last, body);
+            }
+            PeerOut::Resting { resting, now: list, .. } => shard.handle_resting(mail.from, *resting, *list, now),
+            PeerOut::RestingAck { resting, list, is_slow, .. } => {
+                shard.handle_resting_ack(mail.from, *resting, *list, *is_slow, now);
             }
             PeerOut::SnapshotAck { group, snapshot, next_part, refused, .. } => {
                 shard.handle_snapshot_ack(mail.from, *group, *snapshot, *next_part, *refused);

@@ -10,10 +10,10 @@ use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
-use shard::{PeerOut, Reply, Shard, Status, StopReason, Ticket};
+use shard::{PeerOut, Reply, Resting, Shard, Status, StopReason, Ticket};
 use store::LsmStore;
 use transport::{ClientEvent, Clients, PeerEvent, Peers};
-use wire::{CoreCounters, PeerKind, ReplyStatus, RequestKind, SnapshotAck, SnapshotPart};
+use wire::{CoreCounters, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart};
 
 use crate::exit::ExitCode;
 use crate::requests::Ask;
@@ -72,6 +72,8 @@ pub(crate) struct Hands {
     suspend_watch: SuspendWatch,
     /// Times that the machine was found to have been suspended.
     pub suspends: u64,
+    /// Leadership was given away: the node is about to stop.
+    has_handed_over: bool,
     is_stopping: bool,
 }
 
@@ -108,6 +110,7 @@ impl Core {
             address_book_at: LogIndex(0),
             suspend_watch: SuspendWatch::default(),
             suspends: 0,
+            has_handed_over: false,
             is_stopping: false,
         };
         Core { ring, inbox, hands }
@@ -148,6 +151,7 @@ impl Core {
         hands.shard.handle_tick(now);
         hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
         hands.shard.advance(now, wall_ms);
+        hands.hand_over_before_stop();
         hands.refresh_address_book();
         hands.publish();
         hands.deliver_replies();
@@ -169,6 +173,9 @@ impl Core {
     /// How long the next enter may wait.
     fn wait(&self) -> Wait {
         let hands = &self.hands;
+        if hands.shared.is_stopping() && !hands.is_stopping {
+            return Wait::No;
+        }
         if hands.shard.has_work() || hands.clients.has_work() || !hands.asks.is_empty() || !self.inbox.is_empty() {
             return Wait::No;
         }
@@ -329,6 +336,14 @@ impl Hands {
         while let Some(message) = self.shard.poll_peer() {
             match message {
                 PeerOut::Raft { to, group, body } => self.send_raft(to, group, &body),
+                PeerOut::Resting { to, resting: Resting { count, hash }, now: list } => {
+                    let pair = RestPair { count, hash, mono: list };
+                    self.peers.send(to, now, |frame| frame.push_rest(&pair));
+                }
+                PeerOut::RestingAck { to, resting: Resting { count, hash }, list, is_slow } => {
+                    let pair = RestPair { count, hash, mono: list };
+                    self.peers.send(to, now, |frame| frame.push_rest_ack(&pair, is_slow));
+                }
                 PeerOut::SnapshotPart { to, group, index, index_term, term, snapshot, part, last, body } => {
                     let part = SnapshotPart {
                         leader_term: term,
@@ -370,6 +385,19 @@ impl Hands {
         peers.send(to, now, |frame| frame.push(group, body, |out| out.extend_from_slice(scratch)));
     }
 
+    /// A node that stops, cleanly or not, gives its leaderships away first: the others need not wait for a timeout. The
+    /// messages leave in this turn.
+    fn hand_over_before_stop(&mut self) {
+        let must_stop = self.shared.is_stopping() || self.shard.stop_reason().is_some();
+        if must_stop && !self.has_handed_over {
+            self.has_handed_over = true;
+            let groups = self.shard.hand_over_all(self.now);
+            if groups > 0 {
+                tracing::info!(core = self.id.0, groups, "handed leadership over before the stop");
+            }
+        }
+    }
+
     fn watch_stop(&mut self) {
         if let Some(reason) = self.shard.stop_reason() {
             let code = match reason {
@@ -377,7 +405,7 @@ impl Hands {
             };
             self.shared.fail(code, reason.to_string());
         }
-        if self.shared.is_stopping() && !self.is_stopping {
+        if self.shared.is_stopping() && self.has_handed_over && !self.is_stopping {
             self.is_stopping = true;
             self.shard.prepare_stop();
             self.clients.close_all();
@@ -452,6 +480,12 @@ fn handle_peer_event(shard: &mut NodeShard, event: PeerEvent<'_>, now: Mono) {
             PeerKind::Snapshot(part) => {
                 let SnapshotPart { leader_term, index, snapshot_id, part, last, body, .. } = part;
                 shard.handle_snapshot_part(node, message.group, index, leader_term, snapshot_id, part, last, body);
+            }
+            PeerKind::Rest(RestPair { count, hash, mono }) => {
+                shard.handle_resting(node, Resting { count, hash }, mono, now);
+            }
+            PeerKind::RestAck { pair: RestPair { count, hash, mono }, is_slow } => {
+                shard.handle_resting_ack(node, Resting { count, hash }, mono, is_slow, now);
             }
             PeerKind::SnapshotAck(ack) => {
                 shard.handle_snapshot_ack(node, message.group, ack.snapshot_id, ack.next_part, ack.rejected);

@@ -22,7 +22,7 @@ pub use client::{ReplyItem, ReplyStatus, RequestItem, RequestKind};
 pub use cluster::{ClusterMap, NodeAddress};
 pub use frame::{Frame, FrameClass, FrameError, FrameWriter, ItemTooLarge};
 pub use hello::{ClientHello, HelloError, ServerHello};
-pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, SnapshotAck, SnapshotPart};
+pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, RestPair, SnapshotAck, SnapshotPart};
 pub use peer_hello::PeerHello;
 pub use peer_writer::{FrameFull, PeerFrameWriter};
 pub use reader::{FrameReader, Link, frame_bytes};

@@ -104,6 +104,27 @@ pub enum PeerKind<'a> {
     Snapshot(SnapshotPart<'a>),
     /// The receiver's answer to parts.
     SnapshotAck(SnapshotAck),
+    /// The end of a beat's HeartbeatList: the groups that rest between the two cores, as their leader counts them. It
+    /// comes after the items of its list; the message's group is 0.
+    Rest(RestPair),
+    /// The follower's count, as it was when it compared; `pair.mono` is the echo of that list.
+    RestAck {
+        /// What it had.
+        pair: RestPair,
+        /// Its disk is too slow for it to lead.
+        is_slow: bool,
+    },
+}
+
+/// The groups that rest between two cores, led by one of them: enough to see that both mean the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RestPair {
+    /// How many.
+    pub count: u32,
+    /// The wrapping sum of their shares (`raft::Raft::rest_hash`).
+    pub hash: u64,
+    /// The `send_mono` of the list's frame.
+    pub mono: Mono,
 }
 
 /// A part of a snapshot. Part 0 carries the machine's row, the others rows of the store; both opaque here.
@@ -213,8 +234,8 @@ pub struct PeerMessages<'a> {
 #[derive(Clone, Copy)]
 enum List<'a> {
     None,
-    Heartbeats(&'a [u8]),
-    Acks(&'a [u8], Mono),
+    Heartbeats(&'a [u8], Option<RestPair>),
+    Acks(&'a [u8], Mono, Option<(RestPair, bool)>),
 }
 
 impl<'a> Iterator for PeerMessages<'a> {
@@ -245,8 +266,21 @@ impl<'a> PeerMessages<'a> {
             let (fields, body) = message.split_at(fields_bytes);
             let fields = Fields { bytes: fields, kind: fields[4] };
             match fields.kind {
-                kind::HEARTBEAT_LIST => self.list = List::Heartbeats(fields.list_items(32)?),
-                kind::HEARTBEAT_ACK => self.list = List::Acks(fields.list_items(40)?, Mono(fields.u64(16))),
+                kind::HEARTBEAT_LIST => {
+                    let items = fields.list_items(32, flag::LAST)?;
+                    let pair = fields.pair(16, self.send_mono)?;
+                    self.list = List::Heartbeats(items, pair);
+                }
+                kind::HEARTBEAT_ACK => {
+                    let items = fields.list_items(40, flag::LAST | flag::BUSY)?;
+                    let echo_mono = Mono(fields.u64(16));
+                    let is_slow = fields.bytes[5] & flag::BUSY != 0;
+                    let pair = fields.pair(24, echo_mono)?;
+                    if is_slow && pair.is_none() {
+                        return Err(fields.bad("flags"));
+                    }
+                    self.list = List::Acks(items, echo_mono, pair.map(|pair| (pair, is_slow)));
+                }
                 _ => return fields.message(body, body_bytes, self.send_mono).map(Some),
             }
         }
@@ -254,7 +288,7 @@ impl<'a> PeerMessages<'a> {
 
     fn next_item(&mut self) -> Result<Option<PeerMessage<'a>>, PeerFrameError> {
         let (item, body, rest) = match self.list {
-            List::Heartbeats(items) if !items.is_empty() => {
+            List::Heartbeats(items, pair) if !items.is_empty() => {
                 let (item, rest) = items.split_at(HEARTBEAT_ITEM_BYTES);
                 let fields = Fields { bytes: item, kind: kind::HEARTBEAT_LIST };
                 let body = Body::Heartbeat {
@@ -264,9 +298,9 @@ impl<'a> PeerMessages<'a> {
                     quiesce: fields.quiesce()?,
                     send_mono: self.send_mono,
                 };
-                (fields, body, List::Heartbeats(rest))
+                (fields, body, List::Heartbeats(rest, pair))
             }
-            List::Acks(items, echo_mono) if !items.is_empty() => {
+            List::Acks(items, echo_mono, pair) if !items.is_empty() => {
                 let (item, rest) = items.split_at(ACK_ITEM_BYTES);
                 let fields = Fields { bytes: item, kind: kind::HEARTBEAT_ACK };
                 let body = Body::HeartbeatAck {
@@ -275,12 +309,23 @@ impl<'a> PeerMessages<'a> {
                     quiesce: fields.quiesce()?,
                     echo_mono,
                 };
-                (fields, body, List::Acks(rest, echo_mono))
+                (fields, body, List::Acks(rest, echo_mono, pair))
+            }
+            List::Heartbeats(_, Some(pair)) => return Ok(Some(self.end_list(PeerKind::Rest(pair)))),
+            List::Acks(_, _, Some((pair, is_slow))) => {
+                return Ok(Some(self.end_list(PeerKind::RestAck { pair, is_slow })));
             }
             _ => return Ok(None),
         };
         self.list = rest;
         Ok(Some(PeerMessage { group: item.group(), kind: PeerKind::Raft { body, entries: Records::EMPTY } }))
+    }
+}
+
+impl<'a> PeerMessages<'a> {
+    fn end_list(&mut self, kind: PeerKind<'a>) -> PeerMessage<'a> {
+        self.list = List::None;
+        PeerMessage { group: GroupId(0), kind }
     }
 }
 
@@ -376,11 +421,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn list_items(&self, header_bytes: usize) -> Result<&'a [u8], PeerFrameError> {
-        if self.group() != GroupId(0) || self.bytes[5] != 0 {
+    fn list_items(&self, header_bytes: usize, allowed: u8) -> Result<&'a [u8], PeerFrameError> {
+        if self.group() != GroupId(0) || self.bytes[5] & !allowed != 0 || self.u64(8) != 0 {
             return Err(self.bad("list prefix"));
         }
         Ok(&self.bytes[header_bytes..])
+    }
+
+    /// Count and hash of the resting groups at `offset`, in the last list of a beat; zeros in all others.
+    fn pair(&self, offset: usize, mono: Mono) -> Result<Option<RestPair>, PeerFrameError> {
+        let pair = RestPair { count: self.u32(offset), hash: self.u64(offset + 8), mono };
+        if self.u32(offset + 4) != 0 {
+            return Err(self.bad("reserved field"));
+        }
+        if self.bytes[5] & flag::LAST != 0 {
+            return Ok(Some(pair));
+        }
+        if (pair.count, pair.hash) != (0, 0) { Err(self.bad("resting groups")) } else { Ok(None) }
     }
 
     fn message(

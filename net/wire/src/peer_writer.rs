@@ -11,7 +11,7 @@ use raft::Body;
 use crate::WIRE_VERSION;
 use crate::peer::{
     ACK_ITEM_BYTES, HEARTBEAT_ITEM_BYTES, ITEM_QUIESCE, PEER_FRAME_HEADER_BYTES, PEER_FRAME_MAGIC, PREFIX_BYTES,
-    SnapshotAck, SnapshotPart, flag, kind,
+    RestPair, SnapshotAck, SnapshotPart, flag, kind,
 };
 
 /// The message does not fit the open frame; nothing was added. Finish it and push into the next one.
@@ -51,6 +51,9 @@ pub struct PeerFrameWriter {
     /// Items of the HeartbeatList to come.
     heartbeats: Vec<u8>,
     acks: Vec<Ack>,
+    /// The resting groups that the lists to come name, and with those of the ack whether the disk is slow.
+    rest: Option<RestPair>,
+    rest_ack: Option<(RestPair, bool)>,
     /// Ranges of `bytes` that the frame's crc leaves out, padding included.
     bodies: Vec<(usize, usize)>,
 }
@@ -72,6 +75,8 @@ impl PeerFrameWriter {
             messages: 0,
             heartbeats: Vec::new(),
             acks: Vec::new(),
+            rest: None,
+            rest_ack: None,
             bodies: Vec::new(),
         }
     }
@@ -111,6 +116,28 @@ impl PeerFrameWriter {
             }
             _ => self.push_message(group, body, records),
         }
+    }
+
+    /// Ends the beat's HeartbeatList: the groups that rest between the two cores. Pushed after the items; `pair.mono` is
+    /// not sent, the frame's `send_mono` is. A list without items is still sent.
+    ///
+    /// Errors: [`FrameFull`]. Panics when no frame is open.
+    pub fn push_rest(&mut self, pair: &RestPair) -> Result<(), FrameFull> {
+        assert!(self.is_open, "a message needs a frame begun");
+        self.check_room(32)?;
+        self.rest = Some(*pair);
+        Ok(())
+    }
+
+    /// Adds the answer to [`PeerFrameWriter::push_rest`]: it joins the list of acks whose echo is `pair.mono`. Of two in
+    /// one frame the newer one stands.
+    ///
+    /// Errors: [`FrameFull`]. Panics when no frame is open.
+    pub fn push_rest_ack(&mut self, pair: &RestPair, is_slow: bool) -> Result<(), FrameFull> {
+        assert!(self.is_open, "a message needs a frame begun");
+        self.check_room(40)?;
+        self.rest_ack = Some((*pair, is_slow));
+        Ok(())
     }
 
     /// Adds a part of a snapshot of `group`.
@@ -197,9 +224,11 @@ impl PeerFrameWriter {
         if !self.is_open {
             return 0;
         }
-        let heartbeats = if self.heartbeats.is_empty() { 0 } else { 32 + self.heartbeats.len() };
+        let has_list = !self.heartbeats.is_empty() || self.rest.is_some();
+        let heartbeats = if has_list { 32 + self.heartbeats.len() } else { 0 };
+        let rest_ack = if self.rest_ack.is_some() { 40 } else { 0 };
         // Each ack counts as a list of its own, which is the most it can take.
-        self.bytes.len() - self.start + heartbeats + self.acks.len() * (40 + ACK_ITEM_BYTES)
+        self.bytes.len() - self.start + heartbeats + rest_ack + self.acks.len() * (40 + ACK_ITEM_BYTES)
     }
 
     /// Bytes of finished frames and of the open one.
@@ -209,9 +238,9 @@ impl PeerFrameWriter {
     }
 
     fn check_room(&self, more: usize) -> Result<(), FrameFull> {
-        // 32: the first heartbeat brings its list's header. Two messages are kept for lists; acks may need one each.
+        // 32: the first heartbeat brings its list's header. Three messages are kept for lists; acks may need one each.
         let bytes = self.frame_bytes() + more + 32;
-        let messages = self.messages + self.acks.len() + 2;
+        let messages = self.messages + self.acks.len() + 3;
         let items = self.heartbeats.len() / HEARTBEAT_ITEM_BYTES;
         if bytes > self.frame_bytes_max || messages > usize::from(u16::MAX) || items >= usize::from(u16::MAX) {
             return Err(FrameFull { bytes, max: self.frame_bytes_max });
@@ -317,12 +346,15 @@ impl PeerFrameWriter {
     }
 
     fn write_heartbeats(&mut self) {
-        if self.heartbeats.is_empty() {
+        if self.heartbeats.is_empty() && self.rest.is_none() {
             return;
         }
         let count = u16::try_from(self.heartbeats.len() / HEARTBEAT_ITEM_BYTES).expect("check_room bounds the items");
-        // The quiesced groups' count and hash stay 0: no group rests yet.
-        self.message(GroupId(0), kind::HEARTBEAT_LIST, 0, count, 0, 32);
+        let rest = self.rest.take();
+        let fields = self.message(GroupId(0), kind::HEARTBEAT_LIST, last_flag(rest.is_some()), count, 0, 32);
+        let RestPair { count, hash, .. } = rest.unwrap_or_default();
+        put_u32(fields, 16, count);
+        put_u64(fields, 24, hash);
         self.bytes.extend_from_slice(&self.heartbeats);
         self.heartbeats.clear();
     }
@@ -330,10 +362,10 @@ impl PeerFrameWriter {
     fn write_acks(&mut self) {
         let mut acks = std::mem::take(&mut self.acks);
         acks.sort_unstable();
+        let mut rest = self.rest_ack.take();
         for list in acks.chunk_by(|a, b| a.echo_mono == b.echo_mono) {
-            let count = u16::try_from(list.len()).expect("check_room bounds the items");
-            let fields = self.message(GroupId(0), kind::HEARTBEAT_ACK, 0, count, 0, 40);
-            put_u64(fields, 16, list[0].echo_mono.0);
+            let echo_mono = list[0].echo_mono;
+            self.ack_list(list.len(), echo_mono, rest.take_if(|(pair, _)| pair.mono == echo_mono));
             for ack in list {
                 let item = grow(&mut self.bytes, ACK_ITEM_BYTES);
                 put_u32(item, 0, ack.group.0);
@@ -344,7 +376,27 @@ impl PeerFrameWriter {
         }
         acks.clear();
         self.acks = acks;
+        if let Some((pair, _)) = rest {
+            self.ack_list(0, pair.mono, rest);
+        }
     }
+
+    /// The head of a list of `count` acks.
+    fn ack_list(&mut self, count: usize, echo_mono: Mono, rest: Option<(RestPair, bool)>) {
+        let count = u16::try_from(count).expect("check_room bounds the items");
+        let busy = if rest.is_some_and(|(_, is_slow)| is_slow) { flag::BUSY } else { 0 };
+        let flags = last_flag(rest.is_some()) | busy;
+        let fields = self.message(GroupId(0), kind::HEARTBEAT_ACK, flags, count, 0, 40);
+        let RestPair { count, hash, .. } = rest.map(|(pair, _)| pair).unwrap_or_default();
+        put_u64(fields, 16, echo_mono.0);
+        put_u32(fields, 24, count);
+        put_u64(fields, 32, hash);
+    }
+}
+
+/// A list that names the resting groups is the last of its beat.
+fn last_flag(is_last: bool) -> u8 {
+    if is_last { flag::LAST } else { 0 }
 }
 
 /// Appends `bytes` zeros and returns them.

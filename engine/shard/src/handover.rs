@@ -1,0 +1,72 @@
+//! Leadership that leaves this core: because its disk is slow, or because the node stops.
+
+use base::mono::Span;
+use base::{Mono, NodeId};
+use meta::Store;
+use raft::Input;
+use seglog::Disk;
+
+use crate::Shard;
+
+/// Groups that a slow core hands away per beat: a hundred a second.
+const HANDOVERS_PER_BEAT: usize = 5;
+/// One beat.
+const BEAT: Span = Span::from_ms(50);
+/// Groups looked at per beat.
+const LOOKS_PER_BEAT: usize = 1024;
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// Marks the core slow or well again; while it is slow its leaderships go to nodes that are not.
+    pub(crate) fn watch_disk_pace(&mut self, now: Mono) {
+        if self.disk_pace.judge(now) {
+            base::mark::hit!("shard.disk_pace.changed");
+            let is_slow = self.disk_pace.is_slow();
+            for at in 0..self.groups.len() as u32 {
+                self.step(at, Input::DiskSlow { is_slow });
+            }
+        }
+        if self.disk_pace.is_slow() && self.disk_pace.next_handover <= now {
+            self.disk_pace.next_handover = now + BEAT;
+            self.hand_some_over(now);
+        }
+    }
+
+    fn hand_some_over(&mut self, now: Mono) {
+        let mut left = HANDOVERS_PER_BEAT;
+        for _ in 0..LOOKS_PER_BEAT.min(self.groups.len()) {
+            self.handover_at = (self.handover_at + 1) % self.groups.len();
+            let slot = &self.groups[self.handover_at];
+            let Some(target) = self.successor(slot) else { continue };
+            self.step(self.handover_at as u32, Input::Transfer { target, now });
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn successor(&self, slot: &crate::group::Group) -> Option<NodeId> {
+        if !slot.is_leader { None } else { slot.raft.best_successor(|id| !self.pairs.is_slow(id)) }
+    }
+
+    /// Gives every leadership away at once, before the node stops: each group's best follower is asked to campaign, and
+    /// waits are answered. Nothing is written, so a log that failed is no hindrance. Poll the peers' messages afterwards.
+    /// Returns how many groups were handed over.
+    pub fn hand_over_all(&mut self, now: Mono) -> usize {
+        let mut count = 0;
+        for at in 0..self.groups.len() as u32 {
+            let slot = &mut self.groups[at as usize];
+            if !slot.is_leader || slot.raft.wants_hard_state() {
+                continue;
+            }
+            let pairs = &self.pairs;
+            let before = slot.raft.uncommitted_bytes();
+            if slot.raft.hand_over_now(now, |id| !pairs.is_slow(id)) {
+                self.uncommitted_bytes -= before;
+                count += 1;
+                self.drain_group(at, None);
+            }
+        }
+        count
+    }
+}
