@@ -130,7 +130,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                         swept.push((Nsid(ticket.request), outcome.to_vec()));
                         continue;
                     }
-                    let effect = Effect { index, term, place };
+                    let effect = Effect { index, term, place, path: None };
                     self.replies.done(*ticket, slot.id, effect, |out| out.extend_from_slice(outcome));
                 }
             } else {

@@ -15,7 +15,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_follower_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
-        let read = Read { ticket, acct, nsid, query };
+        let read = Read { ticket, acct, nsid, query, path: None };
         if slot.is_leader {
             slot.turn_reads.push(read);
         } else {
@@ -53,7 +53,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn settle_follower_reads(&mut self, at: u32, effects: &Effects) {
         if let Some(confirmed) = effects.follower_reads {
             let is_due = |(position, _): &mut (u64, Read)| *position <= confirmed.position;
-            while let Some((_, read)) = self.groups[at as usize].follower_joined.pop_front_if(is_due) {
+            while let Some((_, mut read)) = self.groups[at as usize].follower_joined.pop_front_if(is_due) {
+                read.path = Some(raft::ReadPath::Follower);
                 self.read_counts.follower += 1;
                 self.serve(at, read, Vec::new());
             }

@@ -23,6 +23,8 @@ pub(crate) struct Read {
     pub acct: base::Acct,
     pub nsid: Nsid,
     pub query: meta::Query,
+    /// How it was confirmed, once it was.
+    pub path: Option<raft::ReadPath>,
 }
 
 /// Someone who hears of a namespace's journal: once at the beginning, then whenever the head has passed what was told.

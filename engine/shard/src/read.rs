@@ -52,7 +52,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             if *position > confirmed.position {
                 break;
             }
-            let (_, read) = slot.joined.pop_front().expect("the front was just seen");
+            let (_, mut read) = slot.joined.pop_front().expect("the front was just seen");
+            read.path = Some(confirmed.path);
             slot.confirmed.push_back((confirmed.read_index, read));
             self.read_counts.note(confirmed.path);
         }
@@ -76,7 +77,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
                 let index = self.groups[at as usize].applied;
-                let effect = crate::Effect { index, ..crate::Effect::default() };
+                let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
                 self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }

@@ -57,6 +57,8 @@ pub struct Effect {
     pub term: Term,
     /// A command: its place in the entry, from 0.
     pub place: u32,
+    /// A query: how it was confirmed; none when nothing was.
+    pub path: Option<raft::ReadPath>,
 }
 
 #[derive(Clone, Debug)]

@@ -47,7 +47,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
-        slot.turn_reads.push(Read { ticket, acct, nsid, query });
+        slot.turn_reads.push(Read { ticket, acct, nsid, query, path: None });
         self.note_turn(at);
     }
 
@@ -99,7 +99,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Answers from what is applied here, leader or not: for this node's own use.
     pub fn handle_stale_query(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid, query: meta::Query) {
         if let Some(at) = self.local(group) {
-            self.serve(at, Read { ticket, acct: Acct(0), nsid, query }, Vec::new());
+            self.serve(at, Read { ticket, acct: Acct(0), nsid, query, path: None }, Vec::new());
         }
     }
 
