@@ -18,9 +18,12 @@ mod group;
 mod log;
 mod recover;
 mod replay;
+mod salvage;
+mod scan;
 mod segment;
 mod settings;
 mod start;
+mod verdict;
 
 pub use commit::LogFailure;
 pub use disk::{Disk, DiskOp, FoundSegment, LogReader, OpError, OpResult, OpToken, Slot};
@@ -28,4 +31,4 @@ pub use group::Health;
 pub use log::{SegLog, Slice, StateTaken, Unreadable};
 pub use recover::{RecoverError, Recovered, RecoveredGroup, RecoveredSegment, RecoveryReport, create, recover};
 pub use replay::ReplayError;
-pub use settings::{Settings, SettingsError, format_meta};
+pub use settings::{SEGMENT_BYTES_LEAST, Settings, SettingsError, format_meta};

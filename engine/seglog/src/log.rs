@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use base::bytes::put_u32;
-use base::limits::{ENTRY_BYTES_MAX, STATE_SLOTS_MAX};
+use base::limits::STATE_SLOTS_MAX;
 use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, record_space, write_record};
 use base::{GroupId, LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
 
@@ -75,6 +75,8 @@ pub(crate) struct OpenFrame {
     pub states: Vec<StateSlot>,
     pub echo: Vec<EchoItem>,
     pub groups: u64,
+    /// As [`frame::FrameHeader::echo_others`] of the next frame will say.
+    pub others: u16,
 }
 
 impl OpenFrame {
@@ -102,6 +104,9 @@ pub struct SegLog<D: Disk> {
     /// ECHO of the last closed frame.
     pub(crate) echo: Vec<EchoItem>,
     pub(crate) echo_states: Vec<StateSlot>,
+    pub(crate) echo_others: u16,
+    /// Groups that left no trace and may have had one.
+    pub(crate) unknown_bits: u64,
     /// The last closed frame needs no echo.
     pub(crate) is_echoed: bool,
     pub(crate) last_header_crc: u32,
@@ -135,7 +140,7 @@ impl<D: Disk> SegLog<D> {
 
     /// Writes a new entry, built here, at `last_index + 1`; its prev_crc comes from the index. Returns its epoch.
     ///
-    /// Shape: a payload of at most [`ENTRY_BYTES_MAX`]. Panics for a group that is not begun, another index, or a larger
+    /// Shape: a payload of at most [`Settings::entry_bytes_max`]. Panics for a group that is not begun, another index, or a larger
     /// payload: those are the caller's to keep.
     pub fn append_new(
         &mut self,
@@ -254,6 +259,7 @@ impl<D: Disk> SegLog<D> {
             log.checkpoint = None;
             log.at.checkpoint = 0;
             self.write_prefix(group, 2);
+            self.repeat_health(group);
         }
         self.open_epoch()
     }
@@ -269,6 +275,7 @@ impl<D: Disk> SegLog<D> {
         let header = self.header(group, RecordKind::GroupNew, 0, LogIndex(0), Term(0));
         self.write(&header, config);
         self.group_mut(group).at.prefix = self.active_seq;
+        self.repeat_health(group);
         self.open_epoch()
     }
 
@@ -292,7 +299,8 @@ impl<D: Disk> SegLog<D> {
         self.open_epoch()
     }
 
-    /// Gives a held entry its bytes again, from an intact copy: a REWRITE, which holds the entry's record unchanged. The
+    /// Gives a held entry its bytes again, from an intact copy: a REWRITE, whose payload is the entry's record
+    /// with its padding. The
     /// entry is whole at once; it may be counted on when the epoch returned is persisted.
     ///
     /// Shape: an entry of this group whose term and crc are those of the held one; panics for any other: the caller
@@ -303,13 +311,17 @@ impl<D: Disk> SegLog<D> {
         assert!(header.group == group && header.kind == RecordKind::Entry, "an entry of this group: {header:?}");
         assert!(self.holds(group, index, header.term, record.crc()), "group {group}: entry {index} is another one");
         let space = record_space(raw.len());
-        assert!(space <= record_space(ENTRY_BYTES_MAX) + RECORD_HEADER_BYTES, "an entry was written once already");
+        let space_max = record_space(self.settings.entry_bytes_max()) + RECORD_HEADER_BYTES;
+        assert!(space <= space_max, "group {group}: entry {index} of {space} bytes is too large");
         self.make_room(space, 1, 1);
         let life = self.group(group).life;
         let outer = RecordHeader { kind: RecordKind::Rewrite, life, ..header };
-        let (offset, _) = self.place(&outer, raw);
+        // The life of the record inside is under the crc of the one around it.
+        let mut payload = raw.to_vec();
+        payload.resize(raw.len().next_multiple_of(8), 0);
+        put_u32(&mut payload, 4, life);
+        let (offset, _) = self.place(&outer, &payload);
         let inner = offset + RECORD_HEADER_BYTES as u32 / 8;
-        put_u32(self.image_mut(inner * 8, 8), 4, life);
         let loc = Loc { segment: 0, offset: inner, bytes: raw.len() as u32, crc: record.crc() };
         self.note_rewrite(group, index, header.term, loc);
         if record.entry_kind() == Some(EntryKind::Config) {
@@ -438,7 +450,7 @@ impl<D: Disk> SegLog<D> {
     /// The group's health: the doubt noted last, or Faulty when there is none and entries are faulty.
     #[must_use]
     pub fn health(&self, group: GroupId) -> Health {
-        self.find(group).map_or(Health::Clean, GroupLog::health)
+        self.find(group).map_or_else(|| self.unknown_health(group), GroupLog::health)
     }
 
     /// A held entry. Panics for an index that is not held.
@@ -522,7 +534,10 @@ impl<D: Disk> SegLog<D> {
 
     /// Makes room for an entry and for a truncation that waits for it; both then lie in one frame.
     fn prepare_entry(&mut self, group: GroupId, index: LogIndex, space: usize) -> (u32, u32) {
-        assert!(space <= record_space(ENTRY_BYTES_MAX), "group {group}: entry {index} of {space} bytes is too large");
+        assert!(
+            space <= record_space(self.settings.entry_bytes_max()),
+            "group {group}: entry {index} of {space} bytes is too large"
+        );
         let log = self.group(group);
         assert!(log.is_begun, "group {group}: entry before the group was begun");
         assert!(index == log.last().next(), "group {group}: entry {index} does not follow {}", log.last());
@@ -580,6 +595,9 @@ impl<D: Disk> SegLog<D> {
     fn write(&mut self, header: &RecordHeader, payload: &[u8]) {
         self.make_room(record_space(payload.len()), 1, 0);
         self.place(header, payload);
+        if frame::binds(header.kind, header.flags) {
+            self.open.others |= frame::others_bit(header.group, self.settings.cores);
+        }
     }
 
     /// Writes a record where there is room; returns its offset in 8-byte units and its crc.
@@ -663,7 +681,23 @@ impl<D: Disk> SegLog<D> {
         if self.groups.len() <= at {
             self.groups.resize_with(at + 1, || None);
         }
-        self.groups[at].get_or_insert_with(|| Box::new(GroupLog::new(group)))
+        let stored_health = self.unknown_health(group);
+        self.groups[at].get_or_insert_with(|| Box::new(GroupLog { stored_health, ..GroupLog::new(group) }))
+    }
+
+    /// The health of a group that is not known here: damage may have taken every trace of it.
+    fn unknown_health(&self, group: GroupId) -> Health {
+        let is_suspect = self.unknown_bits & frame::group_bit(group, self.settings.cores) != 0;
+        if is_suspect { Health::Quarantined } else { Health::Clean }
+    }
+
+    /// A group begins that is quarantined: that must outlive the damage which told it.
+    fn repeat_health(&mut self, group: GroupId) {
+        let log = self.group(group);
+        if log.stored_health == Health::Quarantined && log.at.health == 0 {
+            base::mark::hit!("seglog.log.unknown_group_quarantined");
+            self.set_health(group, Health::Quarantined);
+        }
     }
 }
 
