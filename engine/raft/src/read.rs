@@ -117,7 +117,7 @@ impl Raft {
         let (term, heartbeat, position) = (self.term(), self.settings.heartbeat, self.lead.reads.position());
         let (commit_index, applied_index) = (self.commit_index, self.applied_index);
         let peer = self.lead.peer_mut(peer)?;
-        let advertised = peer.match_index.min(commit_index).min(applied_index);
+        let advertised = peer.advertised(commit_index.min(applied_index));
         let is_replaced = now.since(peer.last_append) < heartbeat
             && now.since(peer.last_answer).0 < 2 * heartbeat.0
             && peer.sent_commit >= advertised

@@ -19,6 +19,8 @@ pub struct Settings {
     pub snapshot_abort: Span,
     /// Beyond this age of the oldest unsynced byte a node does not lead; default 2 s.
     pub disk_lag_max: Span,
+    /// A doubt about the last frame ends at the latest after this, once a quorum was heard; default 30 s, `None` never.
+    pub doubt_wait: Option<Span>,
 }
 
 impl Default for Settings {
@@ -31,6 +33,7 @@ impl Default for Settings {
             transfer_abort: Span::from_ms(1000),
             snapshot_abort: Span::from_ms(10_000),
             disk_lag_max: Span::from_ms(2000),
+            doubt_wait: Some(Span::from_ms(30_000)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use base::mono::Span;
 use base::record::{EntryKind, Records};
 use base::{LogIndex, Mono, NodeId, SyncEpoch, Term};
-use raft::{Body, Boot, Config, Effects, HardState, Input, Log, NO_HINT, Outcome, Outgoing, Raft, Settings};
+use raft::{Body, Boot, Config, Effects, HardState, Health, Input, Log, NO_HINT, Outcome, Outgoing, Raft, Settings};
 
 use super::{Entry, GROUP, Image, TestLog, entry, records};
 
@@ -42,8 +42,21 @@ impl Member {
     }
 
     pub fn just_booted(id: u64, config: Config, terms: &[u64], hard_state: HardState) -> Member {
+        Member::damaged(id, config, terms, hard_state, Health::Clean, &[])
+    }
+
+    /// Just booted with a log that lost the bytes of some entries.
+    pub fn damaged(
+        id: u64,
+        config: Config,
+        terms: &[u64],
+        hard_state: HardState,
+        health: Health,
+        lost: &[u64],
+    ) -> Member {
         let mut image = Image::empty();
         image.hard_state = hard_state;
+        image.lost = lost.iter().copied().collect();
         image.entries = chain(terms).into_iter().map(std::rc::Rc::new).collect();
         let log = TestLog::new(image, 1, id);
         let now = Mono(5_000_000_000);
@@ -57,6 +70,7 @@ impl Member {
             commit_floor: LogIndex(0),
             config,
             config_index: LogIndex(0),
+            health,
             now,
             settings: Settings::default(),
         };
@@ -122,6 +136,7 @@ impl Member {
             index: LogIndex(index),
             rejected: false,
             busy: false,
+            faulty: false,
             hint_index: NO_HINT,
             hint_term: Term(0),
             read_position: 0,

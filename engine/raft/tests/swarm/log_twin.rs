@@ -1,7 +1,7 @@
 //! A log in memory beside the disk that lags behind it: what is written is seen at once and survives only once its
 //! epoch is synced.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
@@ -32,6 +32,8 @@ pub struct Image {
     /// The last entry that is no longer held, its term and crc.
     pub base: (LogIndex, Term, u32),
     entries: VecDeque<Entry>,
+    /// Entries whose bytes are lost; index, term and crc are known.
+    pub lost: BTreeSet<LogIndex>,
     pub hard: HardState,
 }
 
@@ -39,6 +41,7 @@ pub struct Image {
 enum Op {
     Append(Entry),
     Truncate(LogIndex),
+    Rewrite(LogIndex),
     Compact(LogIndex),
     Install { base: (LogIndex, Term, u32), keeps: bool },
     Hard(HardState),
@@ -74,6 +77,9 @@ impl Image {
 
     fn perform(&mut self, op: &Op) {
         match op {
+            Op::Rewrite(index) => {
+                self.lost.remove(index);
+            }
             Op::Append(entry) => self.entries.push_back(entry.clone()),
             Op::Truncate(index) => self.entries.truncate((index.0 - self.base.0.0 - 1) as usize),
             Op::Compact(through) => self.forget(*through),
@@ -84,6 +90,8 @@ impl Image {
             }
             Op::Hard(hard) => self.hard = *hard,
         }
+        let (first, last) = (self.first(), self.last());
+        self.lost.retain(|index| first <= *index && *index <= last);
     }
 }
 
@@ -160,6 +168,8 @@ impl TwinLog {
     pub fn records(&self, first: LogIndex, count: u16) -> Vec<u8> {
         let entries =
             (first.0..first.0 + u64::from(count)).map(|index| self.memory.get(LogIndex(index)).expect("held"));
+        let last = LogIndex(first.0 + u64::from(count));
+        assert!(self.memory.lost.range(first..last).next().is_none(), "an entry is sent whose bytes are lost");
         entries.flat_map(|entry| entry.bytes.iter().copied()).collect()
     }
 
@@ -227,7 +237,23 @@ impl Log for TwinLog {
         self.write(Op::Truncate(index));
     }
 
+    fn first_faulty(&self) -> Option<LogIndex> {
+        self.memory.lost.first().copied()
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.memory.lost.contains(&index)
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        let index = record.header().index;
+        assert!(self.is_faulty(index), "entry {index} is not faulty");
+        assert_eq!((self.term(index), self.crc(index)), (Some(record.header().term), Some(record.crc())));
+        self.write(Op::Rewrite(index))
+    }
+
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
-        self.memory.get(index).filter(|entry| entry.kind == EntryKind::Config).map(Entry::payload)
+        let held = self.memory.get(index).filter(|_| !self.is_faulty(index));
+        held.filter(|entry| entry.kind == EntryKind::Config).map(Entry::payload)
     }
 }

@@ -117,6 +117,7 @@ impl Node {
             commit_floor: machine.applied,
             config: Config::decode(&machine.config).expect("written by raft"),
             config_index: machine.config_index,
+            health: raft::Health::Clean,
             now,
             settings,
         };
