@@ -25,7 +25,7 @@ mod start;
 pub use commit::LogFailure;
 pub use disk::{Disk, DiskOp, FoundSegment, LogReader, OpError, OpResult, OpToken, Slot};
 pub use group::Health;
-pub use log::{ColdRange, SegLog, Slice, StateTaken};
+pub use log::{SegLog, Slice, StateTaken, Unreadable};
 pub use recover::{RecoverError, Recovered, RecoveredGroup, RecoveredSegment, RecoveryReport, create, recover};
 pub use replay::ReplayError;
 pub use settings::{Settings, SettingsError, format_meta};

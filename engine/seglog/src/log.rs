@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use base::bytes::put_u32;
 use base::limits::{ENTRY_BYTES_MAX, STATE_SLOTS_MAX};
-use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
+use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, record_space, write_record};
 use base::{GroupId, LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
 
 use crate::commit::Commit;
@@ -33,6 +33,8 @@ pub enum Slice<'a> {
     InMemory(Record<'a>),
     /// Ask [`SegLog::fault_in`] and try again.
     Cold,
+    /// Its bytes are lost; `term` and `crc` still answer. It is not absent: repair it with [`SegLog::rewrite`].
+    Faulty,
 }
 
 impl std::fmt::Debug for Slice<'_> {
@@ -40,21 +42,29 @@ impl std::fmt::Debug for Slice<'_> {
         match self {
             Slice::InMemory(record) => f.debug_tuple("InMemory").field(&record.header()).finish(),
             Slice::Cold => f.write_str("Cold"),
+            Slice::Faulty => f.write_str("Faulty"),
         }
     }
 }
 
-/// Entries that are held, but not in memory: ask [`SegLog::fault_in`] for them and try again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ColdRange {
-    /// The first one.
-    pub first: LogIndex,
-    /// The last one that was asked for.
-    pub last: LogIndex,
+/// Why [`SegLog::records`] gave nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Held, but not in memory: ask [`SegLog::fault_in`] for them and try again.
+    #[error("entries {first}..={last} are not in memory; fault them in and try again")]
+    Cold {
+        /// The first one.
+        first: LogIndex,
+        /// The last one that was asked for.
+        last: LogIndex,
+    },
+    /// This one lost its bytes: the ones before it can be had, it cannot until it is rewritten.
+    #[error("entry {0} is faulty; repair it from an intact copy")]
+    Faulty(LogIndex),
 }
 
 /// The frame being filled, in place in the tail image.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct OpenFrame {
     pub frame_seq: u64,
     pub start: u32,
@@ -79,7 +89,7 @@ impl OpenFrame {
 /// and synced by the operations of [`SegLog::poll_op`], and persisted when [`SegLog::persisted_epoch`] says so. Reads
 /// see records at once. Appending never waits: frames queue in memory while the disk works, and the caller takes no more
 /// work beyond [`base::limits::UNSYNCED_BYTES_MAX`] of [`SegLog::unsynced_bytes`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SegLog<D: Disk> {
     pub(crate) disk: D,
     pub(crate) settings: Settings,
@@ -271,13 +281,77 @@ impl<D: Disk> SegLog<D> {
         self.open_epoch()
     }
 
-    /// Notes that a doubt about the group was resolved, or raised. Returns its epoch.
+    /// Notes that a doubt about the group was resolved, or raised. Returns its epoch. Faulty is not a doubt that can be
+    /// set: it counts as Clean, and faulty entries make Faulty of that.
     pub fn set_health(&mut self, group: GroupId, health: Health) -> SyncEpoch {
-        self.group_mut(group).health = health;
-        let header = self.header(group, RecordKind::Health, health as u8, LogIndex(0), Term(0));
+        let stored = Health::from_disk(health.to_disk()).expect("each health has a number");
+        self.group_mut(group).stored_health = stored;
+        let header = self.header(group, RecordKind::Health, stored.to_disk(), LogIndex(0), Term(0));
         self.write(&header, &[]);
         self.group_mut(group).at.health = self.active_seq;
         self.open_epoch()
+    }
+
+    /// Gives a held entry its bytes again, from an intact copy: a REWRITE, which holds the entry's record unchanged. The
+    /// entry is whole at once; it may be counted on when the epoch returned is persisted.
+    ///
+    /// Shape: an entry of this group whose term and crc are those of the held one; panics for any other: the caller
+    /// compares [`SegLog::term`] and [`SegLog::crc`] first, since the record comes from outside.
+    pub fn rewrite(&mut self, group: GroupId, record: Record<'_>) -> SyncEpoch {
+        let header = record.header();
+        let (index, raw) = (header.index, record.raw());
+        assert!(header.group == group && header.kind == RecordKind::Entry, "an entry of this group: {header:?}");
+        assert!(self.holds(group, index, header.term, record.crc()), "group {group}: entry {index} is another one");
+        let space = record_space(raw.len());
+        assert!(space <= record_space(ENTRY_BYTES_MAX) + RECORD_HEADER_BYTES, "an entry was written once already");
+        self.make_room(space, 1, 1);
+        let life = self.group(group).life;
+        let outer = RecordHeader { kind: RecordKind::Rewrite, life, ..header };
+        let (offset, _) = self.place(&outer, raw);
+        let inner = offset + RECORD_HEADER_BYTES as u32 / 8;
+        put_u32(self.image_mut(inner * 8, 8), 4, life);
+        let loc = Loc { segment: 0, offset: inner, bytes: raw.len() as u32, crc: record.crc() };
+        self.note_rewrite(group, index, header.term, loc);
+        if record.entry_kind() == Some(EntryKind::Config) {
+            self.group_mut(group).put_config(index, record.payload());
+        }
+        self.open_epoch()
+    }
+
+    /// True when the log holds the entry of this identity at `index`, faulty or not.
+    #[must_use]
+    pub fn holds(&self, group: GroupId, index: LogIndex, term: Term, crc: u32) -> bool {
+        let log = self.group(group);
+        log.loc(index).is_some_and(|loc| loc.crc == crc) && log.term_of(index) == Some(term)
+    }
+
+    /// The first held entry whose bytes are lost.
+    #[must_use]
+    pub fn first_faulty(&self, group: GroupId) -> Option<LogIndex> {
+        self.find(group).and_then(|log| log.faulty.first().copied())
+    }
+
+    /// The held entries whose bytes are lost, ascending.
+    pub fn faulty(&self, group: GroupId) -> impl DoubleEndedIterator<Item = LogIndex> {
+        self.group(group).faulty.iter().copied()
+    }
+
+    /// True for a held entry whose bytes are lost.
+    #[must_use]
+    pub fn is_faulty(&self, group: GroupId, index: LogIndex) -> bool {
+        self.find(group).is_some_and(|log| log.faulty.contains(&index))
+    }
+
+    /// A held entry was found damaged: it is faulty from now on. An entry that is not held is passed over, as is one
+    /// whose bytes are in a tail image: those are right, whatever the disk says.
+    pub fn note_faulty(&mut self, group: GroupId, index: LogIndex) {
+        let Some(segment) = self.find(group).and_then(|log| log.loc(index)).map(|loc| u64::from(loc.segment)) else {
+            return;
+        };
+        if !self.segment(segment).has_image {
+            base::mark::hit!("seglog.log.note_faulty");
+            self.group_mut(group).faulty.insert(index);
+        }
     }
 
     /// Tells the time of day, for stamps that only people read.
@@ -361,29 +435,43 @@ impl<D: Disk> SegLog<D> {
         self.group(group).checkpoint
     }
 
-    /// The group's health.
+    /// The group's health: the doubt noted last, or Faulty when there is none and entries are faulty.
     #[must_use]
     pub fn health(&self, group: GroupId) -> Health {
-        self.find(group).map_or(Health::Clean, |log| log.health)
+        self.find(group).map_or(Health::Clean, GroupLog::health)
     }
 
     /// A held entry. Panics for an index that is not held.
     #[must_use]
     pub fn entry(&self, group: GroupId, index: LogIndex) -> Slice<'_> {
-        let loc = self.group(group).loc(index).expect("only held entries are read");
+        let log = self.group(group);
+        let loc = log.loc(index).expect("only held entries are read");
+        if log.faulty.contains(&index) {
+            return Slice::Faulty;
+        }
         self.read(loc).map_or(Slice::Cold, |bytes| match Record::parse(bytes) {
             Ok((record, _)) if record.crc() == loc.crc => Slice::InMemory(record),
-            // A map that does not hold what was written: the next fault-in finds it again and stops the node.
+            // A map that does not hold what was written: the next fault-in finds it again and calls it faulty.
             _ => Slice::Cold,
         })
     }
 
     /// Appends the raw records `first..=last`, padding included, to `out`: the body of an AppendEntries.
     ///
-    /// Errors: [`ColdRange`] from the first entry that is not in memory; `out` is then as before.
-    pub fn records(&self, group: GroupId, first: LogIndex, last: LogIndex, out: &mut Vec<u8>) -> Result<(), ColdRange> {
+    /// Errors: [`Unreadable`] from the first entry that is not in memory, or is faulty; `out` is then as before.
+    pub fn records(
+        &self,
+        group: GroupId,
+        first: LogIndex,
+        last: LogIndex,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
         let log = self.group(group);
         let start = out.len();
+        let faulty = log.faulty.range(first..).next().filter(|index| **index <= last);
+        if let Some(index) = faulty {
+            return Err(Unreadable::Faulty(*index));
+        }
         let mut index = first;
         while index <= last {
             let loc = log.loc(index).expect("only held entries are read");
@@ -393,7 +481,7 @@ impl<D: Disk> SegLog<D> {
             };
             let Some(bytes) = self.read(loc).filter(|bytes| is_whole(bytes)) else {
                 out.truncate(start);
-                return Err(ColdRange { first: index, last });
+                return Err(Unreadable::Cold { first: index, last });
             };
             out.extend_from_slice(bytes);
             index = index.next();
@@ -529,6 +617,20 @@ impl<D: Disk> SegLog<D> {
         log.footer_run = Some((active, run, index.next(), term, log.life));
         log.push(term, loc);
         self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
+    }
+
+    /// Enters where an entry's bytes now are into the index, the ECHO to come and the footer to come.
+    fn note_rewrite(&mut self, group: GroupId, index: LogIndex, term: Term, mut loc: Loc) {
+        let active = self.active_seq;
+        loc.segment = u32::try_from(active).expect("2^32 segments outlast every disk");
+        let at = place_of(&self.segments, active);
+        let log = self.groups[slot_of(group, self.settings.cores)].as_mut().expect("the caller found the group");
+        let footer = &mut self.segments[at].footer;
+        let run = footer.begin_run(group, log.life, index, term);
+        footer.add(run, Item { offset: loc.offset, crc: loc.crc });
+        log.rewrite(index, loc);
+        self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
+        self.gc.is_due = true;
     }
 
     // Finding.

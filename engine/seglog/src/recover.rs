@@ -102,8 +102,10 @@ pub struct RecoveredGroup {
     pub checkpoint: Option<(LogIndex, Term)>,
     /// The group's local life.
     pub life: u32,
-    /// Whether the cut tail may hold what was acknowledged.
+    /// What the log can be counted on for.
     pub health: Health,
+    /// Held entries whose bytes are lost, ascending; their terms and crcs are known.
+    pub faulty: Vec<LogIndex>,
 }
 
 /// What recovery saw and did, for the log of the node.
@@ -157,7 +159,8 @@ impl Recovered {
             configs: log.configs.clone(),
             checkpoint: log.checkpoint,
             life: log.life,
-            health: log.health,
+            health: log.health(),
+            faulty: log.faulty.iter().copied().collect(),
         };
         self.logs.iter().map(view).collect()
     }
@@ -290,7 +293,7 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     out.logs = replay.finish()?;
     for log in &mut out.logs {
         if doubtful.covers(log.group, settings.cores) {
-            (log.health, log.at.health) = (Health::RecoveringHead, doubtful_at);
+            (log.stored_health, log.at.health) = (Health::RecoveringHead, doubtful_at);
             out.report.groups_doubtful += 1;
         }
     }

@@ -213,7 +213,7 @@ impl<'a> Replay<'a> {
                 log.at.checkpoint = segment_seq;
             }
             RecordKind::Health => {
-                log.health = Health::from_u8(header.flags).ok_or(unreadable)?;
+                log.stored_health = Health::from_disk(header.flags).ok_or(unreadable)?;
                 log.at.health = segment_seq;
             }
             RecordKind::CommitHint => {}

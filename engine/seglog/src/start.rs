@@ -75,7 +75,7 @@ impl<D: Disk> SegLog<D> {
     fn repeat_states(&mut self) {
         for at in 0..self.groups.len() {
             let Some(log) = &self.groups[at] else { continue };
-            let (group, has_state, health) = (log.group, log.has_state(), log.health);
+            let (group, has_state, health) = (log.group, log.has_state(), log.stored_health);
             if has_state {
                 self.write_hard_state(group);
             }

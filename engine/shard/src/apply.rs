@@ -75,6 +75,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let record = match self.log.entry(group, index) {
             Slice::InMemory(record) => record,
+            // Its bytes are lost: the group goes on when they are written again.
+            Slice::Faulty => return Step::Idle,
             Slice::Cold => {
                 slot.wait = ApplyWait::Log;
                 let last = LogIndex(index.0 + FAULT_AHEAD).min(slot.commit);

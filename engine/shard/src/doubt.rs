@@ -31,6 +31,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for at in 0..self.groups.len() {
             let slot = &self.groups[at];
             let Some(since) = slot.doubt else { continue };
+            if self.log.health(slot.id) == Health::Quarantined {
+                // What is lost here comes back nowhere: this node must be replaced.
+                continue;
+            }
             let commit = slot.raft.commit_index();
             let is_refilled = slot.raft.leader().is_some()
                 && self.log.term(slot.id, commit) == Some(slot.raft.term())
@@ -46,7 +50,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// When a doubt ends by itself.
     pub(crate) fn doubt_deadline(&self) -> Mono {
-        let waits = self.groups.iter().filter_map(|group| group.doubt).map(|since| since + DOUBT_WAIT);
+        let can_end = |id| self.log.health(id) != Health::Quarantined;
+        let doubts = self.groups.iter().filter_map(|group| group.doubt.filter(|_| can_end(group.id)));
+        let waits = doubts.map(|since| since + DOUBT_WAIT);
         waits.min().unwrap_or(Mono::MAX)
     }
 }

@@ -7,7 +7,7 @@ use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
-use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog};
+use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::Replies;
 use crate::group::Group;
@@ -370,11 +370,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// brought in, and the message counts as lost.
     pub fn records(&mut self, group: GroupId, first: LogIndex, last: LogIndex, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        if self.log.records(group, first, last, out).is_ok() {
-            return true;
+        match self.log.records(group, first, last, out) {
+            Ok(()) => return true,
+            Err(Unreadable::Cold { .. }) => self.log.fault_in(group, first, last),
+            Err(Unreadable::Faulty(_)) => {}
         }
         out.truncate(start);
-        self.log.fault_in(group, first, last);
         false
     }
 
@@ -465,6 +466,7 @@ fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store
     let group_log = GroupLog { log, group: id, wrote: &mut wrote };
     let raft = Raft::new(boot, &group_log);
     let mut group = Group::new(id, raft, machine.applied_index, initial);
-    group.doubt = (group_log.log.health(id) != Health::Clean).then_some(now);
+    let is_doubtful = matches!(group_log.log.health(id), Health::RecoveringHead | Health::Quarantined);
+    group.doubt = is_doubtful.then_some(now);
     group
 }
