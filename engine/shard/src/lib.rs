@@ -14,9 +14,9 @@
 
 mod apply;
 mod checkpoint;
-mod doubt;
 mod group;
 mod group_log;
+mod health;
 mod read;
 mod reply;
 mod requests;

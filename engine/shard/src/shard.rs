@@ -7,11 +7,12 @@ use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
-use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog, Unreadable};
+use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::Replies;
 use crate::group::Group;
 use crate::group_log::GroupLog;
+use crate::health;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
 
@@ -206,7 +207,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_peer(&mut self, from: NodeId, group: GroupId, body: Body, entries: Records<'_>, now: Mono) {
         let Some(at) = self.local(group) else { return };
         let is_append = matches!(body, Body::AppendEntries { .. });
-        if self.is_barred(at, &body) {
+        if matches!(body, Body::EntryFetchResp { .. }) && self.is_full() {
             return;
         }
         if is_append && (self.groups[at as usize].installing.is_some() || self.is_full()) {
@@ -326,8 +327,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// When `handle_tick` is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
-        let sure = self.groups.iter().filter(|group| group.doubt.is_none());
-        let raft = sure.map(|group| group.deadline).min().unwrap_or(Mono::MAX).min(self.doubt_deadline());
+        let raft = self.groups.iter().map(|group| group.deadline).min().unwrap_or(Mono::MAX);
         let leads = self.groups.iter().any(|group| group.is_leader);
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
         raft.min(heartbeat).min(self.log.next_deadline().unwrap_or(Mono::MAX))
@@ -460,13 +460,11 @@ fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store
         commit_floor: machine.applied_index,
         config,
         config_index: machine.config_index,
+        health: health::of_log(log.health(id)),
         now,
         settings: settings.raft,
     };
     let group_log = GroupLog { log, group: id, wrote: &mut wrote };
     let raft = Raft::new(boot, &group_log);
-    let mut group = Group::new(id, raft, machine.applied_index, initial);
-    let is_doubtful = matches!(group_log.log.health(id), Health::RecoveringHead | Health::Quarantined);
-    group.doubt = is_doubtful.then_some(now);
-    group
+    Group::new(id, raft, machine.applied_index, initial)
 }

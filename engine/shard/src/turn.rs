@@ -29,7 +29,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_tick(&mut self, now: Mono) {
         for at in 0..self.groups.len() as u32 {
             let slot = &self.groups[at as usize];
-            if slot.deadline <= now && slot.doubt.is_none() {
+            if slot.deadline <= now {
                 self.step(at, Input::Tick { now });
             }
         }
@@ -38,7 +38,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.send_heartbeats(now);
         }
         self.watch_disk_lag(now);
-        self.resolve_doubts(now);
+        self.watch_faults(now);
         self.expire_snapshots(now);
     }
 
@@ -222,10 +222,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for peer in &effects.need_snapshot {
             self.want_snapshot(group, *peer);
         }
+        if let Some(health) = effects.health {
+            self.note_health(at, health);
+            self.queue_apply(at);
+        }
         if let Some(alarm) = effects.alarm {
-            self.groups[at as usize].alarm = Some(alarm);
             self.alarms.push_back((group, alarm));
-            self.fail_waiting(at, NodeId(0));
+            if alarm.stops() {
+                self.groups[at as usize].alarm = Some(alarm);
+                self.fail_waiting(at, NodeId(0));
+            }
         }
     }
 
