@@ -95,12 +95,14 @@ impl Raft {
         let is_leader = self.is_leader();
         let (now, first, last) = (self.now, log.first_index(), log.last_index());
         let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
-        if echo_mono != Mono(0) && echo_mono < peer.up_since {
+        // A message that echoes nothing answers none of this term's.
+        let is_answer = echo_mono != Mono(0);
+        if is_answer && echo_mono < peer.up_since {
             return;
         }
         self.dirty = true;
         peer.note_answer(now, read_position);
-        if rejected && !faulty && LogIndex(0) < index && index <= peer.acked_before {
+        if is_answer && rejected && !faulty && index <= peer.acked_before {
             return self.accuse(from);
         }
         if busy {
