@@ -5,6 +5,8 @@
 
 #[path = "swarm/cluster.rs"]
 mod cluster;
+#[path = "swarm/damage.rs"]
+mod damage;
 #[path = "swarm/faults.rs"]
 mod faults;
 #[path = "swarm/log_twin.rs"]
@@ -27,6 +29,10 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn run_seeds(first: u64, voters: u64, count: u64) {
+    run_many(first, voters, count, run_seed);
+}
+
+fn run_many(first: u64, voters: u64, count: u64, run_seed: fn(u64, u64)) {
     if let Some(seed) = number("RAFT_SEED") {
         return run_seed(seed, voters);
     }
@@ -46,6 +52,12 @@ fn three_voters_and_a_newcomer_stay_one_log_under_faults() {
 #[test]
 fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
     run_seeds(1_000_000, 5, 60);
+}
+
+#[test]
+fn what_was_committed_comes_back_from_damaged_disks() {
+    run_many(2_000_000, 3, 60, damage::run_seed);
+    run_many(3_000_000, 5, 30, damage::run_seed);
 }
 
 fn run_seed(seed: u64, voters: u64) {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
 use base::{GroupId, LogIndex, SyncEpoch, Term};
-use raft::{HardState, Log};
+use raft::{HardState, Health, Log};
 
 /// The only group.
 pub const GROUP: GroupId = GroupId(7);
@@ -34,6 +34,8 @@ pub struct Image {
     entries: VecDeque<Entry>,
     /// Entries whose bytes are lost; index, term and crc are known.
     pub lost: BTreeSet<LogIndex>,
+    /// As a HEALTH record tells it: never Faulty.
+    pub health: Health,
     pub hard: HardState,
 }
 
@@ -45,6 +47,7 @@ enum Op {
     Compact(LogIndex),
     Install { base: (LogIndex, Term, u32), keeps: bool },
     Hard(HardState),
+    Health(Health),
 }
 
 impl Image {
@@ -89,6 +92,7 @@ impl Image {
                 self.base = *base;
             }
             Op::Hard(hard) => self.hard = *hard,
+            Op::Health(health) => self.health = *health,
         }
         let (first, last) = (self.first(), self.last());
         self.lost.retain(|index| first <= *index && *index <= last);
@@ -103,6 +107,9 @@ pub struct TwinLog {
     ops: VecDeque<(u64, Op)>,
     pub open: u64,
     pub persisted: u64,
+    /// The disk before the newest frame on it, once frames may be damaged.
+    before_last: Option<(u64, Image)>,
+    pub keeps_frames: bool,
     /// What happened since somebody looked last: entries written, and where the log was cut.
     pub appended: Vec<(LogIndex, Term, u32)>,
     pub truncated: Vec<LogIndex>,
@@ -126,6 +133,34 @@ impl TwinLog {
         self.write(Op::Hard(hard))
     }
 
+    pub fn set_health(&mut self, health: Health) -> SyncEpoch {
+        self.write(Op::Health(health))
+    }
+
+    /// While the node is down: the newest frame was torn after it may have been acked. Where the log would end.
+    pub fn head(&self) -> Option<LogIndex> {
+        self.before_last.as_ref().map(|(_, image)| image.last())
+    }
+
+    /// While the node is down: that frame is gone but for its terms and votes, which are written twice.
+    pub fn lose_head(&mut self) {
+        let (_, image) = self.before_last.take().expect("there is a frame");
+        self.disk = Image { hard: self.disk.hard, health: Health::RecoveringHead, ..image };
+        self.memory = self.disk.clone();
+    }
+
+    /// While the node is down: an entry loses its bytes.
+    pub fn lose(&mut self, index: LogIndex) {
+        self.disk.lost.insert(index);
+        self.memory.lost.insert(index);
+        // The frame before is not to bring them back.
+        if let Some((_, image)) = &mut self.before_last
+            && image.get(index).is_some()
+        {
+            image.lost.insert(index);
+        }
+    }
+
     pub fn compact(&mut self, through: LogIndex) -> SyncEpoch {
         self.write(Op::Compact(through))
     }
@@ -146,7 +181,10 @@ impl TwinLog {
 
     /// Everything of `epoch` and before is on disk.
     pub fn sync(&mut self, epoch: u64) {
-        while let Some((_, op)) = self.ops.pop_front_if(|(of, _)| *of <= epoch) {
+        while let Some((of, op)) = self.ops.pop_front_if(|(of, _)| *of <= epoch) {
+            if self.keeps_frames && self.before_last.as_ref().is_none_or(|(frame, _)| *frame != of) {
+                self.before_last = Some((of, self.disk.clone()));
+            }
             self.disk.perform(&op);
         }
         self.persisted = self.persisted.max(epoch);

@@ -57,6 +57,10 @@ pub struct Node {
     pub confirmed: u64,
     pub timer: Mono,
     pub is_lagging: bool,
+    /// Its disk lost something: what others counted on is no longer there.
+    pub was_damaged: bool,
+    /// The lives of its peers, by the links that are up.
+    pub links: std::collections::BTreeMap<NodeId, u64>,
     /// Its clock is ahead of the others' by this.
     pub skew: u64,
 }
@@ -85,6 +89,8 @@ impl Node {
             confirmed: 0,
             timer: Mono::MAX,
             is_lagging: false,
+            was_damaged: false,
+            links: std::collections::BTreeMap::new(),
             skew,
         }
     }
@@ -94,8 +100,9 @@ impl Node {
         let epoch = self.flying.iter().take(reached).next_back().copied().unwrap_or(0);
         self.log.crash(epoch);
         let (log, disk_machine) = (std::mem::take(&mut self.log), self.disk_machine.clone());
-        let (id, incarnation, skew) = (self.id, self.incarnation, self.skew);
+        let (id, incarnation, skew, was_damaged) = (self.id, self.incarnation, self.skew, self.was_damaged);
         *self = Node::new(id, &Config::default(), skew);
+        self.was_damaged = was_damaged;
         (self.log, self.machine, self.disk_machine, self.incarnation) =
             (log, disk_machine.clone(), disk_machine, incarnation);
     }
@@ -117,7 +124,7 @@ impl Node {
             commit_floor: machine.applied,
             config: Config::decode(&machine.config).expect("written by raft"),
             config_index: machine.config_index,
-            health: raft::Health::Clean,
+            health: self.log.disk.health,
             now,
             settings,
         };
@@ -138,7 +145,7 @@ impl Node {
 
     pub fn has_on_disk(&self, index: LogIndex, crc: u32) -> bool {
         let disk = &self.log.disk;
-        self.disk_machine.applied >= index || disk.base.0 >= index || disk.crc(index) == Some(crc)
+        self.was_damaged || self.disk_machine.applied >= index || disk.base.0 >= index || disk.crc(index) == Some(crc)
     }
 
     pub fn hard_state(&self) -> HardState {
@@ -152,6 +159,7 @@ impl Node {
             return false;
         }
         let index = self.machine.applied.next();
+        assert!(!self.log.memory.lost.contains(&index), "{} applies a lost entry {index}", self.id);
         let entry = self.log.memory.get(index).expect("a committed entry is held until it is applied");
         let machine = &mut self.machine;
         machine.hash = mix64(machine.hash ^ u64::from(entry.crc));
