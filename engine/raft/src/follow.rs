@@ -40,7 +40,7 @@ impl Append {
 }
 
 /// A configuration is parsed before it is taken: afterwards it would be in force.
-fn is_sound(record: Record<'_>) -> bool {
+pub(crate) fn is_sound(record: Record<'_>) -> bool {
     match record.entry_kind() {
         Some(EntryKind::Config) => Config::decode(record.payload()).is_ok_and(|config| config != Config::default()),
         Some(_) => true,
@@ -181,7 +181,7 @@ impl Raft {
         self.outbox.config_changed |= self.configs.note_truncated(index);
     }
 
-    fn append_received(&mut self, log: &mut impl Log, record: Record<'_>) {
+    pub(crate) fn append_received(&mut self, log: &mut impl Log, record: Record<'_>) {
         let index = record.header().index;
         assert!(index == log.last_index().next(), "{}: entry {index} behind {}", self.id, log.last_index());
         let epoch = log.append_record(record);

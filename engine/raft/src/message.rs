@@ -150,9 +150,9 @@ pub enum Body {
     EntryFetch {
         /// The asker's term; changes nothing anywhere.
         term: Term,
-        /// The first entry wanted; one above the last when none is.
+        /// The first entry wanted; one above the last when none is known.
         first_index: LogIndex,
-        /// Its term; 0 when none is wanted.
+        /// Its term; 0 when it is not known: who lost its head takes what follows.
         first_term: Term,
         /// The last entry wanted.
         last_index: LogIndex,

@@ -115,11 +115,12 @@ impl Raft {
 
     fn ask(&mut self, log: &impl Log, peer: NodeId) {
         let last = log.last_index();
-        // Nothing faulty: only the peer's last entry is of interest.
+        // Nothing faulty: the peer's last entry is of interest, and what lies before the floor.
         let wanted = self.faults.lowest.or(self.faults.behind);
         let first_index = wanted.unwrap_or(last.next());
         let faulty = (first_index.0..=last.0).take(ASK_ENTRIES_MAX as usize).map(LogIndex);
-        let last_index = faulty.take_while(|index| log.is_faulty(*index)).last().unwrap_or(last);
+        let floor_index = self.faults.floor.map_or(last, |(_, index)| index);
+        let last_index = faulty.take_while(|index| log.is_faulty(*index)).last().unwrap_or(floor_index);
         let body = Body::EntryFetch {
             term: self.term(),
             first_index,
@@ -172,8 +173,9 @@ impl Raft {
         let (first, own_last) = (ask.first_index, log.last_index());
         let is_compacted = first < log.first_index();
         let held = log.term(first).filter(|_| !is_compacted && first <= own_last);
-        // An entry that is held and faulty is not absent: only its bytes are.
-        let is_same = held == Some(ask.first_term);
+        // An entry that is held and faulty is not absent: only its bytes are. Who lost its head asks for whatever follows.
+        let is_head = ask.first_term == Term(0);
+        let is_same = held.is_some_and(|term| is_head || term == ask.first_term);
         let mut last = first.prev();
         if is_same && ask.last_index >= first {
             let bound = ask.last_index.min(own_last).min(LogIndex(first.0.saturating_add(ASK_ENTRIES_MAX - 1)));
@@ -188,7 +190,7 @@ impl Raft {
             health: self.health(),
             count: u16::try_from(last.0 + 1 - first.0).expect("bounded by ASK_ENTRIES_MAX"),
             rejected: is_compacted,
-            absent: !is_compacted && !is_same,
+            absent: !is_compacted && !is_same && !is_head,
         }
     }
 
@@ -209,7 +211,12 @@ impl Raft {
         }
         let mut has_written = false;
         for record in entries {
-            if log.is_faulty(record.header().index) {
+            if record.header().index > log.last_index() {
+                if !self.extend_head(log, record) {
+                    break;
+                }
+                has_written = true;
+            } else if log.is_faulty(record.header().index) {
                 if !self.rewrite(log, record) {
                     break;
                 }
@@ -223,9 +230,27 @@ impl Raft {
             self.faults.answers.push((from, answer));
         }
         // Who had this run is likely to have the next one.
-        if has_written && self.faults.lowest.or(self.faults.behind).is_some() {
+        if has_written && self.wants_answers() {
             self.ask(log, from);
         }
+    }
+
+    /// Appends an entry that may have been lost with the head, on the way to the floor; nobody may be able to lead before.
+    /// The crc chain makes the log a prefix of the peer's, so it is one that a leader once wrote, and nothing is acked.
+    fn extend_head(&mut self, log: &mut impl Log, record: Record<'_>) -> bool {
+        let header = record.header();
+        let last = log.last_index();
+        let is_wanted = self.faults.floor.is_some_and(|floor| (header.term, header.index) <= floor);
+        let is_next = header.index == last.next() && log.crc(last) == Some(header.prev_crc);
+        let is_fit = header.term <= self.term() && log.term(last).is_some_and(|term| term <= header.term);
+        let is_free = self.role == Role::Follower && !self.is_installing(log) && crate::follow::is_sound(record);
+        if is_wanted && is_next && is_fit && is_free {
+            base::mark::hit!("raft.doubt.head_fetched");
+            self.append_received(log, record);
+            self.dirty = true;
+            return true;
+        }
+        false
     }
 
     /// Writes a faulty entry again if `record` is that very entry. False if it is not.

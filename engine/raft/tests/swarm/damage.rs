@@ -33,7 +33,9 @@ pub fn run_seed(seed: u64, voters: u64) {
             faults.repartition(prng);
         }
         let at = cluster.prng.below(cluster.nodes.len() as u64) as usize;
-        if cluster.nodes[at].raft.is_some() && cluster.prng.below(1000) < cluster.faults.checkpoint {
+        // Nor is a copy forgotten while somebody may ask for it.
+        let is_damaged = cluster.nodes.iter().any(|node| !node.log.disk.lost.is_empty());
+        if !is_damaged && cluster.nodes[at].raft.is_some() && cluster.prng.below(1000) < cluster.faults.checkpoint {
             let trailing = cluster.faults.trailing;
             cluster.nodes[at].checkpoint(trailing);
         }
@@ -98,9 +100,10 @@ fn lose_entries(cluster: &mut Cluster, at: usize) {
 /// An entry by its place and what it is.
 pub type Id = (LogIndex, Option<u32>);
 
+/// The state is no copy: it travels as a snapshot, which only a leader sends.
 fn has_whole(cluster: &Cluster, at: usize, (index, crc): Id) -> bool {
-    let (disk, applied) = (&cluster.nodes[at].log.disk, cluster.nodes[at].disk_machine.applied);
-    applied >= index || disk.get(index).is_some() && disk.crc(index) == crc && !disk.lost.contains(&index)
+    let disk = &cluster.nodes[at].log.disk;
+    disk.get(index).is_some() && disk.crc(index) == crc && !disk.lost.contains(&index)
 }
 
 /// Another disk has it, bytes and all.
@@ -110,6 +113,9 @@ fn is_whole(cluster: &Cluster, at: usize, id: Id) -> bool {
 
 /// Another disk has it, at least by name.
 fn is_held(cluster: &Cluster, at: usize, (index, crc): Id) -> bool {
-    let holds = |other: usize| cluster.nodes[other].log.disk.crc(index) == crc;
+    let holds = |other: usize| {
+        let node = &cluster.nodes[other];
+        node.log.disk.crc(index) == crc || node.disk_machine.applied >= index
+    };
     (0..cluster.nodes.len()).any(|other| other != at && holds(other))
 }
