@@ -138,6 +138,9 @@ impl Cluster {
             }
             Event::Heartbeat { .. } => self.heartbeat(at, life),
             Event::Turn { .. } => {}
+            // A link to a life that is over cannot come up.
+            Event::PeerUp { peer, incarnation }
+                if self.has_damage && self.nodes[peer.0 as usize - 1].incarnation != incarnation => {}
             Event::PeerUp { peer, incarnation } => {
                 self.nodes[at].links.insert(peer, incarnation);
                 self.step(at, Input::PeerUp { peer, incarnation });
