@@ -62,6 +62,10 @@ fn lose_head(cluster: &mut Cluster, at: usize) {
     let Some(end) = node.log.head().filter(|end| *end >= node.disk_machine.applied) else { return };
     let cut = (end.0 + 1..=node.log.disk.last().0).map(LogIndex);
     let cut: Vec<Id> = cut.map(|index| (index, node.log.disk.crc(index))).collect();
+    let is_whole_again = |index: &LogIndex| is_whole(cluster, at, (*index, node.log.disk.crc(*index)));
+    if !node.log.head_rewrites().iter().all(is_whole_again) {
+        return;
+    }
     let is_spared =
         cut.iter().all(|id| is_whole(cluster, at, *id) || !(is_held(cluster, at, *id) || cluster.gone.contains(id)));
     // Whoever lost its head cannot say that it never had an entry: so none may be asked for that is whole nowhere.
@@ -102,8 +106,11 @@ pub type Id = (LogIndex, Option<u32>);
 
 /// The state is no copy: it travels as a snapshot, which only a leader sends.
 fn has_whole(cluster: &Cluster, at: usize, (index, crc): Id) -> bool {
-    let disk = &cluster.nodes[at].log.disk;
-    disk.get(index).is_some() && disk.crc(index) == crc && !disk.lost.contains(&index)
+    let log = &cluster.nodes[at].log;
+    // In memory too: there it may have been forgotten already, and the disk follows.
+    [&log.disk, &log.memory]
+        .iter()
+        .all(|image| image.get(index).is_some() && image.crc(index) == crc && !image.lost.contains(&index))
 }
 
 /// Another disk has it, bytes and all.

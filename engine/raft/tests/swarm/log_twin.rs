@@ -142,6 +142,12 @@ impl TwinLog {
         self.before_last.as_ref().map(|(_, image)| image.last())
     }
 
+    /// What that frame had written again.
+    pub fn head_rewrites(&self) -> Vec<LogIndex> {
+        let lost = self.before_last.iter().flat_map(|(_, image)| &image.lost);
+        lost.copied().filter(|index| !self.disk.lost.contains(index)).collect()
+    }
+
     /// While the node is down: that frame is gone but for its terms and votes, which are written twice.
     pub fn lose_head(&mut self) {
         let (_, image) = self.before_last.take().expect("there is a frame");
