@@ -110,6 +110,18 @@ impl Log for RingLog {
     fn config_payload(&self, _: LogIndex) -> Option<Vec<u8>> {
         None
     }
+
+    fn first_faulty(&self) -> Option<LogIndex> {
+        None
+    }
+
+    fn is_faulty(&self, _: LogIndex) -> bool {
+        false
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        self.append_record(record)
+    }
 }
 
 struct Member {
@@ -160,6 +172,7 @@ impl Trio {
                 commit_floor: LogIndex(0),
                 config: Config::single(&voters),
                 config_index: LogIndex(0),
+                health: raft::Health::Clean,
                 now: Mono(0),
                 settings: Settings::default(),
             };

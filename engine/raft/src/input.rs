@@ -111,6 +111,11 @@ pub enum Input<'a> {
         /// It is.
         is_slow: bool,
     },
+    /// A scrub or a read found an entry whose bytes are lost, or the log forgot one.
+    FaultFound {
+        /// The turn's time.
+        now: Mono,
+    },
     /// Campaign at once (tests and tools).
     Campaign {
         /// The turn's time.
@@ -132,6 +137,7 @@ impl Input<'_> {
             | Input::ChangeConfig { now, .. }
             | Input::Transfer { now, .. }
             | Input::DiskLag { now, .. }
+            | Input::FaultFound { now }
             | Input::Campaign { now } => Some(now),
             Input::Synced { .. }
             | Input::DiskSlow { .. }

@@ -157,7 +157,7 @@ impl Raft {
         if peer.is_resting {
             return None;
         }
-        let advertised = peer.match_index.min(commit_index).min(applied_index);
+        let advertised = peer.advertised(commit_index.min(applied_index));
         let is_replaced = !asks_rest
             && !peer.must_list
             && now.since(peer.last_append) < heartbeat

@@ -9,7 +9,7 @@ use base::record::Records;
 use base::{Acct, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Nsid, Prng, Sequence, SessionId};
 use meta::memory::MemoryStore;
 use meta::{Command, CommandHeader, Outcome};
-use raft::{Body, Config};
+use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
 use shard::{PeerOut, Settings, Shard, Status, Ticket};
@@ -157,12 +157,8 @@ impl World {
         let Some(shard) = self.nodes.get_mut(&target).and_then(|node| node.shard.as_mut()) else { return };
         match &mail.message {
             PeerOut::Raft { group, body, .. } => {
-                let entries = match *body {
-                    Body::AppendEntries { prev_index, count, .. } => {
-                        Records::check_entries(&mail.records, count, *group, prev_index.next()).expect("sent whole")
-                    }
-                    _ => Records::EMPTY,
-                };
+                let (first, count) = body.entries().unwrap_or_default();
+                let entries = Records::check_entries(&mail.records, count, *group, first).expect("sent whole");
                 shard.handle_peer(mail.from, *group, *body, entries, now);
             }
             PeerOut::SnapshotPart { group, index, term, snapshot, part, last, body, .. } => {
@@ -199,9 +195,10 @@ impl World {
         }
         while let Some(message) = shard.poll_peer() {
             let mut records = Vec::new();
-            if let PeerOut::Raft { group, body: Body::AppendEntries { prev_index, count, .. }, .. } = message
+            if let PeerOut::Raft { group, body, .. } = &message
+                && let Some((first, count)) = body.entries()
                 && count > 0
-                && !shard.records(group, prev_index.next(), LogIndex(prev_index.0 + u64::from(count)), &mut records)
+                && !shard.records(*group, first, LogIndex(first.0 + u64::from(count) - 1), &mut records)
             {
                 continue;
             }

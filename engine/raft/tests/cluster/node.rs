@@ -208,6 +208,7 @@ fn boot(id: NodeId, seed: u64, incarnation: u64, state: &Snapshot, log: &TestLog
         commit_floor: LogIndex(floor.min(log.last_index().0)),
         config: state.config.clone(),
         config_index: LogIndex(state.config_index),
+        health: raft::Health::Clean,
         now,
         settings: Settings::default(),
     };

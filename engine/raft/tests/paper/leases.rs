@@ -35,6 +35,7 @@ fn ack(leader: &mut Member, from: u64, index: u64, echo_mono: Mono) {
         index: LogIndex(index),
         rejected: false,
         busy: false,
+        faulty: false,
         hint_index: NO_HINT,
         hint_term: Term(0),
         read_position: 0,

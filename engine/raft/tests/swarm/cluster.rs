@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::mono::Span;
 use base::record::Records;
 use base::{LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
-use raft::{Body, Config, ConfigChange, Input, Outcome, Outgoing, ReadPath, Settings};
+use raft::{Body, Config, ConfigChange, Health, Input, Outcome, Outgoing, ReadPath, Settings};
 
 use crate::faults::Faults;
 use crate::log_twin::GROUP;
@@ -14,7 +14,7 @@ use crate::truth::Truth;
 
 /// Something that happens to a node; `life` is its incarnation, where an end of that life undoes the event.
 pub enum Event {
-    Deliver { from: NodeId, body: Body, bytes: Vec<u8> },
+    Deliver { from: NodeId, link: Option<u64>, body: Body, bytes: Vec<u8> },
     Snapshot { from: NodeId, term: Term, machine: Machine },
     SnapshotAck { from: NodeId, installed: Option<LogIndex> },
     StoreInstalled { life: u64 },
@@ -39,7 +39,11 @@ pub struct Cluster {
     sequence: u64,
     seed: u64,
     trace: bool,
-    settings: Settings,
+    pub settings: Settings,
+    /// Disks may lose what they held: then a message is only for the life of the receiver that its link was opened by.
+    pub has_damage: bool,
+    /// Entries that went with a lost head.
+    pub gone: std::collections::BTreeSet<(LogIndex, Option<u32>)>,
     proposed: u64,
     /// Reads served by a round, a lease, a follower.
     pub served: [u64; 3],
@@ -75,6 +79,8 @@ impl Cluster {
             seed,
             trace: std::env::var("RAFT_TRACE").is_ok(),
             settings: Settings::default(),
+            has_damage: false,
+            gone: std::collections::BTreeSet::new(),
             proposed: 0,
             served: [0; 3],
         };
@@ -131,7 +137,8 @@ impl Cluster {
         }
         let now = self.local(at);
         match event {
-            Event::Deliver { from, body, bytes } => self.deliver(at, from, body, &bytes),
+            Event::Deliver { link: Some(link), .. } if link != life => {}
+            Event::Deliver { from, body, bytes, .. } => self.deliver(at, from, body, &bytes),
             Event::Snapshot { from, term, machine } => self.take_snapshot(at, from, term, machine),
             Event::SnapshotAck { from, installed } => {
                 self.step(at, Input::SnapshotReport { peer: from, installed });
@@ -148,7 +155,11 @@ impl Cluster {
             }
             Event::Heartbeat { .. } => self.heartbeat(at, life),
             Event::Turn { .. } => {}
+            // A link to a life that is over cannot come up.
+            Event::PeerUp { peer, incarnation }
+                if self.has_damage && self.nodes[peer.0 as usize - 1].incarnation != incarnation => {}
             Event::PeerUp { peer, incarnation } => {
+                self.nodes[at].links.insert(peer, incarnation);
                 self.step(at, Input::PeerUp { peer, incarnation });
             }
             Event::PeerDown { peer } => {
@@ -275,6 +286,12 @@ impl Cluster {
         if let Some(through) = effects.follower_reads_dropped {
             while self.nodes[at].follower_reads.pop_front_if(|(position, _)| *position <= through).is_some() {}
         }
+        if let Some(health) = effects.health {
+            let kept = if health == Health::Faulty { Health::Clean } else { health };
+            let epoch = self.nodes[at].log.set_health(kept);
+            self.nodes[at].log.wrote = None;
+            self.nodes[at].note_written(epoch.0);
+        }
         for peer in &effects.need_snapshot {
             self.send_snapshot(at, *peer);
         }
@@ -285,16 +302,14 @@ impl Cluster {
     fn send(&mut self, at: usize, message: &Outgoing) {
         let node = &self.nodes[at];
         self.truth.check_promise(node, message);
-        let bytes = match message.body {
-            Body::AppendEntries { prev_index, count, .. } => node.log.records(prev_index.next(), count),
-            _ => Vec::new(),
-        };
+        let bytes = message.body.entries().map_or_else(Vec::new, |(first, count)| node.log.records(first, count));
+        let link = self.has_damage.then(|| node.links.get(&message.to).copied().unwrap_or(0));
         if self.trace {
             println!("{} {} -> {} {:?}", self.now.0 / 1_000_000, node.id, message.to, message.body);
         }
         let (from, to) = (node.id, message.to.0 as usize - 1);
         for delay in self.faults.delays(&mut self.prng, at, to) {
-            let event = Event::Deliver { from, body: message.body, bytes: bytes.clone() };
+            let event = Event::Deliver { from, link, body: message.body, bytes: bytes.clone() };
             self.schedule(self.now + delay, to, event);
         }
     }
@@ -310,10 +325,9 @@ impl Cluster {
         let (now, node) = (self.local(at), &self.nodes[at]);
         let entries = match body {
             Body::AppendEntries { .. } if node.installing.is_some() || node.installed.is_some() => return,
-            Body::AppendEntries { prev_index, count, .. } => {
-                Records::check_entries(bytes, count, GROUP, prev_index.next()).expect("sound records")
-            }
-            _ => Records::EMPTY,
+            _ => body.entries().map_or(Records::EMPTY, |(first, count)| {
+                Records::check_entries(bytes, count, GROUP, first).expect("sound records")
+            }),
         };
         self.step(at, Input::Message { from, body, entries, now });
     }
