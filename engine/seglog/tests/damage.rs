@@ -243,21 +243,27 @@ fn repair(log: &mut SegLog<MemDisk>, truths: &BTreeMap<u32, Truth>, what: &str) 
     check(&mut again, truths, &mut Seen::default(), what);
 }
 
+/// These seeds, or as many more from there on as `DAMAGE_SEEDS` says, for a long run.
+fn seeds(seeds: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let more = std::env::var("DAMAGE_SEEDS").ok().and_then(|more| more.parse().ok());
+    more.map_or(seeds.clone(), |more: u64| 1_000 + seeds.start..1_000 + seeds.start + more)
+}
+
 #[test]
 fn one_damaged_block_costs_entries_and_seldom_a_group() {
-    let seen = run(0..20, 1, false);
+    let seen = run(seeds(0..20), 1, false);
     assert!(seen.faulty > 30 && seen.entries_faulty > 50 && seen.clean > 200, "{seen:?}");
     assert!(seen.quarantined * 5 < seen.clean + seen.faulty, "{seen:?}");
 }
 
 #[test]
 fn many_damaged_blocks_never_make_a_claim_false() {
-    let seen = run(100..120, 6, false);
+    let seen = run(seeds(100..120), 6, false);
     assert!(seen.faulty > 30 && seen.quarantined > 30, "{seen:?}");
 }
 
 #[test]
 fn damage_to_a_log_that_was_compacted_and_collected_never_makes_a_claim_false() {
-    let seen = run(200..220, 3, true);
+    let seen = run(seeds(200..220), 3, true);
     assert!(seen.faulty > 10 && seen.clean > 10, "{seen:?}");
 }
