@@ -4,6 +4,7 @@
 mod common;
 
 mod elections;
+mod faults;
 mod membership;
 mod reads;
 mod replication;
