@@ -56,8 +56,8 @@ fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
 
 #[test]
 fn what_was_committed_comes_back_from_damaged_disks() {
-    run_many(2_000_000, 3, 60, damage::run_seed);
-    run_many(3_000_000, 5, 30, damage::run_seed);
+    run_many(2_000_000, 3, 40, damage::run_seed);
+    run_many(3_000_000, 5, 120, damage::run_seed);
 }
 
 fn run_seed(seed: u64, voters: u64) {
