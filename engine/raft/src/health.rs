@@ -67,6 +67,8 @@ pub(crate) struct Faults {
     /// A leader of this term vouched that all that it ever counted this node for is in the log up to here.
     pub(crate) vouched: Option<(Term, LogIndex)>,
     pub(crate) next_ask: Mono,
+    /// Something was written again since all peers were asked.
+    pub(crate) has_progressed: bool,
     /// The newest answer of each peer.
     pub(crate) answers: Vec<(NodeId, Answer)>,
     /// Peers that ask; answered when the next drain finds the term on disk.
@@ -88,6 +90,7 @@ impl Faults {
             floor: None,
             vouched: None,
             next_ask: boot.now,
+            has_progressed: false,
             answers: Vec::new(),
             asks: Vec::new(),
         };

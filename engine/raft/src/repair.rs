@@ -102,6 +102,7 @@ impl Raft {
     pub(crate) fn tick_faults(&mut self, log: &impl Log) {
         if self.wants_answers() && self.now >= self.faults.next_ask {
             self.faults.next_ask = self.now + ASK_EVERY;
+            self.faults.has_progressed = false;
             // A leader that is here fills a lost head by itself.
             if self.faults.lowest.or(self.faults.behind).is_none() && self.is_loyal(false) {
                 return;
@@ -232,7 +233,12 @@ impl Raft {
         // Who had this run is likely to have the next one.
         if has_written && self.wants_answers() {
             self.ask(log, from);
+        } else if self.faults.has_progressed {
+            // It has no more, but others may: the next round need not wait.
+            self.faults.next_ask = self.now;
+            self.tick_faults(log);
         }
+        self.faults.has_progressed |= has_written;
     }
 
     /// Appends an entry that may have been lost with the head, on the way to the floor; nobody may be able to lead before.

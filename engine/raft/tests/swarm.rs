@@ -109,8 +109,8 @@ fn is_stale(seed: u64, ppm: i64) -> bool {
 /// Returns the reads served by a round, a lease, a follower.
 #[test]
 fn what_was_committed_comes_back_from_damaged_disks() {
-    run_many(2_000_000, 3, 60, damage::run_seed);
-    run_many(3_000_000, 5, 30, damage::run_seed);
+    run_many(2_000_000, 3, 40, damage::run_seed);
+    run_many(3_000_000, 5, 120, damage::run_seed);
 }
 
 /// Returns the reads served by a round, a lease, a follower.

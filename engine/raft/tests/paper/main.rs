@@ -6,6 +6,7 @@ mod common;
 mod elections;
 mod follower_reads;
 mod leases;
+mod faults;
 mod membership;
 mod reads;
 mod replication;
