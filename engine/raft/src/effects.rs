@@ -27,7 +27,7 @@ pub struct Outgoing {
 pub enum ReadPath {
     /// A quorum answered a message that was sent after the reads had arrived.
     Round,
-    /// The leader's lease held.
+    /// The leader's lease held, even if the answer that confirms the reads is what renewed it.
     Lease,
     /// The leader was asked by this follower, and answered by one of the other ways.
     Follower,

@@ -1,6 +1,9 @@
 //! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
 //! seed gives the same run.
 
+#[path = "cluster/reads.rs"]
+mod reads;
+
 use std::collections::BTreeMap;
 
 use base::limits::LIST_PAGE_MAX;
