@@ -209,12 +209,8 @@ impl Raft {
     /// Tells the leader of this term that it was heard; only the term must be on disk for that.
     pub(crate) fn ack_heartbeat(&mut self, leader: NodeId, read_position: u64, quiesce: bool, send_mono: Mono) {
         self.seen_position = self.seen_position.max(read_position);
-        let ack = Body::HeartbeatAck {
-            term: self.term(),
-            read_position: self.seen_position,
-            quiesce,
-            echo_mono: send_mono,
-        };
+        let ack =
+            Body::HeartbeatAck { term: self.term(), read_position: self.seen_position, quiesce, echo_mono: send_mono };
         self.push_after_sync(leader, ack);
     }
 }

@@ -48,13 +48,19 @@ fn five_voters_and_a_newcomer_stay_one_log_under_faults() {
     run_seeds(1_000_000, 5, 60);
 }
 
+/// Work, work, rest.
+const PHASE: Span = Span::from_ms(700);
+
 fn run_seed(seed: u64, voters: u64) {
     let mut cluster = Cluster::new(seed, voters);
     let steps = 200 + cluster.prng.below(600);
     for _ in 0..steps {
         let until = cluster.now + STEP;
         cluster.run(until);
-        work(&mut cluster);
+        // Now and then nobody wants anything for a while, and the group may rest.
+        if cluster.now.0 / PHASE.0 % 3 != 0 {
+            work(&mut cluster);
+        }
         disturb(&mut cluster);
     }
     heal(&mut cluster);
@@ -151,6 +157,7 @@ fn heal(cluster: &mut Cluster) {
         assert!(cluster.now.since(healed) < Span::from_ms(40_000), "entry {target} is not applied everywhere");
     }
     check_quiet(cluster);
+    assert!(cluster.rests > 0, "nobody rested, and a healthy cluster was idle for seconds");
 }
 
 fn has_converged(cluster: &Cluster, target: LogIndex) -> bool {

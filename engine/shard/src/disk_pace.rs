@@ -1,7 +1,7 @@
 //! How fast the disk syncs, over the last ten seconds: a slow one should not lead (docs/design/raft.md, "Slow disk").
 
-use base::mono::Span;
 use base::Mono;
+use base::mono::Span;
 
 /// A core whose 99th percentile is above this is slow, and stays so until it is below half of it.
 const SLOW: Span = Span::from_ms(100);
@@ -50,8 +50,8 @@ impl DiskPace {
     pub(crate) fn judge(&mut self, now: Mono) -> bool {
         let second = now.0 / WINDOW.0;
         let recent = self.windows.iter().filter(|window| second - window.second.min(second) < WINDOWS as u64);
-        let (all, above_half, above) = recent
-            .fold((0, 0, 0), |(all, half, above), w| (all + w.all, half + w.above_half, above + w.above));
+        let (all, above_half, above) =
+            recent.fold((0, 0, 0), |(all, half, above), w| (all + w.all, half + w.above_half, above + w.above));
         // The 99th percentile is above a bound when more than one in a hundred is.
         let is_slow = match self.is_slow {
             false => above >= SLOW_MIN && above * 100 > all,

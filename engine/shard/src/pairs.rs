@@ -112,7 +112,11 @@ impl Pairs {
     fn note_rest(&mut self, at: u32, raft: &Raft) {
         for (peer, pair) in &mut self.by_node {
             let (rests, leads) = (raft.rests_with(*peer), raft.is_leader());
-            if rests && leads { pair.led.insert(at, raft.rest_hash()) } else { pair.led.remove(at) }
+            if rests && leads {
+                pair.led.insert(at, raft.rest_hash())
+            } else {
+                pair.led.remove(at)
+            }
             let follows = rests && !leads && !pair.listed.contains_key(&at);
             if follows { pair.followed.insert(at, raft.rest_hash()) } else { pair.followed.remove(at) }
         }

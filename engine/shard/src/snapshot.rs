@@ -325,8 +325,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.snapshots.is_held = false;
             (0..self.snapshots.outgoing.len()).for_each(|which| self.read_ahead(which));
         }
-        let stalled =
-            |out: &Outgoing| now.since(out.progress) >= if out.is_parked { PARKED } else { STALLED };
+        let stalled = |out: &Outgoing| now.since(out.progress) >= if out.is_parked { PARKED } else { STALLED };
         while let Some(which) = self.snapshots.outgoing.iter().position(stalled) {
             self.finish_snapshot(which, None);
         }

@@ -3,7 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
 mod elections;
+mod idle;
+mod learners;
 mod membership;
 mod reads;
 mod replication;
