@@ -58,7 +58,7 @@ fn run_seed(seed: u64, voters: u64) {
         let until = cluster.now + STEP;
         cluster.run(until);
         // Now and then nobody wants anything for a while, and the group may rest.
-        if cluster.now.0 / PHASE.0 % 3 != 0 {
+        if !(cluster.now.0 / PHASE.0).is_multiple_of(3) {
             work(&mut cluster);
         }
         disturb(&mut cluster);

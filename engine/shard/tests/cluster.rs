@@ -45,6 +45,8 @@ struct World {
     loss: u64,
     /// Ends of lists and their answers, and all other messages.
     sent: (u64, u64),
+    /// Snapshot and part of every part sent.
+    parts: Vec<(u64, u32)>,
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
 }
 
@@ -100,6 +102,7 @@ impl World {
             mail: Vec::new(),
             loss: 0,
             sent: (0, 0),
+            parts: Vec::new(),
             answers: BTreeMap::new(),
         };
         for id in &ids {
@@ -201,6 +204,9 @@ impl World {
             node.ops.push((due, token, op));
         }
         while let Some(message) = shard.poll_peer() {
+            if let PeerOut::SnapshotPart { snapshot, part, .. } = &message {
+                self.parts.push((*snapshot, *part));
+            }
             match message {
                 PeerOut::Resting { .. } | PeerOut::RestingAck { .. } => self.sent.0 += 1,
                 _ => self.sent.1 += 1,
@@ -526,4 +532,46 @@ fn a_clean_stop_hands_leadership_on_first() {
     world.run(Span::from_ms(100));
     let new = world.leader(group).expect("the best follower was asked");
     assert_ne!(new, old);
+}
+
+#[test]
+fn a_snapshot_whose_link_breaks_goes_on_where_it_stood() {
+    let mut world = World::new(9, 8);
+    let session = begin(&mut world);
+    for at in 0..60 {
+        world.command(100 + at, header(session, at + 1, ROOT), &mkdir(&format!("/folder {at}")));
+        if at % 20 == 0 {
+            (1..=3).for_each(|id| world.shard(NodeId(id)).checkpoint_soon());
+        }
+    }
+    world.add_node(NodeId(4), 8, Vec::new());
+    world.link_all();
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let change = raft::ConfigChange { add_learners: vec![NodeId(4)], ..raft::ConfigChange::default() };
+    let (now, ticket) = (world.now, Ticket { connection: 1, request: 5, kind: 7 });
+    world.shard(leader).handle_change_members(ticket, group, &change, now);
+    for _ in 0..4_000 {
+        if world.parts.iter().any(|(_, part)| *part == 1) {
+            break;
+        }
+        world.turn();
+    }
+    let broken = world.parts.iter().find(|(_, part)| *part == 1).expect("a snapshot is on its way").0;
+    for id in (1..=3).map(NodeId) {
+        world.shard(id).handle_peer_down(NodeId(4));
+        world.shard(NodeId(4)).handle_peer_down(id);
+    }
+    world.mail.retain(|mail| !matches!(mail.message, PeerOut::SnapshotPart { .. } | PeerOut::SnapshotAck { .. }));
+    world.run(Span::from_ms(50));
+    world.link_all();
+    world.run(Span::from_ms(3_000));
+    let count = |part| world.parts.iter().filter(|sent| **sent == (broken, part)).count();
+    assert_eq!((count(0), count(1)), (2, 2), "{:?}", world.parts);
+    // It was a learner; it caught up, and so it votes.
+    let status = world.shard(leader).status();
+    let there = status.iter().find(|s| s.group == group).unwrap();
+    assert_eq!(there.voters, [1, 2, 3, 4].map(NodeId));
+    let applied = world.shard(leader).applied_index(group);
+    assert_eq!(world.shard(NodeId(4)).applied_index(group), applied);
 }

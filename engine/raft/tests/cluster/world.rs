@@ -121,7 +121,7 @@ impl World {
         while self.now < end {
             self.fail_somewhere();
             // Every third of these nobody wants anything, and the group may rest.
-            if self.now.0 / PHASE.0 % 3 != 0 {
+            if !(self.now.0 / PHASE.0).is_multiple_of(3) {
                 self.ask_something();
             }
             self.turn();
