@@ -176,6 +176,7 @@ impl Raft {
             && self.is_settled(last)
             && self.lead.transfer.is_none()
             && !self.lead.reads.is_waiting()
+            && !self.may_promote()
             && self.lead.peers.iter().all(|peer| {
                 peer.progress == Progress::Replicate
                     && peer.match_index == last

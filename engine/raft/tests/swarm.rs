@@ -106,12 +106,14 @@ fn is_stale(seed: u64, ppm: i64) -> bool {
     true
 }
 
-/// Returns the reads served by a round, a lease, a follower.
 #[test]
 fn what_was_committed_comes_back_from_damaged_disks() {
     run_many(2_000_000, 3, 40, damage::run_seed);
     run_many(3_000_000, 5, 120, damage::run_seed);
 }
+
+/// Work, work, rest.
+const PHASE: Span = Span::from_ms(700);
 
 /// Returns the reads served by a round, a lease, a follower.
 fn run_seed(seed: u64, voters: u64) -> [u64; 3] {
@@ -120,7 +122,10 @@ fn run_seed(seed: u64, voters: u64) -> [u64; 3] {
     for _ in 0..steps {
         let until = cluster.now + STEP;
         cluster.run(until);
-        work(&mut cluster);
+        // Now and then nobody wants anything for a while, and the group may rest.
+        if !(cluster.now.0 / PHASE.0).is_multiple_of(3) {
+            work(&mut cluster);
+        }
         disturb(&mut cluster);
     }
     heal(&mut cluster);
@@ -224,6 +229,7 @@ fn heal(cluster: &mut Cluster) {
         }
     }
     check_quiet(cluster);
+    assert!(cluster.rests > 0 || cluster.has_damage, "nobody rested, and a healthy cluster was idle for seconds");
 }
 
 /// Proposes at whoever leads, until it is taken: its index and term.

@@ -90,6 +90,46 @@ impl Member {
         Member { raft: Raft::new(boot, &log), log, now }
     }
 
+    /// What node `id` boots from, with a log of these terms applied from its beginning.
+    pub fn boot_of(id: u64, config: Config, terms: &[u64]) -> Boot {
+        Boot {
+            id: NodeId(id),
+            group: GROUP,
+            seed: 42,
+            incarnation: 7,
+            hard_state: HardState { term: Term(terms.last().copied().unwrap_or(0)), vote: NodeId(0) },
+            applied_index: LogIndex(0),
+            commit_floor: LogIndex(0),
+            config,
+            config_index: LogIndex(0),
+            health: Health::Clean,
+            now: Mono(5_000_000_000),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The node starts again with other settings and what its log holds, as a follower.
+    pub fn with_settings(&mut self, change: impl Fn(&mut Settings)) {
+        let mut boot = Member::boot_of(self.raft.id().0, super::voters(&[1, 2, 3]), &self.terms());
+        change(&mut boot.settings);
+        boot.now = self.now;
+        self.raft = Raft::new(boot, &self.log);
+        self.drain();
+        self.wait(2_000);
+    }
+
+    /// Wins an election by the votes of these.
+    pub fn become_leader(&mut self, others: &[u64]) {
+        self.step(Input::Campaign { now: self.now });
+        self.drain();
+        let term = Term(self.raft.term().0 + 1);
+        others.iter().for_each(|id| self.receive(*id, Body::PreVoteResp { term, rejected: false, incarnation: 7 }));
+        self.drain();
+        self.sync();
+        others.iter().for_each(|id| self.receive(*id, Body::VoteResp { term, rejected: false, incarnation: 7 }));
+        assert!(self.raft.is_leader());
+    }
+
     /// A leader of `config` in the term after the last of `terms`, with its no-op in the log; nothing of it is sent.
     pub fn leader(id: u64, config: Config, terms: &[u64]) -> Member {
         Member::leader_with(id, config, terms, Settings::default())

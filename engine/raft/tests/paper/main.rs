@@ -3,10 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
 mod elections;
-mod follower_reads;
-mod leases;
 mod faults;
+mod follower_reads;
+mod idle;
+mod learners;
+mod leases;
 mod membership;
 mod reads;
 mod replication;

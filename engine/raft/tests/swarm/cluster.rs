@@ -47,6 +47,8 @@ pub struct Cluster {
     proposed: u64,
     /// Reads served by a round, a lease, a follower.
     pub served: [u64; 3],
+    /// Beats of nodes at rest.
+    pub rests: u64,
 }
 
 impl Cluster {
@@ -78,11 +80,16 @@ impl Cluster {
             sequence: 0,
             seed,
             trace: std::env::var("RAFT_TRACE").is_ok(),
-            settings: Settings::default(),
             has_damage: false,
             gone: std::collections::BTreeSet::new(),
-            proposed: 0,
             served: [0; 3],
+            settings: Settings {
+                // Short, so that groups fall asleep between two wishes.
+                quiesce_after: Some(Span::from_ms(40 + seed % 5 * 60)),
+                ..Settings::default()
+            },
+            proposed: 0,
+            rests: 0,
         };
         (0..cluster.nodes.len()).for_each(|at| cluster.boot(at));
         cluster
@@ -381,10 +388,26 @@ impl Cluster {
         }
     }
 
+    /// What the shard finds out by comparing the sets of a pair, or by its silence: this node rests with one that does not,
+    /// or that is gone.
+    fn compare_rest(&mut self, at: usize, now: Mono) {
+        let Some(raft) = &self.nodes[at].raft else { return };
+        let is_wrong = self.nodes.iter().any(|other| {
+            let same = |twin: &raft::Raft| twin.rests_with(raft.id()) && twin.rest_hash() == raft.rest_hash();
+            raft.rests_with(other.id) && !other.raft.as_ref().is_some_and(same)
+        });
+        self.rests += u64::from(raft.is_resting());
+        if is_wrong && self.prng.one_in(3) {
+            let heard = Mono(now.0.saturating_sub(self.prng.below(500_000_000)));
+            self.nodes[at].raft.as_mut().expect("just seen").wake(now, |_| heard);
+        }
+    }
+
     fn heartbeat(&mut self, at: usize, life: u64) {
         self.schedule(self.now + self.settings.heartbeat, at, Event::Heartbeat { life });
         let now = self.local(at);
         self.watch_disk(at);
+        self.compare_rest(at, now);
         let raft = self.nodes[at].raft.as_ref().expect("it is up");
         if !raft.is_leader() {
             return;
