@@ -399,8 +399,12 @@ impl Log<'_> {
         let has_all = from == to && echo.is_some();
         let echo = echo.unwrap_or_default();
         let segment_seq = places.first().map_or(0, |place| self.segments[place.segment].segment_seq);
-        let mut known = salvage::from_footers(&places, self.segments)
-            .unwrap_or_else(|| salvage::from_echo(&echo.entries, segment_seq));
+        let footer = salvage::from_footers(&places, self.segments);
+        if from != to && footer.is_none() {
+            // The last of these frames stands behind a hole of its own.
+            replay.suspect(ALL_GROUPS);
+        }
+        let mut known = footer.unwrap_or_else(|| salvage::from_echo(&echo.entries, segment_seq));
         let mut records = Vec::new();
         for place in &places {
             let segment_seq = self.segments[place.segment].segment_seq;

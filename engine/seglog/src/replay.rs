@@ -160,14 +160,16 @@ impl Building {
             return self.lose();
         }
         self.drop_from(index);
-        match (self.crc_before(index), entry.prev_crc) {
-            (Some(before), Some(prev_crc)) if before != prev_crc => self.lose(),
-            (Some(_), Some(_)) => {
-                if let Some(suspicion) = &mut self.suspicion {
-                    suspicion.has_chain = true;
-                }
-            }
-            _ => {}
+        let (before, prev_crc) = (self.crc_before(index), entry.prev_crc);
+        let is_linked = before.is_some() && before == prev_crc;
+        if before.is_some() && prev_crc.is_some() && !is_linked {
+            self.lose();
+        }
+        // The first entry behind a hole must name the last one before it: a later one vouches only for its own past.
+        match self.suspicion.as_mut().filter(|suspicion| !suspicion.has_chain) {
+            Some(suspicion) if is_linked => suspicion.has_chain = true,
+            Some(_) => self.lose(),
+            None => {}
         }
         self.entries.insert(index, entry);
     }
