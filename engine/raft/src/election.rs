@@ -204,7 +204,8 @@ impl Raft {
     }
 
     pub(crate) fn handle_campaign(&mut self, log: &mut impl Log) {
-        if self.role != Role::Leader && self.may_campaign(log) {
+        // The own vote is promised like any other: who campaigned earlier could break a lease.
+        if self.role != Role::Leader && self.may_campaign(log) && !self.is_loyal(false) {
             self.become_pre_candidate(log);
         }
     }

@@ -116,7 +116,8 @@ pub enum Input<'a> {
         /// The turn's time.
         now: Mono,
     },
-    /// Campaign at once (tests and tools).
+    /// Campaign before the deadline (tests and tools). Nothing happens on a node that is loyal to a leader still, or
+    /// whose life has just begun.
     Campaign {
         /// The turn's time.
         now: Mono,

@@ -592,6 +592,9 @@ impl Cluster {
 
     /// The machine is suspended, its clock with it.
     pub fn suspend(&mut self, at: usize, span: Span) {
+        if self.trace {
+            println!("{} {} is suspended for {} ms", self.now.0 / 1_000_000, self.nodes[at].id, span.as_ms());
+        }
         let node = &mut self.nodes[at];
         node.asleep_until = self.now + span;
         let (before, after) = (node.clock.at(self.now), node.clock.at(node.asleep_until));
@@ -619,6 +622,9 @@ impl Cluster {
 
     pub fn campaign(&mut self, at: usize) {
         let now = self.local(at);
+        if self.trace {
+            println!("{} {} is told to campaign", self.now.0 / 1_000_000, self.nodes[at].id);
+        }
         self.step(at, Input::Campaign { now });
         self.end_client_turn(at);
     }
