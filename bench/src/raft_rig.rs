@@ -30,7 +30,16 @@ impl RingLog {
         let space = record_space(payload_bytes);
         let slots = SLOTS as usize;
         let heads = vec![(Term(0), 0); slots];
-        RingLog { payload_bytes, space, first: 1, last: 0, heads, bytes: vec![0; slots * space], epoch: 1, is_written: false }
+        RingLog {
+            payload_bytes,
+            space,
+            first: 1,
+            last: 0,
+            heads,
+            bytes: vec![0; slots * space],
+            epoch: 1,
+            is_written: false,
+        }
     }
 
     fn slot(&self, index: LogIndex) -> usize {
@@ -80,15 +89,8 @@ impl Log for RingLog {
 
     fn append_new(&mut self, kind: EntryKind, index: LogIndex, term: Term, payload: &[u8]) -> SyncEpoch {
         let prev_crc = self.crc(index.prev()).unwrap_or(0);
-        let header = RecordHeader {
-            kind: RecordKind::Entry,
-            flags: kind as u8,
-            life: 0,
-            group: GROUP,
-            prev_crc,
-            index,
-            term,
-        };
+        let header =
+            RecordHeader { kind: RecordKind::Entry, flags: kind as u8, life: 0, group: GROUP, prev_crc, index, term };
         // A no-op has no payload; here it takes a slot of the common size, so that a slot's place is a multiplication.
         let payload = if payload.is_empty() { &PADDING[..self.payload_bytes] } else { payload };
         let at = self.slot(index) * self.space;
@@ -109,6 +111,18 @@ impl Log for RingLog {
 
     fn config_payload(&self, _: LogIndex) -> Option<Vec<u8>> {
         None
+    }
+
+    fn first_faulty(&self) -> Option<LogIndex> {
+        None
+    }
+
+    fn is_faulty(&self, _: LogIndex) -> bool {
+        false
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        self.append_record(record)
     }
 }
 
@@ -160,6 +174,7 @@ impl Trio {
                 commit_floor: LogIndex(0),
                 config: Config::single(&voters),
                 config_index: LogIndex(0),
+                health: raft::Health::Clean,
                 now: Mono(0),
                 settings: Settings::default(),
             };

@@ -3,7 +3,7 @@
 use base::{LogIndex, NodeId, Term};
 
 use crate::raft::{Raft, Role};
-use crate::{Body, Effects, HardState, Log, Outgoing, RoleChange};
+use crate::{Alarm, Body, Effects, HardState, Log, Outgoing, RoleChange};
 
 /// What has been decided and not drained, and what was last told.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Outbox {
     pub(crate) need_snapshot: Vec<NodeId>,
     pub(crate) reads_dropped: bool,
     pub(crate) config_changed: bool,
+    /// An alarm that does not stop the group.
+    pub(crate) warning: Option<Alarm>,
     told_commit: LogIndex,
     told_role: RoleChange,
 }
@@ -25,6 +27,7 @@ impl Outbox {
             need_snapshot: Vec::new(),
             reads_dropped: false,
             config_changed: false,
+            warning: None,
             told_commit: applied_index,
             told_role: RoleChange { is_leader: false, term, leader: None },
         }
@@ -52,7 +55,7 @@ impl Outbox {
 }
 
 fn merge_acks(older: Body, newer: Body) -> Body {
-    let (Body::AppendResp { index: a, .. }, Body::AppendResp { term, index: b, read_position, echo_mono, .. }) =
+    let (Body::AppendResp { index: a, .. }, Body::AppendResp { term, index: b, faulty, read_position, echo_mono, .. }) =
         (older, newer)
     else {
         return newer;
@@ -62,6 +65,7 @@ fn merge_acks(older: Body, newer: Body) -> Body {
         index: a.max(b),
         rejected: false,
         busy: false,
+        faulty,
         hint_index: crate::NO_HINT,
         hint_term: Term(0),
         read_position,
@@ -77,19 +81,26 @@ impl Raft {
     /// before the newest change of role, and none is confirmed in the drain that drops.
     pub fn drain(&mut self, log: &impl Log, effects: &mut Effects) {
         self.dirty = false;
-        effects.alarm = self.alarm;
+        effects.alarm = self.alarm.or(self.outbox.warning.take());
         if self.alarm.is_none() {
             // Before the sends: what a lease confirms needs no round.
             effects.reads_confirmed = self.confirm_reads();
+            self.answer_asks(log);
             self.send_appends(log);
             self.send_read_ask();
             effects.hard_state = self.hard.emit();
             self.drain_messages(effects);
             effects.need_snapshot.append(&mut self.outbox.need_snapshot);
         }
-        if self.commit_index > self.outbox.told_commit && self.alarm.is_none() {
-            self.outbox.told_commit = self.commit_index;
-            effects.commit = Some(self.commit_index);
+        // An entry whose bytes are lost is not applied before they are back.
+        let ready_index = self.faults.lowest.map_or(self.commit_index, |lowest| lowest.prev().min(self.commit_index));
+        if ready_index > self.outbox.told_commit && self.alarm.is_none() {
+            self.outbox.told_commit = ready_index;
+            effects.commit = Some(ready_index);
+        }
+        if self.faults.told != self.health() {
+            self.faults.told = self.health();
+            effects.health = Some(self.health());
         }
         (effects.follower_reads, effects.follower_reads_dropped) = self.drain_follower_reads();
         effects.reads_dropped = std::mem::take(&mut self.outbox.reads_dropped);

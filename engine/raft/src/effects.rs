@@ -2,7 +2,7 @@
 
 use base::{LogIndex, NodeId, Term};
 
-use crate::Body;
+use crate::{Body, Health};
 
 /// Term and vote, to be written into a state slot of the open epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
@@ -27,7 +27,7 @@ pub struct Outgoing {
 pub enum ReadPath {
     /// A quorum answered a message that was sent after the reads had arrived.
     Round,
-    /// The leader's lease held.
+    /// The leader's lease held, even if the answer that confirms the reads is what renewed it.
     Lease,
     /// The leader was asked by this follower, and answered by one of the other ways.
     Follower,
@@ -55,7 +55,7 @@ pub struct RoleChange {
     pub leader: Option<NodeId>,
 }
 
-/// Something that must never happen did; the group stops and a human is needed.
+/// Something that must never happen did, and a human is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Alarm {
     /// Two leaders in one term.
@@ -64,10 +64,18 @@ pub enum Alarm {
     PrevCrc,
     /// A conflict at or below the commit index.
     CommittedConflict,
-    /// A peer holds less than it had acked.
+    /// A peer holds less than it had acked, and calls its log clean. It was told, and must be replaced.
     Amnesia(NodeId),
     /// A configuration in the log or in a snapshot cannot be read.
     BadConfig(LogIndex),
+}
+
+impl Alarm {
+    /// Does the group of the node that raises it stop? Amnesia is a fault of another node.
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        !matches!(self, Alarm::Amnesia(_))
+    }
 }
 
 /// The effects of one drain, in the order in which the shard must act on them.
@@ -95,7 +103,9 @@ pub struct Effects {
     pub config_changed: bool,
     /// These followers need a snapshot.
     pub need_snapshot: Vec<NodeId>,
-    /// Stop the group.
+    /// The worth of the log changed: make it outlive this process.
+    pub health: Option<Health>,
+    /// Tell a human; if it [stops](Alarm::stops), stop the group.
     pub alarm: Option<Alarm>,
 }
 
@@ -113,6 +123,7 @@ impl Effects {
         self.role = None;
         self.config_changed = false;
         self.need_snapshot.clear();
+        self.health = None;
         self.alarm = None;
     }
 }

@@ -6,7 +6,7 @@ use base::{LogIndex, Mono, NodeId, Term};
 
 use crate::quorum::{Poll, count_poll, reached_by_quorum};
 use crate::raft::{Raft, Role};
-use crate::{Body, Log, NO_HINT};
+use crate::{Body, Health, Log, NO_HINT};
 
 /// What a candidate says of itself.
 #[derive(Clone, Copy)]
@@ -23,6 +23,12 @@ impl Raft {
     pub(crate) fn handle_message(&mut self, log: &mut impl Log, from: NodeId, body: Body, entries: Records<'_>) {
         if from == self.id || from == NodeId(0) {
             return;
+        }
+        match body {
+            // Questions and answers about lost entries change no term and depose nobody.
+            Body::EntryFetch { .. } => return self.handle_entry_fetch(from, body),
+            Body::EntryFetchResp { .. } => return self.handle_entry_fetch_resp(log, from, body, entries),
+            _ => {}
         }
         let term = body.term();
         if term < self.term() {
@@ -41,11 +47,12 @@ impl Raft {
         match body {
             Body::AppendEntries { .. } => self.handle_append(log, from, body, entries),
             Body::Heartbeat { commit_index, read_position, quiesce, send_mono, .. } => {
-                if self.follow(from) {
+                if self.follow(from) && self.health() != Health::Quarantined {
                     // The leader knows that this log matches its own up to here.
                     self.commit_up_to(commit_index.min(log.last_index()));
                     let agrees = self.answer_rest(log, quiesce);
                     self.ack_heartbeat(from, read_position, agrees, send_mono);
+                    self.note_vouched(log, commit_index);
                 }
             }
             Body::AppendResp { .. } => self.handle_append_resp(log, from, body),
@@ -81,6 +88,12 @@ impl Raft {
             Body::ReadIndexResp { read_id, incarnation, read_index, rejected, .. } => {
                 self.handle_read_answer(from, (read_id, incarnation), read_index, rejected);
             }
+            Body::Amnesia { .. } => {
+                if self.role != Role::Leader {
+                    self.handle_amnesia();
+                }
+            }
+            Body::EntryFetch { .. } | Body::EntryFetchResp { .. } => unreachable!("handled above, whatever their term"),
         }
     }
 
@@ -94,6 +107,7 @@ impl Raft {
                     index: prev_index,
                     rejected: true,
                     busy: false,
+                    faulty: self.is_doubtful(),
                     hint_index: NO_HINT,
                     hint_term: Term(0),
                     read_position: 0,
@@ -138,6 +152,7 @@ impl Raft {
         if self.rest.is_on() {
             return;
         }
+        self.tick_faults(log);
         if self.role == Role::Leader {
             return self.handle_leader_tick(log);
         }
@@ -189,14 +204,16 @@ impl Raft {
     }
 
     pub(crate) fn handle_campaign(&mut self, log: &mut impl Log) {
-        if self.role != Role::Leader && self.may_campaign(log) {
+        // The own vote is promised like any other: who campaigned earlier could break a lease.
+        if self.role != Role::Leader && self.may_campaign(log) && !self.is_loyal(false) {
             self.become_pre_candidate(log);
         }
     }
 
     /// The gate: a voter, or one until lately, whose log and disk are in order.
     pub(crate) fn may_campaign(&self, log: &impl Log) -> bool {
-        self.configs.may_lead(self.id) && !self.is_removed && !self.is_disk_slow && !self.is_installing(log)
+        let is_clean = self.health() == Health::Clean;
+        self.configs.may_lead(self.id) && is_clean && !self.is_removed && !self.is_disk_slow && !self.is_installing(log)
     }
 
     /// Promises made before this start are forgotten, so for the least timeout all of them are kept.
@@ -205,7 +222,7 @@ impl Raft {
     }
 
     /// Must a vote be refused because a leader was heard, or may have been, within the least timeout?
-    fn is_loyal(&self, forced: bool) -> bool {
+    pub(crate) fn is_loyal(&self, forced: bool) -> bool {
         let hears_leader = match self.role {
             // While a lease holds, too: what a quorum echoed was sent before its answer was heard.
             Role::Leader => {
@@ -220,7 +237,8 @@ impl Raft {
     fn is_up_to_date(&self, log: &impl Log, ask: &Ask) -> bool {
         let last_index = log.last_index();
         // Raft 5.4.1: the later term wins, then the longer log; unsynced entries count.
-        (ask.last_term, ask.last_index) >= (log.term(last_index).unwrap_or_default(), last_index)
+        let asked = (ask.last_term, ask.last_index);
+        asked >= (log.term(last_index).unwrap_or_default(), last_index) && self.may_vote_for(asked)
     }
 
     fn is_vote_free_for(&self, from: NodeId) -> bool {

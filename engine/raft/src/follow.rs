@@ -6,7 +6,7 @@ use base::{LogIndex, Mono, NodeId, Term};
 use base::limits::UNSYNCED_BYTES_MAX;
 
 use crate::raft::Raft;
-use crate::{Alarm, Body, Config, Log, NO_HINT};
+use crate::{Alarm, Body, Config, Health, Log, NO_HINT};
 
 /// The fields of an AppendEntries.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl Append {
 }
 
 /// A configuration is parsed before it is taken: afterwards it would be in force.
-fn is_sound(record: Record<'_>) -> bool {
+pub(crate) fn is_sound(record: Record<'_>) -> bool {
     match record.entry_kind() {
         Some(EntryKind::Config) => Config::decode(record.payload()).is_ok_and(|config| config != Config::default()),
         Some(_) => true,
@@ -88,6 +88,9 @@ impl Raft {
         if !append.is_sound(entries) || !self.follow(from) {
             return;
         }
+        if self.health() == Health::Quarantined {
+            return;
+        }
         if read_position > self.seen_position {
             // Reads do not wait for the sync of these entries.
             self.ack_heartbeat(from, read_position, false, send_mono);
@@ -96,8 +99,15 @@ impl Raft {
             return self.answer_append(&append, LogIndex(0), false, true, (NO_HINT, Term(0)));
         }
         // What is committed matches every leader to come: a late message is answered with more than it asked.
-        if append.last_index() <= self.commit_index {
+        // Not with a faulty entry among them: else no leader would ever write it again.
+        let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
+        if append.last_index() <= self.commit_index && self.commit_index <= sound_index {
             return self.answer_append(&append, self.commit_index, false, false, (NO_HINT, Term(0)));
+        }
+        if prev_index > sound_index {
+            // From the first faulty entry on the log answers as if it ended before it.
+            let hint = (sound_index, log.term(sound_index).unwrap_or_default());
+            return self.answer_append(&append, prev_index, true, false, hint);
         }
         if prev_index >= self.commit_index && !self.check_previous(log, &append) {
             return;
@@ -105,9 +115,14 @@ impl Raft {
         if !self.take_entries(log, entries) {
             return;
         }
+        if self.faults.is_active() {
+            self.faults.find(log, self.applied_index, self.term());
+            self.note_vouched(log, commit_index);
+        }
         self.commit_up_to(commit_index.min(append.last_index()));
         // At most what this message matched: there may be more behind it, of another leader.
-        self.answer_append(&append, append.last_index(), false, false, (NO_HINT, Term(0)));
+        let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
+        self.answer_append(&append, append.last_index().min(sound_index), false, false, (NO_HINT, Term(0)));
     }
 
     /// Raft 5.3: does the log hold the entry before the new ones? False if that was answered.
@@ -133,6 +148,13 @@ impl Raft {
             let header = record.header();
             let held = log.term(header.index).filter(|_| header.index <= log.last_index());
             match held {
+                Some(term) if term == header.term && log.is_faulty(header.index) => {
+                    if !self.rewrite(log, record) {
+                        self.stop(Alarm::PrevCrc);
+                        return false;
+                    }
+                    continue;
+                }
                 Some(term) if term == header.term => continue,
                 Some(_) if header.index <= self.commit_index => {
                     self.stop(Alarm::CommittedConflict);
@@ -152,13 +174,14 @@ impl Raft {
         true
     }
 
-    fn truncate(&mut self, log: &mut impl Log, index: LogIndex) {
+    pub(crate) fn truncate(&mut self, log: &mut impl Log, index: LogIndex) {
         log.truncate_from(index);
         self.epochs.note_truncated(index);
+        self.faults.note_truncated(index);
         self.outbox.config_changed |= self.configs.note_truncated(index);
     }
 
-    fn append_received(&mut self, log: &mut impl Log, record: Record<'_>) {
+    pub(crate) fn append_received(&mut self, log: &mut impl Log, record: Record<'_>) {
         let index = record.header().index;
         assert!(index == log.last_index().next(), "{}: entry {index} behind {}", self.id, log.last_index());
         let epoch = log.append_record(record);
@@ -198,6 +221,7 @@ impl Raft {
             index,
             rejected,
             busy,
+            faulty: self.is_doubtful(),
             hint_index,
             hint_term,
             read_position: self.seen_position,

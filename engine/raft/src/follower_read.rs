@@ -165,7 +165,10 @@ impl Raft {
             Outcome::ReadJoined { position } => {
                 self.lead.asks.push_back(Ask { from, read_id, incarnation, position });
             }
-            _ => self.answer_read_ask(from, read_id, incarnation, None),
+            _ => {
+                self.answer_read_ask(from, read_id, incarnation, None);
+                self.dirty = true;
+            }
         }
     }
 
@@ -184,7 +187,7 @@ impl Raft {
             read_index: read_index.unwrap_or_default(),
             rejected: read_index.is_none(),
         };
-        self.push_now(to, body);
+        self.outbox.push_now(to, body);
     }
 
     pub(crate) fn handle_read_answer(

@@ -41,6 +41,20 @@ impl ConfigHistory {
         self.configs.push((index, config));
     }
 
+    /// The payload of a configuration entry in the middle became known.
+    pub(crate) fn insert(&mut self, index: LogIndex, config: Config) {
+        let at = self.configs.partition_point(|(known, _)| *known < index);
+        // Below the first it was committed and replaced.
+        if at > 0 && self.configs.get(at).is_none_or(|(known, _)| *known != index) {
+            self.configs.insert(at, (index, config));
+        }
+    }
+
+    /// The members of all configurations that may still count, with repetitions.
+    pub(crate) fn all_members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.configs.iter().flat_map(|(_, config)| config.members())
+    }
+
     /// Entries from `index` on are gone, and their configurations with them. True if one was.
     pub(crate) fn note_truncated(&mut self, index: LogIndex) -> bool {
         let before = self.configs.len();

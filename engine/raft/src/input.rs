@@ -111,7 +111,13 @@ pub enum Input<'a> {
         /// It is.
         is_slow: bool,
     },
-    /// Campaign at once (tests and tools).
+    /// A scrub or a read found an entry whose bytes are lost, or the log forgot one.
+    FaultFound {
+        /// The turn's time.
+        now: Mono,
+    },
+    /// Campaign before the deadline (tests and tools). Nothing happens on a node that is loyal to a leader still, or
+    /// whose life has just begun.
     Campaign {
         /// The turn's time.
         now: Mono,
@@ -132,6 +138,7 @@ impl Input<'_> {
             | Input::ChangeConfig { now, .. }
             | Input::Transfer { now, .. }
             | Input::DiskLag { now, .. }
+            | Input::FaultFound { now }
             | Input::Campaign { now } => Some(now),
             Input::Synced { .. }
             | Input::DiskSlow { .. }

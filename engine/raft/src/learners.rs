@@ -1,6 +1,6 @@
 //! Learners that have caught up become voters, by the leader's own decision (docs/design/raft.md, "Membership").
 
-use base::limits::{LEARNER_LAG_BYTES_MAX, LEARNER_LAG_ENTRIES_MAX};
+use base::limits::{LEARNER_LAG_BYTES_MAX, LEARNER_LAG_ENTRIES_MAX, VOTERS_MAX};
 use base::mono::Span;
 use base::{LogIndex, NodeId};
 
@@ -38,6 +38,12 @@ impl Raft {
             base::mark::hit!("raft.learners.promoted");
             self.append_config(log, joint);
         }
+    }
+
+    /// A learner is about to become a voter: its answers must go on.
+    pub(crate) fn may_promote(&self) -> bool {
+        let config = self.config();
+        self.settings.promote_learners && !config.learners().is_empty() && config.incoming().len() < VOTERS_MAX
     }
 
     /// In Replicate, answering, and behind by little.

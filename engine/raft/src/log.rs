@@ -37,7 +37,17 @@ pub trait Log {
     /// Drops the entries from `index` on. The truncation and what replaces it reach the disk in one frame.
     fn truncate_from(&mut self, index: LogIndex);
 
+    /// The lowest held entry whose bytes are lost and whose index, term and crc are known. O(1).
+    fn first_faulty(&self) -> Option<LogIndex>;
+
+    /// Are the bytes of this held entry lost? Such an entry still has its term and crc, and is never read.
+    fn is_faulty(&self, index: LogIndex) -> bool;
+
+    /// Writes the bytes of a held faulty entry again; its index, term and crc are those of `record`. Returns the epoch
+    /// that will persist it; from now on it is no longer faulty.
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch;
+
     /// The payload of a held entry of kind Config, for the configurations in force; `None` when the bytes are not in
-    /// memory. Only asked at boot and after a truncation.
+    /// memory or are lost. Only asked at boot and after a truncation.
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>>;
 }

@@ -2,6 +2,8 @@
 
 use base::{LogIndex, Mono, Term};
 
+use crate::Health;
+
 /// `hint_index` of an AppendResp that has no hint.
 pub const NO_HINT: LogIndex = LogIndex(0);
 
@@ -38,6 +40,8 @@ pub enum Body {
         rejected: bool,
         /// Nothing was written: too much is unsynced, or a snapshot is being installed.
         busy: bool,
+        /// The follower knows that its log lost something: less than it acked before makes no liar of it.
+        faulty: bool,
         /// With `rejected`: the last index that may match.
         hint_index: LogIndex,
         /// Its term.
@@ -142,6 +146,45 @@ pub enum Body {
         /// Not the leader, or too far behind.
         rejected: bool,
     },
+    /// Who has these entries, in these very terms? And where does your log end?
+    EntryFetch {
+        /// The asker's term; changes nothing anywhere.
+        term: Term,
+        /// The first entry wanted; one above the last when none is known.
+        first_index: LogIndex,
+        /// Its term; 0 when it is not known: who lost its head takes what follows.
+        first_term: Term,
+        /// The last entry wanted.
+        last_index: LogIndex,
+        /// Above every term in which the asker acked what it lost: who hears no leader adopts it before it answers.
+        doubt_term: Term,
+    },
+    /// The answer: intact entries `first_index ..= first_index + count - 1` (the bytes travel beside).
+    EntryFetchResp {
+        /// The sender's term, on its disk; changes nothing anywhere.
+        term: Term,
+        /// As asked.
+        first_index: LogIndex,
+        /// The sender's last entry.
+        last_index: LogIndex,
+        /// Its term.
+        last_term: Term,
+        /// What the sender's log is worth.
+        health: Health,
+        /// Entries beside.
+        count: u16,
+        /// Compacted away: only a snapshot helps.
+        rejected: bool,
+        /// The sender does not hold the first entry in that term, not even a faulty one.
+        absent: bool,
+    },
+    /// You acked entries that your log does not hold: nothing you promised counts any more.
+    Amnesia {
+        /// The leader's term.
+        term: Term,
+        /// Acked up to here.
+        acked_index: LogIndex,
+    },
     /// You are no longer a member, since the configuration at `config_index`.
     Removed {
         /// The sender's term.
@@ -167,7 +210,20 @@ impl Body {
             | Body::TimeoutNow { term, .. }
             | Body::ReadIndex { term, .. }
             | Body::ReadIndexResp { term, .. }
+            | Body::EntryFetch { term, .. }
+            | Body::EntryFetchResp { term, .. }
+            | Body::Amnesia { term, .. }
             | Body::Removed { term, .. } => term,
+        }
+    }
+
+    /// The entries whose bytes travel beside: the first, and how many.
+    #[must_use]
+    pub fn entries(&self) -> Option<(LogIndex, u16)> {
+        match *self {
+            Body::AppendEntries { prev_index, count, .. } => Some((prev_index.next(), count)),
+            Body::EntryFetchResp { first_index, count, .. } => Some((first_index, count)),
+            _ => None,
         }
     }
 }

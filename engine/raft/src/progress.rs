@@ -50,6 +50,12 @@ pub struct Peer {
     pub(crate) acked_position: u64,
     /// The newest send time of this leader that it has echoed.
     pub(crate) echo_mono: Mono,
+    /// What earlier lives of it acked to this leader: it is not told of commits before it holds that much again.
+    pub(crate) acked_before: LogIndex,
+    /// When its newest life began: answers to older messages are not its own.
+    pub(crate) up_since: Mono,
+    /// Its newest life was found to have forgotten acks.
+    pub(crate) is_accused: bool,
     /// An empty AppendEntries is due, whatever the window says: a lost one must not stall for ever.
     pub(crate) wants_empty: bool,
     /// It agreed to rest, and waits for nothing.
@@ -75,6 +81,9 @@ impl Peer {
             sent_position: 0,
             acked_position: 0,
             echo_mono: Mono(0),
+            acked_before: LogIndex(0),
+            up_since: Mono(0),
+            is_accused: false,
             wants_empty: false,
             is_resting: false,
             must_list: false,
@@ -82,6 +91,18 @@ impl Peer {
             inflights: VecDeque::new(),
             inflight_bytes: 0,
         }
+    }
+
+    /// A new life of it is up: what the old one acked is not counted before it says so itself.
+    pub(crate) fn note_new_life(&mut self, now: Mono) {
+        self.acked_before = self.acked_before.max(self.match_index);
+        (self.match_index, self.up_since, self.is_accused) = (LogIndex(0), now, false);
+    }
+
+    /// How much of `commit_index` it may hear of. A follower that lost its head takes the commit of this term for the
+    /// word that nothing it acked is missing: so that word waits until it is true.
+    pub(crate) fn advertised(&self, commit_index: LogIndex) -> LogIndex {
+        if self.match_index < self.acked_before { LogIndex(0) } else { self.match_index.min(commit_index) }
     }
 
     pub(crate) fn become_probe(&mut self, next_index: LogIndex, is_paused: bool) {

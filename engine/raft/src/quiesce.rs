@@ -12,7 +12,7 @@ use base::{GroupId, LogIndex, Mono, NodeId, Term, mix64};
 
 use crate::progress::Progress;
 use crate::raft::{Raft, Role};
-use crate::{Body, Input, Log};
+use crate::{Body, Health, Input, Log};
 
 /// Whether a group rests.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -176,6 +176,7 @@ impl Raft {
             && self.is_settled(last)
             && self.lead.transfer.is_none()
             && !self.lead.reads.is_waiting()
+            && !self.may_promote()
             && self.lead.peers.iter().all(|peer| {
                 peer.progress == Progress::Replicate
                     && peer.match_index == last
@@ -189,6 +190,7 @@ impl Raft {
             && self.applied_index == last
             && self.persisted_index() == last
             && self.hard.is_persisted()
+            && self.health() == Health::Clean
             && !self.config().is_joint()
     }
 

@@ -14,11 +14,12 @@ use base::{GroupId, LogIndex, Mono, NodeId, Prng, SyncEpoch, Term, mix64};
 use crate::drain::Outbox;
 use crate::epochs::{EpochRing, HardStates};
 use crate::follower_read::FollowerReads;
+use crate::health::Faults;
 use crate::history::ConfigHistory;
 use crate::lead::Lead;
 use crate::progress::Peer;
 use crate::quiesce::Rest;
-use crate::{Alarm, Body, Config, HardState, Input, Log, Outcome, Settings};
+use crate::{Alarm, Body, Config, HardState, Health, Input, Log, Outcome, Settings};
 
 /// What a node is in its group now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -55,6 +56,8 @@ pub struct Boot {
     pub config: Config,
     /// Its entry, or 0.
     pub config_index: LogIndex,
+    /// What recovery says of the log. Faulty entries are known to the log itself.
+    pub health: Health,
     /// The time.
     pub now: Mono,
     /// The times to wait.
@@ -98,6 +101,7 @@ pub struct Raft {
     pub(crate) lead: Lead,
     pub(crate) follower_reads: FollowerReads,
     pub(crate) rest: Rest,
+    pub(crate) faults: Faults,
 
     pub(crate) outbox: Outbox,
     pub(crate) dirty: bool,
@@ -125,6 +129,7 @@ impl Raft {
         let term = hard.current.term;
         let commit_index = boot.commit_floor.max(boot.applied_index).min(last_index).max(log.first_index().prev());
         let seed = [id.0, u64::from(group.0), boot.incarnation].iter().fold(boot.seed, |seed, part| mix64(seed ^ part));
+        let faults = Faults::new(&boot, term, log);
         let mut raft = Raft {
             id,
             group,
@@ -151,6 +156,7 @@ impl Raft {
             lead: Lead::default(),
             follower_reads: FollowerReads::default(),
             rest: Rest::default(),
+            faults,
             outbox: Outbox::new(boot.applied_index, term),
             dirty: true,
             alarm: None,
@@ -184,6 +190,14 @@ impl Raft {
         }
         let now = self.now;
         self.wake_for(&input, now, |_| now);
+        let outcome = self.handle(log, input);
+        if self.faults.is_active() || matches!(input, Input::FaultFound { .. }) {
+            self.settle_faults(log);
+        }
+        outcome
+    }
+
+    fn handle(&mut self, log: &mut impl Log, input: Input<'_>) -> Outcome {
         match input {
             Input::Propose { payload, .. } => return self.handle_propose(log, payload),
             Input::Read { .. } => return self.handle_read(),
@@ -201,6 +215,7 @@ impl Raft {
             Input::PeerDown { peer } => self.handle_peer_down(peer),
             Input::DiskLag { oldest_unsynced_us, .. } => self.handle_disk_lag(oldest_unsynced_us),
             Input::DiskSlow { is_slow } => self.is_disk_tired = is_slow,
+            Input::FaultFound { .. } => self.handle_fault_found(log),
             Input::Campaign { .. } => self.handle_campaign(log),
         }
         Outcome::Done
@@ -214,7 +229,8 @@ impl Raft {
     fn handle_synced(&mut self, log: &mut impl Log, epoch: SyncEpoch) {
         let was_persisted = self.hard.is_persisted();
         self.hard.handle_synced(epoch);
-        let rose = self.epochs.handle_synced(epoch);
+        let is_repaired = self.faults.handle_synced(epoch);
+        let rose = self.epochs.handle_synced(epoch) || is_repaired;
         self.dirty = true;
         match self.role {
             // Raft figure 2: a vote is persisted before it counts, the own one too.
@@ -271,12 +287,12 @@ impl Raft {
         if self.alarm.is_some() || self.rest.is_on() {
             return Mono::MAX;
         }
-        match (self.role, &self.lead.transfer) {
+        let deadline = match (self.role, &self.lead.transfer) {
             (Role::Leader, Some(transfer)) => self.deadline.min(transfer.deadline),
             (Role::Follower, _) if !self.configs.may_lead(self.id) || self.is_removed => Mono::MAX,
             _ => self.deadline,
-        }
-        .min(self.follower_reads_deadline())
+        };
+        deadline.min(self.follower_reads_deadline()).min(self.faults_deadline())
     }
 
     /// Something waits for [`Raft::drain`].
@@ -348,7 +364,7 @@ impl Raft {
     /// The last entry known to be on this node's disk.
     #[must_use]
     pub fn persisted_index(&self) -> LogIndex {
-        self.epochs.persisted_index()
+        self.epochs.persisted_index().min(self.faults.sound_index())
     }
 
     /// The last entry of the log.

@@ -20,8 +20,8 @@ pub(crate) struct ReadQueue {
     position: u64,
     /// The highest that may have left in a message: nothing joins it any more.
     sealed: u64,
-    /// The highest that somebody waits for: answers to a later one are of no use to anybody.
-    wanted: u64,
+    /// A position without a read that is to be acked all the same; 0 for none.
+    fence: u64,
     /// Unconfirmed positions, ascending, each with its index once an entry of this term is committed.
     waiting: VecDeque<(u64, Option<LogIndex>)>,
 }
@@ -31,8 +31,9 @@ impl ReadQueue {
         self.position
     }
 
+    /// The highest that somebody waits for. What a lease confirmed meanwhile is of no use to anybody.
     fn wanted(&self) -> u64 {
-        self.wanted
+        self.waiting.back().map_or(0, |(position, _)| *position).max(self.fence)
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -55,14 +56,13 @@ impl ReadQueue {
                 self.waiting.push_back((self.position, read_index));
             }
         }
-        self.wanted = self.position;
         Some(self.position)
     }
 
     /// A position without a read, which the next heartbeats carry.
     pub(crate) fn open_fence(&mut self) {
         self.position += 1;
-        self.wanted = self.position;
+        self.fence = self.position;
         self.sealed = self.position;
     }
 
@@ -157,7 +157,7 @@ impl Raft {
         if peer.is_resting {
             return None;
         }
-        let advertised = peer.match_index.min(commit_index).min(applied_index);
+        let advertised = peer.advertised(commit_index.min(applied_index));
         let is_replaced = !asks_rest
             && !peer.must_list
             && now.since(peer.last_append) < heartbeat

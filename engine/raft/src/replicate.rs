@@ -91,15 +91,24 @@ impl Raft {
 
     /// `body` is an AppendResp of the own term.
     pub(crate) fn handle_append_resp(&mut self, log: &mut impl Log, from: NodeId, body: Body) {
-        let Body::AppendResp { index, rejected, busy, hint_index, hint_term, read_position, echo_mono, .. } = body
+        let Body::AppendResp { index, rejected, busy, faulty, hint_index, hint_term, read_position, echo_mono, .. } =
+            body
         else {
             return;
         };
         let is_leader = self.is_leader();
         let (now, first, last) = (self.now, log.first_index(), log.last_index());
         let Some(peer) = self.lead.peer_mut(from).filter(|_| is_leader) else { return };
+        // A message that echoes nothing answers none of this term's.
+        let is_answer = echo_mono != Mono(0);
+        if is_answer && echo_mono < peer.up_since {
+            return;
+        }
         self.dirty = true;
         peer.note_answer(now, read_position, echo_mono);
+        if is_answer && rejected && !faulty && index <= peer.acked_before {
+            return self.accuse(from);
+        }
         if busy {
             if peer.progress == Progress::Replicate {
                 peer.become_probe(peer.match_index.next(), true);
@@ -152,11 +161,11 @@ impl Raft {
                 false
             }
         };
+        let now = self.now;
         if let Some(peer) = self.lead.peer_mut(id) {
             let next_index = peer.match_index.next();
             if is_new {
-                // What the old life acked is not counted for the new one until it says so itself.
-                peer.match_index = LogIndex(0);
+                peer.note_new_life(now);
             }
             peer.become_probe(next_index, false);
             peer.sent_position = 0;
@@ -184,7 +193,9 @@ impl Raft {
 
     /// Sends one AppendEntries to a follower, if it may have one. True if it may want another.
     fn send_append(&mut self, log: &impl Log, at: usize) -> bool {
-        let (now, last) = (self.now, log.last_index());
+        let now = self.now;
+        let last = self.last_sendable(log, self.lead.peers[at].next_index);
+        let applied_index = self.applied_index;
         let peer = &mut self.lead.peers[at];
         let has_entries = peer.next_index <= last;
         let with_entries = match peer.progress {
@@ -194,7 +205,9 @@ impl Raft {
             _ => return false,
         };
         let prev_index = peer.next_index.prev();
-        let Some(prev_term) = log.term(prev_index) else {
+        // What is applied and lost cannot be sent any more, but the state can.
+        let is_lost = peer.next_index <= applied_index && last < peer.next_index && log.last_index() > last;
+        let Some(prev_term) = log.term(prev_index).filter(|_| !is_lost) else {
             peer.become_snapshot(now);
             self.outbox.need_snapshot.push(peer.id);
             return false;
@@ -210,7 +223,7 @@ impl Raft {
             prev_index,
             prev_term,
             prev_crc: log.crc(prev_index).unwrap_or(0),
-            commit_index: peer.match_index.min(self.commit_index).min(self.applied_index),
+            commit_index: peer.advertised(self.commit_index.min(self.applied_index)),
             read_position: self.lead.reads.position(),
             count: u16::try_from(sent_last.0 - prev_index.0).expect("bounded by APPEND_ENTRIES_MAX"),
             send_mono: now,
@@ -225,6 +238,16 @@ impl Raft {
         true
     }
 
+    /// The last entry of a run from `first` on whose bytes are all there.
+    fn last_sendable(&self, log: &impl Log, first: LogIndex) -> LogIndex {
+        let last = log.last_index();
+        if log.first_faulty().is_none() {
+            return last;
+        }
+        let run = (first.0..=last.0).take(APPEND_ENTRIES_MAX as usize).map(LogIndex);
+        run.take_while(|index| !log.is_faulty(*index)).last().unwrap_or(first.prev())
+    }
+
     fn send_read_round(&mut self, at: usize) {
         let position = self.lead.reads.position();
         let is_wanted = self.lead.reads.is_waiting();
@@ -232,7 +255,7 @@ impl Raft {
         if !is_wanted || peer.sent_position >= position {
             return;
         }
-        let commit_index = peer.match_index.min(self.commit_index).min(self.applied_index);
+        let commit_index = peer.advertised(self.commit_index.min(self.applied_index));
         peer.sent_position = position;
         peer.sent_commit = commit_index;
         let term = self.hard.current.term;

@@ -31,6 +31,8 @@ pub struct Settings {
     /// The leader makes a voter of every learner that has caught up; default true. Without it a learner stays one until
     /// a change says otherwise: for followers that only serve reads, and for a voter that is taken back to a learner.
     pub promote_learners: bool,
+    /// A doubt about the last frame ends at the latest after this, once a quorum was heard; default 30 s, `None` never.
+    pub doubt_wait: Option<Span>,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             quiesce_after: Some(Span::from_ms(5000)),
             slow_disk_extra: Span::from_ms(1000),
             promote_learners: true,
+            doubt_wait: Some(Span::from_ms(30_000)),
         }
     }
 }

@@ -49,6 +49,7 @@ impl Raft {
         }
         self.applied_index = self.applied_index.max(index);
         self.outbox.note_installed(index);
+        self.faults.note_installed(index);
         self.dirty = true;
         if let Some(leader) = self.leader().filter(|leader| *leader != self.id) {
             let resp = Body::AppendResp {
@@ -56,6 +57,7 @@ impl Raft {
                 index,
                 rejected: false,
                 busy: false,
+                faulty: self.is_doubtful(),
                 hint_index: NO_HINT,
                 hint_term: Term(0),
                 read_position: self.seen_position,

@@ -355,7 +355,12 @@ fn a_follower_that_refuses_a_snapshot_is_asked_where_it_stands_before_it_gets_an
     rig.raft.step(&mut rig.log, Input::PeerUp { peer: NodeId(3), incarnation: 1 });
     rig.raft.step(&mut rig.log, Input::PeerUp { peer: NodeId(3), incarnation: 2 });
     rig.drain();
-    rig.message(3, append_resp(2, 2, true, (0, 0)));
+    // Its new life knows that it lost entries.
+    let mut resp = append_resp(2, 2, true, (0, 0));
+    if let Body::AppendResp { faulty, .. } = &mut resp {
+        *faulty = true;
+    }
+    rig.message(3, resp);
     rig.drain();
     let progress = |rig: &Rig| rig.raft.peers().iter().find(|peer| peer.id == NodeId(3)).map(|peer| peer.progress);
     assert!(matches!(progress(&rig), Some(Progress::Snapshot { .. })));

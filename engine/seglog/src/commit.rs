@@ -51,16 +51,6 @@ pub enum LogFailure {
         /// Done.
         written: u32,
     },
-    /// A sealed segment gave back other bytes than were written.
-    #[error("group {group}: entry {index} reads back damaged from segment {segment_seq}; stopping, replace this node")]
-    Damaged {
-        /// Whose.
-        group: GroupId,
-        /// Which.
-        index: LogIndex,
-        /// Where.
-        segment_seq: u64,
-    },
 }
 
 /// A closed frame, or a footer or trailer, that waits for the disk.
@@ -74,7 +64,7 @@ pub(crate) struct Pending {
 }
 
 /// The batch in flight: the first `items` of the queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Batch {
     items: usize,
     writes: u32,
@@ -84,7 +74,7 @@ struct Batch {
 }
 
 /// What a token stands for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Waiting {
     Write { slot: Slot, offset: u32, bytes: u32 },
     Sync,
@@ -96,7 +86,7 @@ enum Waiting {
 }
 
 /// The state of group commit and of all operations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Commit {
     pub persisted: u64,
     pub last_closed: u64,
@@ -268,6 +258,10 @@ impl<D: Disk> SegLog<D> {
         let mut index = first;
         let mut budget = FAULT_IN_BYTES_MAX;
         while index <= last && budget > 0 && self.faulting() < FAULT_INS_MAX {
+            if self.is_faulty(group, index) {
+                index = index.next();
+                continue;
+            }
             let Some(loc) = self.find(group).and_then(|log| log.loc(index)).copied() else { return };
             let segment = self.segment(u64::from(loc.segment));
             let (slot, has_image, from) = (segment.slot, segment.has_image, index);
@@ -275,6 +269,8 @@ impl<D: Disk> SegLog<D> {
             index = index.next();
             while let Some(next) = self.find(group).and_then(|log| log.loc(index))
                 && index <= last
+                && !self.is_faulty(group, index)
+                && next.start() >= loc.start()
                 && next.segment == loc.segment
                 && next.start() + next.space() - loc.start() <= FAULT_IN_RANGE_BYTES_MAX
             {
@@ -334,10 +330,7 @@ impl<D: Disk> SegLog<D> {
                     self.finish_batch();
                 }
             }
-            Waiting::FaultIn { group, first, last, .. } => {
-                result.map_err(failed("read"))?;
-                self.check_faulted(group, first, last)?;
-            }
+            Waiting::FaultIn { group, first, last, slot, .. } => self.check_faulted(group, first, last, slot, result),
             Waiting::Prepare => {
                 self.commit.is_preparing = false;
                 match result {
@@ -525,20 +518,22 @@ impl<D: Disk> SegLog<D> {
         self.commit.waiting.iter().filter(|(_, waiting)| matches!(waiting, Waiting::FaultIn { .. })).count()
     }
 
-    /// What was brought in must be what was written.
-    fn check_faulted(&self, group: GroupId, first: LogIndex, last: LogIndex) -> Result<(), LogFailure> {
-        let Some(log) = self.find(group) else { return Ok(()) };
-        let mut index = first.max(log.first);
-        while index <= last.min(log.last()) {
-            let loc = log.loc(index).expect("it lies between first and last");
-            let segment_seq = u64::from(loc.segment);
-            let segment = self.segment(segment_seq);
-            let is_here = self.disk.slice(segment.slot, loc.start()..loc.start() + loc.space()).is_some();
-            if is_here && self.entry(group, index) == Slice::Cold {
-                return Err(LogFailure::Damaged { group, index, segment_seq });
+    /// What was brought in must be what was written; what could not be read, or is other bytes, is faulty.
+    fn check_faulted(&mut self, group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, result: OpResult) {
+        let Some(log) = self.find(group) else { return };
+        let (mut index, last) = (first.max(log.first), last.min(log.last()));
+        while index <= last {
+            let loc = *self.find(group).and_then(|log| log.loc(index)).expect("it lies between first and last");
+            let segment = self.segment(u64::from(loc.segment));
+            // Meanwhile it may have been replaced or rewritten elsewhere.
+            let is_asked = segment.slot == slot && !segment.has_image;
+            let is_here = self.disk.slice(slot, loc.start()..loc.start() + loc.space()).is_some();
+            let is_damaged = result.is_err() || (is_here && self.entry(group, index) == Slice::Cold);
+            if is_asked && is_damaged {
+                base::mark::hit!("seglog.commit.read_faulty");
+                self.note_faulty(group, index);
             }
             index = index.next();
         }
-        Ok(())
     }
 }

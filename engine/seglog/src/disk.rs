@@ -136,6 +136,13 @@ pub trait LogReader {
     /// Files named `seg-*.log`, ascending.
     fn segments(&mut self) -> std::io::Result<Vec<FoundSegment>>;
 
+    /// Nothing but zeros lies in a segment from this byte on, as far as that is known without reading: recovery reads no
+    /// further. The default knows nothing.
+    fn written_end(&mut self, segment_seq: u64) -> std::io::Result<u64> {
+        let _ = segment_seq;
+        Ok(u64::MAX)
+    }
+
     /// Reads `out.len()` bytes of a segment from the disk, not from what only the page cache holds.
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> std::io::Result<()>;
 }

@@ -88,6 +88,7 @@ impl<D: Disk> SegLog<D> {
             block: start / LOG_BLOCK_BYTES as u32,
             stamp_s: (self.wall_ms / 1000) as u32,
             echo_entries: u16::try_from(self.echo.len()).expect("a frame is bounded in entries"),
+            echo_others: self.echo_others,
             echo_states: self.echo_states.len() as u8,
             states: open.states.len() as u8,
             groups: open.groups,
@@ -117,6 +118,7 @@ impl<D: Disk> SegLog<D> {
     fn open_next(&mut self, start: u32) {
         std::mem::swap(&mut self.echo, &mut self.open.echo);
         std::mem::swap(&mut self.echo_states, &mut self.open.states);
+        self.echo_others = std::mem::take(&mut self.open.others);
         let open = &mut self.open;
         open.echo.clear();
         open.states.clear();

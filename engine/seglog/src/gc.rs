@@ -27,7 +27,7 @@ enum Phase {
     Retiring,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gc {
     /// Something may have died since the last look.
     pub is_due: bool,
@@ -113,7 +113,7 @@ impl<D: Disk> SegLog<D> {
         let is_old = |seq: u64| seq != 0 && seq < upto;
         for at in 0..self.groups.len() {
             let Some(log) = &self.groups[at] else { continue };
-            let (group, state, checkpoint, health) = (log.group, log.at, log.checkpoint, log.health);
+            let (group, state, checkpoint, health) = (log.group, log.at, log.checkpoint, log.stored_health);
             if is_old(state.hard_state) {
                 self.write_hard_state(group);
             }

@@ -1,25 +1,38 @@
 //! One group's part of the index: where its entries lie, their terms and crcs, and its state records.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use base::{GroupId, LogIndex, NodeId, Term};
 
-/// What recovery had to say of a group's last frame.
+/// What a group's log can be counted on for. The order is that of the wire (docs/design/raft.md, "Storage faults").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 #[repr(u8)]
 pub enum Health {
     /// At most a torn tail was cut that nobody can have counted on.
     #[default]
     Clean = 0,
+    /// Entries lost their bytes; (index, term, crc) of each is known. Never set: it is what faulty entries make of Clean.
+    Faulty = 1,
     /// The last frames were cut though they may have been acknowledged: their head was good, their body was not.
-    RecoveringHead = 1,
-    /// Identities, votes or acknowledged entries are lost.
-    Quarantined = 2,
+    RecoveringHead = 2,
+    /// Identities, votes or acknowledged entries are lost: the node is to be replaced under a new id.
+    Quarantined = 3,
 }
 
 impl Health {
-    pub(crate) fn from_u8(number: u8) -> Option<Health> {
-        [Health::Clean, Health::RecoveringHead, Health::Quarantined].into_iter().find(|health| *health as u8 == number)
+    /// The number in a HEALTH record.
+    pub(crate) fn to_disk(self) -> u8 {
+        match self {
+            Health::Clean | Health::Faulty => 0,
+            Health::RecoveringHead => 1,
+            Health::Quarantined => 2,
+        }
+    }
+
+    pub(crate) fn from_disk(number: u8) -> Option<Health> {
+        [Health::Clean, Health::RecoveringHead, Health::Quarantined]
+            .into_iter()
+            .find(|health| health.to_disk() == number)
     }
 }
 
@@ -66,8 +79,12 @@ pub(crate) struct GroupLog {
     pub first: LogIndex,
     /// Term and crc of the entry at `first - 1`.
     pub before: (Term, u32),
-    /// Entries `first..`, in order; their segments never fall.
+    /// Entries `first..`, in order; but for `rewritten` ones their segments never fall.
     pub locs: VecDeque<Loc>,
+    /// Held entries whose bytes are lost; their crc and term are right all the same.
+    pub faulty: BTreeSet<LogIndex>,
+    /// Held entries that lie in a REWRITE, in a later segment than their neighbours.
+    pub rewritten: BTreeSet<LogIndex>,
     /// Terms of the entries held: (first index of the run, term), ascending.
     pub runs: VecDeque<(LogIndex, Term)>,
     /// In force at `first - 1`; opaque.
@@ -77,7 +94,8 @@ pub(crate) struct GroupLog {
     pub term: Term,
     pub vote: NodeId,
     pub checkpoint: Option<(LogIndex, Term)>,
-    pub health: Health,
+    /// As in the newest HEALTH record; [`GroupLog::health`] counts faulty entries too.
+    pub stored_health: Health,
     pub at: StateAt,
     /// A truncation whose record waits for the entry that replaces it.
     pub truncated_from: Option<LogIndex>,
@@ -94,13 +112,15 @@ impl GroupLog {
             first: LogIndex(1),
             before: (Term(0), 0),
             locs: VecDeque::new(),
+            faulty: BTreeSet::new(),
+            rewritten: BTreeSet::new(),
             runs: VecDeque::new(),
             config: Vec::new(),
             configs: Vec::new(),
             term: Term(0),
             vote: NodeId(0),
             checkpoint: None,
-            health: Health::Clean,
+            stored_health: Health::Clean,
             at: StateAt::default(),
             truncated_from: None,
             footer_run: None,
@@ -143,6 +163,22 @@ impl GroupLog {
         self.locs.push_back(loc);
     }
 
+    /// The bytes of the entry at `index` are here from now on.
+    pub fn rewrite(&mut self, index: LogIndex, loc: Loc) {
+        let at = (index.0 - self.first.0) as usize;
+        self.locs[at] = loc;
+        self.faulty.remove(&index);
+        self.rewritten.insert(index);
+    }
+
+    /// The payload of the Config entry at `index` is known.
+    pub fn put_config(&mut self, index: LogIndex, payload: &[u8]) {
+        let at = self.configs.partition_point(|(held, _)| *held < index);
+        if self.configs.get(at).is_none_or(|(held, _)| *held != index) {
+            self.configs.insert(at, (index, payload.to_vec()));
+        }
+    }
+
     /// Drops the entries from `from` on.
     pub fn drop_suffix(&mut self, from: LogIndex) {
         self.locs.truncate(from.0.saturating_sub(self.first.0) as usize);
@@ -150,6 +186,8 @@ impl GroupLog {
             self.runs.pop_back();
         }
         self.configs.retain(|(index, _)| *index < from);
+        self.faulty.split_off(&from);
+        self.rewritten.split_off(&from);
         self.footer_run = None;
     }
 
@@ -167,6 +205,11 @@ impl GroupLog {
             run.0 = run.0.max(first);
         }
         self.configs.retain(|(index, _)| *index >= first);
+        for set in [&mut self.faulty, &mut self.rewritten] {
+            while set.first().is_some_and(|index| *index < first) {
+                set.pop_first();
+            }
+        }
         self.first = first;
         self.before = before;
         self.config.clear();
@@ -176,6 +219,8 @@ impl GroupLog {
     /// Drops all entries; the next one is at `first`.
     pub fn reset(&mut self, life: u32, first: LogIndex, before: (Term, u32), config: &[u8]) {
         self.locs.clear();
+        self.faulty.clear();
+        self.rewritten.clear();
         self.life = life;
         self.truncated_from = None;
         self.footer_run = None;
@@ -195,8 +240,22 @@ impl GroupLog {
         self.term != Term(0) || self.vote != NodeId(0)
     }
 
-    /// The segment of the oldest entry held.
+    /// The oldest segment that an entry held lies in: entries after the first one that was not rewritten lie in its
+    /// segment or in later ones.
     pub fn oldest_segment(&self) -> Option<u64> {
-        self.locs.front().map(|loc| u64::from(loc.segment))
+        let mut oldest = None;
+        for (index, loc) in (self.first.0..).zip(&self.locs) {
+            let segment = u64::from(loc.segment);
+            oldest = Some(oldest.map_or(segment, |before: u64| before.min(segment)));
+            if !self.rewritten.contains(&LogIndex(index)) {
+                break;
+            }
+        }
+        oldest
+    }
+
+    pub fn health(&self) -> Health {
+        let has_faulty = !self.faulty.is_empty();
+        if self.stored_health == Health::Clean && has_faulty { Health::Faulty } else { self.stored_health }
     }
 }

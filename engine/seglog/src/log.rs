@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use base::bytes::put_u32;
-use base::limits::{ENTRY_BYTES_MAX, STATE_SLOTS_MAX};
-use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
+use base::limits::STATE_SLOTS_MAX;
+use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, record_space, write_record};
 use base::{GroupId, LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
 
 use crate::commit::Commit;
@@ -33,6 +33,8 @@ pub enum Slice<'a> {
     InMemory(Record<'a>),
     /// Ask [`SegLog::fault_in`] and try again.
     Cold,
+    /// Its bytes are lost; `term` and `crc` still answer. It is not absent: repair it with [`SegLog::rewrite`].
+    Faulty,
 }
 
 impl std::fmt::Debug for Slice<'_> {
@@ -40,21 +42,29 @@ impl std::fmt::Debug for Slice<'_> {
         match self {
             Slice::InMemory(record) => f.debug_tuple("InMemory").field(&record.header()).finish(),
             Slice::Cold => f.write_str("Cold"),
+            Slice::Faulty => f.write_str("Faulty"),
         }
     }
 }
 
-/// Entries that are held, but not in memory: ask [`SegLog::fault_in`] for them and try again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ColdRange {
-    /// The first one.
-    pub first: LogIndex,
-    /// The last one that was asked for.
-    pub last: LogIndex,
+/// Why [`SegLog::records`] gave nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Held, but not in memory: ask [`SegLog::fault_in`] for them and try again.
+    #[error("entries {first}..={last} are not in memory; fault them in and try again")]
+    Cold {
+        /// The first one.
+        first: LogIndex,
+        /// The last one that was asked for.
+        last: LogIndex,
+    },
+    /// This one lost its bytes: the ones before it can be had, it cannot until it is rewritten.
+    #[error("entry {0} is faulty; repair it from an intact copy")]
+    Faulty(LogIndex),
 }
 
 /// The frame being filled, in place in the tail image.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct OpenFrame {
     pub frame_seq: u64,
     pub start: u32,
@@ -65,6 +75,8 @@ pub(crate) struct OpenFrame {
     pub states: Vec<StateSlot>,
     pub echo: Vec<EchoItem>,
     pub groups: u64,
+    /// As [`frame::FrameHeader::echo_others`] of the next frame will say.
+    pub others: u16,
 }
 
 impl OpenFrame {
@@ -79,7 +91,7 @@ impl OpenFrame {
 /// and synced by the operations of [`SegLog::poll_op`], and persisted when [`SegLog::persisted_epoch`] says so. Reads
 /// see records at once. Appending never waits: frames queue in memory while the disk works, and the caller takes no more
 /// work beyond [`base::limits::UNSYNCED_BYTES_MAX`] of [`SegLog::unsynced_bytes`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SegLog<D: Disk> {
     pub(crate) disk: D,
     pub(crate) settings: Settings,
@@ -92,6 +104,9 @@ pub struct SegLog<D: Disk> {
     /// ECHO of the last closed frame.
     pub(crate) echo: Vec<EchoItem>,
     pub(crate) echo_states: Vec<StateSlot>,
+    pub(crate) echo_others: u16,
+    /// Groups that left no trace and may have had one.
+    pub(crate) unknown_bits: u64,
     /// The last closed frame needs no echo.
     pub(crate) is_echoed: bool,
     pub(crate) last_header_crc: u32,
@@ -125,7 +140,7 @@ impl<D: Disk> SegLog<D> {
 
     /// Writes a new entry, built here, at `last_index + 1`; its prev_crc comes from the index. Returns its epoch.
     ///
-    /// Shape: a payload of at most [`ENTRY_BYTES_MAX`]. Panics for a group that is not begun, another index, or a larger
+    /// Shape: a payload of at most [`Settings::entry_bytes_max`]. Panics for a group that is not begun, another index, or a larger
     /// payload: those are the caller's to keep.
     pub fn append_new(
         &mut self,
@@ -244,6 +259,7 @@ impl<D: Disk> SegLog<D> {
             log.checkpoint = None;
             log.at.checkpoint = 0;
             self.write_prefix(group, 2);
+            self.repeat_health(group);
         }
         self.open_epoch()
     }
@@ -259,6 +275,7 @@ impl<D: Disk> SegLog<D> {
         let header = self.header(group, RecordKind::GroupNew, 0, LogIndex(0), Term(0));
         self.write(&header, config);
         self.group_mut(group).at.prefix = self.active_seq;
+        self.repeat_health(group);
         self.open_epoch()
     }
 
@@ -271,13 +288,82 @@ impl<D: Disk> SegLog<D> {
         self.open_epoch()
     }
 
-    /// Notes that a doubt about the group was resolved, or raised. Returns its epoch.
+    /// Notes that a doubt about the group was resolved, or raised. Returns its epoch. Faulty is not a doubt that can be
+    /// set: it counts as Clean, and faulty entries make Faulty of that.
     pub fn set_health(&mut self, group: GroupId, health: Health) -> SyncEpoch {
-        self.group_mut(group).health = health;
-        let header = self.header(group, RecordKind::Health, health as u8, LogIndex(0), Term(0));
+        let stored = Health::from_disk(health.to_disk()).expect("each health has a number");
+        self.group_mut(group).stored_health = stored;
+        let header = self.header(group, RecordKind::Health, stored.to_disk(), LogIndex(0), Term(0));
         self.write(&header, &[]);
         self.group_mut(group).at.health = self.active_seq;
         self.open_epoch()
+    }
+
+    /// Gives a held entry its bytes again, from an intact copy: a REWRITE, whose payload is the entry's record
+    /// with its padding. The
+    /// entry is whole at once; it may be counted on when the epoch returned is persisted.
+    ///
+    /// Shape: an entry of this group whose term and crc are those of the held one; panics for any other: the caller
+    /// compares [`SegLog::term`] and [`SegLog::crc`] first, since the record comes from outside.
+    pub fn rewrite(&mut self, group: GroupId, record: Record<'_>) -> SyncEpoch {
+        let header = record.header();
+        let (index, raw) = (header.index, record.raw());
+        assert!(header.group == group && header.kind == RecordKind::Entry, "an entry of this group: {header:?}");
+        assert!(self.holds(group, index, header.term, record.crc()), "group {group}: entry {index} is another one");
+        let space = record_space(raw.len());
+        let space_max = record_space(self.settings.entry_bytes_max()) + RECORD_HEADER_BYTES;
+        assert!(space <= space_max, "group {group}: entry {index} of {space} bytes is too large");
+        self.make_room(space, 1, 1);
+        let life = self.group(group).life;
+        let outer = RecordHeader { kind: RecordKind::Rewrite, life, ..header };
+        // The life of the record inside is under the crc of the one around it.
+        let mut payload = raw.to_vec();
+        payload.resize(raw.len().next_multiple_of(8), 0);
+        put_u32(&mut payload, 4, life);
+        let (offset, _) = self.place(&outer, &payload);
+        let inner = offset + RECORD_HEADER_BYTES as u32 / 8;
+        let loc = Loc { segment: 0, offset: inner, bytes: raw.len() as u32, crc: record.crc() };
+        self.note_rewrite(group, index, header.term, loc);
+        if record.entry_kind() == Some(EntryKind::Config) {
+            self.group_mut(group).put_config(index, record.payload());
+        }
+        self.open_epoch()
+    }
+
+    /// True when the log holds the entry of this identity at `index`, faulty or not.
+    #[must_use]
+    pub fn holds(&self, group: GroupId, index: LogIndex, term: Term, crc: u32) -> bool {
+        let log = self.group(group);
+        log.loc(index).is_some_and(|loc| loc.crc == crc) && log.term_of(index) == Some(term)
+    }
+
+    /// The first held entry whose bytes are lost.
+    #[must_use]
+    pub fn first_faulty(&self, group: GroupId) -> Option<LogIndex> {
+        self.find(group).and_then(|log| log.faulty.first().copied())
+    }
+
+    /// The held entries whose bytes are lost, ascending.
+    pub fn faulty(&self, group: GroupId) -> impl DoubleEndedIterator<Item = LogIndex> {
+        self.group(group).faulty.iter().copied()
+    }
+
+    /// True for a held entry whose bytes are lost.
+    #[must_use]
+    pub fn is_faulty(&self, group: GroupId, index: LogIndex) -> bool {
+        self.find(group).is_some_and(|log| log.faulty.contains(&index))
+    }
+
+    /// A held entry was found damaged: it is faulty from now on. An entry that is not held is passed over, as is one
+    /// whose bytes are in a tail image: those are right, whatever the disk says.
+    pub fn note_faulty(&mut self, group: GroupId, index: LogIndex) {
+        let Some(segment) = self.find(group).and_then(|log| log.loc(index)).map(|loc| u64::from(loc.segment)) else {
+            return;
+        };
+        if !self.segment(segment).has_image {
+            base::mark::hit!("seglog.log.note_faulty");
+            self.group_mut(group).faulty.insert(index);
+        }
     }
 
     /// Tells the time of day, for stamps that only people read.
@@ -361,29 +447,43 @@ impl<D: Disk> SegLog<D> {
         self.group(group).checkpoint
     }
 
-    /// The group's health.
+    /// The group's health: the doubt noted last, or Faulty when there is none and entries are faulty.
     #[must_use]
     pub fn health(&self, group: GroupId) -> Health {
-        self.find(group).map_or(Health::Clean, |log| log.health)
+        self.find(group).map_or_else(|| self.unknown_health(group), GroupLog::health)
     }
 
     /// A held entry. Panics for an index that is not held.
     #[must_use]
     pub fn entry(&self, group: GroupId, index: LogIndex) -> Slice<'_> {
-        let loc = self.group(group).loc(index).expect("only held entries are read");
+        let log = self.group(group);
+        let loc = log.loc(index).expect("only held entries are read");
+        if log.faulty.contains(&index) {
+            return Slice::Faulty;
+        }
         self.read(loc).map_or(Slice::Cold, |bytes| match Record::parse(bytes) {
             Ok((record, _)) if record.crc() == loc.crc => Slice::InMemory(record),
-            // A map that does not hold what was written: the next fault-in finds it again and stops the node.
+            // A map that does not hold what was written: the next fault-in finds it again and calls it faulty.
             _ => Slice::Cold,
         })
     }
 
     /// Appends the raw records `first..=last`, padding included, to `out`: the body of an AppendEntries.
     ///
-    /// Errors: [`ColdRange`] from the first entry that is not in memory; `out` is then as before.
-    pub fn records(&self, group: GroupId, first: LogIndex, last: LogIndex, out: &mut Vec<u8>) -> Result<(), ColdRange> {
+    /// Errors: [`Unreadable`] from the first entry that is not in memory, or is faulty; `out` is then as before.
+    pub fn records(
+        &self,
+        group: GroupId,
+        first: LogIndex,
+        last: LogIndex,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
         let log = self.group(group);
         let start = out.len();
+        let faulty = log.faulty.range(first..).next().filter(|index| **index <= last);
+        if let Some(index) = faulty {
+            return Err(Unreadable::Faulty(*index));
+        }
         let mut index = first;
         while index <= last {
             let loc = log.loc(index).expect("only held entries are read");
@@ -393,7 +493,7 @@ impl<D: Disk> SegLog<D> {
             };
             let Some(bytes) = self.read(loc).filter(|bytes| is_whole(bytes)) else {
                 out.truncate(start);
-                return Err(ColdRange { first: index, last });
+                return Err(Unreadable::Cold { first: index, last });
             };
             out.extend_from_slice(bytes);
             index = index.next();
@@ -434,7 +534,10 @@ impl<D: Disk> SegLog<D> {
 
     /// Makes room for an entry and for a truncation that waits for it; both then lie in one frame.
     fn prepare_entry(&mut self, group: GroupId, index: LogIndex, space: usize) -> (u32, u32) {
-        assert!(space <= record_space(ENTRY_BYTES_MAX), "group {group}: entry {index} of {space} bytes is too large");
+        assert!(
+            space <= record_space(self.settings.entry_bytes_max()),
+            "group {group}: entry {index} of {space} bytes is too large"
+        );
         let log = self.group(group);
         assert!(log.is_begun, "group {group}: entry before the group was begun");
         assert!(index == log.last().next(), "group {group}: entry {index} does not follow {}", log.last());
@@ -492,6 +595,9 @@ impl<D: Disk> SegLog<D> {
     fn write(&mut self, header: &RecordHeader, payload: &[u8]) {
         self.make_room(record_space(payload.len()), 1, 0);
         self.place(header, payload);
+        if frame::binds(header.kind, header.flags) {
+            self.open.others |= frame::others_bit(header.group, self.settings.cores);
+        }
     }
 
     /// Writes a record where there is room; returns its offset in 8-byte units and its crc.
@@ -531,6 +637,20 @@ impl<D: Disk> SegLog<D> {
         self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
     }
 
+    /// Enters where an entry's bytes now are into the index, the ECHO to come and the footer to come.
+    fn note_rewrite(&mut self, group: GroupId, index: LogIndex, term: Term, mut loc: Loc) {
+        let active = self.active_seq;
+        loc.segment = u32::try_from(active).expect("2^32 segments outlast every disk");
+        let at = place_of(&self.segments, active);
+        let log = self.groups[slot_of(group, self.settings.cores)].as_mut().expect("the caller found the group");
+        let footer = &mut self.segments[at].footer;
+        let run = footer.begin_run(group, log.life, index, term);
+        footer.add(run, Item { offset: loc.offset, crc: loc.crc });
+        log.rewrite(index, loc);
+        self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
+        self.gc.is_due = true;
+    }
+
     // Finding.
 
     pub(crate) fn segment(&self, seq: u64) -> &Segment {
@@ -561,7 +681,23 @@ impl<D: Disk> SegLog<D> {
         if self.groups.len() <= at {
             self.groups.resize_with(at + 1, || None);
         }
-        self.groups[at].get_or_insert_with(|| Box::new(GroupLog::new(group)))
+        let stored_health = self.unknown_health(group);
+        self.groups[at].get_or_insert_with(|| Box::new(GroupLog { stored_health, ..GroupLog::new(group) }))
+    }
+
+    /// The health of a group that is not known here: damage may have taken every trace of it.
+    fn unknown_health(&self, group: GroupId) -> Health {
+        let is_suspect = self.unknown_bits & frame::group_bit(group, self.settings.cores) != 0;
+        if is_suspect { Health::Quarantined } else { Health::Clean }
+    }
+
+    /// A group begins that is quarantined: that must outlive the damage which told it.
+    fn repeat_health(&mut self, group: GroupId) {
+        let log = self.group(group);
+        if log.stored_health == Health::Quarantined && log.at.health == 0 {
+            base::mark::hit!("seglog.log.unknown_group_quarantined");
+            self.set_health(group, Health::Quarantined);
+        }
     }
 }
 

@@ -1,22 +1,25 @@
 //! Recovery: what the files of a log say, judged before anything is written.
 //!
 //! ```text
-//! scan all blocks ─▶ leave out what a tail reset voided ─▶ follow the chain ─▶ judge what breaks it ─▶ replay
+//! scan.rs: frames found ─▶ verdict.rs: which stand, which are damaged, where it ends ─▶ salvage.rs ─▶ replay.rs
 //! ```
 //! The rules and what they mean: docs/design/log.md, "Recovery".
 
 use std::collections::BTreeMap;
 
 use base::limits::LOG_BLOCK_BYTES;
-use base::{CoreId, GroupId, LogIndex, NodeId, Term};
+use base::record::Record;
+use base::{GroupId, LogIndex, NodeId, Term};
 
 use crate::disk::{LogReader, Slot};
-use crate::format::frame::{self, EchoItem, Head, StateSlot};
+use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::format::meta::{Meta, MetaError};
-use crate::format::segment_header::{SegmentHeader, SegmentHeaderError};
 use crate::group::{GroupLog, Health};
 use crate::replay::{Replay, ReplayError};
+use crate::salvage::{self, ALL_GROUPS, Echo, KnownEntry, Place};
+use crate::scan::{self, Found, Scanned};
 use crate::settings::{Settings, SettingsError};
+use crate::verdict::{self, Step};
 
 /// The first frame after a recovery is numbered this far above the highest seen.
 const RESET_JUMP: u64 = 1024;
@@ -45,24 +48,16 @@ pub enum RecoverError {
         /// Which.
         segment_seq: u64,
     },
-    /// A segment file has another size or a damaged header.
-    #[error("log segment {segment_seq:016x} is damaged ({what}); replace this node")]
-    DamagedSegment {
+    /// A segment file has another size, or a whole header that is not its own.
+    #[error("log segment {segment_seq:016x} is foreign ({what}); put back its own file, or replace this node")]
+    ForeignSegment {
         /// Which.
         segment_seq: u64,
         /// How.
         what: &'static str,
     },
-    /// A frame that was persisted does not read back.
-    #[error("log frame {frame_seq} was persisted and is damaged or gone ({evidence}); replace this node")]
-    DamagedFrame {
-        /// The first frame that is not there.
-        frame_seq: u64,
-        /// What shows that it was persisted.
-        evidence: &'static str,
-    },
-    /// The frames are whole and what they say does not fit together.
-    #[error("log does not replay: {0}; replace this node")]
+    /// Whole frames hold what this release cannot read.
+    #[error("log does not replay: {0}; start the release that wrote it, or replace this node")]
     Replay(#[from] ReplayError),
 }
 
@@ -102,8 +97,10 @@ pub struct RecoveredGroup {
     pub checkpoint: Option<(LogIndex, Term)>,
     /// The group's local life.
     pub life: u32,
-    /// Whether the cut tail may hold what was acknowledged.
+    /// What the log can be counted on for.
     pub health: Health,
+    /// Held entries whose bytes are lost, ascending; their terms and crcs are known.
+    pub faulty: Vec<LogIndex>,
 }
 
 /// What recovery saw and did, for the log of the node.
@@ -119,8 +116,16 @@ pub struct RecoveryReport {
     pub frames_void: u64,
     /// Frames behind the cut with a good head: the tail is doubtful when this is not 0.
     pub frames_doubtful: u64,
+    /// Frames that were persisted and are damaged or gone.
+    pub frames_damaged: u64,
     /// Groups that may have lost an acknowledged tail.
     pub groups_doubtful: u64,
+    /// Groups that lost identities, votes or what they acknowledged.
+    pub groups_quarantined: u64,
+    /// Entries that lost their bytes, of all groups.
+    pub entries_faulty: u64,
+    /// Why all groups are quarantined, when they are because of the frames themselves.
+    pub untrusted: Option<&'static str>,
 }
 
 /// A log that was read back, or a new one: [`crate::SegLog::start`] makes it live.
@@ -134,6 +139,9 @@ pub struct Recovered {
     pub(crate) last_header_crc: u32,
     pub(crate) echo: Vec<EchoItem>,
     pub(crate) echo_states: Vec<StateSlot>,
+    pub(crate) echo_others: u16,
+    /// Groups that left no trace and may have had one: quarantined when they are begun.
+    pub(crate) unknown_bits: u64,
     pub(crate) next_frame_seq: u64,
     pub(crate) next_segment_seq: u64,
     pub(crate) next_life: u32,
@@ -157,7 +165,8 @@ impl Recovered {
             configs: log.configs.clone(),
             checkpoint: log.checkpoint,
             life: log.life,
-            health: log.health,
+            health: log.health(),
+            faulty: log.faulty.iter().copied().collect(),
         };
         self.logs.iter().map(view).collect()
     }
@@ -197,6 +206,8 @@ fn empty(meta: Meta) -> Recovered {
         last_header_crc: 0,
         echo: Vec::new(),
         echo_states: Vec::new(),
+        echo_others: 0,
+        unknown_bits: 0,
         next_frame_seq: RESET_JUMP,
         next_segment_seq: meta.oldest_segment_seq,
         next_life: meta.next_life,
@@ -204,103 +215,285 @@ fn empty(meta: Meta) -> Recovered {
     }
 }
 
-/// A block that begins a frame of its segment.
-struct Found {
-    segment: usize,
-    head: Head,
-    /// The whole frame is good, not only its first block.
-    is_whole: bool,
-}
-
-impl Found {
-    fn seq(&self) -> u64 {
-        self.head.header.frame_seq
-    }
-
-    fn end_block(&self) -> u32 {
-        self.head.header.block + u32::from(self.head.header.frame_blocks)
-    }
-
-    /// True when this frame is the next of the chain.
-    fn follows(&self, last: &Found) -> bool {
-        let (this, before) = (&self.head.header, &last.head.header);
-        let is_reset = this.has(frame::RESET);
-        let is_chained = self.is_whole
-            && this.prev_frame_seq == before.frame_seq
-            && this.prev_frame_crc == last.head.header_crc
-            && (is_reset || this.frame_seq == before.frame_seq + 1);
-        let is_placed = if self.segment == last.segment {
-            this.block == last.end_block() && !before.has(frame::SEAL) && !this.has(frame::FIRST)
-        } else {
-            let is_next = self.segment == last.segment + 1 && before.has(frame::SEAL);
-            this.block == 1 && this.has(frame::FIRST) && (is_reset || is_next)
-        };
-        is_chained && is_placed
-    }
-}
-
-/// Reads a log back. Blocking; writes nothing.
+/// Reads a log back. Blocking; writes nothing. Damage is told per group, in [`RecoveredGroup::health`] and `faulty`.
 ///
 /// Errors: [`RecoverError`]: the node refuses to start rather than guess.
 pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recovered, RecoverError> {
     settings.check()?;
     let meta = read_meta(reader, settings)?;
     let (leftovers, names) = expected_segments(reader, settings, &meta)?;
-    let mut buffer = vec![0; settings.segment_bytes as usize];
+    let mut files = Files { reader, settings, bytes: Vec::new(), loaded: None };
     let mut found = Vec::new();
+    let mut segments = Vec::new();
+    let mut seen = Vec::new();
     let mut frame_seq_max = meta.persisted_seq;
     for (segment, segment_seq) in names.iter().enumerate() {
-        reader.read(*segment_seq, 0, &mut buffer)?;
-        let header = check_header(&buffer[..LOG_BLOCK_BYTES], *segment_seq, settings)?;
-        frame_seq_max = frame_seq_max.max(header.base_frame_seq);
-        scan(&buffer, segment, &header, &mut found);
+        seen.push(found.last().map_or(0, Found::seq).max(seen.last().copied().unwrap_or(0)));
+        let unreadable = files.load(segment, *segment_seq)?;
+        let scanned = scan::scan(&files.bytes, segment, *segment_seq, unreadable, settings, &mut found)?;
+        frame_seq_max = frame_seq_max.max(scanned.header.map_or(0, |header| header.base_frame_seq));
+        frame_seq_max = frame_seq_max.max(scanned.trailer.map_or(0, |trailer| trailer.last_frame_seq));
+        segments.push(scanned);
     }
     frame_seq_max = found.iter().map(Found::seq).fold(frame_seq_max, u64::max);
     let frames_found = found.len();
-    leave_out_void(&mut found);
+    let persisted = verdict::leave_out_void(&mut found, meta.persisted_seq);
     let frames_void = (frames_found - found.len()) as u64;
-    let kept = chain_len(&found);
-    let rest = found.split_off(kept);
-    judge(&found, &rest, &meta)?;
+    let verdict = verdict::walk(&found, &segments, &seen, persisted);
+    let (standing, rest) = found.split_at(verdict.rest);
 
     let mut out = empty(meta);
     let mut replay = Replay::new(settings);
-    for (at, frame) in found.iter().enumerate() {
-        let header = &frame.head.header;
-        let bytes = &mut buffer[..header.frame_bytes()];
-        let segment_seq = names[frame.segment];
-        reader.read(segment_seq, u64::from(header.block) * LOG_BLOCK_BYTES as u64, bytes)?;
-        if Head::parse(bytes, header.salt, segment_seq, header.block) != Some(frame.head) || !frame.head.has_body(bytes)
-        {
-            let evidence = "it read back well once and not a second time";
-            return Err(RecoverError::DamagedFrame { frame_seq: frame.seq(), evidence });
-        }
-        replay.frame(bytes, &frame.head, segment_seq)?;
-        if at + 1 == found.len() {
-            out.echo.clone_from(&replay.entries);
-            out.echo_states.extend_from_slice(frame.head.slots());
-            (out.report.last_frame_seq, out.last_header_crc) = (frame.seq(), frame.head.header_crc);
-        }
+    let log = Log { found: standing, segments: &segments };
+    for step in &verdict.steps {
+        log.replay(*step, &mut files, &mut replay, &mut out.report)?;
     }
-    let doubtful = doubt(&rest, &mut replay, reader, &names, &mut buffer)?;
-    let doubtful_at = names.last().copied().unwrap_or_default();
+    let newest = names.last().copied().unwrap_or_default();
+    let last = standing.last().filter(|last| last.seq() == verdict.last_seq);
+    out.last_header_crc = last.map_or(0, |last| last.head.header_crc);
+    (out.echo, out.echo_states, out.echo_others) =
+        (std::mem::take(&mut replay.entries), std::mem::take(&mut replay.states), replay.others);
+    out.report.frames = verdict.steps.iter().filter(|step| matches!(step, Step::Whole(_))).count() as u64;
+    out.report.last_frame_seq = verdict.last_seq;
+    let doubtful = doubt(&log, rest, &mut replay, &mut files)?;
     out.next_life = replay.next_life.max(meta.next_life);
-    (out.report.frames, out.report.records) = (found.len() as u64, replay.records);
+    out.report.records = replay.records;
     (out.report.frames_void, out.report.frames_doubtful) = (frames_void, rest.len() as u64);
-    out.logs = replay.finish()?;
+    out.unknown_bits = if verdict.untrusted.is_some() { ALL_GROUPS } else { replay.suspect_bits };
+    out.report.untrusted = verdict.untrusted;
+    out.logs = replay.finish(newest);
     for log in &mut out.logs {
-        if doubtful.covers(log.group, settings.cores) {
-            (log.health, log.at.health) = (Health::RecoveringHead, doubtful_at);
+        if doubtful & frame::group_bit(log.group, settings.cores) != 0 && log.stored_health == Health::Clean {
+            base::mark::hit!("seglog.recover.recovering_head");
+            (log.stored_health, log.at.health) = (Health::RecoveringHead, newest);
             out.report.groups_doubtful += 1;
         }
+        if verdict.untrusted.is_some() {
+            (log.stored_health, log.at.health) = (Health::Quarantined, newest);
+        }
+        out.report.groups_quarantined += u64::from(log.stored_health == Health::Quarantined);
+        out.report.entries_faulty += log.faulty.len() as u64;
     }
     let slots = (0..).map(Slot);
     out.live = names.iter().zip(slots).map(|(seq, slot)| RecoveredSegment { segment_seq: *seq, slot }).collect();
     out.leftovers = leftovers;
     out.next_frame_seq = frame_seq_max + RESET_JUMP;
     out.next_segment_seq = names.last().map_or(meta.oldest_segment_seq.max(meta.newest_segment_seq + 1), |seq| seq + 1);
-    out.free_files = reader.free()?;
+    out.free_files = files.reader.free()?;
     Ok(out)
+}
+
+/// The segment files, one of them in memory.
+struct Files<'a> {
+    reader: &'a mut dyn LogReader,
+    settings: &'a Settings,
+    /// The loaded segment, as far as anything is written in it.
+    bytes: Vec<u8>,
+    loaded: Option<usize>,
+}
+
+impl Files<'_> {
+    /// Loads a segment; returns the blocks that could not be read.
+    fn load(&mut self, segment: usize, segment_seq: u64) -> Result<Vec<u32>, RecoverError> {
+        self.loaded = None;
+        let unreadable = scan::read_segment(self.reader, segment_seq, self.settings, &mut self.bytes)?;
+        self.loaded = Some(segment);
+        Ok(unreadable)
+    }
+
+    /// The bytes of a place, as far as they are written.
+    fn bytes(&mut self, place: &Place, segments: &[Scanned]) -> Result<&[u8], RecoverError> {
+        if self.loaded != Some(place.segment) {
+            self.load(place.segment, segments[place.segment].segment_seq)?;
+        }
+        let end = place.range.end.min(self.bytes.len());
+        Ok(&self.bytes[place.range.start.min(end)..end])
+    }
+}
+
+/// The frames that stand or are damaged.
+struct Log<'a> {
+    found: &'a [Found],
+    segments: &'a [Scanned],
+}
+
+impl Log<'_> {
+    fn replay(
+        &self,
+        step: Step,
+        files: &mut Files<'_>,
+        replay: &mut Replay<'_>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        match step {
+            Step::Whole(at) => {
+                let found = &self.found[at];
+                let segment_seq = self.segments[found.segment].segment_seq;
+                let bytes = files.bytes(&place_of(found), self.segments)?;
+                if bytes.len() == found.head.header.frame_bytes() && found.head.has_body(bytes) {
+                    return Ok(replay.frame(bytes, &found.head, segment_seq)?);
+                }
+                base::mark::hit!("seglog.recover.read_twice_differs");
+                self.replay_broken(at, files, replay, report)
+            }
+            Step::Broken(at) => self.replay_broken(at, files, replay, report),
+            Step::Lost { from, to, next } => self.replay_lost((from, to), next, files, replay, report),
+        }
+    }
+
+    /// A frame whose body is damaged: its votes are known, and what follows tells which entries it held.
+    fn replay_broken(
+        &self,
+        at: usize,
+        files: &mut Files<'_>,
+        replay: &mut Replay<'_>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        base::mark::hit!("seglog.recover.frame_broken");
+        report.frames_damaged += 1;
+        let found = &self.found[at];
+        let header = &found.head.header;
+        let segment_seq = self.segments[found.segment].segment_seq;
+        let place = place_of(found);
+        let footer = salvage::from_footers(std::slice::from_ref(&place), self.segments);
+        let echo = self.echo_of_next(at + 1, header.frame_seq, files)?;
+        let others = echo.as_ref().map(|echo| echo.others);
+        let known = footer.or_else(|| echo.map(|echo| salvage::from_echo(&echo.entries, segment_seq)));
+        let seals = usize::from(header.has(frame::SEAL));
+        let suspects = match (&known, others) {
+            (_, Some(others)) => salvage::others_to_bits(others),
+            // No other record was in it than these entries.
+            (Some(entries), None) if entries.len() + seals == usize::from(header.records) => 0,
+            _ => header.groups,
+        };
+        let mut known = known.unwrap_or_default();
+        let bytes = files.bytes(&place, self.segments)?;
+        salvage::locate(&mut known, bytes, place.range.start, segment_seq);
+        let records: Vec<_> = salvage::block0_records(bytes, &found.head)
+            .into_iter()
+            .map(|(offset, record)| (place.range.start + offset, record))
+            .collect();
+        let entries: Vec<_> = known.iter().map(|entry| (*entry, record_of(entry, bytes, &place))).collect();
+        let names = (header.frame_seq, segment_seq);
+        replay.damaged(names, found.head.slots(), &records, &entries, others.unwrap_or(u16::MAX))?;
+        replay.suspect(suspects);
+        Ok(())
+    }
+
+    /// Frames of which nothing is known but what their footers, and the ECHO of the next frame, say.
+    fn replay_lost(
+        &self,
+        (from, to): (u64, u64),
+        next: Option<usize>,
+        files: &mut Files<'_>,
+        replay: &mut Replay<'_>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), RecoverError> {
+        base::mark::hit!("seglog.recover.frame_lost");
+        report.frames_damaged += to.saturating_sub(from) + 1;
+        let before = next.map_or(self.found.last(), |next| next.checked_sub(1).map(|at| &self.found[at]));
+        let after = next.and_then(|next| self.found.get(next));
+        let places = salvage::places_of_lost(before, after, self.segments);
+        // The ECHO of the next frame tells all of one lost frame, and only of the last of several.
+        let echo = next.map_or(Ok(None), |next| self.echo_of_next(next, to, files))?;
+        let has_all = from == to && echo.is_some();
+        let echo = echo.unwrap_or_default();
+        let segment_seq = places.first().map_or(0, |place| self.segments[place.segment].segment_seq);
+        let footer = salvage::from_footers(&places, self.segments);
+        if from != to && footer.is_none() {
+            // The last of these frames stands behind a hole of its own.
+            replay.suspect(ALL_GROUPS);
+        }
+        let mut known = footer.unwrap_or_else(|| salvage::from_echo(&echo.entries, segment_seq));
+        let mut records = Vec::new();
+        for place in &places {
+            let segment_seq = self.segments[place.segment].segment_seq;
+            let bytes = files.bytes(place, self.segments)?;
+            salvage::locate(&mut known, bytes, place.range.start, segment_seq);
+            let here = known.iter().enumerate().filter(|(_, entry)| u64::from(entry.loc.segment) == segment_seq);
+            records.extend(here.filter_map(|(at, entry)| Some((at, padded(record_of(entry, bytes, place)?)))));
+        }
+        let raw: BTreeMap<usize, Vec<u8>> = records.into_iter().collect();
+        let parse = |at: &usize| raw.get(at).and_then(|raw| Some(Record::parse(raw).ok()?.0));
+        let entries: Vec<_> = known.iter().enumerate().map(|(at, entry)| (*entry, parse(&at))).collect();
+        let others = if has_all { echo.others } else { u16::MAX };
+        replay.damaged((to, segment_seq), &echo.states, &[], &entries, others)?;
+        replay.suspect(if has_all { salvage::others_to_bits(echo.others) } else { ALL_GROUPS });
+        Ok(())
+    }
+
+    /// The ECHO of frame `frame_seq`, if frame `at` is the one after it and can be trusted with that.
+    fn echo_of_next(&self, at: usize, frame_seq: u64, files: &mut Files<'_>) -> Result<Option<Echo>, RecoverError> {
+        let next = self.found.get(at).filter(|next| next.head.header.prev_frame_seq == frame_seq);
+        let Some(next) = next else { return Ok(None) };
+        Ok(Echo::of(files.bytes(&place_of(next), self.segments)?, next))
+    }
+}
+
+/// Where a frame lies.
+fn place_of(found: &Found) -> Place {
+    let start = found.head.header.block as usize * LOG_BLOCK_BYTES;
+    Place { segment: found.segment, range: start..start + found.head.header.frame_bytes() }
+}
+
+fn padded(record: Record<'_>) -> Vec<u8> {
+    let mut out = record.raw().to_vec();
+    out.resize(out.len().next_multiple_of(8), 0);
+    out
+}
+
+/// The record of an entry that was located in these bytes.
+fn record_of<'b>(entry: &KnownEntry, bytes: &'b [u8], place: &Place) -> Option<Record<'b>> {
+    let at = (entry.loc.offset as usize * 8).checked_sub(place.range.start)?;
+    let (record, _) = (entry.loc.bytes > 0).then(|| bytes.get(at..))?.and_then(|rest| Record::parse(rest).ok())?;
+    Some(record)
+}
+
+/// Groups that the frames behind the cut may concern, as group bits. The tail ends before `rest`, whose terms and votes
+/// count all the same: to honour a promise twice does no harm.
+fn doubt(log: &Log<'_>, rest: &[Found], replay: &mut Replay<'_>, files: &mut Files<'_>) -> Result<u64, RecoverError> {
+    let mut bits = 0;
+    let mut slots = BTreeMap::new();
+    let mut honour = |slot: StateSlot, segment_seq: u64| {
+        slots.insert((slot.group, slot.term, slot.vote), segment_seq);
+    };
+    let mut last_seq = log.found.last().map_or(0, Found::seq);
+    for frame in rest {
+        let header = &frame.head.header;
+        let segment_seq = log.segments[frame.segment].segment_seq;
+        bits |= header.groups;
+        frame.head.slots().iter().for_each(|slot| honour(*slot, segment_seq));
+        if header.prev_frame_seq > last_seq {
+            // Frames before this one are gone, with their heads; the ECHO of one of them is here.
+            let echo = Echo::of(files.bytes(&place_of(frame), log.segments)?, frame);
+            let is_all = header.prev_frame_seq == last_seq + 1 && echo.is_some();
+            let echo = echo.unwrap_or_default();
+            let cores = files.settings.cores;
+            let named = echo.entries.iter().map(|entry| entry.group).chain(echo.states.iter().map(|state| state.group));
+            let named =
+                named.fold(salvage::others_to_bits(echo.others), |bits, group| bits | frame::group_bit(group, cores));
+            bits |= if is_all || last_seq == 0 { named } else { ALL_GROUPS };
+            echo.states.into_iter().for_each(|state| honour(state, segment_seq));
+        }
+        last_seq = header.frame_seq;
+    }
+    for ((group, term, vote), segment_seq) in slots {
+        replay.state(group, term, vote, segment_seq)?;
+    }
+    if rest.is_empty() && is_end_unreadable(log) {
+        base::mark::hit!("seglog.recover.end_unreadable");
+        bits = ALL_GROUPS;
+    }
+    Ok(bits)
+}
+
+/// True when the disk could not read a block at or behind the end of the log: nobody can tell what was there.
+fn is_end_unreadable(log: &Log<'_>) -> bool {
+    let end = log.found.last().map_or((0, 1), |last| {
+        if last.head.header.has(frame::SEAL) { (last.segment + 1, 1) } else { (last.segment, last.end_block()) }
+    });
+    let blocks = |segment: usize| log.segments[segment].unreadable.iter().map(move |block| (segment, *block));
+    (0..log.segments.len()).flat_map(blocks).any(|at| at >= end && at.1 > 0)
 }
 
 fn read_meta(reader: &mut dyn LogReader, settings: &Settings) -> Result<Meta, RecoverError> {
@@ -339,146 +532,9 @@ fn expected_segments(
             return Err(RecoverError::MissingSegment { segment_seq });
         };
         if segment.bytes != settings.segment_bytes {
-            return Err(RecoverError::DamagedSegment { segment_seq, what: "its size is not the segment size" });
+            return Err(RecoverError::ForeignSegment { segment_seq, what: "its size is not the segment size" });
         }
     }
     let seqs = |segments: Vec<&crate::disk::FoundSegment>| segments.iter().map(|found| found.segment_seq).collect();
     Ok((seqs(leftovers), seqs(live)))
-}
-
-fn check_header(block: &[u8], segment_seq: u64, settings: &Settings) -> Result<SegmentHeader, RecoverError> {
-    let damaged = |what| RecoverError::DamagedSegment { segment_seq, what };
-    let header = SegmentHeader::parse(block).map_err(|error| match error {
-        SegmentHeaderError::Format(format) => RecoverError::Format(format),
-        SegmentHeaderError::Damaged => damaged("its header is damaged"),
-        SegmentHeaderError::Reserved => damaged("its header has a bad reserved field"),
-    })?;
-    if header.cluster_id != settings.cluster_id || header.node_uuid != settings.node_uuid {
-        return Err(damaged("it belongs to another node"));
-    }
-    let is_ours: (u64, CoreId, u32) = (header.segment_seq, header.core, header.segment_blocks);
-    if is_ours != (segment_seq, settings.core, settings.segment_blocks()) {
-        return Err(damaged("its header does not fit its name"));
-    }
-    Ok(header)
-}
-
-/// Finds every block that begins a frame of this segment.
-fn scan(bytes: &[u8], segment: usize, header: &SegmentHeader, found: &mut Vec<Found>) {
-    let mut block = 1;
-    while block < header.segment_blocks {
-        let rest = &bytes[block as usize * LOG_BLOCK_BYTES..];
-        let Some(head) = Head::parse(rest, header.salt, header.segment_seq, block) else {
-            block += 1;
-            continue;
-        };
-        let is_whole = rest.get(..head.header.frame_bytes()).is_some_and(|frame| head.has_body(frame));
-        found.push(Found { segment, head, is_whole });
-        if is_whole && head.header.has(frame::SEAL) {
-            return;
-        }
-        block += if is_whole { u32::from(head.header.frame_blocks) } else { 1 };
-    }
-}
-
-/// Drops every frame between a valid tail reset and the frame that it names as the one before; the last reset first.
-fn leave_out_void(found: &mut Vec<Found>) {
-    let mut void_from = u64::MAX;
-    let mut is_kept: Vec<bool> = found
-        .iter()
-        .rev()
-        .map(|frame| {
-            let is_kept = frame.seq() < void_from;
-            if is_kept && frame.is_whole && frame.head.header.has(frame::RESET) {
-                void_from = frame.head.header.prev_frame_seq + 1;
-            }
-            is_kept
-        })
-        .collect();
-    found.retain(|_| is_kept.pop().expect("one answer per frame"));
-}
-
-/// How many frames from the first on form an unbroken chain.
-fn chain_len(found: &[Found]) -> usize {
-    let Some(first) = found.first() else { return 0 };
-    let header = &first.head.header;
-    let is_oldest = first.segment == 0 && header.block == 1;
-    let is_beginning = header.block == 1 && header.has(frame::RESET) && header.prev_frame_seq == 0;
-    if !first.is_whole || !header.has(frame::FIRST) || !(is_oldest || is_beginning) {
-        return 0;
-    }
-    1 + found.windows(2).take_while(|pair| pair[1].follows(&pair[0])).count()
-}
-
-/// Decides whether the log may end where its chain does. `rest` are good heads behind the end.
-fn judge(chain: &[Found], rest: &[Found], meta: &Meta) -> Result<(), RecoverError> {
-    let last = chain.last().map_or(0, Found::seq);
-    // A log without any frame ends before its very first one, whatever number that had.
-    let missing = last + 1;
-    let damaged = |evidence| Err(RecoverError::DamagedFrame { frame_seq: missing, evidence });
-    if meta.persisted_seq >= missing {
-        return damaged("meta says that it was persisted");
-    }
-    for frame in rest {
-        let header = &frame.head.header;
-        if header.persisted_seq >= missing {
-            return damaged("a later frame says that it was persisted");
-        }
-        if header.has(frame::RESET) && frame.is_whole {
-            return damaged("a later recovery accepted it");
-        }
-        if header.frame_seq <= last {
-            return damaged("an older frame lies behind its place");
-        }
-    }
-    // Without any chain this says that no frame was ever persisted: the log begins anew.
-    Ok(())
-}
-
-/// Groups that the frames behind the cut may concern.
-#[derive(Default)]
-struct Doubt {
-    bits: u64,
-    groups: Vec<GroupId>,
-}
-
-impl Doubt {
-    fn covers(&self, group: GroupId, cores: u16) -> bool {
-        self.bits & frame::group_bit(group, cores) != 0 || self.groups.contains(&group)
-    }
-}
-
-/// The tail ends before `rest`, whose terms and votes count all the same: to honour a promise twice does no harm.
-fn doubt(
-    rest: &[Found],
-    replay: &mut Replay<'_>,
-    reader: &mut dyn LogReader,
-    names: &[u64],
-    buffer: &mut [u8],
-) -> Result<Doubt, RecoverError> {
-    let mut doubt = Doubt::default();
-    let mut slots = BTreeMap::new();
-    let mut honour = |slot: StateSlot, segment_seq: u64| {
-        slots.insert((slot.group, slot.term, slot.vote), segment_seq);
-    };
-    for (at, frame) in rest.iter().enumerate() {
-        let header = &frame.head.header;
-        let segment_seq = names[frame.segment];
-        doubt.bits |= header.groups;
-        frame.head.slots().iter().for_each(|slot| honour(*slot, segment_seq));
-        if at == 0 && frame.is_whole {
-            // The frame at the cut is gone, with its head; its ECHO is in the one behind it.
-            let bytes = &mut buffer[..header.frame_bytes()];
-            reader.read(segment_seq, u64::from(header.block) * LOG_BLOCK_BYTES as u64, bytes)?;
-            if let Some((entries, states)) = frame::parse_echo(bytes, header).filter(|_| frame.head.has_body(bytes)) {
-                doubt.groups.extend(entries.iter().map(|entry| entry.group));
-                doubt.groups.extend(states.iter().map(|state| state.group));
-                states.into_iter().for_each(|state| honour(state, segment_seq));
-            }
-        }
-    }
-    for ((group, term, vote), segment_seq) in slots {
-        replay.state(group, term, vote, segment_seq)?;
-    }
-    Ok(doubt)
 }

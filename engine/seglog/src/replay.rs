@@ -1,20 +1,22 @@
-//! Replay: the records of the frames that stand, in order, become the index again.
+//! Replay: the records of the frames that stand, in order, become the index again; holes are allowed on the way.
 
 use std::collections::BTreeMap;
 
 use base::bytes::{get_u32, get_u64};
-use base::record::{EntryKind, Record, RecordError, RecordKind};
+use base::limits::LOG_BLOCK_BYTES;
+use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
 use base::{GroupId, LogIndex, NodeId, Term, core_of};
 
-use crate::format::frame::{EchoItem, Head, RECORDS_AT};
+use crate::format::frame::{self, EchoItem, Head, RECORDS_AT, StateSlot};
 use crate::group::{GroupLog, Health, Loc};
 use crate::log::slot_of;
+use crate::salvage::KnownEntry;
 use crate::settings::Settings;
 
 /// More groups of one core than this are taken for damage.
 pub(crate) const GROUPS_MAX: usize = 16_384;
 
-/// Whole frames that do not fit together: damage that no checksum saw, or a defect.
+/// Whole frames that this release cannot read: a newer one wrote them, or a defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReplayError {
     /// A record inside a good frame is none.
@@ -41,74 +43,191 @@ pub enum ReplayError {
         /// Whose.
         group: GroupId,
     },
-    /// An entry does not follow the one before it.
-    #[error("group {group}: entry {index} in frame {frame_seq} does not follow the one before it")]
-    Chain {
-        /// Whose.
-        group: GroupId,
-        /// Which.
-        index: LogIndex,
-        /// Where.
-        frame_seq: u64,
-    },
-    /// The group's entries begin later than its compaction says, or nothing says where they begin.
-    #[error("group {group}: entries before {index} are missing")]
-    Hole {
-        /// Whose.
-        group: GroupId,
-        /// The first one found.
-        index: LogIndex,
-    },
+}
+
+/// An entry while the log is replayed.
+#[derive(Clone, Debug)]
+struct Entry {
+    term: Term,
+    loc: Loc,
+    /// Of the entry before; unknown for one whose bytes are lost.
+    prev_crc: Option<u32>,
+    is_faulty: bool,
+    is_rewritten: bool,
+    /// The payload of a Config entry.
+    config: Option<Vec<u8>>,
+}
+
+impl Entry {
+    fn is(&self, term: Term, crc: u32) -> bool {
+        (self.term, self.loc.crc) == (term, crc)
+    }
+}
+
+/// Evidence that a group was not touched by a frame of which too little is known: both must be seen behind it.
+#[derive(Clone, Copy, Default, Debug)]
+struct Suspicion {
+    has_chain: bool,
+    has_state: bool,
 }
 
 /// A group while its records are replayed.
 struct Building {
-    /// `first` and `before` are those of the entries found so far.
+    /// Without entries, until the end.
     log: GroupLog,
+    entries: BTreeMap<LogIndex, Entry>,
     /// Where the group's entries must begin in the end, with term and crc of the entry before: from GROUP_NEW or
-    /// TRUNC_PREFIX. On the way there may be a hole at the front: entries that a later truncation removed, and whose
-    /// segment is retired.
+    /// TRUNC_PREFIX. Entries that a later truncation removed, and whose segment is retired, are missing on the way.
     begin: Option<(LogIndex, (Term, u32))>,
+    suspicion: Option<Suspicion>,
+    /// Records of this group are lost: what is left of it cannot be counted on.
+    is_lost: bool,
 }
 
 impl Building {
+    fn lose(&mut self) {
+        base::mark::hit!("seglog.replay.group_lost");
+        self.is_lost = true;
+    }
+
+    fn drop_before(&mut self, first: LogIndex) {
+        if self.entries.first_key_value().is_some_and(|(index, _)| *index < first) {
+            self.entries = self.entries.split_off(&first);
+        }
+    }
+
+    fn drop_from(&mut self, from: LogIndex) {
+        if self.entries.last_key_value().is_some_and(|(index, _)| *index >= from) {
+            self.entries.split_off(&from);
+        }
+    }
+
     /// Drops what is before `first`, which is where the group begins from now on.
     fn begin_at(&mut self, first: LogIndex, before: (Term, u32), config: &[u8]) {
-        let log = &mut self.log;
-        if log.locs.is_empty() || log.first <= first {
-            let crc = if log.last() < first { before.1 } else { log.crc_of(first.prev()).unwrap_or(before.1) };
-            log.drop_prefix(first, (before.0, crc), config);
-        } else {
-            config.clone_into(&mut log.config);
+        let differs = |entry: &Entry| entry.loc.crc != before.1;
+        if self.entries.get(&first.prev()).is_some_and(differs) {
+            self.lose();
         }
-        log.is_begun = true;
+        self.drop_before(first);
+        config.clone_into(&mut self.log.config);
+        self.log.is_begun = true;
         self.begin = Some((first, before));
     }
 
     /// Drops everything.
     fn begin_anew(&mut self, life: u32, first: LogIndex, before: (Term, u32), config: &[u8]) {
-        self.log.reset(life, first, before, config);
+        self.entries.clear();
+        config.clone_into(&mut self.log.config);
         (self.log.checkpoint, self.log.at.checkpoint) = (None, 0);
-        self.log.is_begun = true;
+        (self.log.is_begun, self.log.life) = (true, life);
         self.begin = Some((first, before));
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.has_chain = true;
+        }
     }
 
-    /// The group, which must now be contiguous from its beginning.
-    fn finish(mut self) -> Result<GroupLog, ReplayError> {
-        let log = &mut self.log;
-        let hole = ReplayError::Hole { group: log.group, index: log.first };
-        match (self.begin, log.locs.is_empty()) {
-            (None, true) => {}
-            (None, false) => return Err(hole),
-            (Some((first, before)), true) => (log.first, log.before) = (first, before),
-            (Some((first, before)), false) => {
-                if (log.first, log.before.1) != (first, before.1) {
-                    return Err(hole);
-                }
-                log.before = before;
+    fn merge_state(&mut self, term: Term, vote: NodeId, segment_seq: u64) {
+        self.log.merge_state(term, vote, segment_seq);
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.has_state = true;
+        }
+    }
+
+    /// The crc of the entry before `index`, where it is known.
+    fn crc_before(&self, index: LogIndex) -> Option<u32> {
+        let begin = self.begin.filter(|(first, _)| *first == index).map(|(_, (_, crc))| crc);
+        begin.or_else(|| self.entries.get(&index.prev()).map(|entry| entry.loc.crc))
+    }
+
+    /// Takes the life of a record of this group; false when the record is of an older one.
+    fn take_life(&mut self, life: u32) -> bool {
+        // A faulty entry does not tell its life; nothing has life 0.
+        if self.begin.is_none() && (self.entries.is_empty() || self.log.life == 0) {
+            self.log.life = life;
+        }
+        if life > self.log.life {
+            // The beginning of that life is lost, and with it what the group then held.
+            self.lose();
+            self.entries.clear();
+            self.log.life = life;
+        }
+        life == self.log.life
+    }
+
+    /// An entry at its place in the order of writing. What it replaces goes, be its truncation lost.
+    fn append(&mut self, index: LogIndex, entry: Entry) {
+        if self.begin.is_some_and(|(first, _)| index < first) {
+            return self.lose();
+        }
+        self.drop_from(index);
+        let (before, prev_crc) = (self.crc_before(index), entry.prev_crc);
+        let is_linked = before.is_some() && before == prev_crc;
+        if before.is_some() && prev_crc.is_some() && !is_linked {
+            self.lose();
+        }
+        // The first entry behind a hole must name the last one before it: a later one vouches only for its own past.
+        match self.suspicion.as_mut().filter(|suspicion| !suspicion.has_chain) {
+            Some(suspicion) if is_linked => suspicion.has_chain = true,
+            Some(_) => self.lose(),
+            None => {}
+        }
+        self.entries.insert(index, entry);
+    }
+
+    /// The bytes of an entry, written again. It stands alone when what it replaces lay in a segment that is retired.
+    fn rewrite(&mut self, index: LogIndex, mut entry: Entry) {
+        if self.begin.is_some_and(|(first, _)| index < first) {
+            return;
+        }
+        entry.is_rewritten = true;
+        match self.entries.get(&index) {
+            Some(held) if !held.is(entry.term, entry.loc.crc) => self.lose(),
+            _ => {
+                self.entries.insert(index, entry);
             }
         }
-        Ok(self.log)
+    }
+
+    /// The group, contiguous from its beginning as far as it goes.
+    fn finish(mut self, segment_seq: u64) -> GroupLog {
+        if self.suspicion.is_some_and(|suspicion| !(suspicion.has_chain && suspicion.has_state)) {
+            base::mark::hit!("seglog.replay.suspect_lost");
+            self.is_lost = true;
+        }
+        let Some((first, before)) = self.begin else {
+            self.is_lost |= !self.entries.is_empty();
+            self.log.is_begun = false;
+            return self.end(segment_seq);
+        };
+        (self.log.first, self.log.before) = (first, before);
+        let mut crc = before.1;
+        for (index, entry) in std::mem::take(&mut self.entries) {
+            let is_next = index == self.log.last().next() && entry.prev_crc.is_none_or(|prev_crc| prev_crc == crc);
+            if !is_next {
+                self.lose();
+                break;
+            }
+            crc = entry.loc.crc;
+            self.log.push(entry.term, entry.loc);
+            if entry.is_faulty {
+                self.log.faulty.insert(index);
+            }
+            if entry.is_rewritten {
+                self.log.rewritten.insert(index);
+            }
+            if let Some(config) = entry.config {
+                self.log.configs.push((index, config));
+            }
+        }
+        self.end(segment_seq)
+    }
+
+    fn end(mut self, segment_seq: u64) -> GroupLog {
+        if self.is_lost {
+            self.log.stored_health = Health::Quarantined;
+            self.log.at.health = segment_seq;
+        }
+        self.log
     }
 }
 
@@ -116,38 +235,42 @@ impl Building {
 pub(crate) struct Replay<'a> {
     settings: &'a Settings,
     groups: BTreeMap<GroupId, Building>,
+    /// Groups that may have had records in frames of which too little is known.
+    pub suspect_bits: u64,
     pub next_life: u32,
     pub records: u64,
     /// Identities in the frame last replayed: its ECHO.
     pub entries: Vec<EchoItem>,
+    /// Its slots: its ECHO.
+    pub states: Vec<StateSlot>,
+    /// Its records that bind and are no entries: for the header of the next frame.
+    pub others: u16,
 }
 
 impl<'a> Replay<'a> {
     pub fn new(settings: &'a Settings) -> Replay<'a> {
-        Replay { settings, groups: BTreeMap::new(), next_life: 1, records: 0, entries: Vec::new() }
+        Replay {
+            settings,
+            groups: BTreeMap::new(),
+            suspect_bits: 0,
+            next_life: 1,
+            records: 0,
+            entries: Vec::new(),
+            states: Vec::new(),
+            others: 0,
+        }
     }
 
     /// Replays one whole frame.
     pub fn frame(&mut self, bytes: &[u8], head: &Head, segment_seq: u64) -> Result<(), ReplayError> {
         let header = &head.header;
         let frame_seq = header.frame_seq;
-        self.entries.clear();
-        for slot in head.slots() {
-            self.building(slot.group, frame_seq)?.log.merge_state(slot.term, slot.vote, segment_seq);
-        }
-        let frame_at = header.block as usize * base::limits::LOG_BLOCK_BYTES;
+        self.begin_frame(head.slots(), frame_seq, segment_seq)?;
         let mut at = RECORDS_AT;
         for _ in 0..header.records {
             let bytes = &bytes[at..header.echo_at()];
             let (record, space) = Record::parse(bytes).map_err(|error| ReplayError::Record { frame_seq, error })?;
-            let loc = Loc {
-                segment: segment_seq as u32,
-                offset: ((frame_at + at) / 8) as u32,
-                bytes: record.raw().len() as u32,
-                crc: record.crc(),
-            };
-            self.record(record, loc, frame_seq, segment_seq)?;
-            self.records += 1;
+            self.record(record, header.block as usize * LOG_BLOCK_BYTES + at, frame_seq, segment_seq)?;
             at += space;
         }
         if at != header.echo_at() {
@@ -156,15 +279,59 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Honours a term and vote of a frame that was cut.
-    pub fn state(&mut self, group: GroupId, term: Term, vote: NodeId, segment_seq: u64) -> Result<(), ReplayError> {
-        self.building(group, 0)?.log.merge_state(term, vote, segment_seq);
+    /// Replays what is known of a damaged frame: its votes, the records of its first block (with their offsets in the
+    /// segment), then its entries that were not among those. `others` are its records that bind and may be lost.
+    pub fn damaged(
+        &mut self,
+        (frame_seq, segment_seq): (u64, u64),
+        states: &[StateSlot],
+        records: &[(usize, Record<'_>)],
+        entries: &[(KnownEntry, Option<Record<'_>>)],
+        others: u16,
+    ) -> Result<(), ReplayError> {
+        self.begin_frame(states, frame_seq, segment_seq)?;
+        for (at, record) in records {
+            self.record(*record, *at, frame_seq, segment_seq)?;
+        }
+        let replayed = self.entries.len();
+        for (known, record) in entries.iter().skip(replayed) {
+            self.known_entry(known, *record, frame_seq)?;
+        }
+        self.others = others;
         Ok(())
     }
 
-    /// The groups, ascending; each must be whole.
-    pub fn finish(self) -> Result<Vec<GroupLog>, ReplayError> {
-        self.groups.into_values().map(Building::finish).collect()
+    /// Groups that may have lost records here: they are quarantined unless shown untouched by what follows.
+    pub fn suspect(&mut self, bits: u64) {
+        self.suspect_bits |= bits;
+        let cores = self.settings.cores;
+        for (group, building) in &mut self.groups {
+            if bits & frame::group_bit(*group, cores) != 0 {
+                building.suspicion = Some(Suspicion::default());
+            }
+        }
+    }
+
+    fn begin_frame(&mut self, states: &[StateSlot], frame_seq: u64, segment_seq: u64) -> Result<(), ReplayError> {
+        self.entries.clear();
+        self.others = 0;
+        self.states.clear();
+        self.states.extend_from_slice(states);
+        for state in states {
+            self.building(state.group, frame_seq)?.merge_state(state.term, state.vote, segment_seq);
+        }
+        Ok(())
+    }
+
+    /// Honours a term and vote of a frame that was cut.
+    pub fn state(&mut self, group: GroupId, term: Term, vote: NodeId, segment_seq: u64) -> Result<(), ReplayError> {
+        self.building(group, 0)?.merge_state(term, vote, segment_seq);
+        Ok(())
+    }
+
+    /// The groups, ascending. `segment_seq` is the newest segment.
+    pub fn finish(self, segment_seq: u64) -> Vec<GroupLog> {
+        self.groups.into_values().map(|building| building.finish(segment_seq)).collect()
     }
 
     fn building(&mut self, group: GroupId, frame_seq: u64) -> Result<&mut Building, ReplayError> {
@@ -172,52 +339,84 @@ impl<'a> Replay<'a> {
         if core_of(group, cores) != self.settings.core || slot_of(group, cores) >= GROUPS_MAX {
             return Err(ReplayError::ForeignGroup { frame_seq, group });
         }
-        let new = || Building { log: GroupLog::new(group), begin: None };
+        let is_suspect = self.suspect_bits & frame::group_bit(group, cores) != 0;
+        let new = || Building {
+            log: GroupLog::new(group),
+            entries: BTreeMap::new(),
+            begin: None,
+            suspicion: is_suspect.then(Suspicion::default),
+            is_lost: false,
+        };
         Ok(self.groups.entry(group).or_insert_with(new))
     }
 
-    fn record(&mut self, record: Record<'_>, loc: Loc, frame_seq: u64, segment_seq: u64) -> Result<(), ReplayError> {
+    fn record(
+        &mut self,
+        record: Record<'_>,
+        offset: usize,
+        frame_seq: u64,
+        segment_seq: u64,
+    ) -> Result<(), ReplayError> {
         let header = record.header();
         let payload = record.payload();
         let unreadable = ReplayError::Payload { frame_seq, kind: header.kind };
+        self.records += 1;
         if header.kind == RecordKind::Seal {
             return if payload.len() == 8 { Ok(()) } else { Err(unreadable) };
         }
         self.next_life = self.next_life.max(header.life.saturating_add(1));
+        if frame::binds(header.kind, header.flags) {
+            self.others |= frame::others_bit(header.group, self.settings.cores);
+        }
+        let loc = |offset: usize, record: &Record<'_>| Loc {
+            segment: segment_seq as u32,
+            offset: (offset / 8) as u32,
+            bytes: record.raw().len() as u32,
+            crc: record.crc(),
+        };
         if header.kind == RecordKind::Entry {
-            return self.entry(record, loc, frame_seq);
+            return self.entry(record, loc(offset, &record), frame_seq, false);
+        }
+        if header.kind == RecordKind::Rewrite {
+            let inner = Record::parse(payload).map_err(|error| ReplayError::Record { frame_seq, error })?.0;
+            if inner.header().kind != RecordKind::Entry || inner.header().group != header.group {
+                return Err(unreadable);
+            }
+            return self.entry(inner, loc(offset + RECORD_HEADER_BYTES, &inner), frame_seq, true);
         }
         let building = self.building(header.group, frame_seq)?;
-        let log = &mut building.log;
         match header.kind {
             RecordKind::HardState => {
                 let vote = get_u64(payload, 0).filter(|_| payload.len() == 8).ok_or(unreadable)?;
-                log.merge_state(header.term, NodeId(vote), segment_seq);
+                building.merge_state(header.term, NodeId(vote), segment_seq);
             }
-            RecordKind::TruncSuffix => log.drop_suffix(header.index.max(log.first)),
+            RecordKind::TruncSuffix => building.drop_from(header.index),
             RecordKind::TruncPrefix => {
                 let before = (header.term, get_u32(payload, 0).ok_or(unreadable)?);
                 match header.flags {
-                    0 | 1 => building.begin_at(header.index, before, &payload[4..]),
+                    0 | 1 => {
+                        building.take_life(header.life);
+                        building.begin_at(header.index, before, &payload[4..]);
+                    }
                     2 => building.begin_anew(header.life, header.index, before, &payload[4..]),
                     _ => return Err(unreadable),
                 }
-                (building.log.life, building.log.at.prefix) = (header.life, segment_seq);
+                building.log.at.prefix = segment_seq;
             }
             RecordKind::GroupNew => {
                 building.begin_anew(header.life, LogIndex(1), (Term(0), 0), payload);
                 building.log.at.prefix = segment_seq;
             }
             RecordKind::Checkpoint => {
-                log.checkpoint = Some((header.index, header.term));
-                log.at.checkpoint = segment_seq;
+                building.log.checkpoint = Some((header.index, header.term));
+                building.log.at.checkpoint = segment_seq;
             }
             RecordKind::Health => {
-                log.health = Health::from_u8(header.flags).ok_or(unreadable)?;
-                log.at.health = segment_seq;
+                building.log.stored_health = Health::from_disk(header.flags).ok_or(unreadable)?;
+                building.log.at.health = segment_seq;
             }
             RecordKind::CommitHint => {}
-            // This release writes none of these: to pass over them would lose what they say.
+            // This release does not write it: to pass over it would lose what it says.
             RecordKind::GroupDrop | RecordKind::Rewrite | RecordKind::Entry | RecordKind::Seal => {
                 return Err(unreadable);
             }
@@ -225,26 +424,56 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn entry(&mut self, record: Record<'_>, loc: Loc, frame_seq: u64) -> Result<(), ReplayError> {
+    fn entry(&mut self, record: Record<'_>, loc: Loc, frame_seq: u64, is_rewrite: bool) -> Result<(), ReplayError> {
         let header = record.header();
-        let (group, index) = (header.group, header.index);
+        let (group, index, term) = (header.group, header.index, header.term);
+        let kind = record.entry_kind().filter(|_| index != LogIndex(0));
+        let kind = kind.ok_or(ReplayError::Payload { frame_seq, kind: header.kind })?;
+        self.entries.push(EchoItem { group, crc: record.crc(), index, term });
+        let entry = Entry {
+            term,
+            loc,
+            prev_crc: Some(header.prev_crc),
+            is_faulty: false,
+            is_rewritten: false,
+            config: (kind == EntryKind::Config).then(|| record.payload().to_vec()),
+        };
         let building = self.building(group, frame_seq)?;
-        let log = &mut building.log;
-        let broken = ReplayError::Chain { group, index, frame_seq };
-        let is_of_this_life = building.begin.is_none() && log.locs.is_empty() || header.life == log.life;
-        let is_next = index == log.last().next() && header.prev_crc == log.last_crc();
-        if index == LogIndex(0) || !is_of_this_life || !(log.locs.is_empty() || is_next) {
-            return Err(broken);
+        let is_of_this_life = building.take_life(header.life);
+        match (is_rewrite, is_of_this_life) {
+            (true, true) => building.rewrite(index, entry),
+            (true, false) => {}
+            (false, true) => building.append(index, entry),
+            (false, false) => building.lose(),
         }
-        if log.locs.is_empty() {
-            (log.first, log.life, log.before) = (index, header.life, (Term(0), header.prev_crc));
+        Ok(())
+    }
+
+    /// An entry of a damaged frame, of which the identity is known, and perhaps the record.
+    fn known_entry(
+        &mut self,
+        known: &KnownEntry,
+        record: Option<Record<'_>>,
+        frame_seq: u64,
+    ) -> Result<(), ReplayError> {
+        let EchoItem { group, crc, index, term } = known.item;
+        let building = self.building(group, frame_seq)?;
+        // Only a REWRITE has the identity of an entry that is held; what a truncation removes is never written again.
+        let held = building.entries.get(&index).filter(|held| held.is(term, crc));
+        match record {
+            Some(record) => {
+                let is_rewrite = held.is_some();
+                return self.entry(record, known.loc, frame_seq, is_rewrite);
+            }
+            None if held.is_some() => base::mark::hit!("seglog.replay.rewrite_lost"),
+            None => {
+                base::mark::hit!("seglog.replay.faulty_entry");
+                let loc = Loc { bytes: RECORD_HEADER_BYTES as u32, ..known.loc };
+                let entry = Entry { term, loc, prev_crc: None, is_faulty: true, is_rewritten: false, config: None };
+                building.append(index, entry);
+            }
         }
-        let kind = record.entry_kind().ok_or(ReplayError::Payload { frame_seq, kind: header.kind })?;
-        if kind == EntryKind::Config {
-            log.configs.push((index, record.payload().to_vec()));
-        }
-        log.push(header.term, loc);
-        self.entries.push(EchoItem { group, crc: record.crc(), index, term: header.term });
+        self.entries.push(known.item);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Stage {
 }
 
 /// One live segment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub seq: u64,
     pub slot: Slot,

@@ -1,9 +1,15 @@
 //! What a core's log is told at boot, and the `meta` that format writes for a new one.
 
-use base::limits::{LOG_BLOCK_BYTES, SEGMENT_BYTES_MIN};
+use base::limits::{ENTRY_BYTES_MAX, LOG_BLOCK_BYTES};
 use base::{ClusterId, CoreId, NodeUuid};
 
 use crate::format::meta::{META_COPIES, Meta};
+
+/// The smallest segment this room works with, for simulated disks. A node takes no less than
+/// [`base::limits::SEGMENT_BYTES_MIN`], with which every entry fits.
+pub const SEGMENT_BYTES_LEAST: u64 = 256 << 10;
+/// The largest segment.
+const SEGMENT_BYTES_MOST: u64 = 1 << 30;
 
 /// Identity and sizes of one core's log. All but `log_bytes_max` and `salt_seed` are fixed at format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +22,7 @@ pub struct Settings {
     pub core: CoreId,
     /// Cores of the node.
     pub cores: u16,
-    /// Bytes of one segment; a power of two, 4 MiB to 1 GiB.
+    /// Bytes of one segment; a power of two, 256 KiB to 1 GiB. [`Settings::entry_bytes_max`] follows from it.
     pub segment_bytes: u64,
     /// Bytes of live segments, near which proposals are refused; at least 8 segments.
     pub log_bytes_max: u64,
@@ -27,8 +33,8 @@ pub struct Settings {
 /// Settings that no log can have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Not a power of two from 4 MiB to 1 GiB.
-    #[error("log segment size {0} is not a power of two from 4 MiB to 1 GiB; choose one")]
+    /// Not a power of two from 256 KiB to 1 GiB.
+    #[error("log segment size {0} is not a power of two from 256 KiB to 1 GiB; choose one")]
     SegmentBytes(u64),
     /// Fewer than 8 segments.
     #[error("log size limit {log_bytes_max} is below 8 segments of {segment_bytes} bytes; raise it")]
@@ -54,7 +60,7 @@ impl Settings {
     /// Errors: [`SettingsError`].
     pub fn check(&self) -> Result<(), SettingsError> {
         let bytes = self.segment_bytes;
-        if !bytes.is_power_of_two() || !(SEGMENT_BYTES_MIN..=1 << 30).contains(&bytes) {
+        if !bytes.is_power_of_two() || !(SEGMENT_BYTES_LEAST..=SEGMENT_BYTES_MOST).contains(&bytes) {
             return Err(SettingsError::SegmentBytes(bytes));
         }
         if self.log_bytes_max < 8 * bytes {
@@ -64,6 +70,13 @@ impl Settings {
             return Err(SettingsError::Core { core: self.core, cores: self.cores });
         }
         Ok(())
+    }
+
+    /// The largest payload of an entry: a quarter of a segment less a block, at most [`ENTRY_BYTES_MAX`]. Segments of
+    /// 4 MiB and more take every entry; whoever chooses smaller ones must bound what is proposed by this.
+    #[must_use]
+    pub fn entry_bytes_max(&self) -> usize {
+        (self.segment_bytes as usize / 4 - LOG_BLOCK_BYTES).min(ENTRY_BYTES_MAX)
     }
 
     /// Blocks of a segment.

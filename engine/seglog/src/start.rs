@@ -55,7 +55,9 @@ impl<D: Disk> SegLog<D> {
             },
             echo: recovered.echo,
             echo_states: recovered.echo_states,
+            echo_others: recovered.echo_others,
             is_echoed: false,
+            unknown_bits: recovered.unknown_bits,
             last_header_crc: recovered.last_header_crc,
             next_life: recovered.next_life,
             wall_ms: 0,
@@ -75,7 +77,7 @@ impl<D: Disk> SegLog<D> {
     fn repeat_states(&mut self) {
         for at in 0..self.groups.len() {
             let Some(log) = &self.groups[at] else { continue };
-            let (group, has_state, health) = (log.group, log.has_state(), log.health);
+            let (group, has_state, health) = (log.group, log.has_state(), log.stored_health);
             if has_state {
                 self.write_hard_state(group);
             }

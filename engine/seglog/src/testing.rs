@@ -14,7 +14,7 @@
 //! assert!(seglog::recover(&mut MemLogReader::new(disk), &settings).is_ok());
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use base::limits::LOG_BLOCK_BYTES;
@@ -26,7 +26,8 @@ use crate::settings::{Settings, format_meta};
 
 const SECTOR_BYTES: usize = 512;
 
-/// Settings of the smallest log: one core, segments of 4 MiB, at most 16 of them.
+/// Settings of the smallest log that takes every entry: one core, segments of 4 MiB, at most 16 of them. Segments down to
+/// [`crate::SEGMENT_BYTES_LEAST`] are taken too.
 #[must_use]
 pub fn test_settings() -> Settings {
     Settings {
@@ -69,6 +70,8 @@ pub fn run_ops_until_echoed(log: &mut SegLog<MemDisk>) {
 struct MemFile {
     synced: BTreeMap<u32, Vec<u8>>,
     unsynced: Vec<(u32, Vec<u8>)>,
+    /// Blocks that cannot be read.
+    unreadable: BTreeSet<u32>,
 }
 
 impl MemFile {
@@ -88,6 +91,24 @@ impl MemFile {
         }
     }
 
+    /// Where the last block that was ever written ends.
+    fn written_end(&self) -> usize {
+        let synced = self.synced.last_key_value().map_or(0, |(block, _)| (*block as usize + 1) * LOG_BLOCK_BYTES);
+        let unreadable = self.unreadable.last().map_or(0, |block| (*block as usize + 1) * LOG_BLOCK_BYTES);
+        let unsynced = self.unsynced.iter().map(|(at, bytes)| *at as usize + bytes.len());
+        unsynced.fold(synced.max(unreadable), usize::max)
+    }
+
+    /// As [`MemFile::copy_to`]; EIO if a block of it cannot be read.
+    fn read(&self, offset: usize, out: &mut [u8]) -> std::io::Result<()> {
+        let blocks = (offset / LOG_BLOCK_BYTES) as u32..(offset + out.len()).div_ceil(LOG_BLOCK_BYTES) as u32;
+        if self.unreadable.range(blocks).next().is_some() {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
+        self.copy_to(offset, out);
+        Ok(())
+    }
+
     /// What a reader sees while the process lives.
     fn copy_to(&self, offset: usize, out: &mut [u8]) {
         out.fill(0);
@@ -98,7 +119,9 @@ impl MemFile {
                 out[from - offset..to - offset].copy_from_slice(&bytes[from - at..to - at]);
             }
         };
-        self.synced.iter().for_each(|(block, bytes)| overlay(*block as usize * LOG_BLOCK_BYTES, bytes));
+        let blocks = (offset / LOG_BLOCK_BYTES) as u32..end.div_ceil(LOG_BLOCK_BYTES) as u32;
+        let synced = self.synced.range(blocks);
+        synced.for_each(|(block, bytes)| overlay(*block as usize * LOG_BLOCK_BYTES, bytes));
         self.unsynced.iter().for_each(|(at, bytes)| overlay(*at as usize, bytes));
     }
 }
@@ -157,7 +180,7 @@ impl MemDisk {
                 return Ok(*bytes);
             }
             DiskOp::Sync { slot, .. } => self.file_mut(*slot).settle(|| true),
-            DiskOp::FaultIn { slot, offset, bytes } => self.fault_in(*slot, *offset..offset + bytes),
+            DiskOp::FaultIn { slot, offset, bytes } => return self.fault_in(*slot, *offset..offset + bytes),
             DiskOp::Prepare => {
                 if self.files.len() + self.free.len() >= self.files_max {
                     return Err(OpError::NoSpace);
@@ -251,6 +274,17 @@ impl MemDisk {
         change(&mut block[offset % LOG_BLOCK_BYTES..]);
     }
 
+    /// Reads of this block answer EIO from now on.
+    pub fn damage_unreadable(&mut self, segment_seq: u64, block: u32) {
+        self.files.get_mut(&segment_seq).expect("the segment is there").unreadable.insert(block);
+    }
+
+    /// Blocks of a segment that hold anything, ascending.
+    #[must_use]
+    pub fn written_blocks(&self, segment_seq: u64) -> Vec<u32> {
+        self.files[&segment_seq].synced.keys().copied().collect()
+    }
+
     /// Takes a segment's file away.
     pub fn remove(&mut self, segment_seq: u64) {
         self.files.remove(&segment_seq);
@@ -291,13 +325,16 @@ impl MemDisk {
         self.files.get_mut(&segment_seq).expect("an open segment is there")
     }
 
-    fn fault_in(&mut self, slot: Slot, range: Range<u32>) {
+    fn fault_in(&mut self, slot: Slot, range: Range<u32>) -> OpResult {
         let slot = self.slots.get_mut(&slot).expect("only open segments are faulted in");
         let file = &self.files[&slot.segment_seq.expect("it has a file")];
-        slot.map.resize(self.segment_bytes, 0);
+        if slot.map.is_empty() {
+            slot.map = vec![0; self.segment_bytes];
+        }
         let bytes = &mut slot.map[range.start as usize..range.end as usize];
-        file.copy_to(range.start as usize, bytes);
+        file.read(range.start as usize, bytes).map_err(|_| OpError::Errno(5))?;
         slot.resident.push(range);
+        Ok(0)
     }
 }
 
@@ -359,7 +396,11 @@ impl LogReader for MemLogReader<'_> {
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
         let file = self.disk.files.get(&segment_seq).ok_or(std::io::ErrorKind::NotFound)?;
-        file.copy_to(offset as usize, out);
-        Ok(())
+        file.read(offset as usize, out)
+    }
+
+    fn written_end(&mut self, segment_seq: u64) -> std::io::Result<u64> {
+        let file = self.disk.files.get(&segment_seq).ok_or(std::io::ErrorKind::NotFound)?;
+        Ok(file.written_end() as u64)
     }
 }

@@ -3,7 +3,7 @@
 use base::record::{EntryKind, Record};
 use base::{GroupId, LogIndex, Mono, NodeId, Term};
 use seglog::testing::{MemDisk, MemLogReader, run_ops, test_settings};
-use seglog::{DiskOp, LogFailure, OpError, SegLog, Settings, Slice, create, recover};
+use seglog::{DiskOp, Health, LogFailure, OpError, SegLog, Settings, Slice, Unreadable, create, recover};
 
 const A: GroupId = GroupId(1);
 
@@ -198,19 +198,56 @@ fn a_received_record_is_stored_as_it_came_with_this_nodes_life() {
     assert!(recover(&mut MemLogReader::new(receiver.disk()), &test_settings()).is_ok());
 }
 
-#[test]
-fn bytes_of_a_sealed_segment_that_rotted_stop_the_node_when_they_are_read() {
+/// A log whose entry 1 lies in a sealed segment, out of memory.
+fn with_cold_entry() -> SegLog<MemDisk> {
     let mut log = new_log(&test_settings());
     for _ in 0..16 {
         append(&mut log, 900_000);
         run_ops(&mut log);
     }
     assert_eq!(log.entry(A, LogIndex(1)), Slice::Cold);
-    assert!(log.records(A, LogIndex(1), LogIndex(2), &mut Vec::new()).is_err());
-    log.disk_mut().damage(1, 300_000, |block| block[0] ^= 1);
-    log.fault_in(A, LogIndex(1), LogIndex(1));
-    let (token, op) = log.poll_op().unwrap();
-    let result = log.disk_mut().perform(&op);
-    let failure = log.handle_op_done(token, result).unwrap_err();
-    assert_eq!(failure, LogFailure::Damaged { group: A, index: LogIndex(1), segment_seq: 1 });
+    let cold = log.records(A, LogIndex(1), LogIndex(2), &mut Vec::new());
+    assert_eq!(cold, Err(Unreadable::Cold { first: LogIndex(1), last: LogIndex(2) }));
+    log
+}
+
+#[test]
+fn an_entry_that_rotted_or_cannot_be_read_is_faulty_keeps_its_identity_and_is_rewritten() {
+    let log = with_cold_entry();
+    for is_readable in [true, false] {
+        let mut log = SegLog::clone(&log);
+        let (term, crc) = (log.term(A, LogIndex(1)).unwrap(), log.crc(A, LogIndex(1)).unwrap());
+        let mut copy = Vec::new();
+        log.fault_in(A, LogIndex(1), LogIndex(1));
+        run_ops(&mut log);
+        log.records(A, LogIndex(1), LogIndex(1), &mut copy).unwrap();
+        log.disk_mut().evict();
+
+        log.fault_in(A, LogIndex(1), LogIndex(1));
+        let (token, op) = log.poll_op().unwrap();
+        if is_readable {
+            log.disk_mut().damage(1, 300_000, |block| block[0] ^= 1);
+        } else {
+            log.disk_mut().fail_at = Some(log.disk().ops);
+        }
+        let result = log.disk_mut().perform(&op);
+        log.handle_op_done(token, result).unwrap();
+        assert_eq!(log.entry(A, LogIndex(1)), Slice::Faulty);
+        assert_eq!((log.first_faulty(A), log.health(A)), (Some(LogIndex(1)), Health::Faulty));
+        assert!(!log.is_faulty(A, LogIndex(2)));
+        assert_eq!((log.term(A, LogIndex(1)), log.crc(A, LogIndex(1))), (Some(term), Some(crc)));
+        let refused = log.records(A, LogIndex(1), LogIndex(2), &mut Vec::new());
+        assert_eq!(refused, Err(Unreadable::Faulty(LogIndex(1))));
+        log.fault_in(A, LogIndex(1), LogIndex(1));
+        assert!(log.poll_op().is_none(), "nothing is asked of the disk for what is lost");
+
+        let (record, _) = Record::parse(&copy).unwrap();
+        let epoch = log.rewrite(A, record);
+        assert!(!log.is_faulty(A, LogIndex(1)) && log.entry(A, LogIndex(1)) == Slice::InMemory(record));
+        run_ops(&mut log);
+        assert!(log.persisted_epoch() >= epoch);
+        let mut again = Vec::new();
+        log.records(A, LogIndex(1), LogIndex(1), &mut again).unwrap();
+        assert_eq!(again, copy, "what goes to others is the entry, unchanged");
+    }
 }

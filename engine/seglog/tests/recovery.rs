@@ -1,9 +1,9 @@
-//! Recovery: every cut of the last frame, doubtful tails, resets, and damage that must be refused.
+//! Recovery: every cut of the last frame, doubtful tails, resets, damage, and what must be refused.
 
 use base::record::EntryKind;
 use base::{ClusterId, GroupId, LogIndex, NodeId, Prng, Term};
 use seglog::testing::{MemDisk, MemLogReader, run_ops, run_ops_until_echoed, test_settings};
-use seglog::{DiskOp, Health, RecoverError, Recovered, SegLog, Settings, StateTaken, create, recover};
+use seglog::{DiskOp, Health, RecoverError, Recovered, SegLog, Settings, Slice, StateTaken, create, recover};
 
 const A: GroupId = GroupId(1);
 const B: GroupId = GroupId(2);
@@ -18,6 +18,7 @@ fn read(disk: &MemDisk) -> Result<Recovered, RecoverError> {
 }
 
 fn restart(mut disk: MemDisk) -> SegLog<MemDisk> {
+    disk.kill();
     let recovered = read(&disk).unwrap();
     for segment in recovered.segments() {
         disk.open_existing(segment.slot, segment.segment_seq);
@@ -128,12 +129,13 @@ fn a_tail_whose_head_is_torn_is_clean() {
 }
 
 #[test]
-fn damage_to_a_frame_that_was_persisted_is_refused() {
+fn an_entry_of_a_frame_that_was_persisted_and_is_damaged_is_faulty_and_keeps_its_identity() {
     let mut log = new_log();
     log.new_group(A, b"config");
     run_ops(&mut log);
     append(&mut log, A, 1, 100);
     run_ops(&mut log);
+    let crc = log.crc(A, LogIndex(1)).unwrap();
     // Frame 1024 is the tail reset with the group, 1025 the entry; the closing echo of 1025 shows that it was persisted.
     let mut unechoed = log.disk().clone();
     run_ops_until_echoed(&mut log);
@@ -141,17 +143,40 @@ fn damage_to_a_frame_that_was_persisted_is_refused() {
     for disk in [&mut unechoed, &mut echoed] {
         disk.damage(1, 2 * 4096, |block| block[300] ^= 1);
     }
-    assert!(matches!(read(&echoed), Err(RecoverError::DamagedFrame { frame_seq: 1025, .. })));
     assert_eq!(read(&unechoed).unwrap().groups()[0].last, LogIndex(0), "within 5 ms of the sync nothing tells");
-    let mut first = log.disk().clone();
-    first.damage(1, 4096, |block| block[300] ^= 1);
-    assert!(matches!(read(&first), Err(RecoverError::DamagedFrame { .. })));
+    let groups = read(&echoed).unwrap().groups();
+    assert_eq!((groups[0].last, groups[0].health), (LogIndex(1), Health::Faulty));
+    assert_eq!(groups[0].faulty, [LogIndex(1)]);
+    let mut log = restart(echoed);
+    assert_eq!((log.entry(A, LogIndex(1)), log.crc(A, LogIndex(1))), (Slice::Faulty, Some(crc)));
+    append(&mut log, A, 2, 50);
+    run_ops_until_echoed(&mut log);
+    let again = restart(log.disk().clone());
+    assert_eq!((again.entry(A, LogIndex(1)), again.last_index(A)), (Slice::Faulty, LogIndex(2)), "a second crash");
 }
 
 #[test]
-fn frames_that_meta_calls_persisted_and_are_gone_are_refused() {
+fn a_group_whose_beginning_is_damaged_is_quarantined_for_good() {
     let mut log = new_log();
     log.new_group(A, b"config");
+    run_ops(&mut log);
+    append(&mut log, A, 1, 100);
+    run_ops_until_echoed(&mut log);
+    let mut disk = log.disk().clone();
+    disk.damage(1, 4096, |block| block[300] ^= 1);
+    let recovered = read(&disk).unwrap();
+    assert_eq!((recovered.groups()[0].health, recovered.report().groups_quarantined), (Health::Quarantined, 1));
+    let mut log = restart(disk);
+    assert_eq!(log.health(A), Health::Quarantined);
+    run_ops_until_echoed(&mut log);
+    assert_eq!(restart(log.disk().clone()).health(A), Health::Quarantined);
+}
+
+#[test]
+fn frames_that_meta_calls_persisted_and_are_gone_quarantine_every_group() {
+    let mut log = new_log();
+    log.new_group(A, b"config");
+    log.new_group(B, b"config");
     run_ops(&mut log);
     append(&mut log, A, 1, 100);
     run_ops(&mut log);
@@ -161,11 +186,18 @@ fn frames_that_meta_calls_persisted_and_are_gone_are_refused() {
     let mut disk = log.disk().clone();
     assert_eq!(read(&disk).unwrap().meta().persisted_seq, 1025);
     disk.damage(1, 2 * 4096, |block| block[..4096].fill(0));
-    assert!(matches!(read(&disk), Err(RecoverError::DamagedFrame { frame_seq: 1025, .. })));
+    let groups = read(&disk).unwrap().groups();
+    assert!(groups.len() == 2 && groups.iter().all(|group| group.health == Health::Quarantined));
+    let mut log = restart(disk);
+    log.new_group(GroupId(3), b"config");
+    assert_eq!(log.health(GroupId(3)), Health::Quarantined, "a group that may have been lost without a trace");
+    run_ops_until_echoed(&mut log);
+    let log = restart(log.disk().clone());
+    assert!([A, B, GroupId(3)].into_iter().all(|group| log.health(group) == Health::Quarantined));
 }
 
 #[test]
-fn a_missing_foreign_or_damaged_segment_and_a_foreign_meta_are_refused() {
+fn a_missing_segment_and_a_foreign_meta_are_refused_and_a_damaged_segment_is_not() {
     let mut log = new_log();
     log.new_group(A, b"config");
     for _ in 0..14 {
@@ -184,10 +216,14 @@ fn a_missing_foreign_or_damaged_segment_and_a_foreign_meta_are_refused() {
         let missing = with(&|disk| disk.remove(seq));
         assert!(matches!(missing, Err(RecoverError::MissingSegment { segment_seq }) if segment_seq == seq));
     }
-    let damaged = with(&|disk| disk.damage(2, 0, |block| block[20] ^= 1));
-    assert!(matches!(damaged, Err(RecoverError::DamagedSegment { segment_seq: 2, .. })));
-    let damaged = with(&|disk| disk.damage(2, 5 * 4096, |block| block[20] ^= 1));
-    assert!(matches!(damaged, Err(RecoverError::DamagedFrame { .. })));
+    // A header is known again from the salt of the trailer, and from that of frames that follow each other.
+    for seq in [2, 4] {
+        let damaged = with(&|disk| disk.damage(seq, 0, |block| block[20] ^= 1)).unwrap();
+        assert_eq!(damaged.groups(), read(&disk).unwrap().groups(), "segment {seq}");
+    }
+    let damaged = with(&|disk| disk.damage(2, 5 * 4096, |block| block[20] ^= 1)).unwrap();
+    assert_eq!((damaged.groups()[0].health, damaged.groups()[0].last), (Health::Faulty, LogIndex(14)));
+    assert_eq!(damaged.groups()[0].faulty.len(), 1);
     let gone = with(&|disk| disk.set_meta([const { Vec::new() }; 4]));
     assert!(matches!(gone, Err(RecoverError::NoMeta)));
     for settings in [

@@ -73,8 +73,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
             // A snapshot is about to take its place.
             return Step::Idle;
         }
+        if self.log.is_faulty(group, index) {
+            // Its bytes are being brought from a peer; their sync wakes who waits for the log.
+            slot.wait = ApplyWait::Log;
+            return Step::Waiting;
+        }
         let record = match self.log.entry(group, index) {
             Slice::InMemory(record) => record,
+            // Its bytes are lost: the group goes on when they are written again.
+            Slice::Faulty => return Step::Idle,
             Slice::Cold => {
                 slot.wait = ApplyWait::Log;
                 let last = LogIndex(index.0 + FAULT_AHEAD).min(slot.commit);

@@ -29,10 +29,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if self.groups[at as usize].turn_follower_reads.is_empty() {
             return;
         }
-        // While it is in doubt what its log had acknowledged, the group gets no ticks: nothing would end the wait.
-        let is_sure = self.groups[at as usize].doubt.is_none();
-        let hint = self.groups[at as usize].raft.leader();
-        let outcome = if is_sure { self.step(at, Input::FollowerRead { now }) } else { Outcome::NotLeader { hint } };
+        let outcome = self.step(at, Input::FollowerRead { now });
         let slot = &mut self.groups[at as usize];
         let reads = slot.turn_follower_reads.drain(..);
         let status = match outcome {

@@ -85,8 +85,6 @@ pub(crate) struct Group {
     pub installing: Option<Mono>,
     /// An install is in the log and waits for this epoch: then raft hears of it.
     pub installed: Option<Installed>,
-    /// The log's last frame may have held what was acknowledged: since then the group neither votes nor campaigns.
-    pub doubt: Option<Mono>,
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
@@ -127,7 +125,6 @@ impl Group {
             last_epoch: SyncEpoch(0),
             installing: None,
             installed: None,
-            doubt: None,
             initial,
             is_leader: false,
             alarm: None,
@@ -166,6 +163,8 @@ pub struct GroupStatus {
     pub state_hash: u64,
     /// The voters in force.
     pub voters: Vec<NodeId>,
+    /// What the log is worth.
+    pub health: raft::Health,
     /// An alarm stopped the group here.
     pub is_stopped: bool,
 }

@@ -54,6 +54,20 @@ impl<D: Disk> raft::Log for GroupLog<'_, D> {
         self.log.truncate_suffix(self.group, index);
     }
 
+    fn first_faulty(&self) -> Option<LogIndex> {
+        self.log.first_faulty(self.group)
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.log.is_faulty(self.group, index)
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        let epoch = self.log.rewrite(self.group, record);
+        *self.wrote = Some(epoch);
+        epoch
+    }
+
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
         self.log.config_payload(self.group, index).map(<[u8]>::to_vec)
     }

@@ -7,13 +7,14 @@ use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
-use seglog::{Disk, DiskOp, Health, OpResult, OpToken, SegLog};
+use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::deadlines::Deadlines;
 use crate::disk_pace::DiskPace;
 use crate::elections::ElectionBudget;
 use crate::group::Group;
 use crate::group_log::GroupLog;
+use crate::health;
 use crate::lease::ReadCounts;
 use crate::pairs::Pairs;
 use crate::read::ColdReads;
@@ -175,8 +176,6 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) syncing: Vec<(OpToken, Mono)>,
     /// Of all groups led here.
     pub(crate) uncommitted_bytes: u64,
-    /// Groups in doubt.
-    pub(crate) doubts: usize,
     /// Where the search for a group to hand over goes on.
     pub(crate) handover_at: usize,
     pub(crate) unsynced_since: Option<Mono>,
@@ -238,7 +237,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
             disk_pace: DiskPace::default(),
             syncing: Vec::new(),
             uncommitted_bytes: 0,
-            doubts: 0,
             handover_at: 0,
             unsynced_since: None,
             is_lagging: false,
@@ -252,7 +250,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for at in 0..shard.groups.len() as u32 {
             let slot = &shard.groups[at as usize];
             shard.deadlines.set(at, slot.deadline);
-            shard.doubts += usize::from(slot.doubt.is_some());
             shard.mark_dirty(at);
         }
         shard
@@ -265,7 +262,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else { return };
         self.note_message(from, at, &body, now);
         let is_append = matches!(body, Body::AppendEntries { .. });
-        if self.is_barred(at, &body) {
+        if matches!(body, Body::EntryFetchResp { .. }) && self.is_full() {
             return;
         }
         if is_append && (self.groups[at as usize].installing.is_some() || self.is_full()) {
@@ -392,7 +389,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// When `handle_tick` is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Mono {
-        let raft = self.deadlines.earliest().min(self.doubt_deadline());
+        let raft = self.deadlines.earliest();
         let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
@@ -436,11 +433,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// brought in, and the message counts as lost.
     pub fn records(&mut self, group: GroupId, first: LogIndex, last: LogIndex, out: &mut Vec<u8>) -> bool {
         let start = out.len();
-        if self.log.records(group, first, last, out).is_ok() {
-            return true;
+        match self.log.records(group, first, last, out) {
+            Ok(()) => return true,
+            Err(Unreadable::Cold { .. }) => self.log.fault_in(group, first, last),
+            Err(Unreadable::Faulty(_)) => {}
         }
         out.truncate(start);
-        self.log.fault_in(group, first, last);
         false
     }
 
@@ -535,12 +533,11 @@ fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store
         commit_floor: machine.applied_index,
         config,
         config_index: machine.config_index,
+        health: health::of_log(log.health(id)),
         now,
         settings: settings.raft,
     };
     let group_log = GroupLog { log, group: id, wrote: &mut wrote };
     let raft = Raft::new(boot, &group_log);
-    let mut group = Group::new(id, raft, machine.applied_index, initial);
-    group.doubt = (group_log.log.health(id) != Health::Clean).then_some(now);
-    group
+    Group::new(id, raft, machine.applied_index, initial)
 }

@@ -29,6 +29,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 persisted_index: group.raft.persisted_index(),
                 state_hash: self.store.machine(group.id).map_or(0, |machine| machine.state_hash),
                 voters: group.raft.config().voters().collect(),
+                health: group.raft.health(),
                 is_stopped: group.alarm.is_some(),
             })
             .collect()

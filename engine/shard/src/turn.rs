@@ -38,7 +38,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.watch_disk_lag(now);
         self.watch_disk_pace(now);
-        self.resolve_doubts(now);
+        self.watch_faults(now);
         self.expire_snapshots(now);
     }
 
@@ -66,10 +66,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn fire_deadlines(&mut self, now: Mono) {
         while let Some(at) = self.deadlines.pop_due(now) {
             let slot = &mut self.groups[at as usize];
-            if slot.doubt.is_some() {
-                // Set again when the doubt ends.
-                continue;
-            }
             if slot.deadline > now {
                 slot.election = None;
                 self.deadlines.set(at, slot.deadline);
@@ -285,10 +281,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for peer in &effects.need_snapshot {
             self.want_snapshot(group, *peer);
         }
+        if let Some(health) = effects.health {
+            self.note_health(at, health);
+            self.queue_apply(at);
+        }
         if let Some(alarm) = effects.alarm {
-            self.groups[at as usize].alarm = Some(alarm);
             self.alarms.push_back((group, alarm));
-            self.fail_waiting(at, NodeId(0));
+            if alarm.stops() {
+                self.groups[at as usize].alarm = Some(alarm);
+                self.fail_waiting(at, NodeId(0));
+            }
         }
     }
 

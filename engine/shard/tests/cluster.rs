@@ -1,6 +1,9 @@
 //! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
 //! seed gives the same run.
 
+#[path = "cluster/reads.rs"]
+mod reads;
+
 use std::collections::BTreeMap;
 
 use base::limits::LIST_PAGE_MAX;
@@ -9,7 +12,7 @@ use base::record::Records;
 use base::{Acct, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Nsid, Prng, Sequence, SessionId};
 use meta::memory::MemoryStore;
 use meta::{Command, CommandHeader, Outcome};
-use raft::{Body, Config};
+use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
 use shard::{PeerOut, Settings, Shard, Status, Ticket};
@@ -43,6 +46,10 @@ struct World {
     mail: Vec<Mail>,
     /// One message in so many is lost; 0 none.
     loss: u64,
+    /// Ends of lists and their answers, and all other messages.
+    sent: (u64, u64),
+    /// Snapshot and part of every part sent.
+    parts: Vec<(u64, u32)>,
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
 }
 
@@ -97,6 +104,8 @@ impl World {
             nodes: BTreeMap::new(),
             mail: Vec::new(),
             loss: 0,
+            sent: (0, 0),
+            parts: Vec::new(),
             answers: BTreeMap::new(),
         };
         for id in &ids {
@@ -157,12 +166,8 @@ impl World {
         let Some(shard) = self.nodes.get_mut(&target).and_then(|node| node.shard.as_mut()) else { return };
         match &mail.message {
             PeerOut::Raft { group, body, .. } => {
-                let entries = match *body {
-                    Body::AppendEntries { prev_index, count, .. } => {
-                        Records::check_entries(&mail.records, count, *group, prev_index.next()).expect("sent whole")
-                    }
-                    _ => Records::EMPTY,
-                };
+                let (first, count) = body.entries().unwrap_or_default();
+                let entries = Records::check_entries(&mail.records, count, *group, first).expect("sent whole");
                 shard.handle_peer(mail.from, *group, *body, entries, now);
             }
             PeerOut::SnapshotPart { group, index, term, snapshot, part, last, body, .. } => {
@@ -198,10 +203,18 @@ impl World {
             node.ops.push((due, token, op));
         }
         while let Some(message) = shard.poll_peer() {
+            if let PeerOut::SnapshotPart { snapshot, part, .. } = &message {
+                self.parts.push((*snapshot, *part));
+            }
+            match message {
+                PeerOut::Resting { .. } | PeerOut::RestingAck { .. } => self.sent.0 += 1,
+                _ => self.sent.1 += 1,
+            }
             let mut records = Vec::new();
-            if let PeerOut::Raft { group, body: Body::AppendEntries { prev_index, count, .. }, .. } = message
+            if let PeerOut::Raft { group, body, .. } = &message
+                && let Some((first, count)) = body.entries()
                 && count > 0
-                && !shard.records(group, prev_index.next(), LogIndex(prev_index.0 + u64::from(count)), &mut records)
+                && !shard.records(*group, first, LogIndex(first.0 + u64::from(count) - 1), &mut records)
             {
                 continue;
             }
@@ -423,4 +436,142 @@ fn a_node_with_an_empty_disk_takes_the_place_of_another_by_snapshot() {
         let outcome = world.command(1000, header(session, 121, ROOT), &mkdir("/after"));
         assert!(outcome.is_ok(), "{outcome:?}");
     }
+}
+
+/// Messages of consensus that left during `span`, by whether they are the lists' ends and answers.
+fn traffic(world: &mut World, span: Span) -> (u64, u64) {
+    let end = world.now + span;
+    let (mut lists, mut others) = (0, 0);
+    while world.now < end {
+        let before = world.sent;
+        world.turn();
+        lists += world.sent.0 - before.0;
+        others += world.sent.1 - before.1;
+    }
+    (lists, others)
+}
+
+#[test]
+fn an_idle_cluster_says_one_list_per_pair_and_beat_and_wakes_for_a_command() {
+    let mut world = World::new(3, 10_000);
+    let session = begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    world.run(Span::from_ms(1_000));
+    for id in 1..=3 {
+        for group in (0..GROUPS).map(GroupId) {
+            assert!(world.shard(NodeId(id)).raft(group).unwrap().is_resting(), "node {id}, group {group}");
+        }
+    }
+    let terms = |world: &mut World| world.shard(NodeId(1)).status().iter().map(|s| s.term).collect::<Vec<_>>();
+    let before = terms(&mut world);
+    let (lists, others) = traffic(&mut world, Span::from_ms(10_000));
+    assert_eq!(others, 0, "a group at rest sends nothing");
+    // At most three leaders' cores, two peers each, a list and its answer, 20 times a second.
+    assert!(lists <= 3 * 2 * 2 * 201, "{lists} in 10 s");
+    assert!(lists >= 2 * 2 * 190, "{lists}: the pairs must hear of each other");
+    assert_eq!(terms(&mut world), before, "nobody campaigned");
+    let outcome = world.command(50, header(session, 1, ROOT), &mkdir("/awake"));
+    assert!(outcome.is_ok(), "{outcome:?}");
+    assert_eq!(terms(&mut world), before);
+}
+
+#[test]
+fn groups_at_rest_find_a_new_leader_when_theirs_is_gone_or_silent() {
+    for is_silent in [false, true] {
+        let mut world = World::new(4, 10_000);
+        let session = begin(&mut world);
+        world.ensure_same(&[1, 2, 3]);
+        world.run(Span::from_ms(1_000));
+        let group = base::group_of(ROOT, GROUPS);
+        let old = world.leader(group).unwrap();
+        assert!(world.shard(old).raft(group).unwrap().is_resting());
+        if is_silent {
+            // No link breaks: the node just says nothing any more.
+            world.nodes.get_mut(&old).unwrap().shard = None;
+        } else {
+            drop(world.kill(old));
+        }
+        world.run(Span::from_ms(3_000));
+        let new = world.leader(group).expect("somebody leads");
+        assert_ne!(new, old);
+        let outcome = world.command(60, header(session, 1, ROOT), &mkdir("/after"));
+        assert!(outcome.is_ok(), "silent: {is_silent}, {outcome:?}");
+    }
+}
+
+#[test]
+fn a_difference_of_the_sets_wakes_the_pair() {
+    let mut world = World::new(6, 10_000);
+    begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    world.run(Span::from_ms(1_000));
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let follower = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
+    let wrong = shard::Resting { count: 9, hash: 9 };
+    let now = world.now;
+    world.shard(follower).handle_resting(leader, wrong, now, now);
+    assert!(world.shard(follower).raft(group).unwrap().is_resting(), "one list may have crossed a wake");
+    world.shard(follower).handle_resting(leader, wrong, now, now);
+    assert!(!world.shard(follower).raft(group).unwrap().is_resting());
+    world.run(Span::from_ms(1_500));
+    assert_eq!(world.leader(group), Some(leader));
+    assert!(world.shard(follower).raft(group).unwrap().is_resting(), "and it rests again");
+}
+
+#[test]
+fn a_clean_stop_hands_leadership_on_first() {
+    let mut world = World::new(7, 10_000);
+    begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    let group = base::group_of(ROOT, GROUPS);
+    let old = world.leader(group).unwrap();
+    let now = world.now;
+    assert!(world.shard(old).hand_over_all(now) >= 1);
+    // No election timeout passes before there is another leader.
+    world.run(Span::from_ms(100));
+    let new = world.leader(group).expect("the best follower was asked");
+    assert_ne!(new, old);
+}
+
+#[test]
+fn a_snapshot_whose_link_breaks_goes_on_where_it_stood() {
+    let mut world = World::new(9, 8);
+    let session = begin(&mut world);
+    for at in 0..60 {
+        world.command(100 + at, header(session, at + 1, ROOT), &mkdir(&format!("/folder {at}")));
+        if at % 20 == 0 {
+            (1..=3).for_each(|id| world.shard(NodeId(id)).checkpoint_soon());
+        }
+    }
+    world.add_node(NodeId(4), 8, Vec::new());
+    world.link_all();
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let change = raft::ConfigChange { add_learners: vec![NodeId(4)], ..raft::ConfigChange::default() };
+    let (now, ticket) = (world.now, Ticket { connection: 1, request: 5, kind: 7 });
+    world.shard(leader).handle_change_members(ticket, group, &change, now);
+    for _ in 0..4_000 {
+        if world.parts.iter().any(|(_, part)| *part == 1) {
+            break;
+        }
+        world.turn();
+    }
+    let broken = world.parts.iter().find(|(_, part)| *part == 1).expect("a snapshot is on its way").0;
+    for id in (1..=3).map(NodeId) {
+        world.shard(id).handle_peer_down(NodeId(4));
+        world.shard(NodeId(4)).handle_peer_down(id);
+    }
+    world.mail.retain(|mail| !matches!(mail.message, PeerOut::SnapshotPart { .. } | PeerOut::SnapshotAck { .. }));
+    world.run(Span::from_ms(50));
+    world.link_all();
+    world.run(Span::from_ms(3_000));
+    let count = |part| world.parts.iter().filter(|sent| **sent == (broken, part)).count();
+    assert_eq!((count(0), count(1)), (2, 2), "{:?}", world.parts);
+    // It was a learner; it caught up, and so it votes.
+    let status = world.shard(leader).status();
+    let there = status.iter().find(|s| s.group == group).unwrap();
+    assert_eq!(there.voters, [1, 2, 3, 4].map(NodeId));
+    let applied = world.shard(leader).applied_index(group);
+    assert_eq!(world.shard(NodeId(4)).applied_index(group), applied);
 }

@@ -291,7 +291,15 @@ impl Hands {
             self.peers.set_members(&members);
         }
         while let Some((group, alarm)) = self.shard.poll_alarm() {
-            tracing::error!(group = group.0, ?alarm, "the group has stopped on this node; it must be looked at");
+            if alarm.stops() {
+                tracing::error!(group = group.0, ?alarm, "the group has stopped on this node; it must be looked at");
+            } else {
+                tracing::error!(
+                    group = group.0,
+                    ?alarm,
+                    "that node forgot what it acknowledged; replace it under a new id"
+                );
+            }
         }
         let shared = &self.shared;
         self.shard.poll_leaders(|group, leader| shared.set_leader(group, leader));
@@ -374,11 +382,11 @@ impl Hands {
         let now = self.now;
         let Hands { peers, shard, scratch, .. } = self;
         scratch.clear();
-        if let raft::Body::AppendEntries { prev_index, count, .. } = *body
+        if let Some((first, count)) = body.entries()
             && count > 0
         {
-            let last = LogIndex(prev_index.0 + u64::from(count));
-            if !shard.records(group, prev_index.next(), last, scratch) {
+            let last = LogIndex(first.0 + u64::from(count) - 1);
+            if !shard.records(group, first, last, scratch) {
                 return;
             }
         }

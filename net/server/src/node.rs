@@ -14,7 +14,7 @@ use base::{CoreId, NodeId, mix64};
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
 use reactor::{Doorbell, Io, Ring, RingConfig, Sender, inbox};
-use seglog::{RecoverError, Recovered, SegLog};
+use seglog::{Health, RecoverError, Recovered, SegLog};
 use shard::Shard;
 use store::{LsmStore, OpenSettings};
 use transport::{Clients, PeerSettings, Peers};
@@ -299,6 +299,7 @@ fn recover_log(
     let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
     let report = recovered.report();
     tracing::info!(core = core.0, frames = report.frames, records = report.records, "log recovered");
+    warn_of_damage(core, &recovered);
     if report.groups_doubtful > 0 {
         tracing::warn!(
             core = core.0,
@@ -307,6 +308,40 @@ fn recover_log(
         );
     }
     Ok((settings, recovered))
+}
+
+/// Says what damage the log has shown, group by group: the node starts all the same, and serves what is whole.
+fn warn_of_damage(core: CoreId, recovered: &Recovered) {
+    let report = recovered.report();
+    if report.frames_damaged > 0 {
+        tracing::error!(
+            core = core.0,
+            frames = report.frames_damaged,
+            entries = report.entries_faulty,
+            "frames of the log were persisted and are damaged; check the disk"
+        );
+    }
+    if let Some(why) = report.untrusted {
+        tracing::error!(core = core.0, why, "no group of this core can be trusted; replace this node under a new id");
+    }
+    for group in recovered.groups() {
+        let (id, faulty) = (group.group.0, group.faulty.len());
+        match group.health {
+            Health::Clean | Health::RecoveringHead => {}
+            Health::Faulty => tracing::error!(
+                core = core.0,
+                group = id,
+                entries = faulty,
+                first = group.faulty[0].0,
+                "entries of this group lost their bytes and are to be fetched from other members"
+            ),
+            Health::Quarantined => tracing::error!(
+                core = core.0,
+                group = id,
+                "what this group acknowledged or voted here may be lost; replace this node under a new id"
+            ),
+        }
+    }
 }
 
 /// The life of a core thread.

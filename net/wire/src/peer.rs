@@ -6,14 +6,14 @@
 //!               24 u64 send_mono
 //! prefix, 16 B   0 u32 group   4 u8 kind   5 u8 flags   6 u16 entry_count   8 u64 term
 //! ```
-//! The frame's crc covers header (crc field zero), prefixes, fields and items. The bodies of AppendEntries and
-//! SnapshotPart are outside it, since each record and each part has a crc of its own.
+//! The frame's crc covers header (crc field zero), prefixes, fields and items. The bodies of AppendEntries,
+//! EntryFetchResp and SnapshotPart are outside it, since each record and each part has a crc of its own.
 
 use base::bytes::{align_up, get_u16, get_u32, get_u64};
 use base::checksum::{crc32c, crc32c_append};
 use base::record::{RecordError, Records};
 use base::{CoreId, GroupId, LogIndex, Mono, Term};
-use raft::Body;
+use raft::{Body, Health};
 
 use crate::frame::FrameError;
 use crate::reader::{Link, frame_bytes};
@@ -25,7 +25,7 @@ pub const PEER_FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DSPF");
 /// Bytes of every message before its own fields.
 pub const PREFIX_BYTES: usize = 16;
 
-/// The kinds on the wire; 12 and 13 (entry repair) are not spoken yet.
+/// The kinds on the wire.
 pub(crate) mod kind {
     pub(crate) const APPEND_ENTRIES: u8 = 1;
     pub(crate) const APPEND_RESP: u8 = 2;
@@ -38,6 +38,8 @@ pub(crate) mod kind {
     pub(crate) const TIMEOUT_NOW: u8 = 9;
     pub(crate) const READ_INDEX: u8 = 10;
     pub(crate) const READ_INDEX_RESP: u8 = 11;
+    pub(crate) const ENTRY_FETCH: u8 = 12;
+    pub(crate) const ENTRY_FETCH_RESP: u8 = 13;
     pub(crate) const SNAPSHOT_PART: u8 = 14;
     pub(crate) const SNAPSHOT_ACK: u8 = 15;
     pub(crate) const REMOVED: u8 = 16;
@@ -48,7 +50,9 @@ pub(crate) mod flag {
     pub(crate) const REJECTED: u8 = 1;
     pub(crate) const FORCED: u8 = 2;
     pub(crate) const BUSY: u8 = 4;
+    pub(crate) const FAULTY: u8 = 8;
     pub(crate) const LAST: u8 = 16;
+    pub(crate) const ABSENT: u8 = 32;
 }
 
 /// The flag of a heartbeat item.
@@ -97,7 +101,7 @@ pub enum PeerKind<'a> {
     Raft {
         /// The message. `send_mono` is the frame's.
         body: Body,
-        /// Of an AppendEntries, checked whole; empty otherwise.
+        /// Of an AppendEntries or an EntryFetchResp, checked whole; empty otherwise.
         entries: Records<'a>,
     },
     /// A part of a snapshot.
@@ -343,6 +347,8 @@ fn message_layout(bytes: &[u8]) -> Result<(usize, usize), PeerFrameError> {
         kind::PRE_VOTE | kind::REQUEST_VOTE | kind::READ_INDEX_RESP => (40, None),
         kind::PRE_VOTE_RESP | kind::VOTE_RESP | kind::TIMEOUT_NOW | kind::REMOVED => (24, None),
         kind::READ_INDEX | kind::SNAPSHOT_ACK => (32, None),
+        kind::ENTRY_FETCH => (48, None),
+        kind::ENTRY_FETCH_RESP => (48, Some(40)),
         kind::SNAPSHOT_PART => (56, Some(44)),
         _ => return Err(PeerFrameError::Kind(kind)),
     };
@@ -448,7 +454,9 @@ impl<'a> Fields<'a> {
     ) -> Result<PeerMessage<'a>, PeerFrameError> {
         let (flags, count) = (self.bytes[5], u16::from_le_bytes([self.bytes[6], self.bytes[7]]));
         let allowed = match self.kind {
-            kind::APPEND_RESP => flag::REJECTED | flag::BUSY,
+            kind::APPEND_RESP => flag::REJECTED | flag::BUSY | flag::FAULTY,
+            kind::ENTRY_FETCH_RESP => flag::REJECTED | flag::ABSENT,
+            kind::REMOVED => flag::FAULTY,
             kind::REQUEST_VOTE => flag::FORCED,
             kind::PRE_VOTE_RESP | kind::VOTE_RESP | kind::READ_INDEX_RESP | kind::SNAPSHOT_ACK => flag::REJECTED,
             kind::SNAPSHOT_PART => flag::LAST,
@@ -457,7 +465,7 @@ impl<'a> Fields<'a> {
         if flags & !allowed != 0 {
             return Err(self.bad("flags"));
         }
-        if count != 0 && self.kind != kind::APPEND_ENTRIES {
+        if count != 0 && !matches!(self.kind, kind::APPEND_ENTRIES | kind::ENTRY_FETCH_RESP) {
             return Err(self.bad("entry_count"));
         }
         let body = &body_space[..body_bytes];
@@ -471,6 +479,7 @@ impl<'a> Fields<'a> {
                 rejected: flags & flag::REJECTED != 0,
             }),
             kind::APPEND_ENTRIES => self.append_entries(count, body, send_mono)?,
+            kind::ENTRY_FETCH_RESP => self.entry_fetch_resp(flags, count, body)?,
             _ => PeerKind::Raft { body: self.body(flags)?, entries: Records::EMPTY },
         };
         Ok(PeerMessage { group: self.group(), kind })
@@ -488,6 +497,26 @@ impl<'a> Fields<'a> {
             read_position: self.u64(40),
             count,
             send_mono,
+        };
+        Ok(PeerKind::Raft { body, entries })
+    }
+
+    fn entry_fetch_resp(&self, flags: u8, count: u16, body: &'a [u8]) -> Result<PeerKind<'a>, PeerFrameError> {
+        let first_index = self.index(16, "first_index")?;
+        let entries = Records::check_entries(body, count, self.group(), first_index)?;
+        let (rejected, absent) = (flags & flag::REJECTED != 0, flags & flag::ABSENT != 0);
+        if rejected && absent || (rejected || absent) && count != 0 {
+            return Err(self.bad("flags"));
+        }
+        let body = Body::EntryFetchResp {
+            term: self.term()?,
+            first_index,
+            last_index: self.index(24, "last_index")?,
+            last_term: Term(self.half(32, "last_term")?),
+            health: Health::from_u32(self.u32(44)).ok_or_else(|| self.bad("health"))?,
+            count,
+            rejected,
+            absent,
         };
         Ok(PeerKind::Raft { body, entries })
     }
@@ -519,6 +548,7 @@ impl<'a> Fields<'a> {
                 index: self.index(16, "index")?,
                 rejected,
                 busy: flags & flag::BUSY != 0,
+                faulty: flags & flag::FAULTY != 0,
                 hint_index: self.index(24, "hint_index")?,
                 hint_term: Term(self.half(32, "hint_term")?),
                 read_position: self.u64(40),
@@ -548,6 +578,16 @@ impl<'a> Fields<'a> {
                 read_index: self.index(32, "read_index")?,
                 rejected,
             },
+            kind::ENTRY_FETCH => Body::EntryFetch {
+                term,
+                first_index: self.index(16, "first_index")?,
+                last_index: self.index(24, "last_index")?,
+                doubt_term: Term(self.half(32, "doubt_term")?),
+                first_term: Term(self.half(40, "first_term")?),
+            },
+            kind::REMOVED if flags & flag::FAULTY != 0 => {
+                Body::Amnesia { term, acked_index: self.index(16, "acked_index")? }
+            }
             kind::REMOVED => Body::Removed { term, config_index: self.index(16, "config_index")? },
             other => return Err(PeerFrameError::Kind(other)),
         })

@@ -91,7 +91,7 @@ impl PeerFrameWriter {
         self.send_mono = send_mono;
     }
 
-    /// Adds a message of `group`. For an AppendEntries `records` appends its records as the log stores them, exactly
+    /// Adds a message of `group`. For an AppendEntries and an EntryFetchResp `records` appends the records as the log stores them, exactly
     /// `count` of them; for all others it is not called.
     ///
     /// Errors: [`FrameFull`]. Panics when no frame is open.
@@ -272,27 +272,20 @@ impl PeerFrameWriter {
         let refused = |rejected: bool| if rejected { flag::REJECTED } else { 0 };
         match *body {
             Body::AppendEntries { prev_index, prev_term, prev_crc, commit_index, read_position, count, .. } => {
-                let start = self.bytes.len();
+                let (start, messages) = (self.bytes.len(), self.messages);
                 let fields = self.message(group, kind::APPEND_ENTRIES, 0, count, term, 56);
                 put_u64(fields, 16, prev_index.0);
                 put_u64(fields, 24, prev_term.0);
                 put_u64(fields, 32, commit_index.0);
                 put_u64(fields, 40, read_position);
                 put_u32(fields, 48, prev_crc);
-                let at = self.bytes.len();
-                records(&mut self.bytes);
-                let body_bytes = self.bytes.len() - at;
-                assert!(body_bytes.is_multiple_of(8), "records end on multiples of 8, got {body_bytes} bytes");
-                if let Err(full) = self.check_room(0) {
-                    self.bytes.truncate(start);
-                    self.messages -= 1;
-                    return Err(full);
-                }
-                put_u32(&mut self.bytes, at - 4, u32::try_from(body_bytes).expect("the room was checked"));
-                self.bodies.push((at, at + body_bytes));
+                self.write_records(start, messages, 52, records)?;
             }
-            Body::AppendResp { index, rejected, busy, hint_index, hint_term, read_position, echo_mono, .. } => {
-                let flags = refused(rejected) | if busy { flag::BUSY } else { 0 };
+            Body::AppendResp {
+                index, rejected, busy, faulty, hint_index, hint_term, read_position, echo_mono, ..
+            } => {
+                let busy = if busy { flag::BUSY } else { 0 };
+                let flags = refused(rejected) | busy | if faulty { flag::FAULTY } else { 0 };
                 let fields = self.message(group, kind::APPEND_RESP, flags, 0, term, 56);
                 put_u64(fields, 16, index.0);
                 put_u64(fields, 24, hint_index.0);
@@ -336,12 +329,57 @@ impl PeerFrameWriter {
                 put_u64(fields, 24, incarnation);
                 put_u64(fields, 32, read_index.0);
             }
+            Body::EntryFetch { first_index, first_term, last_index, doubt_term, .. } => {
+                let fields = self.message(group, kind::ENTRY_FETCH, 0, 0, term, 48);
+                put_u64(fields, 16, first_index.0);
+                put_u64(fields, 24, last_index.0);
+                put_u64(fields, 32, doubt_term.0);
+                put_u64(fields, 40, first_term.0);
+            }
+            Body::EntryFetchResp { first_index, last_index, last_term, health, count, rejected, absent, .. } => {
+                let (start, messages) = (self.bytes.len(), self.messages);
+                let flags = refused(rejected) | if absent { flag::ABSENT } else { 0 };
+                let fields = self.message(group, kind::ENTRY_FETCH_RESP, flags, count, term, 48);
+                put_u64(fields, 16, first_index.0);
+                put_u64(fields, 24, last_index.0);
+                put_u64(fields, 32, last_term.0);
+                put_u32(fields, 44, health as u32);
+                self.write_records(start, messages, 40, records)?;
+            }
+            Body::Amnesia { acked_index, .. } => {
+                let fields = self.message(group, kind::REMOVED, flag::FAULTY, 0, term, 24);
+                put_u64(fields, 16, acked_index.0);
+            }
             Body::Removed { config_index, .. } => {
                 let fields = self.message(group, kind::REMOVED, 0, 0, term, 24);
                 put_u64(fields, 16, config_index.0);
             }
             Body::Heartbeat { .. } | Body::HeartbeatAck { .. } => unreachable!("push keeps these for the lists"),
         }
+        Ok(())
+    }
+
+    /// Appends the records of the message at `start` and their length at `length_at` in it; takes all of it back, to
+    /// `messages` of them, when the frame has no room.
+    fn write_records(
+        &mut self,
+        start: usize,
+        messages: usize,
+        length_at: usize,
+        records: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), FrameFull> {
+        let at = self.bytes.len();
+        records(&mut self.bytes);
+        let body_bytes = self.bytes.len() - at;
+        assert!(body_bytes.is_multiple_of(8), "records end on multiples of 8, got {body_bytes} bytes");
+        if let Err(full) = self.check_room(0) {
+            self.bytes.truncate(start);
+            self.messages = messages;
+            return Err(full);
+        }
+        let length = u32::try_from(body_bytes).expect("the room was checked");
+        put_u32(&mut self.bytes, start + length_at, length);
+        self.bodies.push((at, at + body_bytes));
         Ok(())
     }
 

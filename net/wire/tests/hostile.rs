@@ -139,9 +139,12 @@ fn every_flipped_bit_of_a_frame_is_noticed() {
         assert!(Frame::parse(&bytes).is_err(), "bit {bit} was not noticed");
     }
     let frame = peer_frame();
-    // Two records of 40 + 8 bytes behind header and fields; their local `life` is outside every crc.
-    let records = 32 + 56;
-    let life = |bit: usize| [records, records + 48].iter().any(|at| (at * 8 + 32..at * 8 + 64).contains(&bit));
+    // Twice two records of 40 + 8 bytes, of an append and of an answer to a fetch; their local `life` is outside every
+    // crc.
+    let (records, fetched) = (32 + 56, 0x290);
+    let life = |bit: usize| {
+        [records, records + 48, fetched, fetched + 48].iter().any(|at| (at * 8 + 32..at * 8 + 64).contains(&bit))
+    };
     for bit in (0..frame.len() * 8).filter(|bit| !life(*bit)) {
         let mut bytes = frame.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);

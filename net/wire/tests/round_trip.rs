@@ -85,12 +85,13 @@ fn every_body_of_raft_round_trips_and_lists_are_taken_apart() {
         let message = message.unwrap();
         let PeerKind::Raft { body, entries } = message.kind else { panic!("a raft frame") };
         let indexes: Vec<LogIndex> = entries.map(|record| record.header().index).collect();
-        let is_append = matches!(body, Body::AppendEntries { .. });
-        assert_eq!(indexes, if is_append { vec![LogIndex(11), LogIndex(12)] } else { vec![] });
+        let (first, count) = body.entries().unwrap_or((LogIndex(11), 0));
+        assert_eq!(indexes, (first.0..first.0 + u64::from(count)).map(LogIndex).collect::<Vec<_>>());
         read.push((message.group, body));
     }
     let mut written = bodies();
     written.push((GroupId(5), append(10, 2)));
+    written.push((GroupId(6), fetched(LogIndex(11), 2, false)));
     let order = |list: &mut Vec<(GroupId, Body)>| list.sort_by_key(|(group, body)| (*group, format!("{body:?}")));
     order(&mut written);
     order(&mut read);

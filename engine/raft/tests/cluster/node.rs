@@ -208,8 +208,10 @@ fn boot(id: NodeId, seed: u64, incarnation: u64, state: &Snapshot, log: &TestLog
         commit_floor: LogIndex(floor.min(log.last_index().0)),
         config: state.config.clone(),
         config_index: LogIndex(state.config_index),
+        health: raft::Health::Clean,
         now,
-        settings: Settings::default(),
+        // Short, so that groups fall asleep between two wishes.
+        settings: Settings { quiesce_after: Some(base::mono::Span::from_ms(150)), ..Settings::default() },
     };
     Raft::new(boot, log)
 }

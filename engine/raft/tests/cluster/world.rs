@@ -14,6 +14,7 @@ use crate::oracle::Oracle;
 
 const TICK: Span = Span::from_ms(3);
 const FAULTS: Span = Span::from_ms(9_000);
+const PHASE: Span = Span::from_ms(700);
 const HEAL: Span = Span::from_ms(25_000);
 
 /// What a run is made of.
@@ -75,6 +76,8 @@ pub struct World {
     payloads: u64,
     snapshots: u64,
     configs: u64,
+    /// Beats of nodes at rest.
+    rests: u64,
 }
 
 impl World {
@@ -104,19 +107,23 @@ impl World {
             payloads: 0,
             snapshots: 0,
             configs: 0,
+            rests: 0,
         }
     }
 
-    /// Committed entries, elections, reads, snapshots, configurations.
-    pub fn figures(&self) -> [u64; 5] {
-        [self.oracle.committed(), self.oracle.elections, self.oracle.reads, self.snapshots, self.configs]
+    /// Committed entries, elections, reads, snapshots, configurations, beats of nodes at rest.
+    pub fn figures(&self) -> [u64; 6] {
+        [self.oracle.committed(), self.oracle.elections, self.oracle.reads, self.snapshots, self.configs, self.rests]
     }
 
     pub fn run_faults(&mut self) {
         let end = self.now + FAULTS;
         while self.now < end {
             self.fail_somewhere();
-            self.ask_something();
+            // Every third of these nobody wants anything, and the group may rest.
+            if !(self.now.0 / PHASE.0).is_multiple_of(3) {
+                self.ask_something();
+            }
             self.turn();
         }
     }
@@ -337,6 +344,7 @@ impl World {
         }
         if self.nodes[at].next_heartbeat <= now {
             self.nodes[at].next_heartbeat = now + Span::from_ms(50);
+            self.compare_rest(at);
             for peer in (1..=self.nodes.len() as u64).map(NodeId) {
                 if let Some(body) = self.nodes[at].raft.heartbeat(peer, now) {
                     self.send(at, Outgoing { to: peer, body });
@@ -356,6 +364,20 @@ impl World {
             let after = self.nodes[at].flights.back().map_or(now, |flight| flight.done);
             let done = after.max(now + self.ms(slow));
             self.nodes[at].close_epoch(done);
+        }
+    }
+
+    /// What the shard finds out by comparing the sets of a pair, or by its silence.
+    fn compare_rest(&mut self, at: usize) {
+        let raft = &self.nodes[at].raft;
+        let is_wrong = self.nodes.iter().any(|other| {
+            let is_same = other.raft.rests_with(raft.id()) && other.raft.rest_hash() == raft.rest_hash();
+            raft.rests_with(other.id) && !(other.is_up && is_same)
+        });
+        self.rests += u64::from(raft.is_resting());
+        if is_wrong && self.one_in(3) {
+            let now = self.now;
+            self.nodes[at].raft.wake(now, |_| now);
         }
     }
 

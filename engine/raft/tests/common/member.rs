@@ -3,7 +3,7 @@
 use base::mono::Span;
 use base::record::{EntryKind, Records};
 use base::{LogIndex, Mono, NodeId, SyncEpoch, Term};
-use raft::{Body, Boot, Config, Effects, HardState, Input, Log, NO_HINT, Outcome, Outgoing, Raft, Settings};
+use raft::{Body, Boot, Config, Effects, HardState, Health, Input, Log, NO_HINT, Outcome, Outgoing, Raft, Settings};
 
 use super::{Entry, GROUP, Image, TestLog, entry, records};
 
@@ -35,19 +35,41 @@ impl Member {
 
     pub fn new_with(id: u64, config: Config, terms: &[u64], settings: Settings) -> Member {
         let hard_state = HardState { term: Term(terms.last().copied().unwrap_or(0)), vote: NodeId(0) };
-        let mut member = Member::boot(id, config, terms, hard_state, settings);
+        let mut member = Member::boot(id, config, terms, hard_state, settings, Health::Clean, &[]);
         member.drain();
         member.now = member.now + Span::from_ms(2000);
         member
     }
 
     pub fn just_booted(id: u64, config: Config, terms: &[u64], hard_state: HardState) -> Member {
-        Member::boot(id, config, terms, hard_state, Settings::default())
+        Member::damaged(id, config, terms, hard_state, Health::Clean, &[])
     }
 
-    fn boot(id: u64, config: Config, terms: &[u64], hard_state: HardState, settings: Settings) -> Member {
+    /// Just booted with a log that lost the bytes of some entries.
+    pub fn damaged(
+        id: u64,
+        config: Config,
+        terms: &[u64],
+        hard_state: HardState,
+        health: Health,
+        lost: &[u64],
+    ) -> Member {
+        Member::boot(id, config, terms, hard_state, Settings::default(), health, lost)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a life begins with")]
+    fn boot(
+        id: u64,
+        config: Config,
+        terms: &[u64],
+        hard_state: HardState,
+        settings: Settings,
+        health: Health,
+        lost: &[u64],
+    ) -> Member {
         let mut image = Image::empty();
         image.hard_state = hard_state;
+        image.lost = lost.iter().copied().collect();
         image.entries = chain(terms).into_iter().map(std::rc::Rc::new).collect();
         let log = TestLog::new(image, 1, id);
         let now = Mono(5_000_000_000);
@@ -61,10 +83,51 @@ impl Member {
             commit_floor: LogIndex(0),
             config,
             config_index: LogIndex(0),
+            health,
             now,
             settings,
         };
         Member { raft: Raft::new(boot, &log), log, now }
+    }
+
+    /// What node `id` boots from, with a log of these terms applied from its beginning.
+    pub fn boot_of(id: u64, config: Config, terms: &[u64]) -> Boot {
+        Boot {
+            id: NodeId(id),
+            group: GROUP,
+            seed: 42,
+            incarnation: 7,
+            hard_state: HardState { term: Term(terms.last().copied().unwrap_or(0)), vote: NodeId(0) },
+            applied_index: LogIndex(0),
+            commit_floor: LogIndex(0),
+            config,
+            config_index: LogIndex(0),
+            health: Health::Clean,
+            now: Mono(5_000_000_000),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The node starts again with other settings and what its log holds, as a follower.
+    pub fn with_settings(&mut self, change: impl Fn(&mut Settings)) {
+        let mut boot = Member::boot_of(self.raft.id().0, super::voters(&[1, 2, 3]), &self.terms());
+        change(&mut boot.settings);
+        boot.now = self.now;
+        self.raft = Raft::new(boot, &self.log);
+        self.drain();
+        self.wait(2_000);
+    }
+
+    /// Wins an election by the votes of these.
+    pub fn become_leader(&mut self, others: &[u64]) {
+        self.step(Input::Campaign { now: self.now });
+        self.drain();
+        let term = Term(self.raft.term().0 + 1);
+        others.iter().for_each(|id| self.receive(*id, Body::PreVoteResp { term, rejected: false, incarnation: 7 }));
+        self.drain();
+        self.sync();
+        others.iter().for_each(|id| self.receive(*id, Body::VoteResp { term, rejected: false, incarnation: 7 }));
+        assert!(self.raft.is_leader());
     }
 
     /// A leader of `config` in the term after the last of `terms`, with its no-op in the log; nothing of it is sent.
@@ -130,6 +193,7 @@ impl Member {
             index: LogIndex(index),
             rejected: false,
             busy: false,
+            faulty: false,
             hint_index: NO_HINT,
             hint_term: Term(0),
             read_position: 0,

@@ -4,6 +4,7 @@
 
 pub mod member;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use base::record::{EntryKind, Record, RecordHeader, RecordKind, Records, record_space, write_record};
@@ -34,12 +35,20 @@ pub struct Image {
     pub first: u64,
     pub before: (Term, u32),
     pub entries: Vec<Rc<Entry>>,
+    /// Entries whose bytes are lost.
+    pub lost: BTreeSet<u64>,
     pub hard_state: HardState,
 }
 
 impl Image {
     pub fn empty() -> Image {
-        Image { first: 1, before: (Term(0), 0), entries: Vec::new(), hard_state: HardState::default() }
+        Image {
+            first: 1,
+            before: (Term(0), 0),
+            entries: Vec::new(),
+            lost: BTreeSet::new(),
+            hard_state: HardState::default(),
+        }
     }
 
     pub fn last(&self) -> u64 {
@@ -61,6 +70,7 @@ impl Image {
         }
         (self.first, self.before) = (index + 1, (term, crc));
         self.entries.clear();
+        self.lost.clear();
     }
 
     /// Drops the entries up to `index`.
@@ -70,6 +80,7 @@ impl Image {
             self.before = (last.term, last.crc);
             self.entries.drain(..=usize::try_from(index - self.first).unwrap());
             self.first = index + 1;
+            self.lost.retain(|lost| *lost > index);
         }
     }
 }
@@ -110,6 +121,7 @@ impl TestLog {
 
     /// The bytes of entries as they travel.
     pub fn bytes(&self, first: u64, count: u16) -> Vec<u8> {
+        assert!(self.image.lost.range(first..first + u64::from(count)).next().is_none(), "a lost entry is sent");
         (first..first + u64::from(count)).flat_map(|i| self.image.entry(i).expect("held").raw.clone()).collect()
     }
 
@@ -207,11 +219,32 @@ impl Log for TestLog {
     fn truncate_from(&mut self, index: LogIndex) {
         assert!(index.0 >= self.image.first && index <= self.last_index(), "nothing to truncate at {index}");
         self.image.entries.truncate(usize::try_from(index.0 - self.image.first).unwrap());
+        self.image.lost.retain(|lost| *lost < index.0);
         (self.is_truncating, self.is_written) = (true, true);
+    }
+
+    fn first_faulty(&self) -> Option<LogIndex> {
+        self.image.lost.first().copied().map(LogIndex)
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.image.lost.contains(&index.0)
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        let index = record.header().index.0;
+        let held = self.image.entry(index).expect("held");
+        assert_eq!((held.term, held.crc), (record.header().term, record.crc()), "another entry {index}");
+        assert!(self.image.lost.remove(&index), "entry {index} was not lost");
+        self.is_written = true;
+        SyncEpoch(self.open)
     }
 
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
         let entry = self.image.entry(index.0).filter(|entry| entry.kind == EntryKind::Config)?;
+        if self.is_faulty(index) {
+            return None;
+        }
         Some(entry.payload().to_vec())
     }
 }

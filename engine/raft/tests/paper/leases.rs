@@ -35,6 +35,7 @@ fn ack(leader: &mut Member, from: u64, index: u64, echo_mono: Mono) {
         index: LogIndex(index),
         rejected: false,
         busy: false,
+        faulty: false,
         hint_index: NO_HINT,
         hint_term: Term(0),
         read_position: 0,
@@ -263,6 +264,18 @@ fn a_leader_with_a_lease_refuses_votes_and_does_not_learn_the_term() {
 }
 
 #[test]
+fn who_promised_to_stay_does_not_vote_for_itself_either() {
+    let mut member = Member::new(1, voters(&[1, 2, 3]), &[1]);
+    member.receive_heartbeat(2, 1, 0);
+    member.wait(499);
+    member.step(Input::Campaign { now: member.now });
+    assert_eq!(member.raft.role(), Role::Follower);
+    member.wait(1);
+    member.step(Input::Campaign { now: member.now });
+    assert_eq!(member.raft.role(), Role::PreCandidate);
+}
+
+#[test]
 fn after_a_jump_of_the_clock_only_what_is_sent_later_counts() {
     let mut leader = settled(&[1, 2, 3]);
     let sent = leader.now;
@@ -314,6 +327,9 @@ fn heartbeats_go_on_while_a_follower_acks_what_was_sent_long_ago() {
     let now = leader.now;
     echo(&mut leader, 3, now);
     assert!(leader.raft.heartbeat(NodeId(3), now).is_none(), "its append says as much");
+    echo(&mut leader, 2, now);
+    assert_eq!(read(&mut leader), Some(ReadPath::Lease));
+    assert!(leader.raft.heartbeat(NodeId(3), now).is_none(), "nobody waits for the position of that read");
 }
 
 // Transfer.

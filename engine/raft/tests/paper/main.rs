@@ -3,8 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
 mod elections;
+mod faults;
 mod follower_reads;
+mod idle;
+mod learners;
 mod leases;
 mod membership;
 mod reads;

@@ -290,6 +290,7 @@ fn a_busy_follower_is_probed_after_its_next_sign_of_life() {
         index: LogIndex(0),
         rejected: false,
         busy: true,
+        faulty: false,
         hint_index: raft::NO_HINT,
         hint_term: Term(0),
         read_position: 0,
@@ -364,6 +365,7 @@ fn a_configuration_that_cannot_be_read_at_the_start_stops_the_group() {
         commit_floor: LogIndex(0),
         config: voters(&[1]),
         config_index: LogIndex(0),
+        health: raft::Health::Clean,
         now: base::Mono(1),
         settings: raft::Settings::default(),
     };

@@ -57,6 +57,7 @@ impl Rig {
             commit_floor: LogIndex(0),
             config: Config::single(&nodes(voters)),
             config_index: LogIndex(0),
+            health: raft::Health::Clean,
             now,
             settings: Settings::default(),
         };
@@ -185,6 +186,7 @@ pub fn append_resp(term: u64, index: u64, rejected: bool, (hint_index, hint_term
         index: LogIndex(index),
         rejected,
         busy: false,
+        faulty: false,
         hint_index: LogIndex(hint_index),
         hint_term: Term(hint_term),
         read_position: 0,

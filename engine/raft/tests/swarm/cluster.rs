@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::mono::Span;
 use base::record::Records;
 use base::{LogIndex, Mono, NodeId, Prng, SyncEpoch, Term};
-use raft::{Body, Config, ConfigChange, Input, Outcome, Outgoing, ReadPath, Settings};
+use raft::{Body, Config, ConfigChange, Health, Input, Outcome, Outgoing, ReadPath, Settings};
 
 use crate::faults::Faults;
 use crate::log_twin::GROUP;
@@ -14,7 +14,7 @@ use crate::truth::Truth;
 
 /// Something that happens to a node; `life` is its incarnation, where an end of that life undoes the event.
 pub enum Event {
-    Deliver { from: NodeId, body: Body, bytes: Vec<u8> },
+    Deliver { from: NodeId, link: Option<u64>, body: Body, bytes: Vec<u8> },
     Snapshot { from: NodeId, term: Term, machine: Machine },
     SnapshotAck { from: NodeId, installed: Option<LogIndex> },
     StoreInstalled { life: u64 },
@@ -39,10 +39,16 @@ pub struct Cluster {
     sequence: u64,
     seed: u64,
     trace: bool,
-    settings: Settings,
+    pub settings: Settings,
+    /// Disks may lose what they held: then a message is only for the life of the receiver that its link was opened by.
+    pub has_damage: bool,
+    /// Entries that went with a lost head.
+    pub gone: std::collections::BTreeSet<(LogIndex, Option<u32>)>,
     proposed: u64,
     /// Reads served by a round, a lease, a follower.
     pub served: [u64; 3],
+    /// Beats of nodes at rest.
+    pub rests: u64,
 }
 
 impl Cluster {
@@ -74,9 +80,16 @@ impl Cluster {
             sequence: 0,
             seed,
             trace: std::env::var("RAFT_TRACE").is_ok(),
-            settings: Settings::default(),
-            proposed: 0,
+            has_damage: false,
+            gone: std::collections::BTreeSet::new(),
             served: [0; 3],
+            settings: Settings {
+                // Short, so that groups fall asleep between two wishes.
+                quiesce_after: Some(Span::from_ms(40 + seed % 5 * 60)),
+                ..Settings::default()
+            },
+            proposed: 0,
+            rests: 0,
         };
         (0..cluster.nodes.len()).for_each(|at| cluster.boot(at));
         cluster
@@ -131,7 +144,8 @@ impl Cluster {
         }
         let now = self.local(at);
         match event {
-            Event::Deliver { from, body, bytes } => self.deliver(at, from, body, &bytes),
+            Event::Deliver { link: Some(link), .. } if link != life => {}
+            Event::Deliver { from, body, bytes, .. } => self.deliver(at, from, body, &bytes),
             Event::Snapshot { from, term, machine } => self.take_snapshot(at, from, term, machine),
             Event::SnapshotAck { from, installed } => {
                 self.step(at, Input::SnapshotReport { peer: from, installed });
@@ -148,7 +162,11 @@ impl Cluster {
             }
             Event::Heartbeat { .. } => self.heartbeat(at, life),
             Event::Turn { .. } => {}
+            // A link to a life that is over cannot come up.
+            Event::PeerUp { peer, incarnation }
+                if self.has_damage && self.nodes[peer.0 as usize - 1].incarnation != incarnation => {}
             Event::PeerUp { peer, incarnation } => {
+                self.nodes[at].links.insert(peer, incarnation);
                 self.step(at, Input::PeerUp { peer, incarnation });
             }
             Event::PeerDown { peer } => {
@@ -275,6 +293,12 @@ impl Cluster {
         if let Some(through) = effects.follower_reads_dropped {
             while self.nodes[at].follower_reads.pop_front_if(|(position, _)| *position <= through).is_some() {}
         }
+        if let Some(health) = effects.health {
+            let kept = if health == Health::Faulty { Health::Clean } else { health };
+            let epoch = self.nodes[at].log.set_health(kept);
+            self.nodes[at].log.wrote = None;
+            self.nodes[at].note_written(epoch.0);
+        }
         for peer in &effects.need_snapshot {
             self.send_snapshot(at, *peer);
         }
@@ -285,16 +309,14 @@ impl Cluster {
     fn send(&mut self, at: usize, message: &Outgoing) {
         let node = &self.nodes[at];
         self.truth.check_promise(node, message);
-        let bytes = match message.body {
-            Body::AppendEntries { prev_index, count, .. } => node.log.records(prev_index.next(), count),
-            _ => Vec::new(),
-        };
+        let bytes = message.body.entries().map_or_else(Vec::new, |(first, count)| node.log.records(first, count));
+        let link = self.has_damage.then(|| node.links.get(&message.to).copied().unwrap_or(0));
         if self.trace {
             println!("{} {} -> {} {:?}", self.now.0 / 1_000_000, node.id, message.to, message.body);
         }
         let (from, to) = (node.id, message.to.0 as usize - 1);
         for delay in self.faults.delays(&mut self.prng, at, to) {
-            let event = Event::Deliver { from, body: message.body, bytes: bytes.clone() };
+            let event = Event::Deliver { from, link, body: message.body, bytes: bytes.clone() };
             self.schedule(self.now + delay, to, event);
         }
     }
@@ -310,10 +332,9 @@ impl Cluster {
         let (now, node) = (self.local(at), &self.nodes[at]);
         let entries = match body {
             Body::AppendEntries { .. } if node.installing.is_some() || node.installed.is_some() => return,
-            Body::AppendEntries { prev_index, count, .. } => {
-                Records::check_entries(bytes, count, GROUP, prev_index.next()).expect("sound records")
-            }
-            _ => Records::EMPTY,
+            _ => body.entries().map_or(Records::EMPTY, |(first, count)| {
+                Records::check_entries(bytes, count, GROUP, first).expect("sound records")
+            }),
         };
         self.step(at, Input::Message { from, body, entries, now });
     }
@@ -367,10 +388,26 @@ impl Cluster {
         }
     }
 
+    /// What the shard finds out by comparing the sets of a pair, or by its silence: this node rests with one that does not,
+    /// or that is gone.
+    fn compare_rest(&mut self, at: usize, now: Mono) {
+        let Some(raft) = &self.nodes[at].raft else { return };
+        let is_wrong = self.nodes.iter().any(|other| {
+            let same = |twin: &raft::Raft| twin.rests_with(raft.id()) && twin.rest_hash() == raft.rest_hash();
+            raft.rests_with(other.id) && !other.raft.as_ref().is_some_and(same)
+        });
+        self.rests += u64::from(raft.is_resting());
+        if is_wrong && self.prng.one_in(3) {
+            let heard = Mono(now.0.saturating_sub(self.prng.below(500_000_000)));
+            self.nodes[at].raft.as_mut().expect("just seen").wake(now, |_| heard);
+        }
+    }
+
     fn heartbeat(&mut self, at: usize, life: u64) {
         self.schedule(self.now + self.settings.heartbeat, at, Event::Heartbeat { life });
         let now = self.local(at);
         self.watch_disk(at);
+        self.compare_rest(at, now);
         let raft = self.nodes[at].raft.as_ref().expect("it is up");
         if !raft.is_leader() {
             return;
@@ -555,6 +592,9 @@ impl Cluster {
 
     /// The machine is suspended, its clock with it.
     pub fn suspend(&mut self, at: usize, span: Span) {
+        if self.trace {
+            println!("{} {} is suspended for {} ms", self.now.0 / 1_000_000, self.nodes[at].id, span.as_ms());
+        }
         let node = &mut self.nodes[at];
         node.asleep_until = self.now + span;
         let (before, after) = (node.clock.at(self.now), node.clock.at(node.asleep_until));
@@ -582,6 +622,9 @@ impl Cluster {
 
     pub fn campaign(&mut self, at: usize) {
         let now = self.local(at);
+        if self.trace {
+            println!("{} {} is told to campaign", self.now.0 / 1_000_000, self.nodes[at].id);
+        }
         self.step(at, Input::Campaign { now });
         self.end_client_turn(at);
     }

@@ -1,12 +1,12 @@
 //! A log in memory beside the disk that lags behind it: what is written is seen at once and survives only once its
 //! epoch is synced.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use base::record::{EntryKind, Record, RecordHeader, RecordKind, record_space, write_record};
 use base::{GroupId, LogIndex, SyncEpoch, Term};
-use raft::{HardState, Log};
+use raft::{HardState, Health, Log};
 
 /// The only group.
 pub const GROUP: GroupId = GroupId(7);
@@ -32,6 +32,10 @@ pub struct Image {
     /// The last entry that is no longer held, its term and crc.
     pub base: (LogIndex, Term, u32),
     entries: VecDeque<Entry>,
+    /// Entries whose bytes are lost; index, term and crc are known.
+    pub lost: BTreeSet<LogIndex>,
+    /// As a HEALTH record tells it: never Faulty.
+    pub health: Health,
     pub hard: HardState,
 }
 
@@ -39,9 +43,11 @@ pub struct Image {
 enum Op {
     Append(Entry),
     Truncate(LogIndex),
+    Rewrite(LogIndex),
     Compact(LogIndex),
     Install { base: (LogIndex, Term, u32), keeps: bool },
     Hard(HardState),
+    Health(Health),
 }
 
 impl Image {
@@ -74,6 +80,9 @@ impl Image {
 
     fn perform(&mut self, op: &Op) {
         match op {
+            Op::Rewrite(index) => {
+                self.lost.remove(index);
+            }
             Op::Append(entry) => self.entries.push_back(entry.clone()),
             Op::Truncate(index) => self.entries.truncate((index.0 - self.base.0.0 - 1) as usize),
             Op::Compact(through) => self.forget(*through),
@@ -83,7 +92,10 @@ impl Image {
                 self.base = *base;
             }
             Op::Hard(hard) => self.hard = *hard,
+            Op::Health(health) => self.health = *health,
         }
+        let (first, last) = (self.first(), self.last());
+        self.lost.retain(|index| first <= *index && *index <= last);
     }
 }
 
@@ -95,6 +107,9 @@ pub struct TwinLog {
     ops: VecDeque<(u64, Op)>,
     pub open: u64,
     pub persisted: u64,
+    /// The disk before the newest frame on it, once frames may be damaged.
+    before_last: Option<(u64, Image)>,
+    pub keeps_frames: bool,
     /// What happened since somebody looked last: entries written, and where the log was cut.
     pub appended: Vec<(LogIndex, Term, u32)>,
     pub truncated: Vec<LogIndex>,
@@ -118,6 +133,40 @@ impl TwinLog {
         self.write(Op::Hard(hard))
     }
 
+    pub fn set_health(&mut self, health: Health) -> SyncEpoch {
+        self.write(Op::Health(health))
+    }
+
+    /// While the node is down: the newest frame was torn after it may have been acked. Where the log would end.
+    pub fn head(&self) -> Option<LogIndex> {
+        self.before_last.as_ref().map(|(_, image)| image.last())
+    }
+
+    /// What that frame had written again.
+    pub fn head_rewrites(&self) -> Vec<LogIndex> {
+        let lost = self.before_last.iter().flat_map(|(_, image)| &image.lost);
+        lost.copied().filter(|index| !self.disk.lost.contains(index)).collect()
+    }
+
+    /// While the node is down: that frame is gone but for its terms and votes, which are written twice.
+    pub fn lose_head(&mut self) {
+        let (_, image) = self.before_last.take().expect("there is a frame");
+        self.disk = Image { hard: self.disk.hard, health: Health::RecoveringHead, ..image };
+        self.memory = self.disk.clone();
+    }
+
+    /// While the node is down: an entry loses its bytes.
+    pub fn lose(&mut self, index: LogIndex) {
+        self.disk.lost.insert(index);
+        self.memory.lost.insert(index);
+        // The frame before is not to bring them back.
+        if let Some((_, image)) = &mut self.before_last
+            && image.get(index).is_some()
+        {
+            image.lost.insert(index);
+        }
+    }
+
     pub fn compact(&mut self, through: LogIndex) -> SyncEpoch {
         self.write(Op::Compact(through))
     }
@@ -138,7 +187,10 @@ impl TwinLog {
 
     /// Everything of `epoch` and before is on disk.
     pub fn sync(&mut self, epoch: u64) {
-        while let Some((_, op)) = self.ops.pop_front_if(|(of, _)| *of <= epoch) {
+        while let Some((of, op)) = self.ops.pop_front_if(|(of, _)| *of <= epoch) {
+            if self.keeps_frames && self.before_last.as_ref().is_none_or(|(frame, _)| *frame != of) {
+                self.before_last = Some((of, self.disk.clone()));
+            }
             self.disk.perform(&op);
         }
         self.persisted = self.persisted.max(epoch);
@@ -160,6 +212,8 @@ impl TwinLog {
     pub fn records(&self, first: LogIndex, count: u16) -> Vec<u8> {
         let entries =
             (first.0..first.0 + u64::from(count)).map(|index| self.memory.get(LogIndex(index)).expect("held"));
+        let last = LogIndex(first.0 + u64::from(count));
+        assert!(self.memory.lost.range(first..last).next().is_none(), "an entry is sent whose bytes are lost");
         entries.flat_map(|entry| entry.bytes.iter().copied()).collect()
     }
 
@@ -227,7 +281,23 @@ impl Log for TwinLog {
         self.write(Op::Truncate(index));
     }
 
+    fn first_faulty(&self) -> Option<LogIndex> {
+        self.memory.lost.first().copied()
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.memory.lost.contains(&index)
+    }
+
+    fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
+        let index = record.header().index;
+        assert!(self.is_faulty(index), "entry {index} is not faulty");
+        assert_eq!((self.term(index), self.crc(index)), (Some(record.header().term), Some(record.crc())));
+        self.write(Op::Rewrite(index))
+    }
+
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
-        self.memory.get(index).filter(|entry| entry.kind == EntryKind::Config).map(Entry::payload)
+        let held = self.memory.get(index).filter(|_| !self.is_faulty(index));
+        held.filter(|entry| entry.kind == EntryKind::Config).map(Entry::payload)
     }
 }

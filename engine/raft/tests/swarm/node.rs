@@ -62,6 +62,10 @@ pub struct Node {
     pub clock: Clock,
     /// The machine is suspended until then: its clock stands still and nothing happens on it.
     pub asleep_until: Mono,
+    /// Its disk lost something: what others counted on is no longer there.
+    pub was_damaged: bool,
+    /// The lives of its peers, by the links that are up.
+    pub links: std::collections::BTreeMap<NodeId, u64>,
 }
 
 /// A node's clock: how far it is ahead of the true time 0, and by how many millionths it is too fast.
@@ -117,6 +121,8 @@ impl Node {
             is_lagging: false,
             clock,
             asleep_until: Mono(0),
+            was_damaged: false,
+            links: std::collections::BTreeMap::new(),
         }
     }
 
@@ -126,8 +132,9 @@ impl Node {
         self.log.crash(epoch);
         let (log, disk_machine) = (std::mem::take(&mut self.log), self.disk_machine.clone());
         let (id, incarnation, clock, asleep_until) = (self.id, self.incarnation, self.clock, self.asleep_until);
+        let was_damaged = self.was_damaged;
         *self = Node::new(id, &Config::default(), clock);
-        self.asleep_until = asleep_until;
+        (self.asleep_until, self.was_damaged) = (asleep_until, was_damaged);
         (self.log, self.machine, self.disk_machine, self.incarnation) =
             (log, disk_machine.clone(), disk_machine, incarnation);
     }
@@ -149,6 +156,7 @@ impl Node {
             commit_floor: machine.applied,
             config: Config::decode(&machine.config).expect("written by raft"),
             config_index: machine.config_index,
+            health: self.log.disk.health,
             now,
             settings,
         };
@@ -169,7 +177,7 @@ impl Node {
 
     pub fn has_on_disk(&self, index: LogIndex, crc: u32) -> bool {
         let disk = &self.log.disk;
-        self.disk_machine.applied >= index || disk.base.0 >= index || disk.crc(index) == Some(crc)
+        self.was_damaged || self.disk_machine.applied >= index || disk.base.0 >= index || disk.crc(index) == Some(crc)
     }
 
     pub fn hard_state(&self) -> HardState {
@@ -183,6 +191,7 @@ impl Node {
             return false;
         }
         let index = self.machine.applied.next();
+        assert!(!self.log.memory.lost.contains(&index), "{} applies a lost entry {index}", self.id);
         let entry = self.log.memory.get(index).expect("a committed entry is held until it is applied");
         let machine = &mut self.machine;
         machine.hash = mix64(machine.hash ^ u64::from(entry.crc));

@@ -129,12 +129,17 @@ impl Truth {
         match message.body {
             Body::AppendResp { term, index, rejected: false, busy: false, .. } => {
                 assert_eq!(disk.hard.term, term, "an ack of a term that is not on disk");
+                let lost = disk.lost.iter().find(|lost| **lost > node.disk_machine.applied);
+                assert!(lost.is_none_or(|lost| index < *lost), "{} acks {index}, a lost entry among them", node.id);
                 let reaches = disk.last().max(node.disk_machine.applied);
                 assert!(index <= reaches, "{} acks {index}, its disk ends at {reaches}", node.id);
             }
             Body::RequestVote { term, last_index, .. } => {
                 assert_eq!((disk.hard.term, disk.hard.vote), (term, node.id), "a campaign that is not on disk");
                 assert!(last_index <= disk.last(), "a campaign with entries that are not on disk");
+            }
+            Body::EntryFetchResp { term, .. } => {
+                assert_eq!(disk.hard.term, term, "an answer of a term that is not on disk");
             }
             Body::VoteResp { term, rejected: false, .. } => {
                 assert_eq!((disk.hard.term, disk.hard.vote), (term, message.to), "a vote that is not on disk");

@@ -87,7 +87,7 @@ impl Core {
         }
         match self.log.entry(GROUP, index) {
             Slice::InMemory(record) => record.payload().to_vec(),
-            Slice::Cold => panic!("it was faulted in"),
+            Slice::Cold | Slice::Faulty => panic!("it was faulted in"),
         }
     }
 

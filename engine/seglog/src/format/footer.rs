@@ -55,7 +55,7 @@ pub struct Item {
 }
 
 /// Gathers the identities of a segment as its entries are written.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct FooterBuilder {
     runs: Vec<Run>,
     items: Vec<(u32, Item)>,

@@ -3,7 +3,7 @@
 //! ```text
 //!   0 "DSFR"   4 u32 header_crc of 8..96   8 u64 salt   16 u64 segment_seq   24 u64 frame_seq
 //!  32 u32 prev_frame_crc   36 u32 body_crc of 96..end   40 u16 frame_blocks   42 u16 records
-//!  44 u16 flags   46 u16 zero   48 u32 records_bytes   52 u32 echo_bytes   56 u64 persisted_seq
+//!  44 u16 flags   46 u16 echo_others   48 u32 records_bytes   52 u32 echo_bytes   56 u64 persisted_seq
 //!  64 u64 prev_frame_seq   72 u32 block   76 u32 stamp_s   80 u16 echo_entries   82 u8 echo_states   83 u8 states
 //!  84 u32 block0_crc of 96..4096   88 u64 groups
 //!  96 8 x state slot   288 records, each 8-byte aligned   then ECHO   then zeros
@@ -12,9 +12,8 @@
 use base::bytes::{align_up, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
 use base::checksum::{crc32c, crc32c_append};
 use base::limits::{LOG_BLOCK_BYTES, STATE_SLOTS_MAX};
+use base::record::RecordKind;
 use base::{GroupId, LogIndex, NodeId, Term};
-
-use super::is_zero;
 
 const MAGIC: &[u8; 4] = b"DSFR";
 const HEADER_BYTES: usize = 96;
@@ -62,6 +61,8 @@ pub struct FrameHeader {
     pub stamp_s: u32,
     /// Entries in the ECHO.
     pub echo_entries: u16,
+    /// OR of [`others_bit`] over the records of the frame before that bind and are no entries: what its ECHO does not name.
+    pub echo_others: u16,
     /// State slots in the ECHO.
     pub echo_states: u8,
     /// State slots in use.
@@ -170,6 +171,24 @@ pub fn group_bit(group: GroupId, cores: u16) -> u64 {
     1 << ((group.0 / u32::from(cores)) % 64)
 }
 
+/// The group's bit in [`FrameHeader::echo_others`].
+#[must_use]
+pub fn others_bit(group: GroupId, cores: u16) -> u16 {
+    1 << ((group.0 / u32::from(cores)) % 16)
+}
+
+/// True when a record's loss could let its group forget what binds it: a vote moved forward, a doubt, a new beginning.
+/// The ECHO names entries and slots; truncations show in the entries that follow; a compaction or checkpoint that is
+/// lost leaves entries that were no longer needed.
+#[must_use]
+pub fn binds(kind: RecordKind, flags: u8) -> bool {
+    match kind {
+        RecordKind::HardState | RecordKind::GroupNew | RecordKind::GroupDrop | RecordKind::Health => true,
+        RecordKind::TruncPrefix => flags == 2,
+        _ => false,
+    }
+}
+
 /// Blocks of a frame with these contents.
 #[must_use]
 pub fn blocks_for(records_bytes: usize, echo_items: usize) -> usize {
@@ -188,7 +207,7 @@ pub fn finish_frame(frame: &mut [u8], header: &FrameHeader) -> u32 {
     put_u16(frame, 40, header.frame_blocks);
     put_u16(frame, 42, header.records);
     put_u16(frame, 44, header.flags);
-    put_u16(frame, 46, 0);
+    put_u16(frame, 46, header.echo_others);
     put_u32(frame, 48, header.records_bytes);
     put_u32(frame, 52, header.echo_bytes() as u32);
     put_u64(frame, 56, header.persisted_seq);
@@ -244,6 +263,7 @@ impl Head {
             block: get_u32(block0, 72)?,
             stamp_s: get_u32(block0, 76)?,
             echo_entries: get_u16(block0, 80)?,
+            echo_others: get_u16(block0, 46)?,
             echo_states: block0[82],
             states: block0[83],
             groups: get_u64(block0, 88)?,
@@ -251,8 +271,7 @@ impl Head {
         let block0_crc = get_u32(block0, 84)?;
         let is_here = header.segment_seq == segment_seq && header.block == block;
         let states = usize::from(header.states);
-        let is_shaped = is_zero(&block0[46..48])
-            && header.flags & !(FIRST | SEAL | RESET | ECHO_ONLY) == 0
+        let is_shaped = header.flags & !(FIRST | SEAL | RESET | ECHO_ONLY) == 0
             && get_u32(block0, 52)? as usize == header.echo_bytes()
             && header.records_bytes.is_multiple_of(8)
             && header.echo_at() + header.echo_bytes() <= header.frame_bytes()

@@ -155,6 +155,20 @@ pub fn append(prev_index: u64, count: u16) -> Body {
     }
 }
 
+/// An answer to a question about lost entries.
+pub fn fetched(first_index: LogIndex, count: u16, absent: bool) -> Body {
+    Body::EntryFetchResp {
+        term: Term(4),
+        first_index,
+        last_index: LogIndex(20),
+        last_term: Term(3),
+        health: raft::Health::RecoveringHead,
+        count,
+        rejected: false,
+        absent,
+    }
+}
+
 pub const SEND: Mono = Mono(0x0102_0304);
 
 /// One of every body but AppendEntries, with groups.
@@ -174,6 +188,7 @@ pub fn bodies() -> Vec<(GroupId, Body)> {
             index: LogIndex(10),
             rejected: true,
             busy: false,
+            faulty: true,
             hint_index: LogIndex(6),
             hint_term: Term(2),
             read_position,
@@ -192,6 +207,15 @@ pub fn bodies() -> Vec<(GroupId, Body)> {
         Body::ReadIndex { term, read_id: 12, incarnation },
         Body::ReadIndexResp { term, read_id: 12, incarnation, read_index: LogIndex(8), rejected: false },
         Body::Removed { term, config_index: LogIndex(3) },
+        Body::EntryFetch {
+            term,
+            first_index: LogIndex(11),
+            first_term: Term(3),
+            last_index: LogIndex(12),
+            doubt_term: Term(5),
+        },
+        fetched(LogIndex(11), 0, true),
+        Body::Amnesia { term, acked_index: LogIndex(12) },
     ];
     (1..).map(GroupId).zip(all).collect()
 }
@@ -201,8 +225,9 @@ pub fn peer_frame() -> Vec<u8> {
     writer.begin(CoreId(1), CoreId(2), 77, SEND);
     writer.push(GroupId(5), &append(10, 2), |out| out.extend(entries(5, 11, 2))).unwrap();
     for (group, body) in bodies() {
-        writer.push(group, &body, |_| panic!("only AppendEntries carries records")).unwrap();
+        writer.push(group, &body, |_| assert!(body.entries().is_some(), "{body:?} carries no records")).unwrap();
     }
+    writer.push(GroupId(6), &fetched(LogIndex(11), 2, false), |out| out.extend(entries(6, 11, 2))).unwrap();
     assert!(writer.finish());
     writer.take(Vec::new())
 }

@@ -1,0 +1,48 @@
+//! The worth of a group's log: `raft` decides, the log remembers (docs/design/raft.md, "Storage faults").
+
+use base::Mono;
+use meta::Store;
+use raft::Input;
+use seglog::{Disk, Health};
+
+use crate::Shard;
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// Makes the health that a group found itself in outlive this process.
+    pub(crate) fn note_health(&mut self, at: u32, health: raft::Health) {
+        let group = self.groups[at as usize].id;
+        let kept = self.log.health(group);
+        let (next, is_kept) = match health {
+            // Which entries are faulty the log knows by itself.
+            raft::Health::Clean | raft::Health::Faulty => {
+                (Health::Clean, matches!(kept, Health::Clean | Health::Faulty))
+            }
+            raft::Health::RecoveringHead => (Health::RecoveringHead, kept == Health::RecoveringHead),
+            raft::Health::Quarantined => (Health::Quarantined, kept == Health::Quarantined),
+        };
+        if !is_kept {
+            let epoch = self.log.set_health(group, next);
+            self.note_written(at, epoch);
+        }
+    }
+
+    /// Tells the groups whose entries were found damaged since they looked last, or were forgotten by the log.
+    pub(crate) fn watch_faults(&mut self, now: Mono) {
+        for at in 0..self.groups.len() as u32 {
+            let slot = &self.groups[at as usize];
+            if self.log.first_faulty(slot.id) != slot.raft.known_fault() {
+                self.step(at, Input::FaultFound { now });
+            }
+        }
+    }
+}
+
+/// What recovery says of a group, in the words of consensus.
+pub(crate) fn of_log(health: Health) -> raft::Health {
+    match health {
+        Health::Clean => raft::Health::Clean,
+        Health::Faulty => raft::Health::Faulty,
+        Health::RecoveringHead => raft::Health::RecoveringHead,
+        Health::Quarantined => raft::Health::Quarantined,
+    }
+}

@@ -1,0 +1,87 @@
+//! The receiving side of snapshots, by hand: how many at a time, and what a half is good for.
+
+use base::mono::Span;
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Term};
+use meta::Machine;
+use meta::memory::MemoryStore;
+use raft::Config;
+use seglog::SegLog;
+use seglog::testing::{MemDisk, test_settings};
+use shard::{PeerOut, Settings, Shard};
+
+type TestShard = Shard<MemDisk, MemoryStore>;
+
+fn at(ms: u64) -> Mono {
+    Mono(Span::from_ms(ms).0)
+}
+
+/// A node that joins, with four groups.
+fn shard() -> TestShard {
+    let log_settings = test_settings();
+    let log = SegLog::start(seglog::create(&log_settings), log_settings.clone(), MemDisk::new(&log_settings));
+    let settings = Settings {
+        node: NodeId(9),
+        core: CoreId(0),
+        cores: 1,
+        groups: 4,
+        incarnation: 1,
+        seed: 1,
+        raft: raft::Settings::default(),
+        initial: Config::default(),
+        trailing_entries: 10,
+    };
+    let mut shard = Shard::new(settings, log, MemoryStore::new(), at(1_000));
+    shard.begin_turn(at(1_000), 0);
+    shard
+}
+
+fn part(shard: &mut TestShard, group: u32, index: u64, snapshot: u64, part: u32) -> (u32, bool) {
+    let machine = Machine {
+        applied_index: LogIndex(index),
+        config: Config::single(&[NodeId(1), NodeId(9)]).encode(),
+        ..Machine::default()
+    };
+    let mut body = Vec::new();
+    if part == 0 {
+        machine.encode(&mut body);
+    }
+    shard.handle_snapshot_part(NodeId(1), GroupId(group), LogIndex(index), Term(1), snapshot, part, false, &body);
+    let mut answer = None;
+    while let Some(message) = shard.poll_peer() {
+        if let PeerOut::SnapshotAck { next_part, refused, .. } = message {
+            answer = Some((next_part, refused));
+        }
+    }
+    answer.expect("every part is answered")
+}
+
+fn pass(shard: &mut TestShard, now: Mono) {
+    shard.begin_turn(now, 0);
+    shard.handle_tick(now);
+}
+
+#[test]
+fn two_come_in_at_a_time_and_a_third_is_refused_until_one_is_silent() {
+    let mut shard = shard();
+    assert_eq!(part(&mut shard, 0, 50, 1, 0), (1, false));
+    assert_eq!(part(&mut shard, 1, 50, 2, 0), (1, false));
+    assert_eq!(part(&mut shard, 2, 50, 3, 0), (0, true));
+    assert_eq!(part(&mut shard, 1, 60, 4, 0), (1, false), "a newer one of the same group takes its place");
+    assert_eq!(part(&mut shard, 1, 55, 5, 0), (0, true), "an older one does not");
+    pass(&mut shard, at(12_000));
+    assert_eq!(part(&mut shard, 2, 50, 6, 0), (1, false));
+}
+
+#[test]
+fn a_half_is_kept_ten_minutes_and_goes_on_where_it_stood() {
+    let mut shard = shard();
+    part(&mut shard, 0, 50, 7, 0);
+    // A part of the memory store's making: an empty one of the right form is not needed, its number is.
+    assert_eq!(part(&mut shard, 0, 50, 8, 1), (0, true), "of a stream that nobody knows here");
+    pass(&mut shard, at(60_000));
+    assert_eq!(part(&mut shard, 0, 50, 7, 0), (1, false), "the half is known after a minute of silence");
+    pass(&mut shard, at(60_000 + 599_000));
+    assert_eq!(part(&mut shard, 0, 50, 7, 0), (1, false));
+    pass(&mut shard, at(60_000 + 599_000 + 601_000));
+    assert_eq!(part(&mut shard, 0, 50, 7, 1), (0, true), "it was dropped");
+}
