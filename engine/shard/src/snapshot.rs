@@ -266,8 +266,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.finish_snapshot(which, None);
         }
         if next_part < out.acked && out.is_resuming {
-            // The receiver has lost its half; the stream cannot go back, so raft asks for another one.
-            return self.finish_snapshot(which, None);
+            return self.replace_snapshot(which);
         }
         let was_resuming = std::mem::take(&mut out.is_resuming);
         if next_part > out.acked || was_resuming {
@@ -286,6 +285,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.finish_snapshot(which, Some(index));
         }
         self.read_ahead(which);
+    }
+
+    /// The receiver has lost its half, and the store's stream cannot go back: another one takes its place at once. Raft
+    /// need not hear of it: a probe would wait until the receiver, which expects parts, takes appends again.
+    fn replace_snapshot(&mut self, which: usize) {
+        base::mark::hit!("shard.snapshot.replaced");
+        let out = self.snapshots.outgoing.swap_remove(which);
+        self.store.snapshot_end(out.id);
+        self.snapshots.waiting.push_front((out.group, out.to));
+        self.begin_snapshots();
     }
 
     fn finish_snapshot(&mut self, which: usize, installed: Option<LogIndex>) {
