@@ -390,3 +390,6 @@ mod smallpeers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

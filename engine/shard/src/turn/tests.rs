@@ -1,0 +1,232 @@
+//! One node whose groups have no other member, on a disk that syncs when the test says so.
+
+use std::collections::VecDeque;
+
+use base::mono::Span;
+use base::{Acct, CoreId, GroupId, Mono, NodeId, Nsid, Sequence, SessionId, Term};
+use meta::memory::MemoryStore;
+use raft::{Config, Role};
+use seglog::testing::{MemDisk, test_settings};
+use seglog::{DiskOp, OpToken, SegLog};
+
+use super::*;
+use crate::{Settings, Ticket};
+
+const NODE: NodeId = NodeId(1);
+
+struct Rig {
+    shard: Shard<MemDisk, MemoryStore>,
+    now: Mono,
+    ops: VecDeque<(OpToken, DiskOp)>,
+    /// Syncs wait until [`Rig::sync_one`].
+    is_stuck: bool,
+    stuck: VecDeque<(OpToken, DiskOp)>,
+    answers: Vec<(u64, Status)>,
+}
+
+impl Rig {
+    fn new(groups: u32) -> Rig {
+        let now = Mono(1_000_000_000);
+        let log_settings = test_settings();
+        let log = SegLog::start(seglog::create(&log_settings), log_settings.clone(), MemDisk::new(&log_settings));
+        let settings = Settings {
+            node: NODE,
+            core: CoreId(0),
+            cores: 1,
+            groups,
+            incarnation: 1,
+            seed: 5,
+            raft: raft::Settings { quiesce_after: None, ..raft::Settings::default() },
+            initial: Config::single(&[NODE]),
+            trailing_entries: 10,
+        };
+        let shard = Shard::new(settings, log, MemoryStore::new(), now);
+        Rig { shard, now, ops: VecDeque::new(), is_stuck: false, stuck: VecDeque::new(), answers: Vec::new() }
+    }
+
+    /// All groups lead.
+    fn leading(groups: u32) -> Rig {
+        let mut rig = Rig::new(groups);
+        rig.run(3_000);
+        assert_eq!(rig.led(), groups as usize);
+        rig
+    }
+
+    fn turn(&mut self, ms: u64) {
+        self.now = self.now + Span::from_ms(ms);
+        self.shard.begin_turn(self.now, 0);
+        for (token, op) in std::mem::take(&mut self.ops) {
+            if self.is_stuck && matches!(op, DiskOp::Sync { .. }) {
+                self.stuck.push_back((token, op));
+            } else {
+                self.finish(token, &op);
+            }
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        self.shard.handle_store_events();
+        self.shard.handle_tick(self.now);
+        self.shard.advance(self.now, 0);
+        self.ops.extend(std::iter::from_fn(|| self.shard.poll_op()));
+        while self.shard.poll_peer().is_some() {}
+        self.answers.extend(self.shard.replies().iter().map(|reply| (reply.ticket.request, reply.status)));
+        self.shard.replies().clear();
+    }
+
+    fn finish(&mut self, token: OpToken, op: &DiskOp) {
+        let result = self.shard.log_mut().disk_mut().perform(op);
+        self.shard.handle_op_done(token, result);
+    }
+
+    fn run(&mut self, ms: u64) {
+        (0..ms / 5).for_each(|_| self.turn(5));
+    }
+
+    /// The oldest sync that waits ends.
+    fn sync_one(&mut self) {
+        let (token, op) = self.stuck.pop_front().expect("a sync waits");
+        self.shard.begin_turn(self.now, 0);
+        self.finish(token, &op);
+        self.go_on();
+    }
+
+    fn command(&mut self, request: u64, group: u32) {
+        let header = meta::CommandHeader {
+            session: SessionId(0),
+            sequence: Sequence(0),
+            ack_below: Sequence(1),
+            acct: Acct(1),
+            nsid: Nsid(10_000_000_000),
+        };
+        let mut bytes = Vec::new();
+        let mkdir = meta::Mkdir { at: meta::At::path("/folder"), autorename: false };
+        meta::encode_command(&header, &meta::Command::Mkdir(mkdir), &mut bytes);
+        self.shard.handle_command(Ticket { connection: 1, request, kind: 1 }, GroupId(group), &bytes);
+        self.turn(1);
+    }
+
+    fn answer(&self, request: u64) -> Option<Status> {
+        self.answers.iter().find(|(of, _)| *of == request).map(|(_, status)| *status)
+    }
+
+    fn led(&self) -> usize {
+        self.shard.groups.iter().filter(|group| group.raft.is_leader()).count()
+    }
+
+    fn of_role(&self, role: Role) -> usize {
+        self.shard.groups.iter().filter(|group| group.raft.role() == role).count()
+    }
+
+    /// Groups whose term is in the log.
+    fn saved(&self) -> usize {
+        let is_saved = |group: &&Group| {
+            group.raft.term() > Term(0) && self.shard.log.state(group.id) == (group.raft.term(), vote(group))
+        };
+        self.shard.groups.iter().filter(is_saved).count()
+    }
+}
+
+#[test]
+fn a_leader_steps_down_when_its_oldest_byte_is_old_though_syncs_end() {
+    let mut rig = Rig::leading(1);
+    rig.is_stuck = true;
+    rig.command(1, 0);
+    rig.run(100);
+    rig.command(2, 0);
+    let written = rig.now;
+    rig.run(1_500);
+    rig.sync_one();
+    assert_eq!((rig.answer(1).is_some(), rig.answer(2)), (true, None), "the first sync covers the first epoch alone");
+    let bound = written + Span::from_ms(2_000);
+    assert_eq!(rig.shard.disk_lag_deadline(), bound + Span::from_us(1));
+    assert!(rig.shard.next_deadline() <= bound + Span::from_us(1));
+    rig.run(bound.since(rig.now).as_ms());
+    assert_eq!(rig.led(), 1);
+    rig.turn(1);
+    assert_eq!(rig.led(), 0, "its oldest byte is 2,001 ms old, and the last sync ended 0.6 s ago");
+    rig.run(1_000);
+    assert_eq!(rig.led(), 0, "nor does it campaign");
+
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(2_000);
+    assert_eq!(rig.led(), 1);
+    assert!(rig.shard.stop_reason().is_none());
+}
+
+#[test]
+fn a_disk_that_never_answers_ends_the_node() {
+    let mut rig = Rig::leading(1);
+    rig.is_stuck = true;
+    rig.command(1, 0);
+    rig.run(19_900);
+    assert!(rig.shard.stop_reason().is_none());
+    assert!(rig.shard.disk_lag_deadline().since(rig.now) <= Span::from_ms(100));
+    rig.run(200);
+    assert!(matches!(rig.shard.stop_reason(), Some(StopReason::DiskLag(20_000))));
+}
+
+#[test]
+fn beyond_the_core_s_bound_only_a_group_without_proposals_takes_one() {
+    let mut rig = Rig::leading(3);
+    assert_eq!(rig.shard.uncommitted_bytes, 0);
+    rig.is_stuck = true;
+    rig.command(1, 0);
+    let one = rig.shard.uncommitted_bytes;
+    assert_eq!(one, rig.shard.groups[0].raft.uncommitted_bytes());
+    assert!(one > 0);
+    // As if a hundred other groups had the rest.
+    let others = UNCOMMITTED_CORE_BYTES_MAX - one;
+    rig.shard.uncommitted_bytes += others;
+    rig.command(2, 0);
+    assert_eq!(rig.answer(2), Some(Status::Overloaded));
+    rig.command(3, 1);
+    assert_eq!(rig.answer(3), None, "one proposal always fits a group that has none");
+    rig.command(4, 1);
+    assert_eq!(rig.answer(4), Some(Status::Overloaded));
+    let sum: u64 = rig.shard.groups.iter().map(|group| group.raft.uncommitted_bytes()).sum();
+    assert_eq!(rig.shard.uncommitted_bytes, others + sum, "what was refused is not counted");
+
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(100);
+    assert!(rig.answer(1).is_some() && rig.answer(3).is_some());
+    assert_eq!(rig.shard.uncommitted_bytes, others, "what is committed is not counted");
+    rig.is_stuck = true;
+    rig.shard.uncommitted_bytes -= others;
+    rig.command(5, 0);
+    rig.command(6, 0);
+    assert_eq!((rig.answer(5), rig.answer(6)), (None, None));
+}
+
+#[test]
+fn terms_wait_for_a_slot_and_elections_for_those_who_wait() {
+    let mut rig = Rig::new(64);
+    rig.run(100);
+    rig.is_stuck = true;
+    // About half of the deadlines pass in one turn; eight terms fit into a frame, and one frame is on its way.
+    rig.turn(650);
+    rig.turn(1);
+    rig.turn(1);
+    let (begun, saved) = (rig.of_role(Role::Candidate), rig.saved());
+    assert!(begun > 16 && begun < 64, "{begun}");
+    assert_eq!(saved, 16, "of {begun}");
+    assert!(rig.shard.waits_for_slot);
+    rig.run(200);
+    assert_eq!((rig.of_role(Role::Candidate), rig.saved()), (begun, 16), "nobody else began, nobody wrote");
+    assert_eq!(rig.led(), 0);
+
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(3_000);
+    assert_eq!((rig.led(), rig.saved()), (64, 64), "each had its turn");
+    assert!(!rig.shard.waits_for_slot);
+}
