@@ -146,6 +146,43 @@ fn three_nodes_go_on_when_one_of_them_stops() {
 }
 
 #[test]
+fn a_node_that_stops_hands_its_leaderships_on() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let base = free_ports(24);
+    let mut configs: Vec<NodeConfig> = (1..=3).map(|id| config(dir.path(), id, 3, base)).collect();
+    for (config, id) in configs.iter_mut().zip(1..) {
+        // So long would the others wait for a leader that is just gone.
+        (config.cluster.election_ms_min, config.cluster.election_ms_max) = (4_000, 4_500);
+        format(config, id);
+    }
+    let mut nodes: Vec<Option<Node>> =
+        configs.iter().map(|config| Some(Node::start(config.clone()).expect("the node starts"))).collect();
+    let client = connect(&configs[0]);
+    let root = make_account(&client);
+    let group = base::group_of(root, GROUPS);
+    // Of the node itself: who leads the group, and in which term.
+    let seen = |client: &Client, node: usize| {
+        let core = format!("127.0.0.1:{}", configs[node].process.client_port + 1);
+        let status = client.status_of(&core).expect("the core answers");
+        let there = status.groups.iter().find(|status| status.group == group).expect("it has the group");
+        (there.leader, there.term)
+    };
+    let (leader, term) = seen(&client, 0);
+    let leader = leader.expect("it took commands").0 as usize - 1;
+    let began = Instant::now();
+    nodes[leader].take().expect("it runs").stop();
+    assert!(mkdir(&client, root, "/after").is_ok());
+    let took = began.elapsed();
+    let (next, after) = seen(&client, (leader + 1) % 3);
+    assert!(next.is_some_and(|next| next.0 as usize - 1 != leader), "{next:?}");
+    assert_eq!(after.0, term.0 + 1);
+    assert!(took < Duration::from_millis(4_000), "{took:?}: somebody waited for a timeout");
+    for node in nodes.into_iter().flatten() {
+        node.stop();
+    }
+}
+
+#[test]
 fn a_directory_in_use_and_a_port_in_use_are_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let base = free_ports(16);
