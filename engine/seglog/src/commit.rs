@@ -258,7 +258,9 @@ impl<D: Disk> SegLog<D> {
         let mut index = first;
         let mut budget = FAULT_IN_BYTES_MAX;
         while index <= last && budget > 0 && self.faulting() < FAULT_INS_MAX {
-            if self.is_faulty(group, index) {
+            // What is in memory already takes nothing of the budget: else a range wider than it would never be whole.
+            let is_held = self.find(group).is_some_and(|log| log.loc(index).is_some());
+            if is_held && self.entry(group, index) != Slice::Cold {
                 index = index.next();
                 continue;
             }
