@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::bytes::{get_u32, get_u64};
 use base::limits::LOG_BLOCK_BYTES;
 use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
-use base::{GroupId, LogIndex, NodeId, Term, core_of};
+use base::{GroupId, LogIndex, NodeId, Term, core_of, mutate};
 
 use crate::format::frame::{self, EchoItem, Head, RECORDS_AT, StateSlot};
 use crate::group::{GroupLog, Health, Loc};
@@ -96,10 +96,13 @@ impl Building {
         }
     }
 
-    fn drop_from(&mut self, from: LogIndex) {
-        if self.entries.last_key_value().is_some_and(|(index, _)| *index >= from) {
+    /// Drops the entries from `from` on; true when its place is free now.
+    fn drop_from(&mut self, from: LogIndex) -> bool {
+        let is_held = self.entries.last_key_value().is_some_and(|(index, _)| *index >= from);
+        if mutate!(MUT_7A, is_held, false) {
             self.entries.split_off(&from);
         }
+        !self.entries.contains_key(&from)
     }
 
     /// Drops what is before `first`, which is where the group begins from now on.
@@ -159,7 +162,9 @@ impl Building {
         if self.begin.is_some_and(|(first, _)| index < first) {
             return self.lose();
         }
-        self.drop_from(index);
+        if !self.drop_from(index) {
+            return;
+        }
         let (before, prev_crc) = (self.crc_before(index), entry.prev_crc);
         let is_linked = before.is_some() && before == prev_crc;
         if before.is_some() && prev_crc.is_some() && !is_linked {
@@ -390,7 +395,9 @@ impl<'a> Replay<'a> {
                 let vote = get_u64(payload, 0).filter(|_| payload.len() == 8).ok_or(unreadable)?;
                 building.merge_state(header.term, NodeId(vote), segment_seq);
             }
-            RecordKind::TruncSuffix => building.drop_from(header.index),
+            RecordKind::TruncSuffix => {
+                building.drop_from(header.index);
+            }
             RecordKind::TruncPrefix => {
                 let before = (header.term, get_u32(payload, 0).ok_or(unreadable)?);
                 match header.flags {
