@@ -69,6 +69,9 @@ impl Entry {
 struct Suspicion {
     has_chain: bool,
     has_state: bool,
+    /// The first entry behind the hole, when the one before it is not held: its segment may be retired. Then that the
+    /// group is contiguous in the end is the evidence, unless a truncation takes this entry away.
+    unlinked: Option<LogIndex>,
 }
 
 /// A group while its records are replayed.
@@ -101,6 +104,12 @@ impl Building {
         let is_held = self.entries.last_key_value().is_some_and(|(index, _)| *index >= from);
         if mutate!(MUT_7A, is_held, false) {
             self.entries.split_off(&from);
+        }
+        if let Some(suspicion) = &mut self.suspicion
+            && suspicion.unlinked.is_some_and(|index| index >= from)
+        {
+            base::mark::hit!("seglog.replay.unlinked_truncated");
+            suspicion.unlinked = None;
         }
         !self.entries.contains_key(&from)
     }
@@ -171,8 +180,10 @@ impl Building {
             self.lose();
         }
         // The first entry behind a hole must name the last one before it: a later one vouches only for its own past.
-        match self.suspicion.as_mut().filter(|suspicion| !suspicion.has_chain) {
+        let is_open = |suspicion: &&mut Suspicion| !suspicion.has_chain && suspicion.unlinked.is_none();
+        match self.suspicion.as_mut().filter(is_open) {
             Some(suspicion) if is_linked => suspicion.has_chain = true,
+            Some(suspicion) if before.is_none() && prev_crc.is_some() => suspicion.unlinked = Some(index),
             Some(_) => self.lose(),
             None => {}
         }
@@ -195,7 +206,8 @@ impl Building {
 
     /// The group, contiguous from its beginning as far as it goes.
     fn finish(mut self, segment_seq: u64) -> GroupLog {
-        if self.suspicion.is_some_and(|suspicion| !(suspicion.has_chain && suspicion.has_state)) {
+        let is_cleared = |seen: Suspicion| (seen.has_chain || seen.unlinked.is_some()) && seen.has_state;
+        if self.suspicion.is_some_and(|suspicion| !is_cleared(suspicion)) {
             base::mark::hit!("seglog.replay.suspect_lost");
             self.is_lost = true;
         }

@@ -267,3 +267,9 @@ fn damage_to_a_log_that_was_compacted_and_collected_never_makes_a_claim_false() 
     let seen = run(seeds(200..220), 3, true);
     assert!(seen.faulty > 10 && seen.clean > 10, "{seen:?}");
 }
+
+/// Frames of which little is known had cleared a group by the entry before them, whose segment was then retired.
+#[test]
+fn a_group_that_was_cleared_of_a_damaged_frame_stays_clear_when_what_cleared_it_is_retired() {
+    run(1741..1742, 3, true);
+}
