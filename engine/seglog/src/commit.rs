@@ -195,8 +195,8 @@ impl<D: Disk> SegLog<D> {
             }
             self.issue_batch();
         }
-        mutate!(MUT_15A, (), self.move_on_without_space());
         self.see_to_space(now);
+        mutate!(MUT_15A, (), self.move_on_without_space());
         self.see_to_meta(now);
     }
 
@@ -370,11 +370,14 @@ impl<D: Disk> SegLog<D> {
         Ok(())
     }
 
-    /// MUT_15A: that there is no space is forgotten, and what has no file counts as persisted.
+    /// MUT_15A: a file that could not be prepared counts as one, and what waits for it as persisted.
     #[cfg(mutations)]
     fn move_on_without_space(&mut self) {
-        if self.commit.no_space_at.take().is_some() && !self.segment(self.active_seq).has_file {
-            self.commit.persisted = self.covering_epoch().0;
+        if self.commit.no_space_at.is_some() {
+            self.commit.free_files = self.commit.free_files.max(1);
+            if !self.segment(self.active_seq).has_file {
+                self.commit.persisted = self.covering_epoch().0;
+            }
         }
     }
 
