@@ -185,6 +185,8 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) leaders_changed: bool,
     /// Not told yet; at most one per group.
     pub(crate) alarms: VecDeque<(GroupId, raft::Alarm)>,
+    /// Of one look at the log's damage; empty between two.
+    pub(crate) fault_changes: Vec<GroupId>,
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -243,6 +245,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             members_changed: true,
             leaders_changed: true,
             alarms: VecDeque::new(),
+            fault_changes: Vec::new(),
         };
         for group in &mut shard.groups {
             group.last_epoch = shard.log.open_epoch();
