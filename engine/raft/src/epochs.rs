@@ -13,9 +13,7 @@ use base::{LogIndex, SyncEpoch, mutate};
 
 use crate::HardState;
 
-const PAIRS_MAX: usize = 4;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Pair {
     epoch: SyncEpoch,
     last_index: LogIndex,
@@ -24,10 +22,14 @@ struct Pair {
 }
 
 /// The unsynced entries of one group.
+///
+/// Each epoch that is not persisted has a pair of its own, so a sync moves `persisted_index` as far as it reaches, however
+/// many epochs wait behind it. Their number is bounded by the log: one open frame, and the closed ones, which hold no more
+/// than a core may have unsynced.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct EpochRing {
-    pairs: [Pair; PAIRS_MAX],
-    count: usize,
+    /// Epochs ascend.
+    pairs: VecDeque<Pair>,
     persisted_index: LogIndex,
     written_bytes: u64,
     synced_bytes: u64,
@@ -35,7 +37,7 @@ pub(crate) struct EpochRing {
 
 impl EpochRing {
     pub(crate) fn new(persisted_index: LogIndex) -> EpochRing {
-        EpochRing { pairs: Default::default(), count: 0, persisted_index, written_bytes: 0, synced_bytes: 0 }
+        EpochRing { pairs: VecDeque::new(), persisted_index, written_bytes: 0, synced_bytes: 0 }
     }
 
     /// Every entry up to here is on disk, as it is now in the log.
@@ -52,15 +54,9 @@ impl EpochRing {
     pub(crate) fn note_written(&mut self, epoch: SyncEpoch, last_index: LogIndex, bytes: u64) {
         self.written_bytes += bytes;
         let pair = Pair { epoch, last_index, written_bytes: self.written_bytes };
-        match self.pairs[..self.count].last_mut() {
-            // A full ring overwrites its newest pair: that only delays `persisted_index`.
-            Some(newest) if newest.epoch >= epoch || self.count == PAIRS_MAX => {
-                *newest = Pair { epoch: epoch.max(newest.epoch), ..pair };
-            }
-            _ => {
-                self.pairs[self.count] = pair;
-                self.count += 1;
-            }
+        match self.pairs.back_mut() {
+            Some(newest) if newest.epoch >= epoch => *newest = Pair { epoch: newest.epoch, ..pair },
+            _ => self.pairs.push_back(pair),
         }
     }
 
@@ -69,18 +65,16 @@ impl EpochRing {
         self.persisted_index = self.persisted_index.min(index.prev());
         // Without this a sync of bytes that were replaced would speak for what replaced them.
         let last = mutate!(MUT_16A, index.prev(), LogIndex(u64::MAX));
-        self.pairs[..self.count].iter_mut().for_each(|pair| pair.last_index = pair.last_index.min(last));
+        self.pairs.iter_mut().for_each(|pair| pair.last_index = pair.last_index.min(last));
     }
 
     /// Everything of `epoch` and before is on disk. True if `persisted_index` rose.
     pub(crate) fn handle_synced(&mut self, epoch: SyncEpoch) -> bool {
-        let synced = self.pairs[..self.count].iter().take_while(|pair| pair.epoch <= epoch).count();
-        if synced == 0 {
-            return false;
+        let mut newest = None;
+        while let Some(pair) = self.pairs.pop_front_if(|pair| pair.epoch <= epoch) {
+            newest = Some(pair);
         }
-        let newest = self.pairs[synced - 1];
-        self.pairs.copy_within(synced..self.count, 0);
-        self.count -= synced;
+        let Some(newest) = newest else { return false };
         self.synced_bytes = newest.written_bytes;
         let rose = newest.last_index > self.persisted_index;
         self.persisted_index = self.persisted_index.max(newest.last_index);
@@ -180,13 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_only_delays() {
+    fn every_sync_counts_however_many_epochs_wait() {
         let mut ring = EpochRing::new(LogIndex(0));
         (1..=6).for_each(|i| ring.note_written(SyncEpoch(i), LogIndex(i), 1));
-        ring.handle_synced(SyncEpoch(5));
-        assert_eq!((ring.persisted_index(), ring.unsynced_bytes()), (LogIndex(3), 3));
-        ring.handle_synced(SyncEpoch(6));
-        assert_eq!((ring.persisted_index(), ring.unsynced_bytes()), (LogIndex(6), 0));
+        // The writes never pause: each sync finds another epoch behind the last.
+        for i in 7..=40 {
+            assert!(ring.handle_synced(SyncEpoch(i - 6)));
+            ring.note_written(SyncEpoch(i), LogIndex(i), 1);
+            assert_eq!((ring.persisted_index(), ring.unsynced_bytes()), (LogIndex(i - 6), 6));
+        }
+        ring.handle_synced(SyncEpoch(40));
+        assert_eq!((ring.persisted_index(), ring.unsynced_bytes()), (LogIndex(40), 0));
     }
 
     #[test]

@@ -196,7 +196,9 @@ impl Raft {
 
     /// The leader's item says whether it wants to rest; the ack says whether this follower does.
     pub(crate) fn answer_rest(&mut self, log: &impl Log, is_asked: bool) -> bool {
-        let agrees = is_asked && self.is_settled(log.last_index()) && !self.is_installing(log);
+        // A read that waits needs its deadline: the ask may be lost, and then it is repeated or given up.
+        let is_idle = self.is_settled(log.last_index()) && !self.follower_reads.is_waiting();
+        let agrees = is_asked && is_idle && !self.is_installing(log);
         if is_asked && !agrees {
             base::mark::hit!("raft.quiesce.refused");
         }

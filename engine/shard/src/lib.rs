@@ -15,6 +15,7 @@
 mod apply;
 mod checkpoint;
 mod deadlines;
+mod disk_lag;
 mod disk_pace;
 mod elections;
 mod follower_reads;

@@ -10,6 +10,7 @@ use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::deadlines::Deadlines;
+use crate::disk_lag::DiskLag;
 use crate::disk_pace::DiskPace;
 use crate::elections::ElectionBudget;
 use crate::group::Group;
@@ -178,8 +179,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) uncommitted_bytes: u64,
     /// Where the search for a group to hand over goes on.
     pub(crate) handover_at: usize,
-    pub(crate) unsynced_since: Option<Mono>,
-    pub(crate) is_lagging: bool,
+    pub(crate) disk_lag: DiskLag,
     pub(crate) members_changed: bool,
     /// Leaders by local group, for everybody who asks.
     pub(crate) leaders_changed: bool,
@@ -240,8 +240,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             syncing: Vec::new(),
             uncommitted_bytes: 0,
             handover_at: 0,
-            unsynced_since: None,
-            is_lagging: false,
+            disk_lag: DiskLag::default(),
             members_changed: true,
             leaders_changed: true,
             alarms: VecDeque::new(),
@@ -308,7 +307,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let persisted = self.log.persisted_epoch();
         if persisted > self.synced {
             self.synced = persisted;
-            self.unsynced_since = None;
+            self.disk_lag.handle_synced(persisted);
             self.handle_synced(persisted);
         }
         self.wake_log_waiters();
@@ -399,7 +398,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
-        raft.min(heartbeat).min(self.log.next_deadline().unwrap_or(Mono::MAX))
+        raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 
     /// Nothing is unsynced and nothing is in flight: the point of a clean stop.

@@ -11,9 +11,7 @@ use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::{PeerOut, Shard, Status, StopReason};
 
-/// Beyond this age of the oldest unsynced byte a leader steps down (docs/design/raft.md).
-const DISK_LAG_STEP_DOWN: Span = Span::from_ms(2_000);
-/// Beyond this the node stops.
+/// Beyond this age of the oldest unsynced byte the node stops (docs/design/raft.md); long before, it leads no more.
 const DISK_LAG_STOP: Span = Span::from_ms(20_000);
 /// An election waits so long while another group waits for a state slot.
 const SLOT_WAIT: Span = Span::from_ms(5);
@@ -94,21 +92,32 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     fn watch_disk_lag(&mut self, now: Mono) {
-        if self.log.unsynced_bytes() == 0 {
-            self.unsynced_since = None;
-        } else {
-            self.unsynced_since.get_or_insert(now);
-        }
-        let lag = self.unsynced_since.map_or(Span(0), |since| now.since(since));
+        self.note_unsynced(now);
+        let lag = self.disk_lag.age(now);
         if lag >= DISK_LAG_STOP {
             self.stop.get_or_insert(StopReason::DiskLag(DISK_LAG_STOP.as_ms()));
         }
-        let is_lagging = lag >= DISK_LAG_STEP_DOWN;
-        if is_lagging != self.is_lagging {
-            self.is_lagging = is_lagging;
+        // Judged as the groups judge it: they are told once, when it changes.
+        let is_beyond = lag.as_us() > self.settings.raft.disk_lag_max.as_us();
+        if is_beyond != self.disk_lag.is_beyond {
+            base::mark::hit!("shard.turn.disk_lag");
+            self.disk_lag.is_beyond = is_beyond;
             for at in 0..self.groups.len() as u32 {
                 self.step(at, Input::DiskLag { oldest_unsynced_us: lag.as_us(), now });
             }
+        }
+    }
+
+    fn note_unsynced(&mut self, now: Mono) {
+        self.disk_lag.note_written(self.log.covering_epoch(), self.log.persisted_epoch(), now);
+    }
+
+    /// When the oldest unsynced byte will be too old for this core to lead, or for the node to run.
+    pub(crate) fn disk_lag_deadline(&self) -> Mono {
+        let Some(since) = self.disk_lag.oldest() else { return Mono::MAX };
+        match self.disk_lag.is_beyond {
+            false => since + self.settings.raft.disk_lag_max + Span::from_us(1),
+            true => since + DISK_LAG_STOP,
         }
     }
 
@@ -130,6 +139,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         }
         self.advance_checkpoint(now);
+        self.note_unsynced(now);
         self.log.handle_turn_end(now);
     }
 

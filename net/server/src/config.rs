@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use base::mono::Span;
 use base::{ClusterId, NodeId};
 
 pub use schema::{Kind, Setting, settings};
@@ -34,7 +35,8 @@ pub struct NodeConfig {
     pub process: ProcessConfig,
 }
 
-/// What all nodes must agree on; [`ClusterConfig::hash`] is in the peer hello.
+/// What all nodes must agree on; [`ClusterConfig::hash`] is in the peer hello. What is not in the hash may be changed by
+/// restarting one node after another: meanwhile each leader acts by its own value, and no promise depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// The cluster, where the file names it; a data directory of another one is refused. Not in the hash: the hello has
@@ -50,6 +52,16 @@ pub struct ClusterConfig {
     pub election_ms_max: u32,
     /// Time between heartbeats of an idle leader. Units: milliseconds.
     pub heartbeat_ms: u32,
+    /// A leader serves reads under its lease, nine tenths of `election_ms_min` long; else each read takes a round. Not in
+    /// the hash.
+    pub lease: bool,
+    /// A group that nobody used for so long rests; 0 is never. Units: seconds. Not in the hash.
+    pub quiesce_after_s: u32,
+    /// The leader makes a voter of every learner that has caught up. Not in the hash.
+    pub promote_learners: bool,
+    /// A doubt about the log's last frame ends so long after a quorum was heard; 0 is never: it then waits for whoever
+    /// holds the frame. Units: seconds. Not in the hash.
+    pub doubt_wait_s: u32,
     /// The members to start from, ascending by id; not in the hash, because members change later.
     pub nodes: Vec<NodeSeed>,
 }
@@ -162,6 +174,24 @@ impl NodeConfig {
 }
 
 impl ClusterConfig {
+    /// The times of consensus as this configuration sets them; all else by default.
+    #[must_use]
+    pub fn raft_settings(&self) -> raft::Settings {
+        let ms = |ms: u32| Span::from_ms(u64::from(ms));
+        let never_or = |s: u32| (s > 0).then(|| Span::from_ms(u64::from(s) * 1_000));
+        let election_min = ms(self.election_ms_min);
+        raft::Settings {
+            heartbeat: ms(self.heartbeat_ms),
+            election_min,
+            election_max: ms(self.election_ms_max),
+            lease: self.lease.then(|| raft::Settings::lease_for(election_min)).flatten(),
+            quiesce_after: never_or(self.quiesce_after_s),
+            promote_learners: self.promote_learners,
+            doubt_wait: never_or(self.doubt_wait_s),
+            ..raft::Settings::default()
+        }
+    }
+
     /// CRC-32C of the values that must match on all nodes; a link whose two ends differ is refused.
     ///
     /// ```text

@@ -391,13 +391,6 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let hash = config.cluster.hash();
     let voters: Vec<NodeId> =
         if identity.joins { Vec::new() } else { config.cluster.nodes.iter().map(|seed| seed.id).collect() };
-    let raft_settings = raft::Settings {
-        heartbeat: base::mono::Span::from_ms(u64::from(config.cluster.heartbeat_ms)),
-        election_min: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_min)),
-        election_max: base::mono::Span::from_ms(u64::from(config.cluster.election_ms_max)),
-        lease: raft::Settings::lease_for(base::mono::Span::from_ms(u64::from(config.cluster.election_ms_min))),
-        ..raft::Settings::default()
-    };
     let seed_of = |bytes: &[u8; 16]| u64::from_le_bytes(bytes[..8].try_into().expect("16 bytes hold 8"));
     let shard_settings = shard::Settings {
         node: identity.node,
@@ -406,7 +399,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         groups: identity.groups,
         incarnation: identity.incarnation,
         seed: mix64(seed_of(&identity.cluster.0) ^ seed_of(&identity.uuid.0) ^ mix64(identity.incarnation)),
-        raft: raft_settings,
+        raft: config.cluster.raft_settings(),
         initial: raft::Config::single(&voters),
         trailing_entries: config.process.log_trailing_entries,
     };

@@ -26,6 +26,16 @@ pub struct Flight {
     pub image: Image,
 }
 
+/// What a leader committed in one step.
+pub struct Rise {
+    pub first: u64,
+    pub last: u64,
+    /// In force when the step began, and when it was done, with their indexes. The first commit of a step counts the
+    /// first; committing it may append another, whose quorum then counts at once.
+    pub before: (LogIndex, Config),
+    pub after: (LogIndex, Config),
+}
+
 /// One node.
 pub struct Node {
     pub id: NodeId,
@@ -52,6 +62,10 @@ pub struct Node {
     /// For the oracle: term, commit, applied, and the first entry it has not seen.
     pub seen: (Term, LogIndex, LogIndex),
     pub checked: u64,
+    /// What it committed as a leader and the oracle has not judged.
+    pub rises: Vec<Rise>,
+    /// The configuration in force, as of its last step.
+    known_config: (LogIndex, Config),
     pub effects: Effects,
 }
 
@@ -61,6 +75,7 @@ impl Node {
         let state = Snapshot { index: 0, term: Term(0), crc: 0, hash: 0, config, config_index: 0 };
         let log = TestLog::new(Image::empty(), 1, seed);
         let raft = boot(id, seed, 1, &state, &log, 0, now);
+        let known_config = (raft.config_index(), raft.config().clone());
         Node {
             id,
             is_up: true,
@@ -80,12 +95,30 @@ impl Node {
             restart_at: Mono::MAX,
             seen: Default::default(),
             checked: 1,
+            rises: Vec::new(),
+            known_config,
             effects: Effects::default(),
         }
     }
 
     pub fn step(&mut self, input: Input<'_>) -> Outcome {
-        self.raft.step(&mut self.log, input)
+        self.note_config();
+        let (was_leader, term, commit) = (self.raft.is_leader(), self.raft.term(), self.raft.commit_index());
+        let outcome = self.raft.step(&mut self.log, input);
+        let led = self.raft.term() == term && (was_leader || self.raft.is_leader());
+        if led && self.raft.commit_index() > commit {
+            let before = self.known_config.clone();
+            self.note_config();
+            let (first, last) = (commit.0 + 1, self.raft.commit_index().0);
+            self.rises.push(Rise { first, last, before, after: self.known_config.clone() });
+        }
+        outcome
+    }
+
+    fn note_config(&mut self) {
+        if (self.raft.config_index(), self.raft.config()) != (self.known_config.0, &self.known_config.1) {
+            self.known_config = (self.raft.config_index(), self.raft.config().clone());
+        }
     }
 
     /// The process dies; `synced` of the epochs in flight reached the disk all the same.

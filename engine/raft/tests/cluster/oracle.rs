@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base::{LogIndex, NodeId, Term};
 use raft::{Body, Log, Outgoing};
 
-use super::node::Node;
+use super::node::{Node, Rise};
 
 /// What the whole cluster has seen.
 #[derive(Default)]
@@ -81,19 +81,28 @@ impl Oracle {
         }
     }
 
-    /// A leader committed `index`: it lies on the disks of a quorum.
-    pub fn check_quorum(&self, leader: usize, nodes: &[Node], index: LogIndex) {
-        let (raft, term) = (&nodes[leader].raft, self.committed[index.0 as usize - 1].0);
-        let is_held = |config: &raft::Config| {
-            [config.incoming(), config.outgoing()].iter().all(|half| {
-                let holds = |id: &&NodeId| nodes[id.0 as usize - 1].has_on_disk(index.0, term);
-                half.is_empty() || 2 * half.iter().filter(holds).count() > half.len()
-            })
-        };
-        // A leader that promotes a learner may have appended that configuration after the commit, in the same turn.
-        let before = raft.config_at(index).filter(|(at, _)| *at < raft.config_index()).map(|(_, config)| config);
-        let is_committed = is_held(raft.config()) || before.is_some_and(is_held);
-        assert!(is_committed, "{index} is on too few disks of {:?}, before {before:?}", raft.config());
+    /// What `nodes[leader]` committed lies on the disks of a quorum of the configuration that was in force at that moment.
+    pub fn check_rises(&self, leader: usize, nodes: &mut [Node]) {
+        for Rise { first, last, before, after } in std::mem::take(&mut nodes[leader].rises) {
+            let (id, image) = (nodes[leader].id, &nodes[leader].log.image);
+            let is_held = |index: u64, config: &raft::Config| {
+                // Gone from its log: it is in the machine.
+                let Some(term) = image.term(index) else { return true };
+                [config.incoming(), config.outgoing()].iter().all(|half| {
+                    let holds = |id: &&NodeId| nodes[id.0 as usize - 1].has_on_disk(index, term);
+                    half.is_empty() || 2 * half.iter().filter(holds).count() > half.len()
+                })
+            };
+            let split = (first..=last).rev().find(|index| is_held(*index, &before.1)).unwrap_or(first - 1);
+            if split == last {
+                continue;
+            }
+            // A configuration is appended only when the one before it is committed.
+            assert!(
+                after.0 > before.0 && before.0.0 <= split && is_held(last, &after.1),
+                "node {id} committed {first}..={last}, on too few disks: up to {split} by {before:?}, after it {after:?}"
+            );
+        }
     }
 
     /// The state at `index` is the same everywhere.

@@ -327,6 +327,7 @@ impl World {
         let now = self.now;
         while self.nodes[at].flights.front().is_some_and(|flight| flight.done <= now) {
             let leaving = self.nodes[at].finish_sync();
+            self.oracle.check_rises(at, &mut self.nodes);
             self.oracle.check_node(&mut self.nodes[at]);
             leaving.into_iter().for_each(|message| self.send(at, message));
         }
@@ -351,6 +352,7 @@ impl World {
                 }
             }
         }
+        self.oracle.check_rises(at, &mut self.nodes);
         self.oracle.check_node(&mut self.nodes[at]);
         for _ in 0..8 {
             if self.nodes[at].raft.is_dirty() {
@@ -415,9 +417,6 @@ impl World {
         if let Some(commit) = effects.commit {
             self.oracle.check_commit(&self.nodes[at], commit);
             self.nodes[at].told_commit = commit.0.max(self.nodes[at].told_commit);
-            if self.nodes[at].raft.is_leader() {
-                self.oracle.check_quorum(at, &self.nodes, commit);
-            }
         }
         let node = &mut self.nodes[at];
         if effects.reads_dropped || effects.role.is_some() {
@@ -504,6 +503,7 @@ impl World {
                 continue;
             }
             self.receive(from, to, net);
+            self.oracle.check_rises(to, &mut self.nodes);
             self.oracle.check_node(&mut self.nodes[to]);
         }
     }

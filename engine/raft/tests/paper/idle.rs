@@ -172,6 +172,22 @@ fn a_follower_agrees_only_with_everything_committed_and_applied() {
 }
 
 #[test]
+fn a_follower_does_not_rest_while_a_read_waits_in_it() {
+    let mut follower = follower();
+    let joined = follower.step(Input::FollowerRead { now: follower.now });
+    assert_eq!(joined, Outcome::FollowerReadJoined { position: 1 });
+    // Its ask is lost, and the leader, which knows of no read, wants to rest.
+    follower.drain();
+    assert_eq!(ask(&mut follower, 2), Some(false));
+    let repeat = follower.raft.next_deadline();
+    assert!(repeat.since(follower.now).as_ms() <= 100, "it asks again, and gives up in the end");
+    follower.wait(1_000);
+    follower.step(Input::Tick { now: follower.now });
+    assert_eq!(follower.drain().follower_reads_dropped, Some(1));
+    assert_eq!(ask(&mut follower, 2), Some(true));
+}
+
+#[test]
 fn both_sides_count_the_same_share() {
     let (mut leader, mut follower) = (resting_leader(), Member::new(2, voters(&[1, 2, 3]), &[]));
     let noop = follower_bytes(&leader);

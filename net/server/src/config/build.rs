@@ -15,6 +15,7 @@ const MEMTABLE_BYTES_MAX: u64 = 4 << 30;
 const TRAILING_ENTRIES_MAX: u64 = 10_000_000;
 const HEARTBEAT_MS_MIN: u32 = 5;
 const TIMEOUT_MS_MAX: u32 = 60_000;
+const WAIT_S_MAX: u64 = 86_400;
 
 /// The defaults of a profile.
 pub(super) fn defaults(profile: Profile) -> NodeConfig {
@@ -56,7 +57,19 @@ fn cluster(values: &Values) -> Result<ClusterConfig, ConfigError> {
         values.number("cluster.election_ms_min", u64::from(heartbeat_ms) * 3, timeout_max / 2)? as u32;
     let election_ms_max = values.number("cluster.election_ms_max", u64::from(election_ms_min) + 1, timeout_max)? as u32;
     let nodes = nodes(values)?;
-    Ok(ClusterConfig { id: cluster_id(values)?, groups, cores, election_ms_min, election_ms_max, heartbeat_ms, nodes })
+    Ok(ClusterConfig {
+        id: cluster_id(values)?,
+        groups,
+        cores,
+        election_ms_min,
+        election_ms_max,
+        heartbeat_ms,
+        lease: values.is_on("cluster.lease")?,
+        quiesce_after_s: values.number("cluster.quiesce_after_s", 0, WAIT_S_MAX)? as u32,
+        promote_learners: values.is_on("cluster.promote_learners")?,
+        doubt_wait_s: values.number("cluster.doubt_wait_s", 0, WAIT_S_MAX)? as u32,
+        nodes,
+    })
 }
 
 fn cluster_id(values: &Values) -> Result<Option<ClusterId>, ConfigError> {
@@ -197,6 +210,14 @@ impl Values {
     fn wrong(&self, key: &'static str, why: &str) -> ConfigError {
         let (text, origin) = self.of(key);
         invalid(origin, key, &text, why)
+    }
+
+    fn is_on(&self, key: &'static str) -> Result<bool, ConfigError> {
+        match self.of(key).0.as_str() {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(self.wrong(key, "is not \"on\" or \"off\"")),
+        }
     }
 
     fn number(&self, key: &'static str, min: u64, max: u64) -> Result<u64, ConfigError> {

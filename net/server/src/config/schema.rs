@@ -84,6 +84,25 @@ const SETTINGS: &[Setting] = &[
     setting("cluster.election_ms_min", Kind::Number, "500", "shortest election timeout, ms; at least 3 heartbeats"),
     setting("cluster.election_ms_max", Kind::Number, "1000", "longest election timeout, ms; above election_ms_min"),
     setting("cluster.heartbeat_ms", Kind::Number, "50", "time between heartbeats, ms; at least 5"),
+    setting("cluster.lease", Kind::Text, "on", "on or off: reads under a leader's lease, or by a round each"),
+    setting(
+        "cluster.quiesce_after_s",
+        Kind::Number,
+        "5",
+        "a group that nobody used for so long rests, s; 0 is never, at most 86400",
+    ),
+    setting(
+        "cluster.promote_learners",
+        Kind::Text,
+        "on",
+        "on or off: the leader makes a voter of every learner that has caught up",
+    ),
+    setting(
+        "cluster.doubt_wait_s",
+        Kind::Number,
+        "30",
+        "a doubt about the log's last frame ends so long after a quorum was heard, s; 0 is never, at most 86400",
+    ),
     setting(
         "cluster.nodes",
         Kind::Nodes,

@@ -100,6 +100,31 @@ fn a_wrong_type_or_bound_names_what_would_be_right() {
 }
 
 #[test]
+fn the_rules_of_consensus_are_set_by_name_and_default_to_its_own() {
+    assert_eq!(parse("").cluster.raft_settings(), raft::Settings::default());
+    let text = "[cluster]\nlease = \"off\"\nquiesce_after_s = 60\npromote_learners = \"off\"\ndoubt_wait_s = 0\n";
+    let set = parse(text).cluster;
+    let wanted = raft::Settings {
+        lease: None,
+        quiesce_after: Some(Span::from_ms(60_000)),
+        promote_learners: false,
+        doubt_wait: None,
+        ..raft::Settings::default()
+    };
+    assert_eq!(set.raft_settings(), wanted);
+    assert_eq!(set.hash(), parse("").cluster.hash(), "nodes may change them one after another");
+    assert_eq!(parse("[cluster]\nquiesce_after_s = 0").cluster.raft_settings().quiesce_after, None);
+    // The lease follows the loyalty of voters.
+    let patient = parse("[cluster]\nelection_ms_min = 1000\nelection_ms_max = 2000").cluster;
+    assert_eq!(patient.raft_settings().lease, Some(Span::from_ms(900)));
+
+    assert_eq!(refusal("[cluster]\nlease = \"maybe\""), "node.toml:2: cluster.lease = maybe is not \"on\" or \"off\"");
+    assert!(refusal("[cluster]\npromote_learners = \"yes\"").contains("is not \"on\" or \"off\""));
+    assert!(refusal("[cluster]\nquiesce_after_s = 86401").contains("it goes from 0 to 86400"));
+    assert!(refusal("[cluster]\ndoubt_wait_s = 86401").contains("it goes from 0 to 86400"));
+}
+
+#[test]
 fn broken_toml_names_its_line() {
     let message = refusal("[cluster]\ngroups = \n");
     assert!(message.starts_with("node.toml:2: "), "{message}");
