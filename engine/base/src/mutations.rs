@@ -96,7 +96,7 @@ mod switched {
         MUT_12B "12b" "a faulty entry is taken for absent" ["repair" "durable" "leader_completeness"]
         MUT_12C "12c" "a node whose last frame is in doubt votes" ["repair" "durable" "leader_completeness"]
         MUT_12D "12d" "Absent answers of an old term count" ["repair" "durable" "leader_completeness"]
-        MUT_13A "13a" "the checksum of a fetched entry is not compared" ["repair" "state_equal" "log_matching"]
+        MUT_13A "13a" "the checksum of an entry is not compared" ["repair" "state_equal" "log_matching"]
         MUT_13B "13b" "the hash of a snapshot is not verified" ["state_equal" "model"]
         MUT_14A "14a" "the applied index is not in the batch of its rows" ["state_equal" "once"]
         MUT_14B "14b" "a checkpoint is visible ahead of what the log has persisted" ["state_equal" "once" "log_shape"]

@@ -1,6 +1,6 @@
 //! From state to effects: what leaves at once, what waits for the disk, what the shard must know.
 
-use base::{LogIndex, NodeId, Term};
+use base::{LogIndex, NodeId, Term, mutate};
 
 use crate::raft::{Raft, Role};
 use crate::{Alarm, Body, Effects, HardState, Log, Outgoing, RoleChange};
@@ -136,10 +136,14 @@ impl Raft {
         let HardState { term, vote } = self.hard.persisted();
         let persisted_index = self.persisted_index();
         match message.body {
-            Body::RequestVote { last_index, .. } => self.hard.is_persisted() && last_index <= persisted_index,
-            Body::VoteResp { rejected: false, .. } => term == self.term() && vote == message.to,
+            Body::RequestVote { last_index, .. } => {
+                mutate!(MUT_1B, self.hard.is_persisted() && last_index <= persisted_index, true)
+            }
+            Body::VoteResp { rejected: false, .. } => {
+                mutate!(MUT_1A, term == self.term() && vote == message.to, true)
+            }
             Body::AppendResp { index, rejected: false, busy: false, .. } => {
-                term == self.term() && index <= persisted_index
+                mutate!(MUT_4B, term == self.term() && index <= persisted_index, true)
             }
             _ => term == self.term(),
         }

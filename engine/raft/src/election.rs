@@ -2,7 +2,7 @@
 
 use base::mono::Span;
 use base::record::{EntryKind, Records};
-use base::{LogIndex, Mono, NodeId, Term};
+use base::{LogIndex, Mono, NodeId, Term, mutate};
 
 use crate::quorum::{Poll, count_poll, reached_by_quorum};
 use crate::raft::{Raft, Role};
@@ -32,9 +32,10 @@ impl Raft {
         }
         let term = body.term();
         if term < self.term() {
-            return self.answer_lower_term(from, body);
+            return mutate!(MUT_30B, self.answer_lower_term(from, body), ());
         }
-        let changes_nothing = matches!(body, Body::PreVote { .. } | Body::PreVoteResp { rejected: false, .. });
+        let asks_before = mutate!(MUT_30A, matches!(body, Body::PreVote { .. }), false);
+        let changes_nothing = asks_before || matches!(body, Body::PreVoteResp { rejected: false, .. });
         if term > self.term() && !changes_nothing {
             if let Body::RequestVote { forced, .. } = body {
                 // Thesis 4.2.3: who hears a leader, or may have promised one to stay, does not even learn the term.
@@ -74,7 +75,7 @@ impl Raft {
                 }
             }
             Body::VoteResp { rejected, incarnation, .. } => {
-                if self.role == Role::Candidate && incarnation == self.incarnation {
+                if self.role == Role::Candidate && mutate!(MUT_1C, incarnation == self.incarnation, true) {
                     self.note_vote(log, from, !rejected);
                 }
             }
@@ -169,7 +170,8 @@ impl Raft {
     }
 
     fn handle_leader_tick(&mut self, log: &impl Log) {
-        if let Some(transfer) = self.lead.transfer.take_if(|transfer| self.now >= transfer.deadline)
+        if let Some(transfer) =
+            self.lead.transfer.take_if(|transfer| mutate!(MUT_8B, self.now >= transfer.deadline, false))
             && transfer.is_asked
         {
             self.note_transfer_given_up();
@@ -197,7 +199,7 @@ impl Raft {
     }
 
     pub(crate) fn handle_disk_lag(&mut self, oldest_unsynced_us: u64) {
-        self.is_disk_slow = oldest_unsynced_us > self.settings.disk_lag_max.as_us();
+        self.is_disk_slow = mutate!(MUT_22A, oldest_unsynced_us > self.settings.disk_lag_max.as_us(), false);
         if self.is_disk_slow && self.role != Role::Follower {
             self.become_follower(self.term(), NodeId(0));
         }
@@ -231,14 +233,15 @@ impl Raft {
             }
             _ => self.last_contact.is_some_and(|contact| self.now.since(contact) < self.settings.election_min),
         };
-        self.is_booting() || hears_leader && !forced
+        mutate!(MUT_29B, self.is_booting(), false) || mutate!(MUT_29A, hears_leader && !forced, false)
     }
 
     fn is_up_to_date(&self, log: &impl Log, ask: &Ask) -> bool {
         let last_index = log.last_index();
         // Raft 5.4.1: the later term wins, then the longer log; unsynced entries count.
         let asked = (ask.last_term, ask.last_index);
-        asked >= (log.term(last_index).unwrap_or_default(), last_index) && self.may_vote_for(asked)
+        let own = (log.term(last_index).unwrap_or_default(), last_index);
+        mutate!(MUT_5A, asked >= own, (asked.1, asked.0) >= (own.1, own.0)) && self.may_vote_for(asked)
     }
 
     fn is_vote_free_for(&self, from: NodeId) -> bool {

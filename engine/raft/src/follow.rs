@@ -1,7 +1,7 @@
 //! What a follower does with entries: Raft figure 2, AppendEntries, receiver.
 
 use base::record::{EntryKind, Record, Records, record_space};
-use base::{LogIndex, Mono, NodeId, Term};
+use base::{LogIndex, Mono, NodeId, Term, mutate};
 
 use base::limits::UNSYNCED_BYTES_MAX;
 
@@ -101,7 +101,8 @@ impl Raft {
         // What is committed matches every leader to come: a late message is answered with more than it asked.
         // Not with a faulty entry among them: else no leader would ever write it again.
         let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
-        if append.last_index() <= self.commit_index && self.commit_index <= sound_index {
+        let is_old = mutate!(MUT_6B, append.last_index() <= self.commit_index, false);
+        if is_old && self.commit_index <= sound_index {
             return self.answer_append(&append, self.commit_index, false, false, (NO_HINT, Term(0)));
         }
         if prev_index > sound_index {
@@ -109,11 +110,15 @@ impl Raft {
             let hint = (sound_index, log.term(sound_index).unwrap_or_default());
             return self.answer_append(&append, prev_index, true, false, hint);
         }
-        if prev_index >= self.commit_index && !self.check_previous(log, &append) {
+        if mutate!(MUT_6B, prev_index >= self.commit_index, true) && !self.check_previous(log, &append) {
             return;
         }
         if !self.take_entries(log, entries) {
             return;
+        }
+        let end = append.last_index();
+        if mutate!(MUT_6A, false, end >= self.commit_index && log.last_index() > end) {
+            self.truncate(log, end.next());
         }
         if self.faults.is_active() {
             self.faults.find(log, self.applied_index, self.term());
@@ -122,7 +127,8 @@ impl Raft {
         self.commit_up_to(commit_index.min(append.last_index()));
         // At most what this message matched: there may be more behind it, of another leader.
         let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
-        self.answer_append(&append, append.last_index().min(sound_index), false, false, (NO_HINT, Term(0)));
+        let matched = mutate!(MUT_6C, end, log.last_index());
+        self.answer_append(&append, matched.min(sound_index), false, false, (NO_HINT, Term(0)));
     }
 
     /// Raft 5.3: does the log hold the entry before the new ones? False if that was answered.

@@ -10,7 +10,7 @@
 //! **sent**, never when the answer came. Source: thesis 6.4.1.
 
 use base::mono::Span;
-use base::{LogIndex, Mono, NodeId};
+use base::{LogIndex, Mono, NodeId, mutate};
 
 use crate::progress::Peer;
 use crate::quorum::reached_by_quorum;
@@ -80,7 +80,8 @@ impl Peer {
             base::mark::hit!("raft.lease.echo_from_the_future");
             return;
         }
-        self.echo_mono = self.echo_mono.max(echo_mono);
+        // Thesis 6.4.1: the promise began when the message was heard, which may be as early as it was sent.
+        self.echo_mono = self.echo_mono.max(mutate!(MUT_3B, echo_mono, now));
     }
 
     /// Has it answered lately, and something lately sent? Acks that wait for a slow disk come often and speak of long
@@ -108,15 +109,16 @@ impl Raft {
             if id == self.id { now } else { self.lead.peer(id).map_or(Mono(0), |peer| peer.echo_mono) }
         })?;
         let counts = start != Mono(0) && start >= self.lead.lease.floor;
-        let end = start + length;
-        (counts && now < end).then_some(end)
+        let end = start + mutate!(MUT_3C, length, Span(length.0 * 10));
+        (counts && mutate!(MUT_3A, now < end, true)).then_some(end)
     }
 
     /// Could a message that asks another node to take over still be obeyed?
     pub(crate) fn is_lease_suspended(&self) -> bool {
         let is_asked = self.lead.transfer.is_some_and(|transfer| transfer.is_asked);
         let acked = |id| self.lead.peer(id).map_or(0, |peer| peer.acked_position);
-        is_asked || self.lead.lease.asked.iter().any(|(target, position)| acked(*target) <= *position)
+        mutate!(MUT_8A, is_asked, return false)
+            || self.lead.lease.asked.iter().any(|(target, position)| acked(*target) <= *position)
     }
 
     /// A transfer was given up after the target was asked: a position of its own asks the target whether it still
@@ -129,7 +131,7 @@ impl Raft {
 
     /// The clock stood still, or jumped: what was sent before says nothing of how old it is.
     pub(crate) fn handle_clock_jump(&mut self) {
-        if self.is_leader() {
+        if mutate!(MUT_8C, self.is_leader(), false) {
             base::mark::hit!("raft.lease.clock_jump");
             self.lead.lease.floor = Mono(self.now.0.saturating_add(1));
         }

@@ -1,6 +1,6 @@
 //! Changes of the members by joint consensus (thesis 4.3), and the transfer of leadership (thesis 3.10).
 
-use base::{LogIndex, Mono, NodeId};
+use base::{LogIndex, Mono, NodeId, mutate};
 
 use crate::lead::Transfer;
 use crate::progress::Progress;
@@ -26,13 +26,15 @@ impl Raft {
     /// A change is open, or none may start yet.
     pub(crate) fn is_config_busy(&self) -> bool {
         let is_open = self.configs.index() > self.commit_index || self.config().is_joint();
-        is_open || !self.is_own_term_committed() || self.lead.transfer.is_some()
+        let is_known = mutate!(MUT_19B, self.is_own_term_committed(), true);
+        mutate!(MUT_19A, is_open, false) || !is_known || self.lead.transfer.is_some()
     }
 
     /// The commit index rose: a joint configuration is left once it is committed, whoever made it; a leader that the
     /// next one does not list steps down once that is committed.
     pub(crate) fn handle_config_committed(&mut self, log: &mut impl Log) {
-        if self.configs.index() > self.commit_index || !self.is_own_term_committed() {
+        let is_open = mutate!(MUT_19C, self.configs.index() > self.commit_index, false);
+        if is_open || !self.is_own_term_committed() {
             return;
         }
         if self.config().is_joint() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use base::limits::{INFLIGHT_BYTES_MAX, INFLIGHTS_MAX};
-use base::{LogIndex, Mono, NodeId};
+use base::{LogIndex, Mono, NodeId, mutate};
 
 /// How a leader sends to a follower.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -102,7 +102,13 @@ impl Peer {
     /// How much of `commit_index` it may hear of. A follower that lost its head takes the commit of this term for the
     /// word that nothing it acked is missing: so that word waits until it is true.
     pub(crate) fn advertised(&self, commit_index: LogIndex) -> LogIndex {
-        if self.match_index < self.acked_before { LogIndex(0) } else { self.match_index.min(commit_index) }
+        if mutate!(MUT_2B, false, true) {
+            commit_index
+        } else if self.match_index < self.acked_before {
+            LogIndex(0)
+        } else {
+            self.match_index.min(commit_index)
+        }
     }
 
     pub(crate) fn become_probe(&mut self, next_index: LogIndex, is_paused: bool) {

@@ -8,7 +8,7 @@
 //! Any input but a tick ends it. What may be lost is found by the caller: both sides of a pair of cores compare the sets
 //! of groups that rest between them, and a peer core that falls silent wakes them all ([`Raft::wake`]).
 
-use base::{GroupId, LogIndex, Mono, NodeId, Term, mix64};
+use base::{GroupId, LogIndex, Mono, NodeId, Term, mix64, mutate};
 
 use crate::progress::Progress;
 use crate::raft::{Raft, Role};
@@ -179,7 +179,7 @@ impl Raft {
             && !self.may_promote()
             && self.lead.peers.iter().all(|peer| {
                 peer.progress == Progress::Replicate
-                    && peer.match_index == last
+                    && mutate!(MUT_31C, peer.match_index == last, true)
                     && (peer.is_resting || is_live(peer.last_answer))
             })
     }

@@ -36,6 +36,14 @@ fn reached_by_majority<T: Ord + Copy>(voters: &[NodeId], value: &impl Fn(NodeId)
     Some(values[mutate!(MUT_11B, (voters.len() - 1) / 2, voters.len() / 2)])
 }
 
+/// A seeded bug: a quorum that is one too small.
+#[cfg(mutations)]
+pub(crate) fn reached_by_fewer<T: Ord + Copy>(config: &Config, value: impl Fn(NodeId) -> T) -> Option<T> {
+    let mut values: Vec<T> = config.incoming().iter().map(|id| value(*id)).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2 + usize::from(values.len() % 2 == 1)).or(values.last()).copied()
+}
+
 /// The same by brute force: a quorum is at or above `reached`, and at or above nothing higher.
 fn is_reached_by_count<T: Ord + Copy>(config: &Config, value: &impl Fn(NodeId) -> T, reached: T) -> bool {
     let has_quorum = |wanted: T| {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use base::limits::READS_WAITING_MAX;
-use base::{LogIndex, Mono};
+use base::{LogIndex, Mono, mutate};
 
 use crate::config::Config;
 use crate::quorum::reached_by_quorum;
@@ -49,7 +49,7 @@ impl ReadQueue {
     fn join(&mut self, read_index: Option<LogIndex>) -> Option<u64> {
         let is_full = self.waiting.len() >= READS_WAITING_MAX;
         match self.waiting.back_mut() {
-            Some((position, index)) if *position > self.sealed => *index = read_index,
+            Some((position, index)) if mutate!(MUT_10B, *position > self.sealed, true) => *index = read_index,
             _ if is_full => return None,
             _ => {
                 self.position += 1;
@@ -97,7 +97,8 @@ impl Raft {
             return Outcome::NotLeader { hint: self.leader() };
         }
         // Thesis 6.4: before its own term has a committed entry, a leader may not know what is committed.
-        let read_index = self.is_own_term_committed().then_some(self.commit_index);
+        let knows_commits = mutate!(MUT_9A, self.is_own_term_committed(), true);
+        let read_index = knows_commits.then_some(self.commit_index);
         self.note_used();
         match self.lead.reads.join(read_index) {
             Some(position) => {
@@ -117,7 +118,7 @@ impl Raft {
         let confirmed = if self.lease_until(self.now).is_some() {
             self.lead.reads.confirm(u64::MAX, ReadPath::Lease)
         } else {
-            let acked = self.acked_by_quorum()?;
+            let acked = mutate!(MUT_10C, self.acked_by_quorum()?, u64::MAX);
             self.lead.reads.confirm(acked, ReadPath::Round)
         };
         if let Some(confirmed) = &confirmed {
@@ -127,9 +128,16 @@ impl Raft {
     }
 
     fn acked_by_quorum(&self) -> Option<u64> {
-        reached_by_quorum(self.config_in_force(), |id| {
-            if id == self.id { u64::MAX } else { self.lead.peer(id).map_or(0, |peer| peer.acked_position) }
-        })
+        let acked_position = |id| {
+            let acked = self.lead.peer(id).map_or(0, |peer| peer.acked_position);
+            let acked = mutate!(MUT_10A, acked, if acked > 0 { u64::MAX } else { 0 });
+            if id == self.id { u64::MAX } else { acked }
+        };
+        mutate!(
+            MUT_11A,
+            reached_by_quorum(self.config_in_force(), acked_position),
+            crate::quorum::reached_by_fewer(self.config_in_force(), acked_position)
+        )
     }
 
     /// The group's item in the list of heartbeats to `peer`, asked for every [`crate::Settings::heartbeat`]. May be

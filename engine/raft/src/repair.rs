@@ -12,7 +12,7 @@
 use base::limits::{APPEND_BYTES_SOFT, MEMBERS_MAX};
 use base::mono::Span;
 use base::record::{EntryKind, Record, Records};
-use base::{LogIndex, Mono, NodeId, Term};
+use base::{LogIndex, Mono, NodeId, Term, mutate};
 
 use crate::health::Health;
 use crate::raft::{Raft, Role};
@@ -66,7 +66,7 @@ impl Raft {
             Health::Quarantined => false,
             Health::RecoveringHead => {
                 base::mark::hit!("raft.vote.in_doubt");
-                self.faults.floor.is_some_and(|floor| last >= floor)
+                mutate!(MUT_12C, self.faults.floor.is_some_and(|floor| last >= floor), true)
             }
             Health::Clean | Health::Faulty => true,
         }
@@ -298,7 +298,8 @@ impl Raft {
         let is_absent = |id: NodeId| {
             self.answer_of(id).is_some_and(|answer| answer.health.knows_all() && answer.absent == Some(index))
         };
-        if blocks_quorum(config, |id| id != self.id && is_absent(id)) {
+        let is_nowhere = blocks_quorum(config, |id| id != self.id && is_absent(id));
+        if mutate!(MUT_12B, is_nowhere, true) {
             base::mark::hit!("raft.repair.cut");
             // Whom this node acked the entry to must not find it gone.
             if self.term() < self.faults.doubt_term {
@@ -312,7 +313,7 @@ impl Raft {
     /// A voter's answer, if no leader that could count an old ack of this node can reach that voter any more.
     fn answer_of(&self, id: NodeId) -> Option<&Answer> {
         let known = self.faults.answers.iter().find(|(peer, _)| *peer == id).map(|(_, answer)| answer);
-        known.filter(|answer| answer.term >= self.faults.doubt_term)
+        known.filter(|answer| mutate!(MUT_12D, answer.term >= self.faults.doubt_term, true))
     }
 
     // The doubt about the last frame.

@@ -3,7 +3,7 @@
 use base::limits::{APPEND_BYTES_SOFT, ENTRY_BYTES_MAX};
 use base::mono::Span;
 use base::record::{EntryKind, record_space};
-use base::{LogIndex, Mono, NodeId};
+use base::{LogIndex, Mono, NodeId, mutate};
 
 use crate::follow::last_with_term;
 use crate::progress::{Peer, Progress};
@@ -77,9 +77,10 @@ impl Raft {
                     self.lead.peer(id).map_or(LogIndex(0), |peer| peer.match_index)
                 }
             });
+            let reached = mutate!(MUT_4A, reached, Some(log.last_index()));
             let reached = reached.map(|reached| reached.min(self.commit_bound()));
             let Some(reached) = reached.filter(|reached| *reached > self.commit_index) else { return };
-            if log.term(reached) != Some(self.term()) {
+            if mutate!(MUT_2A, log.term(reached) != Some(self.term()), false) {
                 return;
             }
             self.commit_up_to(reached);
@@ -120,7 +121,7 @@ impl Raft {
                     _ => {
                         // The follower's last entry that may match, and of those our last of no later term.
                         let next = last_with_term(log, hint_index, hint_term).next();
-                        peer.become_probe(next.min(index), false);
+                        peer.become_probe(mutate!(MUT_31A, next.min(index), index.next()), false);
                     }
                 }
             }
@@ -164,7 +165,7 @@ impl Raft {
         let now = self.now;
         if let Some(peer) = self.lead.peer_mut(id) {
             let next_index = peer.match_index.next();
-            if is_new {
+            if mutate!(MUT_31B, is_new, false) {
                 peer.note_new_life(now);
             }
             peer.become_probe(next_index, false);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use base::limits::{LOG_BLOCK_BYTES, SEGMENTS_FREE_MIN};
 use base::mono::Span;
-use base::{GroupId, LogIndex, Mono};
+use base::{GroupId, LogIndex, Mono, mutate};
 
 use crate::disk::{Disk, DiskOp, OpError, OpResult, OpToken, Slot};
 use crate::format::footer::FooterBuilder;
@@ -196,6 +196,7 @@ impl<D: Disk> SegLog<D> {
             self.issue_batch();
         }
         self.see_to_space(now);
+        mutate!(MUT_15A, (), self.move_on_without_space());
         self.see_to_meta(now);
     }
 
@@ -258,7 +259,9 @@ impl<D: Disk> SegLog<D> {
         let mut index = first;
         let mut budget = FAULT_IN_BYTES_MAX;
         while index <= last && budget > 0 && self.faulting() < FAULT_INS_MAX {
-            if self.is_faulty(group, index) {
+            // What is in memory already takes nothing of the budget: else a range wider than it would never be whole.
+            let is_held = self.find(group).is_some_and(|log| log.loc(index).is_some());
+            if is_held && self.entry(group, index) != Slice::Cold {
                 index = index.next();
                 continue;
             }
@@ -324,9 +327,9 @@ impl<D: Disk> SegLog<D> {
                 self.finish_write(slot, offset, bytes, written)?;
             }
             Waiting::Sync => {
-                result.map_err(failed("sync"))?;
+                mutate!(MUT_26A, result.map_err(failed("sync"))?, 0);
                 self.commit.batch.syncs -= 1;
-                if self.commit.batch.syncs == 0 {
+                if mutate!(MUT_17C, self.commit.batch.syncs == 0, true) {
                     self.finish_batch();
                 }
             }
@@ -369,6 +372,17 @@ impl<D: Disk> SegLog<D> {
         Ok(())
     }
 
+    /// MUT_15A: a file that could not be prepared counts as one, and what waits for it as persisted.
+    #[cfg(mutations)]
+    fn move_on_without_space(&mut self) {
+        if self.commit.no_space_at.is_some() {
+            self.commit.free_files = self.commit.free_files.max(1);
+            if !self.segment(self.active_seq).has_file {
+                self.commit.persisted = self.covering_epoch().0;
+            }
+        }
+    }
+
     fn issue_batch(&mut self) {
         let mut batch = std::mem::take(&mut self.commit.batch);
         batch.ranges.clear();
@@ -395,7 +409,7 @@ impl<D: Disk> SegLog<D> {
     }
 
     fn finish_write(&mut self, slot: Slot, offset: u32, bytes: u32, written: u32) -> Result<(), LogFailure> {
-        if written < bytes {
+        if mutate!(MUT_17B, written < bytes, false) {
             // Direct writes go on at a block boundary; a part of a block is written again.
             let progress = written / LOG_BLOCK_BYTES as u32 * LOG_BLOCK_BYTES as u32;
             if progress == 0 {
@@ -435,7 +449,8 @@ impl<D: Disk> SegLog<D> {
         for _ in 0..items {
             let pending = self.commit.queue.pop_front().expect("a batch lies in the queue");
             self.commit.queued_bytes -= u64::from(pending.bytes);
-            self.commit.persisted = self.commit.persisted.max(pending.frame_seq);
+            let covered = mutate!(MUT_17A, pending.frame_seq, self.covering_epoch().0);
+            self.commit.persisted = self.commit.persisted.max(covered);
             if pending.frame_seq == 0 && pending.offset == trailer_at {
                 self.finish_seal(pending.segment_seq);
             }

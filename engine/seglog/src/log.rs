@@ -116,6 +116,8 @@ pub struct SegLog<D: Disk> {
     pub(crate) salts: Prng,
     pub(crate) commit: Commit,
     pub(crate) gc: Gc,
+    /// Groups whose first faulty entry moved, each once, until they are asked for.
+    pub(crate) fault_changes: Vec<GroupId>,
 }
 
 impl<D: Disk> SegLog<D> {
@@ -189,7 +191,8 @@ impl<D: Disk> SegLog<D> {
         let log = self.group_mut(group);
         assert!(log.first <= from, "group {group}: no truncation at {from}, below the first index {}", log.first);
         if from <= log.last() {
-            log.drop_suffix(from);
+            self.change_entries(group, |log| log.drop_suffix(from));
+            let log = self.group_mut(group);
             log.truncated_from = Some(log.truncated_from.map_or(from, |before| before.min(from)));
         }
     }
@@ -228,7 +231,7 @@ impl<D: Disk> SegLog<D> {
         );
         if first > log.first {
             self.flush_truncation(group);
-            self.group_mut(group).drop_prefix(first, (term, crc), config);
+            self.change_entries(group, |log| log.drop_prefix(first, (term, crc), config));
             self.write_prefix(group, 0);
         }
         self.covering_epoch()
@@ -249,12 +252,12 @@ impl<D: Disk> SegLog<D> {
         if keep_suffix {
             let log = self.group_mut(group);
             assert!(index <= log.last(), "group {group}: no suffix to keep after {index}");
-            log.drop_prefix(index.next(), (term, crc), config);
+            self.change_entries(group, |log| log.drop_prefix(index.next(), (term, crc), config));
             self.write_prefix(group, 1);
         } else {
             let life = self.take_life();
+            self.change_entries(group, |log| log.reset(life, index.next(), (term, crc), config));
             let log = self.group_mut(group);
-            log.reset(life, index.next(), (term, crc), config);
             log.is_begun = true;
             log.checkpoint = None;
             log.at.checkpoint = 0;
@@ -267,8 +270,8 @@ impl<D: Disk> SegLog<D> {
     /// A group begins with this configuration and no entries; a term or vote known of it stays. Returns its epoch.
     pub fn new_group(&mut self, group: GroupId, config: &[u8]) -> SyncEpoch {
         let life = self.take_life();
+        self.change_entries(group, |log| log.reset(life, LogIndex(1), (Term(0), 0), config));
         let log = self.group_mut(group);
-        log.reset(life, LogIndex(1), (Term(0), 0), config);
         log.is_begun = true;
         log.checkpoint = None;
         log.at.checkpoint = 0;
@@ -362,8 +365,14 @@ impl<D: Disk> SegLog<D> {
         };
         if !self.segment(segment).has_image {
             base::mark::hit!("seglog.log.note_faulty");
-            self.group_mut(group).faulty.insert(index);
+            self.change_entries(group, |log| log.faulty.insert(index));
         }
+    }
+
+    /// Adds the groups whose [`SegLog::first_faulty`] may have moved since the last call to `out`, each once: O(1) when
+    /// there are none. Groups that were faulty when the log started are among the first.
+    pub fn take_fault_changes(&mut self, out: &mut Vec<GroupId>) {
+        out.append(&mut self.fault_changes);
     }
 
     /// Tells the time of day, for stamps that only people read.
@@ -646,9 +655,19 @@ impl<D: Disk> SegLog<D> {
         let footer = &mut self.segments[at].footer;
         let run = footer.begin_run(group, log.life, index, term);
         footer.add(run, Item { offset: loc.offset, crc: loc.crc });
-        log.rewrite(index, loc);
+        self.change_entries(group, |log| log.rewrite(index, loc));
         self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
         self.gc.is_due = true;
+    }
+
+    /// Changes what is held of a group, and notes whether its first faulty entry moved.
+    fn change_entries<R>(&mut self, group: GroupId, change: impl FnOnce(&mut GroupLog) -> R) {
+        let log = self.group_mut(group);
+        let before = log.faulty.first().copied();
+        change(log);
+        if log.faulty.first().copied() != before && !self.fault_changes.contains(&group) {
+            self.fault_changes.push(group);
+        }
     }
 
     // Finding.

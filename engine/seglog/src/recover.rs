@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use base::limits::LOG_BLOCK_BYTES;
 use base::record::Record;
-use base::{GroupId, LogIndex, NodeId, Term};
+use base::{GroupId, LogIndex, NodeId, Term, mutate};
 
 use crate::disk::{LogReader, Slot};
 use crate::format::frame::{self, EchoItem, StateSlot};
@@ -238,6 +238,7 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     frame_seq_max = found.iter().map(Found::seq).fold(frame_seq_max, u64::max);
     let frames_found = found.len();
     let persisted = verdict::leave_out_void(&mut found, meta.persisted_seq);
+    let persisted = mutate!(MUT_12A, persisted, verdict::end_at_first_bad(&mut found));
     let frames_void = (frames_found - found.len()) as u64;
     let verdict = verdict::walk(&found, &segments, &seen, persisted);
     let (standing, rest) = found.split_at(verdict.rest);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::bytes::{get_u32, get_u64};
 use base::limits::LOG_BLOCK_BYTES;
 use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
-use base::{GroupId, LogIndex, NodeId, Term, core_of};
+use base::{GroupId, LogIndex, NodeId, Term, core_of, mutate};
 
 use crate::format::frame::{self, EchoItem, Head, RECORDS_AT, StateSlot};
 use crate::group::{GroupLog, Health, Loc};
@@ -69,6 +69,9 @@ impl Entry {
 struct Suspicion {
     has_chain: bool,
     has_state: bool,
+    /// The first entry behind the hole, when the one before it is not held: its segment may be retired. Then that the
+    /// group is contiguous in the end is the evidence, unless a truncation takes this entry away.
+    unlinked: Option<LogIndex>,
 }
 
 /// A group while its records are replayed.
@@ -96,10 +99,19 @@ impl Building {
         }
     }
 
-    fn drop_from(&mut self, from: LogIndex) {
-        if self.entries.last_key_value().is_some_and(|(index, _)| *index >= from) {
+    /// Drops the entries from `from` on; true when its place is free now.
+    fn drop_from(&mut self, from: LogIndex) -> bool {
+        let is_held = self.entries.last_key_value().is_some_and(|(index, _)| *index >= from);
+        if mutate!(MUT_7A, is_held, false) {
             self.entries.split_off(&from);
         }
+        if let Some(suspicion) = &mut self.suspicion
+            && suspicion.unlinked.is_some_and(|index| index >= from)
+        {
+            base::mark::hit!("seglog.replay.unlinked_truncated");
+            suspicion.unlinked = None;
+        }
+        !self.entries.contains_key(&from)
     }
 
     /// Drops what is before `first`, which is where the group begins from now on.
@@ -159,15 +171,19 @@ impl Building {
         if self.begin.is_some_and(|(first, _)| index < first) {
             return self.lose();
         }
-        self.drop_from(index);
+        if !self.drop_from(index) {
+            return;
+        }
         let (before, prev_crc) = (self.crc_before(index), entry.prev_crc);
         let is_linked = before.is_some() && before == prev_crc;
         if before.is_some() && prev_crc.is_some() && !is_linked {
             self.lose();
         }
         // The first entry behind a hole must name the last one before it: a later one vouches only for its own past.
-        match self.suspicion.as_mut().filter(|suspicion| !suspicion.has_chain) {
+        let is_open = |suspicion: &&mut Suspicion| !suspicion.has_chain && suspicion.unlinked.is_none();
+        match self.suspicion.as_mut().filter(is_open) {
             Some(suspicion) if is_linked => suspicion.has_chain = true,
+            Some(suspicion) if before.is_none() && prev_crc.is_some() => suspicion.unlinked = Some(index),
             Some(_) => self.lose(),
             None => {}
         }
@@ -190,7 +206,8 @@ impl Building {
 
     /// The group, contiguous from its beginning as far as it goes.
     fn finish(mut self, segment_seq: u64) -> GroupLog {
-        if self.suspicion.is_some_and(|suspicion| !(suspicion.has_chain && suspicion.has_state)) {
+        let is_cleared = |seen: Suspicion| (seen.has_chain || seen.unlinked.is_some()) && seen.has_state;
+        if self.suspicion.is_some_and(|suspicion| !is_cleared(suspicion)) {
             base::mark::hit!("seglog.replay.suspect_lost");
             self.is_lost = true;
         }
@@ -390,7 +407,9 @@ impl<'a> Replay<'a> {
                 let vote = get_u64(payload, 0).filter(|_| payload.len() == 8).ok_or(unreadable)?;
                 building.merge_state(header.term, NodeId(vote), segment_seq);
             }
-            RecordKind::TruncSuffix => building.drop_from(header.index),
+            RecordKind::TruncSuffix => {
+                building.drop_from(header.index);
+            }
             RecordKind::TruncPrefix => {
                 let before = (header.term, get_u32(payload, 0).ok_or(unreadable)?);
                 match header.flags {

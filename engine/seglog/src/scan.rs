@@ -3,6 +3,7 @@
 use std::io::{Error, ErrorKind};
 
 use base::limits::LOG_BLOCK_BYTES;
+use base::mutate;
 
 use crate::disk::LogReader;
 use crate::format::footer::{Item, Run, Trailer, parse_footer};
@@ -48,7 +49,7 @@ impl Found {
             let is_next = self.segment == last.segment + 1 && before.has(frame::SEAL);
             this.block == 1 && this.has(frame::FIRST) && (is_reset || is_next)
         };
-        is_chained && is_placed
+        mutate!(MUT_28A, is_chained && is_placed, true)
     }
 }
 

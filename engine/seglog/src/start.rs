@@ -36,7 +36,11 @@ impl<D: Disk> SegLog<D> {
         let last_frame_seq = recovered.report.last_frame_seq;
         let slots = recovered.live.len() as u32;
         let mut groups = Vec::new();
+        let mut fault_changes = Vec::new();
         for log in recovered.logs {
+            if !log.faulty.is_empty() {
+                fault_changes.push(log.group);
+            }
             let at = slot_of(log.group, settings.cores);
             groups.resize_with(groups.len().max(at + 1), || None);
             groups[at] = Some(Box::new(log));
@@ -65,6 +69,7 @@ impl<D: Disk> SegLog<D> {
             salts: Prng::new(settings.salt_seed),
             commit: Commit::new(last_frame_seq, recovered.meta.meta_seq, recovered.free_files, slots),
             gc: Gc::new(recovered.meta.oldest_segment_seq),
+            fault_changes,
             settings,
         };
         log.begin_segment();

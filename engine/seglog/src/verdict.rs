@@ -59,6 +59,15 @@ pub(crate) fn leave_out_void(found: &mut Vec<Found>, meta_persisted: u64) -> u64
     persisted
 }
 
+/// MUT_12A: whatever is behind the first frame that is not whole never was, nor is anything known to be persisted.
+#[cfg(mutations)]
+pub(crate) fn end_at_first_bad(found: &mut Vec<Found>) -> u64 {
+    let follows = |at: usize| at == 0 || found[at].follows(&found[at - 1]);
+    let whole = (0..found.len()).take_while(|at| found[*at].is_whole && follows(*at)).count();
+    found.truncate(whole);
+    0
+}
+
 /// Walks the frames that are not void. `seen` are the highest frame numbers found before each segment, void ones included.
 pub(crate) fn walk(found: &[Found], segments: &[Scanned], seen: &[u64], persisted: u64) -> Verdict {
     let mut out = Verdict { steps: Vec::new(), rest: found.len(), last_seq: 0, untrusted: None };

@@ -8,6 +8,7 @@ use seglog::testing::{MemDisk, MemLogReader, run_ops, run_ops_until_echoed, test
 use seglog::{Health, Recovered, SEGMENT_BYTES_LEAST, SegLog, Settings, Slice, StateTaken, create, recover};
 
 const GROUPS: u32 = 5;
+const UNREADABLE: &str = "cannot read";
 
 fn settings() -> Settings {
     Settings { segment_bytes: SEGMENT_BYTES_LEAST, log_bytes_max: 64 * SEGMENT_BYTES_LEAST, ..test_settings() }
@@ -130,7 +131,10 @@ fn damage(disk: &mut MemDisk, prng: &mut Prng) -> String {
             let other = content(disk, other_seq, block);
             disk.damage(seq, at, |bytes| bytes.copy_from_slice(&other));
         }
-        _ => disk.damage_unreadable(seq, block),
+        _ => {
+            disk.damage_unreadable(seq, block);
+            return format!("{UNREADABLE} {seq}:{block}");
+        }
     }
     format!("kind {kind} at {seq}:{block} ({other_seq}:{other_block})")
 }
@@ -152,7 +156,8 @@ fn check(log: &mut SegLog<MemDisk>, truths: &BTreeMap<u32, Truth>, seen: &mut Se
                 seen.quarantined += 1;
                 continue;
             }
-            Health::RecoveringHead => panic!("{what}: all was shown to be persisted"),
+            // A block behind the end that cannot be read may have held a frame: recycled bytes, in truth.
+            Health::RecoveringHead => assert!(what.contains(UNREADABLE), "{what}: all was shown to be persisted"),
             Health::Clean => seen.clean += 1,
             Health::Faulty => seen.faulty += 1,
         }
@@ -266,4 +271,10 @@ fn many_damaged_blocks_never_make_a_claim_false() {
 fn damage_to_a_log_that_was_compacted_and_collected_never_makes_a_claim_false() {
     let seen = run(seeds(200..220), 3, true);
     assert!(seen.faulty > 10 && seen.clean > 10, "{seen:?}");
+}
+
+/// Frames of which little is known had cleared a group by the entry before them, whose segment was then retired.
+#[test]
+fn a_group_that_was_cleared_of_a_damaged_frame_stays_clear_when_what_cleared_it_is_retired() {
+    run(1741..1742, 3, true);
 }

@@ -28,12 +28,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Tells the groups whose entries were found damaged since they looked last, or were forgotten by the log.
     pub(crate) fn watch_faults(&mut self, now: Mono) {
-        for at in 0..self.groups.len() as u32 {
-            let slot = &self.groups[at as usize];
-            if self.log.first_faulty(slot.id) != slot.raft.known_fault() {
+        let mut changed = std::mem::take(&mut self.fault_changes);
+        self.log.take_fault_changes(&mut changed);
+        for group in changed.drain(..) {
+            // A group that this core does not serve has nobody to tell.
+            let Some(at) = self.local(group) else { continue };
+            if self.log.first_faulty(group) != self.groups[at as usize].raft.known_fault() {
                 self.step(at, Input::FaultFound { now });
             }
         }
+        self.fault_changes = changed;
     }
 }
 

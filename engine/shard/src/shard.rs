@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use base::limits::UNSYNCED_BYTES_MAX;
 use base::record::Records;
-use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of};
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of, mutate};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
@@ -185,6 +185,8 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) leaders_changed: bool,
     /// Not told yet; at most one per group.
     pub(crate) alarms: VecDeque<(GroupId, raft::Alarm)>,
+    /// Of one look at the log's damage; empty between two.
+    pub(crate) fault_changes: Vec<GroupId>,
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -242,6 +244,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             members_changed: true,
             leaders_changed: true,
             alarms: VecDeque::new(),
+            fault_changes: Vec::new(),
         };
         for group in &mut shard.groups {
             group.last_epoch = shard.log.open_epoch();
@@ -330,7 +333,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     fn note_installed(&mut self, at: u32, persisted: SyncEpoch) {
         let group = &mut self.groups[at as usize];
-        let Some(installed) = group.installed.take_if(|installed| installed.epoch <= persisted) else { return };
+        let Some(installed) = group.installed.take_if(|installed| mutate!(MUT_20C, installed.epoch <= persisted, true))
+        else {
+            return;
+        };
         group.installing = None;
         group.applied = installed.index;
         group.commit = group.commit.max(installed.index);

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::limits::{SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PART_BYTES_MAX, SNAPSHOT_WINDOW, SNAPSHOTS_INCOMING_MAX};
 use base::mono::Span;
-use base::{GroupId, LogIndex, Mono, NodeId, Term};
+use base::{GroupId, LogIndex, Mono, NodeId, Term, mutate};
 use meta::{Machine, Store};
 use raft::Input;
 use seglog::Disk;
@@ -380,7 +380,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         if part == 0 {
             let Ok(mut machine) = Machine::decode(body) else { return self.peer_out.push_back(ack(0, true)) };
-            if machine.applied_index != index || index <= slot.commit {
+            if machine.applied_index != index || mutate!(MUT_20A, index <= slot.commit, false) {
                 return self.peer_out.push_back(ack(0, true));
             }
             if raft::Config::decode(&machine.config).is_err() {
@@ -432,7 +432,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else { return };
         self.snapshots.incoming.remove(&group);
         let (index, term) = (machine.applied_index, machine.applied_term);
-        let keeps = self.log.term(group, index) == Some(term);
+        let keeps = mutate!(MUT_20B, self.log.term(group, index) == Some(term), self.log.last_index(group) > index);
         let epoch = self.log.install(group, index, term, machine.applied_crc, &machine.config, keeps);
         self.note_written(at, epoch);
         let slot = &mut self.groups[at as usize];

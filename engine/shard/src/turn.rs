@@ -2,7 +2,7 @@
 
 use base::limits::UNCOMMITTED_CORE_BYTES_MAX;
 use base::mono::Span;
-use base::{Mono, NodeId, SyncEpoch};
+use base::{Mono, NodeId, SyncEpoch, mutate};
 use meta::Store;
 use raft::{Effects, Input, Outcome, Outgoing};
 use seglog::{Disk, StateTaken};
@@ -85,6 +85,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 slot.election = None;
             }
             self.step(at, Input::Tick { now });
+            if mutate!(MUT_40A, false, true) {
+                while self.deadlines.pop_due(now).is_some() {}
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod common;
 mod bounds;
 mod elections;
 mod faults;
+mod figure2;
 mod follower_reads;
 mod idle;
 mod learners;

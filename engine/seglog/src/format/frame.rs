@@ -13,7 +13,7 @@ use base::bytes::{align_up, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64
 use base::checksum::{crc32c, crc32c_append};
 use base::limits::{LOG_BLOCK_BYTES, STATE_SLOTS_MAX};
 use base::record::RecordKind;
-use base::{GroupId, LogIndex, NodeId, Term};
+use base::{GroupId, LogIndex, NodeId, Term, mutate};
 
 const MAGIC: &[u8; 4] = b"DSFR";
 const HEADER_BYTES: usize = 96;
@@ -246,7 +246,7 @@ impl Head {
     pub fn parse(block0: &[u8], salt: u64, segment_seq: u64, block: u32) -> Option<Head> {
         let block0 = block0.get(..LOG_BLOCK_BYTES)?;
         let header_crc = get_u32(block0, 4)?;
-        if &block0[..4] != MAGIC || get_u64(block0, 8)? != salt || header_crc != crc32c(&block0[8..HEADER_BYTES]) {
+        if &block0[..4] != MAGIC || header_crc != crc32c(&block0[8..HEADER_BYTES]) {
             return None;
         }
         let header = FrameHeader {
@@ -269,7 +269,9 @@ impl Head {
             groups: get_u64(block0, 88)?,
         };
         let block0_crc = get_u32(block0, 84)?;
-        let is_here = header.segment_seq == segment_seq && header.block == block;
+        // Either stamp alone tells recycled bytes: a number is never used again, nor is a salt likely to be.
+        let is_own = mutate!(MUT_7B, get_u64(block0, 8)? == salt && header.segment_seq == segment_seq, true);
+        let is_here = is_own && header.block == block;
         let states = usize::from(header.states);
         let is_shaped = header.flags & !(FIRST | SEAL | RESET | ECHO_ONLY) == 0
             && get_u32(block0, 52)? as usize == header.echo_bytes()
