@@ -14,6 +14,7 @@ use crate::format::footer::FooterBuilder;
 use crate::format::frame;
 use crate::format::meta::Meta;
 use crate::log::{SegLog, Slice};
+use crate::scrub::Piece;
 use crate::segment::Stage;
 
 /// Idle time after which the last frame is echoed.
@@ -75,10 +76,11 @@ struct Batch {
 
 /// What a token stands for.
 #[derive(Clone, Debug)]
-enum Waiting {
+pub(crate) enum Waiting {
     Write { slot: Slot, offset: u32, bytes: u32 },
     Sync,
     FaultIn { group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, offset: u32, bytes: u32 },
+    Scrub { piece: Piece, slot: Slot },
     Prepare,
     Activate { op: DiskOp, segment_seq: u64 },
     Retire { segments: usize, upto: u64 },
@@ -163,7 +165,7 @@ impl Commit {
         self.ask(DiskOp::Retire { slots }, Waiting::Retire { segments, upto });
     }
 
-    fn ask(&mut self, op: DiskOp, waiting: Waiting) {
+    pub fn ask(&mut self, op: DiskOp, waiting: Waiting) {
         let token = OpToken(self.next_token);
         self.next_token += 1;
         self.ops.push_back((token, op));
@@ -198,6 +200,7 @@ impl<D: Disk> SegLog<D> {
         self.see_to_space(now);
         mutate!(MUT_15A, (), self.move_on_without_space());
         self.see_to_meta(now);
+        self.see_to_scrub(now);
     }
 
     /// When [`SegLog::handle_turn_end`] wants to be called although nothing else happens.
@@ -214,7 +217,7 @@ impl<D: Disk> SegLog<D> {
         let meta = (commit.persisted > commit.meta_persisted && !commit.is_meta_in_flight)
             .then_some(commit.meta_at + META_EVERY);
         let space = commit.no_space_at.map(|at| at + NO_SPACE_RETRY);
-        [open, echo, meta, space].into_iter().flatten().min()
+        [open, echo, meta, space, self.scrub.deadline()].into_iter().flatten().min()
     }
 
     /// Bytes in the open frame and in closed frames that are not persisted yet.
@@ -332,6 +335,7 @@ impl<D: Disk> SegLog<D> {
                 }
             }
             Waiting::FaultIn { group, first, last, slot, .. } => self.check_faulted(group, first, last, slot, result),
+            Waiting::Scrub { piece, slot } => self.finish_scrub(piece, slot, result),
             Waiting::Prepare => {
                 self.commit.is_preparing = false;
                 match result {
