@@ -95,6 +95,9 @@ pub(crate) struct Commit {
     pub spare_footer: Option<FooterBuilder>,
     pub meta_seq: u64,
     pub is_meta_due: bool,
+    /// The first frame of this start; `meta` is not written before it is persisted, or a doubt that only the lost `meta`
+    /// had told could be forgotten.
+    first_frame_seq: u64,
     pub free_files: u32,
     pub free_slots: Vec<Slot>,
     pub next_slot: u32,
@@ -116,13 +119,14 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    pub fn new(persisted: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
+    pub fn new(persisted: u64, first_frame_seq: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
         Commit {
             persisted,
             last_closed: persisted,
             spare_footer: None,
             meta_seq,
             is_meta_due: false,
+            first_frame_seq,
             free_files,
             free_slots: Vec::new(),
             next_slot,
@@ -511,7 +515,7 @@ impl<D: Disk> SegLog<D> {
     fn see_to_meta(&mut self, now: Mono) {
         let commit = &mut self.commit;
         commit.is_meta_due |= commit.persisted > commit.meta_persisted && commit.meta_at + META_EVERY <= now;
-        if !commit.is_meta_due || commit.is_meta_in_flight {
+        if !commit.is_meta_due || commit.is_meta_in_flight || commit.persisted < commit.first_frame_seq {
             return;
         }
         let newest = self.segments.iter().filter(|segment| segment.has_file).map(|segment| segment.seq).max();
