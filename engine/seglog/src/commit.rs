@@ -14,6 +14,7 @@ use crate::format::footer::FooterBuilder;
 use crate::format::frame;
 use crate::format::meta::Meta;
 use crate::log::{SegLog, Slice};
+use crate::scrub::Piece;
 use crate::segment::Stage;
 
 /// Idle time after which the last frame is echoed.
@@ -75,10 +76,11 @@ struct Batch {
 
 /// What a token stands for.
 #[derive(Clone, Debug)]
-enum Waiting {
+pub(crate) enum Waiting {
     Write { slot: Slot, offset: u32, bytes: u32 },
     Sync,
     FaultIn { group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, offset: u32, bytes: u32 },
+    Scrub { piece: Piece, slot: Slot },
     Prepare,
     Activate { op: DiskOp, segment_seq: u64 },
     Retire { segments: usize, upto: u64 },
@@ -93,6 +95,9 @@ pub(crate) struct Commit {
     pub spare_footer: Option<FooterBuilder>,
     pub meta_seq: u64,
     pub is_meta_due: bool,
+    /// The first frame of this start; `meta` is not written before it is persisted, or a doubt that only the lost `meta`
+    /// had told could be forgotten.
+    first_frame_seq: u64,
     pub free_files: u32,
     pub free_slots: Vec<Slot>,
     pub next_slot: u32,
@@ -114,13 +119,14 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    pub fn new(persisted: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
+    pub fn new(persisted: u64, first_frame_seq: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
         Commit {
             persisted,
             last_closed: persisted,
             spare_footer: None,
             meta_seq,
             is_meta_due: false,
+            first_frame_seq,
             free_files,
             free_slots: Vec::new(),
             next_slot,
@@ -163,7 +169,7 @@ impl Commit {
         self.ask(DiskOp::Retire { slots }, Waiting::Retire { segments, upto });
     }
 
-    fn ask(&mut self, op: DiskOp, waiting: Waiting) {
+    pub fn ask(&mut self, op: DiskOp, waiting: Waiting) {
         let token = OpToken(self.next_token);
         self.next_token += 1;
         self.ops.push_back((token, op));
@@ -198,6 +204,7 @@ impl<D: Disk> SegLog<D> {
         self.see_to_space(now);
         mutate!(MUT_15A, (), self.move_on_without_space());
         self.see_to_meta(now);
+        self.see_to_scrub(now);
     }
 
     /// When [`SegLog::handle_turn_end`] wants to be called although nothing else happens.
@@ -214,7 +221,7 @@ impl<D: Disk> SegLog<D> {
         let meta = (commit.persisted > commit.meta_persisted && !commit.is_meta_in_flight)
             .then_some(commit.meta_at + META_EVERY);
         let space = commit.no_space_at.map(|at| at + NO_SPACE_RETRY);
-        [open, echo, meta, space].into_iter().flatten().min()
+        [open, echo, meta, space, self.scrub.deadline()].into_iter().flatten().min()
     }
 
     /// Bytes in the open frame and in closed frames that are not persisted yet.
@@ -334,6 +341,7 @@ impl<D: Disk> SegLog<D> {
                 }
             }
             Waiting::FaultIn { group, first, last, slot, .. } => self.check_faulted(group, first, last, slot, result),
+            Waiting::Scrub { piece, slot } => self.finish_scrub(piece, slot, result),
             Waiting::Prepare => {
                 self.commit.is_preparing = false;
                 match result {
@@ -509,7 +517,7 @@ impl<D: Disk> SegLog<D> {
     fn see_to_meta(&mut self, now: Mono) {
         let commit = &mut self.commit;
         commit.is_meta_due |= commit.persisted > commit.meta_persisted && commit.meta_at + META_EVERY <= now;
-        if !commit.is_meta_due || commit.is_meta_in_flight {
+        if !commit.is_meta_due || commit.is_meta_in_flight || commit.persisted < commit.first_frame_seq {
             return;
         }
         let newest = self.segments.iter().filter(|segment| segment.has_file).map(|segment| segment.seq).max();

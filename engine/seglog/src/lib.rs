@@ -20,6 +20,7 @@ mod recover;
 mod replay;
 mod salvage;
 mod scan;
+mod scrub;
 mod segment;
 mod settings;
 mod start;

@@ -14,6 +14,7 @@ use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::frames::place_of;
 use crate::gc::Gc;
 use crate::group::{GroupLog, Health, Loc};
+use crate::scrub::Scrub;
 use crate::segment::Segment;
 use crate::settings::Settings;
 
@@ -116,6 +117,7 @@ pub struct SegLog<D: Disk> {
     pub(crate) salts: Prng,
     pub(crate) commit: Commit,
     pub(crate) gc: Gc,
+    pub(crate) scrub: Scrub,
     /// Groups whose first faulty entry moved, each once, until they are asked for.
     pub(crate) fault_changes: Vec<GroupId>,
 }

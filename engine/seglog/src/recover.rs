@@ -11,7 +11,7 @@ use base::limits::LOG_BLOCK_BYTES;
 use base::record::Record;
 use base::{GroupId, LogIndex, NodeId, Term, mutate};
 
-use crate::disk::{LogReader, Slot};
+use crate::disk::{FoundSegment, LogReader, Slot};
 use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::format::meta::{Meta, MetaError};
 use crate::group::{GroupLog, Health};
@@ -23,6 +23,10 @@ use crate::verdict::{self, Step};
 
 /// The first frame after a recovery is numbered this far above the highest seen.
 const RESET_JUMP: u64 = 1024;
+/// Lives are given out from so far above the highest seen when `meta` is lost.
+const PRESUMED_JUMP: u32 = 1024;
+/// The `meta_seq` presumed when no copy can be read: above all that was ever written, should one be readable again.
+const PRESUMED_META_SEQ: u64 = 1 << 48;
 
 /// Why the log cannot be opened. The node refuses to start with exit code 76; nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +37,8 @@ pub enum RecoverError {
     /// A file could not be read.
     #[error("could not read the log: {0}; check the disk and the directory's rights")]
     Read(#[from] std::io::Error),
-    /// No copy of `meta` is whole.
-    #[error("log meta is missing or damaged in all four copies; format a new directory or replace this node")]
+    /// No copy of `meta` is whole, and there is no segment either.
+    #[error("log has no meta and no segments; format a new directory or replace this node")]
     NoMeta,
     /// A newer release wrote it.
     #[error("log has format {0}; this release reads format 1, start the release that wrote it")]
@@ -112,6 +116,10 @@ pub struct RecoveryReport {
     pub records: u64,
     /// The last frame that stands.
     pub last_frame_seq: u64,
+    /// Whole copies of `meta` that say the same as the one that held: 4, but for a crash while they were written or for
+    /// damage; with fewer than 2 the next loss may cost all groups of the core. 0: it was lost, and all are quarantined.
+    /// The start writes all copies anew.
+    pub meta_copies: u32,
     /// Frames that an earlier recovery had cut.
     pub frames_void: u64,
     /// Frames behind the cut with a good head: the tail is doubtful when this is not 0.
@@ -220,7 +228,11 @@ fn empty(meta: Meta) -> Recovered {
 /// Errors: [`RecoverError`]: the node refuses to start rather than guess.
 pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recovered, RecoverError> {
     settings.check()?;
-    let meta = read_meta(reader, settings)?;
+    let found_meta = read_meta(reader, settings)?;
+    let (meta, meta_copies) = match found_meta {
+        Some(found) => found,
+        None => (presumed_meta(&reader.segments()?, settings)?, 0),
+    };
     let (leftovers, names) = expected_segments(reader, settings, &meta)?;
     let mut files = Files { reader, settings, bytes: Vec::new(), loaded: None };
     let mut found = Vec::new();
@@ -240,7 +252,10 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     let persisted = verdict::leave_out_void(&mut found, meta.persisted_seq);
     let persisted = mutate!(MUT_12A, persisted, verdict::end_at_first_bad(&mut found));
     let frames_void = (frames_found - found.len()) as u64;
-    let verdict = verdict::walk(&found, &segments, &seen, persisted);
+    let mut verdict = verdict::walk(&found, &segments, &seen, persisted);
+    if meta_copies == 0 {
+        verdict.untrusted = Some("meta is lost in all its copies, and with it what was persisted");
+    }
     let (standing, rest) = found.split_at(verdict.rest);
 
     let mut out = empty(meta);
@@ -258,6 +273,11 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     out.report.last_frame_seq = verdict.last_seq;
     let doubtful = doubt(&log, rest, &mut replay, &mut files)?;
     out.next_life = replay.next_life.max(meta.next_life);
+    if meta_copies == 0 {
+        // Lives may have been given out whose records are damaged.
+        out.next_life = out.next_life.saturating_add(PRESUMED_JUMP);
+    }
+    out.report.meta_copies = meta_copies;
     out.report.records = replay.records;
     (out.report.frames_void, out.report.frames_doubtful) = (frames_void, rest.len() as u64);
     out.unknown_bits = if verdict.untrusted.is_some() { ALL_GROUPS } else { replay.suspect_bits };
@@ -497,12 +517,14 @@ fn is_end_unreadable(log: &Log<'_>) -> bool {
     (0..log.segments.len()).flat_map(blocks).any(|at| at >= end && at.1 > 0)
 }
 
-fn read_meta(reader: &mut dyn LogReader, settings: &Settings) -> Result<Meta, RecoverError> {
-    let meta = Meta::newest(&reader.meta()?).map_err(|error| match error {
+/// The `meta` that holds, and how many copies say so; `None` when no copy is whole.
+fn read_meta(reader: &mut dyn LogReader, settings: &Settings) -> Result<Option<(Meta, u32)>, RecoverError> {
+    let copies = reader.meta()?;
+    let meta = Meta::newest(&copies).map_err(|error| match error {
         MetaError::Format(format) => RecoverError::Format(format),
         MetaError::Damaged => RecoverError::NoMeta,
     })?;
-    let meta = meta.ok_or(RecoverError::NoMeta)?;
+    let Some(meta) = meta else { return Ok(None) };
     let differs = [
         (meta.cluster_id != settings.cluster_id, "cluster id"),
         (meta.node_uuid != settings.node_uuid, "node uuid"),
@@ -510,10 +532,29 @@ fn read_meta(reader: &mut dyn LogReader, settings: &Settings) -> Result<Meta, Re
         (meta.cores != settings.cores, "core count"),
         (meta.segment_blocks != settings.segment_blocks(), "segment size"),
     ];
-    match differs.iter().find(|(differs, _)| *differs) {
-        Some((_, what)) => Err(RecoverError::Foreign(what)),
-        None => Ok(meta),
+    if let Some((_, what)) = differs.iter().find(|(differs, _)| *differs) {
+        return Err(RecoverError::Foreign(what));
     }
+    let numbered = (0..).zip(&copies);
+    let equal =
+        numbered.filter(|(copy, block)| block.as_ref().is_some_and(|block| Meta::parse(block, *copy) == Ok(meta)));
+    let equal = equal.count() as u32;
+    if equal < 2 {
+        base::mark::hit!("seglog.recover.few_meta");
+    }
+    Ok(Some((meta, equal)))
+}
+
+/// What stands in for a lost `meta`: all segments that are there are live. The groups of the core are quarantined, since
+/// nobody can tell what was persisted; the other cores of the node go on. Whose the log is, its segments say.
+///
+/// Errors: [`RecoverError::NoMeta`] when there is no segment either.
+fn presumed_meta(segments: &[FoundSegment], settings: &Settings) -> Result<Meta, RecoverError> {
+    let seqs = || segments.iter().map(|segment| segment.segment_seq);
+    let (oldest, newest) = seqs().min().zip(seqs().max()).ok_or(RecoverError::NoMeta)?;
+    base::mark::hit!("seglog.recover.no_meta");
+    let (meta_seq, oldest_segment_seq, newest_segment_seq) = (PRESUMED_META_SEQ, oldest, newest);
+    Ok(Meta { meta_seq, oldest_segment_seq, newest_segment_seq, ..settings.first_meta() })
 }
 
 /// Names to retire again, and the names that must be there: oldest to newest, without gaps.
@@ -536,6 +577,6 @@ fn expected_segments(
             return Err(RecoverError::ForeignSegment { segment_seq, what: "its size is not the segment size" });
         }
     }
-    let seqs = |segments: Vec<&crate::disk::FoundSegment>| segments.iter().map(|found| found.segment_seq).collect();
+    let seqs = |segments: Vec<&FoundSegment>| segments.iter().map(|found| found.segment_seq).collect();
     Ok((seqs(leftovers), seqs(live)))
 }

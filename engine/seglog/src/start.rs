@@ -13,6 +13,7 @@ use crate::gc::Gc;
 use crate::group::Health;
 use crate::log::{OpenFrame, SegLog, slot_of};
 use crate::recover::Recovered;
+use crate::scrub::Scrub;
 use crate::segment::{Segment, Stage};
 use crate::settings::Settings;
 
@@ -67,8 +68,15 @@ impl<D: Disk> SegLog<D> {
             wall_ms: 0,
             now: Mono(0),
             salts: Prng::new(settings.salt_seed),
-            commit: Commit::new(last_frame_seq, recovered.meta.meta_seq, recovered.free_files, slots),
+            commit: Commit::new(
+                last_frame_seq,
+                recovered.next_frame_seq,
+                recovered.meta.meta_seq,
+                recovered.free_files,
+                slots,
+            ),
             gc: Gc::new(recovered.meta.oldest_segment_seq),
+            scrub: Scrub::default(),
             fault_changes,
             settings,
         };

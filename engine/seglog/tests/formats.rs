@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use base::record::EntryKind;
+use base::record::{EntryKind, Record};
 use base::{ClusterId, CoreId, GroupId, LogIndex, NodeId, NodeUuid, Term};
 use seglog::format::footer::{Trailer, parse_footer};
 use seglog::format::frame::{self, Head};
@@ -161,6 +161,33 @@ fn frames_records_slots_and_echo_are_pinned_and_still_load() {
     let two = &groups[1];
     assert_eq!((two.first, two.last, two.before), (LogIndex(51), LogIndex(50), (Term(3), 0xabcd)));
     assert_eq!((two.life, two.health, two.config.as_slice()), (3, Health::RecoveringHead, &b"installed"[..]));
+}
+
+#[test]
+fn an_entry_that_was_written_again_is_pinned_and_still_gives_its_bytes() {
+    let settings = test_settings();
+    let mut log = SegLog::start(create(&settings), settings.clone(), MemDisk::new(&settings));
+    let (group, index) = (GroupId(1), LogIndex(1));
+    log.new_group(group, b"voters 1 2 3");
+    run_ops(&mut log);
+    log.append_new(group, EntryKind::Config, index, Term(2), b"voters 1 2");
+    run_ops(&mut log);
+    let mut copy = Vec::new();
+    log.records(group, index, index, &mut copy).unwrap();
+    log.rewrite(group, Record::parse(&copy).unwrap().0);
+    run_ops_until_echoed(&mut log);
+    let mut disk = log.disk().clone();
+    // Blocks 1 and 2: the beginning, and the entry. Block 3: the REWRITE. Block 4: its echo.
+    let loaded = golden("rewrite.hex", &disk.segment_bytes(1)[3 * 4096..5 * 4096]);
+    for (block, content) in loaded.chunks(4096).enumerate() {
+        disk.damage(1, (3 + block) * 4096, |out| out.copy_from_slice(content));
+    }
+    disk.damage(1, 2 * 4096 + 300, |bytes| bytes[0] ^= 1);
+    let recovered = recover(&mut MemLogReader::new(&disk), &settings).unwrap();
+    assert_eq!(recovered.report().frames_damaged, 1, "that of the entry as it was first written");
+    let held = &recovered.groups()[0];
+    assert_eq!((held.health, held.last, held.faulty.as_slice()), (Health::Clean, index, &[][..]));
+    assert_eq!(held.configs, [(index, b"voters 1 2".to_vec())]);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use base::record::EntryKind;
 use base::{ClusterId, GroupId, LogIndex, NodeId, Prng, Term};
 use seglog::testing::{MemDisk, MemLogReader, run_ops, run_ops_until_echoed, test_settings};
-use seglog::{DiskOp, Health, RecoverError, Recovered, SegLog, Settings, Slice, StateTaken, create, recover};
+use seglog::{
+    DiskOp, Health, LogReader as _, RecoverError, Recovered, SegLog, Settings, Slice, StateTaken, create, recover,
+};
 
 const A: GroupId = GroupId(1);
 const B: GroupId = GroupId(2);
@@ -224,8 +226,6 @@ fn a_missing_segment_and_a_foreign_meta_are_refused_and_a_damaged_segment_is_not
     let damaged = with(&|disk| disk.damage(2, 5 * 4096, |block| block[20] ^= 1)).unwrap();
     assert_eq!((damaged.groups()[0].health, damaged.groups()[0].last), (Health::Faulty, LogIndex(14)));
     assert_eq!(damaged.groups()[0].faulty.len(), 1);
-    let gone = with(&|disk| disk.set_meta([const { Vec::new() }; 4]));
-    assert!(matches!(gone, Err(RecoverError::NoMeta)));
     for settings in [
         Settings { cluster_id: ClusterId([9; 16]), ..test_settings() },
         Settings { cores: 2, ..test_settings() },
@@ -234,6 +234,57 @@ fn a_missing_segment_and_a_foreign_meta_are_refused_and_a_damaged_segment_is_not
         let refused = recover(&mut MemLogReader::new(&disk), &settings);
         assert!(matches!(refused, Err(RecoverError::Foreign(_))));
     }
+}
+
+#[test]
+fn one_copy_of_meta_is_enough_and_all_are_written_anew_and_without_any_every_group_is_quarantined() {
+    let mut log = new_log();
+    log.new_group(A, b"config");
+    append(&mut log, A, 1, 100);
+    log.set_state(A, Term(3), NodeId(2));
+    run_ops_until_echoed(&mut log);
+    log.request_meta();
+    run_ops(&mut log);
+    let copies = MemLogReader::new(log.disk()).meta().unwrap().map(|copy| copy.unwrap());
+    let with = |kept: &[usize]| {
+        let mut disk = log.disk().clone();
+        let mut left = copies.clone();
+        (0..4).filter(|at| !kept.contains(at)).for_each(|at| left[at][100] ^= 1);
+        disk.set_meta(left);
+        disk
+    };
+    for kept in [&[0, 1, 2, 3][..], &[1, 3], &[2]] {
+        let recovered = read(&with(kept)).unwrap();
+        assert_eq!(recovered.report().meta_copies as usize, kept.len());
+        assert_eq!(recovered.groups()[0].health, Health::Clean);
+        let mut log = restart(with(kept));
+        run_ops(&mut log);
+        assert_eq!(read(log.disk()).unwrap().report().meta_copies, 4, "the start writes all of them");
+    }
+    let recovered = read(&with(&[])).unwrap();
+    let group = &recovered.groups()[0];
+    assert_eq!((recovered.report().meta_copies, group.health), (0, Health::Quarantined));
+    assert_eq!((group.last, group.term, group.vote), (LogIndex(1), Term(3), NodeId(2)), "what is there is told");
+    let mut log = restart(with(&[]));
+    assert_eq!(log.health(B), Health::Quarantined, "a group without a trace may have had one");
+    // Whatever the first operations of that start leave, the doubt is in it.
+    let mut ops = 0;
+    loop {
+        let mut disk = log.disk().clone();
+        disk.crash(&mut Prng::new(ops));
+        assert_eq!(read(&disk).unwrap().groups()[0].health, Health::Quarantined, "after {ops} operations");
+        log.handle_turn_end(base::Mono(1));
+        let Some((token, op)) = log.poll_op() else { break };
+        let result = log.disk_mut().perform(&op);
+        log.handle_op_done(token, result).unwrap();
+        ops += 1;
+    }
+    let again = restart(log.disk().clone());
+    assert!(ops >= 5 && again.health(A) == Health::Quarantined, "for good, also when there is a meta again");
+    assert_eq!(read(again.disk()).unwrap().report().meta_copies, 4);
+    let mut empty = MemDisk::new(&test_settings());
+    empty.set_meta([const { Vec::new() }; 4]);
+    assert!(matches!(read(&empty), Err(RecoverError::NoMeta)));
 }
 
 #[test]

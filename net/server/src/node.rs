@@ -299,6 +299,13 @@ fn recover_log(
     let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
     let report = recovered.report();
     tracing::info!(core = core.0, frames = report.frames, records = report.records, "log recovered");
+    if report.meta_copies < 2 {
+        tracing::warn!(
+            core = core.0,
+            copies = report.meta_copies,
+            "the log's meta had fewer than two good copies; they are written again, check the disk"
+        );
+    }
     warn_of_damage(core, &recovered);
     if report.groups_doubtful > 0 {
         tracing::warn!(
