@@ -130,6 +130,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
             state_hash: group.state_hash,
             voters: group.voters,
             learners: Vec::new(),
+            health: group.health,
         })
         .collect();
     CoreStatus { node: hands.node, core: hands.id, cores: hands.cores, counters, groups }

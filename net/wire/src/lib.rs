@@ -25,6 +25,7 @@ pub use hello::{ClientHello, HelloError, ServerHello};
 pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, RestPair, SnapshotAck, SnapshotPart};
 pub use peer_hello::PeerHello;
 pub use peer_writer::{FrameFull, PeerFrameWriter};
+pub use raft::Health;
 pub use reader::{FrameReader, Link, frame_bytes};
 pub use status::{CoreCounters, CoreStatus, GroupRole, GroupStatus};
 

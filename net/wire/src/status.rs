@@ -3,7 +3,8 @@
 //! ```text
 //! core    0 u64 node   8 u16 core   10 u16 cores   12 u16 counters   14 u16 zero   16 u32 groups   20 u32 zero
 //!        24 counters x u64, then groups
-//! group   0 u32 group   4 u8 role (0 follower, 1 candidate, 2 leader, 3 learner)   5 u8 voters   6 u8 learners   7 u8 zero
+//! group   0 u32 group   4 u8 role (0 follower, 1 candidate, 2 leader, 3 learner)   5 u8 voters   6 u8 learners
+//!         7 u8 health (0 clean, 1 faulty, 2 recovering head, 3 quarantined)
 //!         8 u64 term   16 u64 leader (0 unknown)   24 u64 first_index   32 u64 last_index   40 u64 persisted_index
 //!        48 u64 commit_index   56 u64 applied_index   64 u64 state_hash   72 voters x u64, learners x u64
 //! ```
@@ -11,6 +12,7 @@
 
 use base::bytes::{get_u16, get_u32, get_u64};
 use base::{CoreId, GroupId, LogIndex, NodeId, Term};
+use raft::Health;
 
 use crate::client::BodyError;
 
@@ -66,6 +68,8 @@ pub struct GroupStatus {
     pub voters: Vec<NodeId>,
     /// Its learners.
     pub learners: Vec<NodeId>,
+    /// What the node's log of it is worth.
+    pub health: Health,
 }
 
 macro_rules! counters {
@@ -192,7 +196,7 @@ impl GroupStatus {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.group.0.to_le_bytes());
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).expect("members are bounded by MEMBERS_MAX");
-        out.extend_from_slice(&[self.role as u8, count(&self.voters), count(&self.learners), 0]);
+        out.extend_from_slice(&[self.role as u8, count(&self.voters), count(&self.learners), self.health as u8]);
         let fields = [
             self.term.0,
             self.leader.unwrap_or_default().0,
@@ -229,7 +233,25 @@ impl GroupStatus {
             state_hash: get_u64(bytes, 64)?,
             voters: nodes(0..voters)?,
             learners: nodes(voters..voters + learners)?,
+            health: Health::from_u32(u32::from(bytes[7]))?,
         };
         Some((status, &members[(voters + learners) * 8..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_of_a_group_comes_through_and_an_unknown_one_is_refused() {
+        for health in [Health::Clean, Health::Faulty, Health::RecoveringHead, Health::Quarantined] {
+            let sent = GroupStatus { health, voters: vec![NodeId(1)], ..GroupStatus::default() };
+            let mut bytes = Vec::new();
+            sent.encode(&mut bytes);
+            assert_eq!(GroupStatus::read(&bytes), Some((sent, &[][..])));
+            bytes[7] = 4;
+            assert_eq!(GroupStatus::read(&bytes), None);
+        }
     }
 }

@@ -73,6 +73,7 @@ pub fn core_status() -> CoreStatus {
             state_hash: 0x1122_3344_5566_7788,
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             learners: vec![NodeId(4)],
+            health: raft::Health::Clean,
         });
     }
     status

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use client::{Client, ClusterMap, CoreStatus, GroupStatus};
 use serde_json::{Value, json};
-use wire::GroupRole;
+use wire::{GroupRole, Health};
 
 use crate::cluster::{NodeReport, reports};
 
@@ -78,6 +78,7 @@ fn group_json(group: &GroupStatus) -> Value {
         "state_hash": format!("{:016x}", group.state_hash),
         "voters": ids(&group.voters),
         "learners": ids(&group.learners),
+        "health": health_name(group.health),
     })
 }
 
@@ -118,8 +119,12 @@ fn group_line(group: &GroupStatus) -> String {
     let ids = |nodes: &[base::NodeId]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let learners = if group.learners.is_empty() { String::new() } else { format!(" +{}", ids(&group.learners)) };
     let leader = group.leader.map_or_else(|| "-".to_owned(), |node| node.to_string());
+    let health = match group.health {
+        Health::Clean => String::new(),
+        health => format!("  {}", health_name(health)),
+    };
     format!(
-        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}\n",
+        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}{health}\n",
         group.group.0,
         role_name(group.role),
         group.term.0,
@@ -129,6 +134,15 @@ fn group_line(group: &GroupStatus) -> String {
         group.state_hash,
         ids(&group.voters),
     )
+}
+
+fn health_name(health: Health) -> &'static str {
+    match health {
+        Health::Clean => "clean",
+        Health::Faulty => "faulty",
+        Health::RecoveringHead => "recovering head",
+        Health::Quarantined => "quarantined",
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +190,14 @@ mod tests {
         assert_eq!(value["nodes"][1]["groups"], json!([]));
         assert_eq!(value["nodes"][0]["cores"][0]["counters"]["syncs"], 0);
         assert_eq!(value["block_servers"][0]["address"], "h:7144");
+    }
+
+    #[test]
+    fn a_group_that_is_not_clean_says_so() {
+        let (map, mut reports) = sample();
+        reports[0].cores.as_mut().unwrap()[0].groups[0].health = Health::Quarantined;
+        assert_eq!(to_json(&map, &reports)["nodes"][0]["groups"][0]["health"], "quarantined");
+        assert!(to_text(&map, &reports).contains("1,2 +4  quarantined\n"));
     }
 
     #[test]
