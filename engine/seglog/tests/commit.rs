@@ -251,3 +251,26 @@ fn an_entry_that_rotted_or_cannot_be_read_is_faulty_keeps_its_identity_and_is_re
         assert_eq!(again, copy, "what goes to others is the entry, unchanged");
     }
 }
+
+/// Small entries written one at a time lie far apart: a run of them may span more than one round of reading takes.
+#[test]
+fn entries_far_apart_come_into_memory_round_by_round() {
+    let settings = Settings { segment_bytes: seglog::SEGMENT_BYTES_LEAST, ..test_settings() };
+    let mut log = new_log(&settings);
+    for _ in 0..1400 {
+        append(&mut log, 10);
+        run_ops(&mut log);
+    }
+    let (first, last) = (LogIndex(1), LogIndex(1300));
+    let mut out = Vec::new();
+    let is_read = (0..8).any(|_| match log.records(A, first, last, &mut out) {
+        Ok(()) => true,
+        Err(Unreadable::Cold { first, last }) => {
+            log.fault_in(A, first, last);
+            run_ops(&mut log);
+            false
+        }
+        Err(faulty) => panic!("{faulty}"),
+    });
+    assert!(is_read && log.segments_len() > 17, "{} segments hold them", log.segments_len());
+}

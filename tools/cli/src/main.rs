@@ -63,6 +63,7 @@ enum Command {
     Admin(admin::AdminCommand),
     Doctor(doctor::DoctorArgs),
     Selfcheck(selfcheck::SelfcheckArgs),
+    Sim(sim::cli::SimArgs),
     #[command(flatten)]
     Files(files::FileCommand),
 }
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Admin(command) => admin::run(&command, &cli.cluster),
         Command::Doctor(args) => doctor::run(&args, cli.cluster.json),
         Command::Selfcheck(args) => selfcheck::run(&args, &cli.cluster),
+        Command::Sim(args) => Ok(ExitCode::from(sim::cli::run(&args))),
         Command::Files(command) => files::run(command, &cli.cluster.for_files()),
     };
     exit::report(done)

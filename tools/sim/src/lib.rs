@@ -3,5 +3,35 @@
 //!
 //! Layer 5: it drives the rooms below exactly as the metaserver does, with a simulated network, disk, store and clock.
 
+pub mod caught;
 pub mod checker;
+pub mod cli;
+pub mod disk;
+pub mod draw;
+pub mod fault;
+pub mod inject;
+pub mod linear;
+pub mod matrix;
+#[cfg(mutations)]
+pub mod mutants;
 pub mod observe;
+pub mod profile;
+pub mod run;
+pub mod schedule;
+pub mod shrink;
+pub mod swarm;
+pub mod sweep;
+
+mod buffers;
+mod clock;
+mod heap;
+mod hunting;
+mod spec;
+mod store;
+mod trace;
+mod world;
+
+pub use fault::Class;
+pub use profile::Profile;
+pub use run::{Options, Report, run};
+pub use schedule::Schedule;

@@ -3,7 +3,7 @@
 //! The world reports and never judges; a checker judges and never looks into the world or into another checker.
 
 use base::{Acct, GroupId, LogIndex, Mono, NodeId, Nsid, Term};
-use raft::{Body, Raft};
+use raft::{Body, Config, Raft, Role};
 
 /// True time of the simulation in ns since its begin; no node ever sees it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -45,7 +45,38 @@ pub trait LogView {
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool;
 }
 
-/// One group on one node after a turn that touched it.
+/// What a leader knows of one follower, for the checkers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerMark {
+    /// Who it is.
+    pub id: NodeId,
+    /// It holds, persisted, all of the leader's entries up to here.
+    pub match_index: LogIndex,
+    /// The next entry to send.
+    pub next_index: LogIndex,
+}
+
+/// The followers as their leader sees them: [`Raft`] itself, or a list in tests.
+pub trait PeersView {
+    /// The peer at `at`, from 0; none beyond the last.
+    fn peer(&self, at: usize) -> Option<PeerMark>;
+}
+
+impl PeersView for Raft {
+    fn peer(&self, at: usize) -> Option<PeerMark> {
+        let peer = self.peers().get(at)?;
+        Some(PeerMark { id: peer.id, match_index: peer.match_index, next_index: peer.next_index })
+    }
+}
+
+impl PeersView for Vec<PeerMark> {
+    fn peer(&self, at: usize) -> Option<PeerMark> {
+        self.get(at).copied()
+    }
+}
+
+/// One group on one node after a turn that touched it, and before any message of that turn leaves: plain values, so that
+/// a checker never depends on what consensus thinks of itself.
 #[derive(Clone, Copy)]
 pub struct GroupView<'a> {
     /// The node.
@@ -56,14 +87,62 @@ pub struct GroupView<'a> {
     pub group: GroupId,
     /// The node's own clock.
     pub now: Mono,
-    /// Its consensus state.
-    pub raft: &'a Raft,
-    /// Its log.
-    pub log: &'a dyn LogView,
+    /// What it is.
+    pub role: Role,
+    /// Its term, persisted or not.
+    pub term: Term,
+    /// Its vote in that term; 0 none.
+    pub vote: NodeId,
+    /// Whom it follows; itself when it leads, 0 when it knows none.
+    pub leader: NodeId,
+    /// The last entry that it knows to be committed.
+    pub commit: LogIndex,
+    /// The last entry that it believes to be on its disk.
+    pub persisted: LogIndex,
     /// What its machine has applied.
     pub applied: LogIndex,
-    /// Rolling hash of all that was applied.
+    /// Rolling hash of all that was applied: a function of the entries up to `applied` alone.
     pub state_hash: u64,
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// Its entry, or that of the snapshot that brought it; 0 at the log's beginning.
+    pub config_index: LogIndex,
+    /// It raised an alarm and does nothing any more.
+    pub is_stopped: bool,
+    /// The end of the lease, by its own clock, under which it would serve a read now; none without one.
+    pub lease_until: Option<Mono>,
+    /// The followers, when it leads.
+    pub peers: &'a dyn PeersView,
+    /// Its log.
+    pub log: &'a dyn LogView,
+}
+
+impl<'a> GroupView<'a> {
+    /// What `raft` and its log show now.
+    #[must_use]
+    pub fn of(now: Mono, incarnation: u64, raft: &'a Raft, log: &'a dyn LogView, state: (LogIndex, u64)) -> Self {
+        let (applied, state_hash) = state;
+        GroupView {
+            node: raft.id(),
+            incarnation,
+            group: raft.group(),
+            now,
+            role: raft.role(),
+            term: raft.term(),
+            vote: raft.vote().unwrap_or_default(),
+            leader: raft.leader().unwrap_or_default(),
+            commit: raft.commit_index(),
+            persisted: raft.persisted_index(),
+            applied,
+            state_hash,
+            config: raft.config(),
+            config_index: raft.config_index(),
+            is_stopped: raft.alarm().is_some(),
+            lease_until: None,
+            peers: raft,
+            log,
+        }
+    }
 }
 
 /// How a client's operation was answered.
@@ -164,8 +243,9 @@ pub enum Event<'a> {
         /// The message.
         body: &'a Body,
     },
-    /// Before a message that promises something left: term and vote that would survive a power cut of the sender right
-    /// now, and the last entry that would. From the disk model, not from the node.
+    /// Before a message that promises something leaves: term and vote that would survive a power cut of the sender right
+    /// now, and the last entry that would. From the disk model, not from the node. Also, of every node that is up, before
+    /// the acknowledgement of a write leaves for its client.
     Durable {
         /// The sender.
         node: NodeId,

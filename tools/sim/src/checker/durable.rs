@@ -1,0 +1,136 @@
+//! Claim: when a client is told that its write is done, a quorum of voters would hold its entry after a power cut now.
+
+use base::{GroupId, LogIndex, NodeId, Term};
+use raft::Config;
+
+use crate::checker::ensure;
+use crate::checker::quorum::is_quorum;
+use crate::checker::slots::Slots;
+use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
+
+const NAME: &str = "durable";
+
+/// One node's log, as far as a power cut would leave it.
+#[derive(Clone, Copy, Default)]
+struct Node {
+    /// By the disk model; the truth.
+    on_disk: LogIndex,
+    on_disk_term: Term,
+    /// What the node has said since the disk model was last asked.
+    claimed: LogIndex,
+    /// What it said last.
+    said: LogIndex,
+}
+
+/// The newest configuration that is known to be committed.
+#[derive(Default)]
+struct Group {
+    index: Option<LogIndex>,
+    config: Config,
+}
+
+/// See the claim above. The disk model is believed where it was asked, else what the node says of its disk.
+#[derive(Default)]
+pub struct Durability {
+    nodes: Slots<(GroupId, NodeId), Node>,
+    groups: Slots<GroupId, Group>,
+}
+
+impl Durability {
+    fn note_view(&mut self, view: &GroupView<'_>) {
+        let node = self.nodes.of((view.group, view.node));
+        if node.said != view.persisted {
+            (node.said, node.claimed) = (view.persisted, view.persisted);
+        }
+        let group = self.groups.of(view.group);
+        if view.config_index <= view.commit && group.index.is_none_or(|index| index < view.config_index) {
+            group.index = Some(view.config_index);
+            group.config.clone_from(view.config);
+        }
+    }
+
+    fn check_ack(&self, token: &Token) -> Result<(), Violation> {
+        let Some(group) = self.groups.get(token.group).filter(|group| group.index.is_some()) else { return Ok(()) };
+        let holds = |id: NodeId| {
+            let Some(node) = self.nodes.get((token.group, id)) else { return false };
+            let is_on_disk = node.on_disk >= token.index && node.on_disk_term >= token.term;
+            is_on_disk || node.claimed >= token.index
+        };
+        ensure!(
+            NAME,
+            is_quorum(&group.config, holds),
+            "group {}: the write at {} of term {} was acknowledged by node {}, and a power cut would leave it on {:?} of {:?}",
+            token.group,
+            token.index,
+            token.term,
+            token.node,
+            group.config.voters().filter(|id| holds(*id)).collect::<Vec<_>>(),
+            group.config.voters().collect::<Vec<_>>()
+        );
+        Ok(())
+    }
+}
+
+impl Checker for Durability {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
+        match *event {
+            Event::Turn(ref view) => self.note_view(view),
+            Event::Boot { groups, .. } => groups.iter().for_each(|view| self.note_view(view)),
+            Event::Durable { node, group, last_index, last_term, .. } => {
+                let node = self.nodes.of((group, node));
+                (node.on_disk, node.on_disk_term, node.claimed) = (last_index, last_term, LogIndex(0));
+            }
+            Event::Return { ended: Ended::Outcome(_, token), .. } => self.check_ack(&token)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checker::testing::{GROUP, Seat, Seen, fires, ms, turn};
+    use crate::observe::Path;
+
+    fn disk(checker: &mut Durability, node: u64, last_index: u64) {
+        let (node, last_index) = (NodeId(node), LogIndex(last_index));
+        let (term, vote, last_term) = (Term(1), NodeId(0), Term(1));
+        checker.observe(ms(0), &Event::Durable { node, group: GROUP, term, vote, last_index, last_term }).unwrap();
+    }
+
+    fn acknowledge(checker: &mut Durability, index: u64) -> Seen {
+        let (index, term, node) = (LogIndex(index), Term(1), NodeId(1));
+        let token = Token { group: GROUP, index, term, place: 0, path: Path::Write, node };
+        let ended = Ended::Outcome(&meta::Outcome::NotFound, token);
+        checker.observe(ms(0), &Event::Return { operation: 1, ended })
+    }
+
+    #[test]
+    fn an_entry_on_a_quorum_may_be_acknowledged() {
+        let mut checker = Durability::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1], 2)).unwrap();
+        disk(&mut checker, 1, 2);
+        disk(&mut checker, 2, 2);
+        acknowledge(&mut checker, 2).unwrap();
+        fires(NAME, acknowledge(&mut checker, 3));
+    }
+
+    #[test]
+    fn what_the_node_says_counts_only_where_the_disk_was_not_asked() {
+        let mut checker = Durability::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1], 2)).unwrap();
+        turn(&mut checker, &Seat::with(2, &[1, 1], 2)).unwrap();
+        acknowledge(&mut checker, 2).unwrap();
+        disk(&mut checker, 2, 1);
+        fires(NAME, acknowledge(&mut checker, 2));
+        turn(&mut checker, &Seat::with(2, &[1, 1], 2)).unwrap();
+        fires(NAME, acknowledge(&mut checker, 2));
+        turn(&mut checker, &Seat::with(2, &[1, 1, 1], 2)).unwrap();
+        acknowledge(&mut checker, 2).unwrap();
+    }
+}

@@ -1,0 +1,379 @@
+//! Claim: first - 1 <= applied <= commit <= last, commit never goes back, match < next, a leader commits only what a
+//! quorum persisted in its own term, and nobody acknowledges beyond what it persisted.
+
+use std::collections::BTreeMap;
+
+use base::{GroupId, LogIndex, NodeId, Term};
+use raft::{Body, Config, Role};
+
+use crate::checker::ensure;
+use crate::checker::quorum::is_quorum;
+use crate::checker::slots::Slots;
+use crate::observe::{Checker, Event, GroupView, Time, Violation};
+
+const NAME: &str = "watermarks";
+
+/// A set of nodes of one group, by the order in which they were first seen.
+type Nodes = u128;
+
+/// Who was ever seen to have persisted which entry.
+#[derive(Default)]
+struct Copies {
+    nodes: Vec<NodeId>,
+    /// By index from 1: the term first seen there, and who has that entry.
+    first_seen: Vec<(Term, Nodes)>,
+    others: BTreeMap<(LogIndex, Term), Nodes>,
+}
+
+impl Copies {
+    fn place(&mut self, node: NodeId) -> usize {
+        self.nodes.iter().position(|known| *known == node).unwrap_or_else(|| {
+            assert!(self.nodes.len() < Nodes::BITS as usize, "a group of a run has fewer nodes than a set has bits");
+            self.nodes.push(node);
+            self.nodes.len() - 1
+        })
+    }
+
+    fn note(&mut self, index: LogIndex, term: Term, place: usize) {
+        let at = usize::try_from(index.0 - 1).expect("logs of a run fit in memory");
+        if self.first_seen.len() <= at {
+            self.first_seen.resize(at + 1, (Term(0), 0));
+        }
+        let seen = &mut self.first_seen[at];
+        if seen.1 == 0 {
+            seen.0 = term;
+        }
+        let set = if seen.0 == term { &mut seen.1 } else { self.others.entry((index, term)).or_default() };
+        *set |= 1 << place;
+    }
+
+    fn has(&self, index: LogIndex, term: Term, node: NodeId) -> bool {
+        let Some(place) = self.nodes.iter().position(|known| *known == node) else { return false };
+        let seen = self.first_seen.get(usize::try_from(index.0).expect("logs of a run fit in memory") - 1);
+        let first_seen = seen.filter(|seen| seen.0 == term).map(|seen| seen.1);
+        let set = first_seen.or_else(|| self.others.get(&(index, term)).copied()).unwrap_or(0);
+        set >> place & 1 == 1
+    }
+}
+
+/// One node at its last turn.
+#[derive(Default)]
+struct Node {
+    incarnation: u64,
+    term: Term,
+    was_leader: bool,
+    commit: LogIndex,
+    persisted: LogIndex,
+    /// What it had dropped behind a snapshot: committed, and persisted.
+    before_first: LogIndex,
+    /// The last entry, and its term, up to which [`Copies`] knows of it.
+    marked: (LogIndex, Term),
+    config: Config,
+    /// An ack that left before the turn that must cover it was seen.
+    acked: LogIndex,
+}
+
+/// See the claim above.
+#[derive(Default)]
+pub struct Watermarks {
+    groups: Slots<GroupId, Copies>,
+    nodes: Slots<(GroupId, NodeId), Node>,
+}
+
+impl Watermarks {
+    fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
+        check_order(view)?;
+        check_peers(view)?;
+        let node = self.nodes.of((view.group, view.node));
+        if node.incarnation != view.incarnation {
+            *node = Node { incarnation: view.incarnation, config: std::mem::take(&mut node.config), ..Node::default() };
+        }
+        let (group, id) = (view.group, view.node);
+        ensure!(
+            NAME,
+            view.commit >= node.commit,
+            "group {group} node {id}: commit {} after {}",
+            view.commit,
+            node.commit
+        );
+        let is_covered = node.acked <= view.persisted || view.term != node.term;
+        ensure!(NAME, is_covered, "group {group} node {id}: acked {} with {} persisted", node.acked, view.persisted);
+        mark(self.groups.of(group), node, view);
+        let commit_before = std::mem::replace(&mut node.commit, view.commit);
+        let was_leader = std::mem::replace(&mut node.was_leader, view.role == Role::Leader) && node.term == view.term;
+        (node.term, node.persisted, node.acked) = (view.term, view.persisted, LogIndex(0));
+        node.before_first = view.log.first_index().prev();
+        // A change appended in this very turn counts from the next entry on: the one before it may still have decided.
+        let before = if node.config == *view.config {
+            None
+        } else {
+            Some(std::mem::replace(&mut node.config, view.config.clone()))
+        };
+        if view.role == Role::Leader && view.commit > commit_before {
+            let term = view.log.term(view.commit);
+            if was_leader {
+                ensure!(
+                    NAME,
+                    term == Some(view.term),
+                    "group {group} leader {id}: counted entry {} of {term:?} in term {}",
+                    view.commit,
+                    view.term
+                );
+            }
+            if term == Some(view.term) {
+                self.check_quorum(view, before.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_quorum(&self, view: &GroupView<'_>, before: Option<&Config>) -> Result<(), Violation> {
+        let copies = self.groups.get(view.group).expect("every view is noted first");
+        let holds = |id: NodeId| {
+            let is_dropped = self.nodes.get((view.group, id)).is_some_and(|node| node.before_first >= view.commit);
+            is_dropped || copies.has(view.commit, view.term, id)
+        };
+        let is_reached = is_quorum(view.config, holds) || before.is_some_and(|before| is_quorum(before, holds));
+        ensure!(
+            NAME,
+            is_reached,
+            "group {}: leader {} committed {} in term {} persisted only by {:?} of {:?}",
+            view.group,
+            view.node,
+            view.commit,
+            view.term,
+            view.config.voters().filter(|id| holds(*id)).collect::<Vec<_>>(),
+            view.config.voters().collect::<Vec<_>>()
+        );
+        Ok(())
+    }
+
+    fn note_ack(&mut self, from: NodeId, incarnation: u64, group: GroupId, index: LogIndex) {
+        let node = self.nodes.of((group, from));
+        // Reported before its turn, perhaps: the next view decides.
+        if node.incarnation == incarnation && index > node.persisted {
+            node.acked = node.acked.max(index);
+        }
+    }
+}
+
+fn check_order(view: &GroupView<'_>) -> Result<(), Violation> {
+    let (group, node) = (view.group, view.node);
+    let (before, last) = (view.log.first_index().prev(), view.log.last_index());
+    // While a snapshot is being installed the log already begins behind it.
+    let is_installing = before > view.commit && view.role != Role::Leader;
+    ensure!(
+        NAME,
+        before <= view.applied || is_installing,
+        "group {group} node {node}: applied {} and the log begins behind {before}",
+        view.applied
+    );
+    ensure!(
+        NAME,
+        view.applied <= view.commit,
+        "group {group} node {node}: applied {} commit {}",
+        view.applied,
+        view.commit
+    );
+    ensure!(NAME, view.commit <= last, "group {group} node {node}: commit {} and the log ends at {last}", view.commit);
+    ensure!(
+        NAME,
+        view.persisted <= last,
+        "group {group} node {node}: persisted {} of a log that ends at {last}",
+        view.persisted
+    );
+    Ok(())
+}
+
+fn check_peers(view: &GroupView<'_>) -> Result<(), Violation> {
+    let last = view.log.last_index();
+    for peer in (0..).map_while(|at| view.peers.peer(at)) {
+        ensure!(
+            NAME,
+            peer.match_index < peer.next_index && peer.match_index <= last && peer.next_index <= last.next(),
+            "group {} leader {}: peer {} match {} next {} of a log that ends at {last}",
+            view.group,
+            view.node,
+            peer.id,
+            peer.match_index,
+            peer.next_index
+        );
+    }
+    Ok(())
+}
+
+/// Notes what the node has persisted since.
+fn mark(copies: &mut Copies, node: &mut Node, view: &GroupView<'_>) {
+    let (mut index, term) = node.marked;
+    if index > view.persisted || view.log.term(index) != Some(term) {
+        // Replaced from somewhere on; what is committed never is.
+        index = view.persisted.min(node.commit);
+    }
+    index = index.max(view.log.first_index().prev());
+    if index >= view.persisted {
+        node.marked = (index, view.log.term(index).unwrap_or_default());
+        return;
+    }
+    let place = copies.place(view.node);
+    while index < view.persisted {
+        index = index.next();
+        copies.note(index, view.log.term(index).unwrap_or_default(), place);
+    }
+    node.marked = (index, view.log.term(index).unwrap_or_default());
+}
+
+impl Checker for Watermarks {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
+        match *event {
+            Event::Turn(ref view) => self.note_view(view),
+            Event::Boot { groups, .. } => groups.iter().try_for_each(|view| self.note_view(view)),
+            Event::Sent { from, incarnation, group, body, .. } => {
+                if let Body::AppendResp { index, rejected: false, busy: false, .. } = *body {
+                    self.note_ack(from, incarnation, group, index);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Mono;
+
+    use super::*;
+    use crate::checker::testing::{GROUP, Seat, boot, fires, ms, turn};
+    use crate::observe::PeerMark;
+
+    fn ack(checker: &mut Watermarks, from: u64, term: u64, index: u64) {
+        let body = Body::AppendResp {
+            term: Term(term),
+            index: LogIndex(index),
+            rejected: false,
+            busy: false,
+            faulty: false,
+            hint_index: LogIndex(0),
+            hint_term: Term(0),
+            read_position: 0,
+            echo_mono: Mono(0),
+        };
+        let (from, to) = (NodeId(from), NodeId(2));
+        checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group: GROUP, body: &body }).unwrap();
+    }
+
+    #[test]
+    fn a_commit_of_what_a_quorum_persisted_is_legal() {
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &Seat::with(2, &[1, 1], 0)).unwrap();
+        let mut leader = Seat { persisted: 0, ..Seat::with(1, &[1, 1, 1], 0).leading() };
+        turn(&mut checker, &leader).unwrap();
+        turn(&mut checker, &Seat::with(3, &[1, 1], 0)).unwrap();
+        leader.commit = 2;
+        turn(&mut checker, &leader).unwrap();
+        // By a follower that has dropped its log behind a snapshot.
+        let mut compacted = Seat::with(2, &[1, 1, 1, 1], 3);
+        compacted.log.compact(3);
+        turn(&mut checker, &compacted).unwrap();
+        turn(&mut checker, &Seat::with(1, &[1, 1, 1], 3).leading()).unwrap();
+    }
+
+    #[test]
+    fn a_commit_of_a_minority_or_of_other_entries_is_seen() {
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &Seat::with(2, &[1, 1], 0)).unwrap();
+        turn(&mut checker, &Seat::with(3, &[1], 0)).unwrap();
+        turn(&mut checker, &Seat::with(1, &[1, 2], 0).leading()).unwrap();
+        fires(NAME, turn(&mut checker, &Seat::with(1, &[1, 2], 2).leading()));
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &Seat { persisted: 1, ..Seat::with(2, &[1, 1], 0) }).unwrap();
+        fires(NAME, turn(&mut checker, &Seat::with(1, &[1, 1], 2).leading()));
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_counted_for_its_replacement() {
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &Seat::with(2, &[1, 1, 1], 0)).unwrap();
+        turn(&mut checker, &Seat { persisted: 1, ..Seat::with(2, &[1, 2, 2], 0) }).unwrap();
+        fires(NAME, turn(&mut checker, &Seat::with(1, &[1, 2, 2], 3).leading()));
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &Seat::with(2, &[1, 1, 1], 0)).unwrap();
+        turn(&mut checker, &Seat::with(2, &[1, 2, 2], 0)).unwrap();
+        turn(&mut checker, &Seat::with(1, &[1, 2, 2], 3).leading()).unwrap();
+    }
+
+    #[test]
+    fn a_learner_and_one_half_do_not_make_a_quorum() {
+        let one = Config::single(&[NodeId(1), NodeId(2)]);
+        let change = raft::ConfigChange {
+            add_voters: vec![NodeId(4), NodeId(5), NodeId(6)],
+            remove: vec![NodeId(2)],
+            ..Default::default()
+        };
+        let joint = one.change(&change).unwrap();
+        let mut checker = Watermarks::default();
+        [4, 5, 6].iter().for_each(|node| turn(&mut checker, &Seat::with(*node, &[1, 1], 0)).unwrap());
+        let mut leader = Seat { config: joint, ..Seat::with(1, &[1, 1], 0).leading() };
+        turn(&mut checker, &leader).unwrap();
+        leader.commit = 2;
+        fires(NAME, turn(&mut checker, &leader));
+    }
+
+    #[test]
+    fn counting_an_entry_of_an_earlier_term_is_seen() {
+        let mut checker = Watermarks::default();
+        [2, 3].iter().for_each(|node| turn(&mut checker, &Seat::with(*node, &[1, 2], 0)).unwrap());
+        let mut leader = Seat { term: 4, ..Seat::with(1, &[1, 2], 0).leading() };
+        turn(&mut checker, &leader).unwrap();
+        leader.commit = 2;
+        fires(NAME, turn(&mut checker, &leader));
+    }
+
+    #[test]
+    fn the_order_of_the_marks_is_checked() {
+        let checker = &mut Watermarks::default();
+        turn(checker, &Seat::with(1, &[1, 1, 1], 2)).unwrap();
+        fires(NAME, turn(checker, &Seat::with(1, &[1, 1, 1], 1)));
+        boot(checker, &Seat { incarnation: 2, ..Seat::with(1, &[1, 1, 1], 1) }).unwrap();
+        fires(NAME, turn(checker, &Seat { applied: 3, ..Seat::with(2, &[1, 1, 1], 2) }));
+        fires(NAME, turn(checker, &Seat { commit: 4, ..Seat::with(2, &[1, 1, 1], 2) }));
+        fires(NAME, turn(checker, &Seat { persisted: 4, ..Seat::with(2, &[1, 1, 1], 2) }));
+        let mut compacted = Seat { applied: 1, ..Seat::with(3, &[1, 1, 1, 1], 3) };
+        compacted.log.compact(2);
+        fires(NAME, turn(checker, &compacted));
+        turn(checker, &Seat { commit: 1, ..compacted }).unwrap();
+    }
+
+    #[test]
+    fn match_stays_below_next() {
+        let peer = |match_index, next_index| PeerMark {
+            id: NodeId(2),
+            match_index: LogIndex(match_index),
+            next_index: LogIndex(next_index),
+        };
+        let leader = |peers| Seat { peers, ..Seat::with(1, &[1, 1], 0).leading() };
+        let mut checker = Watermarks::default();
+        turn(&mut checker, &leader(vec![peer(0, 1), peer(2, 3)])).unwrap();
+        fires(NAME, turn(&mut checker, &leader(vec![peer(1, 1)])));
+        fires(NAME, turn(&mut checker, &leader(vec![peer(0, 1), peer(3, 4)])));
+    }
+
+    #[test]
+    fn an_ack_beyond_what_is_persisted_is_seen() {
+        let mut checker = Watermarks::default();
+        let mut seat = Seat { persisted: 1, ..Seat::with(1, &[1, 1], 0) };
+        turn(&mut checker, &seat).unwrap();
+        ack(&mut checker, 1, 1, 1);
+        turn(&mut checker, &seat).unwrap();
+        // Told before its turn.
+        ack(&mut checker, 1, 1, 2);
+        seat.persisted = 2;
+        turn(&mut checker, &seat).unwrap();
+        ack(&mut checker, 1, 1, 3);
+        fires(NAME, turn(&mut checker, &seat));
+    }
+}

@@ -1,0 +1,209 @@
+//! What a power cut at this moment would leave of each group's log: read from the bytes that are durable, frame by frame
+//! as they get there, so that it does not depend on what the node believes.
+
+use std::collections::VecDeque;
+
+use base::bytes::get_u64;
+use base::limits::LOG_BLOCK_BYTES;
+use base::record::{Record, RecordKind};
+use base::{GroupId, LogIndex, NodeId, Term};
+use seglog::RecoveredGroup;
+use seglog::format::frame::{Head, RECORDS_AT};
+
+/// A group's durable state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnPlatter {
+    /// The group.
+    pub group: GroupId,
+    /// The highest term.
+    pub term: Term,
+    /// The vote in it; 0 none.
+    pub vote: NodeId,
+    /// The last entry.
+    pub last: LogIndex,
+    /// Where each term begins.
+    runs: Vec<(LogIndex, Term)>,
+    /// It moved since it was last looked at.
+    is_new: bool,
+}
+
+impl OnPlatter {
+    /// The term of the last entry.
+    #[must_use]
+    pub fn last_term(&self) -> Term {
+        self.runs.last().map_or(Term(0), |(_, term)| *term)
+    }
+
+    fn cut(&mut self, from: LogIndex) {
+        while self.runs.last().is_some_and(|(first, _)| *first >= from) {
+            self.runs.pop();
+        }
+        self.last = self.last.min(from.prev());
+    }
+
+    fn push(&mut self, index: LogIndex, term: Term) {
+        self.cut(index);
+        if self.last_term() != term || self.runs.is_empty() {
+            self.runs.push((index, term));
+        }
+        self.last = index;
+    }
+
+    fn vote(&mut self, term: Term, vote: NodeId) {
+        if term > self.term || (term == self.term && self.vote == NodeId(0)) {
+            (self.term, self.vote) = (term, vote);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    State(GroupId, Term, NodeId),
+    Entry(GroupId, LogIndex, Term),
+    Cut(GroupId, LogIndex),
+    Reset(GroupId, LogIndex, Term),
+}
+
+/// A frame on its way to the disk.
+#[derive(Clone, Debug)]
+struct Frame {
+    frame_seq: u64,
+    segment_seq: u64,
+    end: u32,
+    /// The write that completed it, among all of this disk; 0 not yet.
+    written: u64,
+    is_durable: bool,
+    changes: u32,
+}
+
+/// The durable state of all groups of a core.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Platter {
+    groups: Vec<OnPlatter>,
+    frames: VecDeque<Frame>,
+    /// Of all frames, in order.
+    changes: VecDeque<Change>,
+}
+
+impl Platter {
+    /// Begins with what recovery found.
+    pub fn recovered(groups: &[RecoveredGroup]) -> Platter {
+        let on_platter = |group: &RecoveredGroup| {
+            let mut runs = group.terms.clone();
+            if runs.is_empty() && group.last > LogIndex(0) {
+                runs.push((group.last, group.before.0));
+            }
+            OnPlatter { group: group.group, term: group.term, vote: group.vote, last: group.last, runs, is_new: true }
+        };
+        Platter { groups: groups.iter().map(on_platter).collect(), ..Platter::default() }
+    }
+
+    /// A write begins.
+    pub fn handle_write(&mut self, segment_seq: u64, offset: u32, bytes: &[u8]) {
+        let mut at = 0;
+        while at + LOG_BLOCK_BYTES <= bytes.len() {
+            let salt = get_u64(bytes, at + 8).unwrap_or_default();
+            let block = (offset as usize + at) / LOG_BLOCK_BYTES;
+            let head = Head::parse(&bytes[at..], salt, segment_seq, block as u32);
+            let Some(head) = head.filter(|head| at + head.header.frame_bytes() <= bytes.len()) else {
+                at += LOG_BLOCK_BYTES;
+                continue;
+            };
+            let frame = &bytes[at..at + head.header.frame_bytes()];
+            at += frame.len();
+            // The rest of a short write may begin with a frame that is known.
+            if self.frames.back().is_none_or(|last| last.frame_seq < head.header.frame_seq) {
+                let before = self.changes.len();
+                self.read(&head, frame);
+                self.frames.push_back(Frame {
+                    frame_seq: head.header.frame_seq,
+                    segment_seq,
+                    end: offset + at as u32,
+                    written: 0,
+                    is_durable: false,
+                    changes: (self.changes.len() - before) as u32,
+                });
+            }
+        }
+    }
+
+    fn read(&mut self, head: &Head, frame: &[u8]) {
+        for slot in head.slots() {
+            self.changes.push_back(Change::State(slot.group, slot.term, slot.vote));
+        }
+        let mut at = RECORDS_AT;
+        for _ in 0..head.header.records {
+            let Ok((record, space)) = Record::parse(&frame[at..head.header.echo_at()]) else { return };
+            at += space;
+            let header = record.header();
+            let (group, index, term) = (header.group, header.index, header.term);
+            let change = match header.kind {
+                RecordKind::Entry => Change::Entry(group, index, term),
+                RecordKind::HardState => {
+                    Change::State(group, term, NodeId(get_u64(record.payload(), 0).unwrap_or_default()))
+                }
+                RecordKind::TruncSuffix => Change::Cut(group, index),
+                RecordKind::TruncPrefix if header.flags == 2 => Change::Reset(group, index.prev(), term),
+                RecordKind::GroupNew => Change::Reset(group, LogIndex(0), Term(0)),
+                _ => continue,
+            };
+            self.changes.push_back(change);
+        }
+    }
+
+    /// A write is complete up to `end`, as number `sequence` of this disk.
+    pub fn handle_written(&mut self, segment_seq: u64, end: u32, sequence: u64) {
+        for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq && frame.end <= end) {
+            if frame.written == 0 {
+                frame.written = sequence;
+            }
+        }
+    }
+
+    /// Writes up to `sequence` of a segment are durable.
+    pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64) {
+        for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq) {
+            frame.is_durable |= frame.written != 0 && frame.written <= sequence;
+        }
+        // A frame counts once all before it are there: recovery follows the chain.
+        while self.frames.front().is_some_and(|frame| frame.is_durable) {
+            let frame = self.frames.pop_front().expect("the front was just seen");
+            for _ in 0..frame.changes {
+                let change = self.changes.pop_front().expect("each frame has its changes");
+                self.apply(change);
+            }
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        let (Change::State(group, ..) | Change::Entry(group, ..) | Change::Cut(group, _) | Change::Reset(group, ..)) =
+            change;
+        let at = match self.groups.iter().position(|entry| entry.group == group) {
+            Some(at) => at,
+            None => {
+                self.groups.push(OnPlatter { group, ..OnPlatter::default() });
+                self.groups.len() - 1
+            }
+        };
+        let entry = &mut self.groups[at];
+        entry.is_new = true;
+        match change {
+            Change::State(_, term, vote) => entry.vote(term, vote),
+            Change::Entry(_, index, term) => entry.push(index, term),
+            Change::Cut(_, from) => entry.cut(from),
+            Change::Reset(_, last, term) => {
+                entry.runs.clear();
+                entry.last = last;
+                if last > LogIndex(0) {
+                    entry.runs.push((last, term));
+                }
+            }
+        }
+    }
+
+    /// A group that moved since it was last asked for.
+    pub fn take_news(&mut self, group: GroupId) -> Option<&OnPlatter> {
+        let entry = self.groups.iter_mut().find(|entry| entry.group == group)?;
+        std::mem::take(&mut entry.is_new).then_some(entry)
+    }
+}

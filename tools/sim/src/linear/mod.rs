@@ -1,0 +1,11 @@
+//! History checking: were the operations that clients saw those of one copy, in an order that fits time
+//! (docs/TESTING.md)? Pure: values in, a verdict out, so that simulator, process tests and `bench --verify` can share it.
+//!
+//! [`log_check`] believes the indexes that servers tell and the log that a healed node holds, and is fast; [`wgl`]
+//! believes values alone.
+
+pub mod history;
+pub mod log_check;
+pub mod replay;
+pub(crate) mod tree;
+pub mod wgl;

@@ -1,0 +1,265 @@
+//! Linearizability on values alone, after Wing and Gong, with Lowe's memory of configurations that were tried.
+//!
+//! A configuration is what was put in order so far and the state that this led to. Operations are taken by their
+//! invocation; all before `base` are in order, and of the 64 from `base` on a mask says which are.
+
+use std::collections::BTreeSet;
+
+/// Operations that may be open at once.
+pub const WINDOW_MAX: usize = 64;
+
+/// What one copy would do.
+pub trait Sequential {
+    /// All that it remembers.
+    type State: Clone + Ord;
+    /// An operation with its answer.
+    type Operation;
+
+    /// Before the first operation.
+    fn first(&self) -> Self::State;
+
+    /// The state behind the operation; `None` when one copy in this state would have answered otherwise.
+    fn step(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
+}
+
+/// One operation as its client saw it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Timed<T> {
+    /// When it was asked.
+    pub invoked: u64,
+    /// When it was answered; `None` is unknown: it took effect at some time after, or never.
+    pub returned: Option<u64>,
+    /// What.
+    pub operation: T,
+}
+
+/// Why there is no order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Disorder {
+    /// No order fits.
+    #[error("no order of the operations fits; the best one fails at operation {stuck}, counted by invocation")]
+    None {
+        /// The first operation, by invocation, that the longest order lacks.
+        stuck: usize,
+    },
+    /// The window is too small to tell.
+    #[error("more than {WINDOW_MAX} operations are open at operation {at}, counted by invocation")]
+    TooWide {
+        /// The operation, by invocation, before which none was put in order.
+        at: usize,
+    },
+}
+
+/// Is there an order of the operations that respects time and that one copy could have had?
+///
+/// Shape: any order of `history`; it is sorted by invocation here. An operation that returned when another was invoked
+/// runs beside it.
+///
+/// # Errors
+/// [`Disorder`].
+pub fn check<S: Sequential>(copy: &S, history: &mut [Timed<S::Operation>]) -> Result<(), Disorder> {
+    history.sort_by_key(|timed| timed.invoked);
+    let mut seen: BTreeSet<(usize, u64, S::State)> = BTreeSet::new();
+    let mut stack = vec![(0, 0u64, copy.first())];
+    let mut stuck = 0;
+    while let Some((base, mask, state)) = stack.pop() {
+        if base == history.len() {
+            return Ok(());
+        }
+        if !seen.insert((base, mask, state.clone())) {
+            continue;
+        }
+        stuck = stuck.max(base);
+        let open = open_until(history, base, mask)?;
+        // The last pushed is tried first: what was asked first.
+        for at in (base..open.end).rev().filter(|at| mask >> (at - base) & 1 == 0) {
+            if history[at].invoked > open.deadline {
+                continue;
+            }
+            let (next_base, next_mask) = advance(base, mask | 1 << (at - base));
+            if at == base && history[at].returned.is_none() {
+                // It never took effect.
+                stack.push((next_base, next_mask, state.clone()));
+            }
+            if let Some(next) = copy.step(&state, &history[at].operation) {
+                stack.push((next_base, next_mask, next));
+            }
+        }
+    }
+    Err(Disorder::None { stuck })
+}
+
+/// The operations that may come next.
+struct Open {
+    /// They lie before this one.
+    end: usize,
+    /// And were invoked no later than the first return of one that is still to come.
+    deadline: u64,
+}
+
+fn open_until<T>(history: &[Timed<T>], base: usize, mask: u64) -> Result<Open, Disorder> {
+    let (mut deadline, mut end) = (u64::MAX, base);
+    while end < history.len() && history[end].invoked <= deadline {
+        if end - base >= WINDOW_MAX {
+            return Err(Disorder::TooWide { at: base });
+        }
+        if mask >> (end - base) & 1 == 0 {
+            deadline = deadline.min(history[end].returned.unwrap_or(u64::MAX));
+        }
+        end += 1;
+    }
+    Ok(Open { end, deadline })
+}
+
+/// Moves `base` behind what is in order from there on.
+fn advance(base: usize, mask: u64) -> (usize, u64) {
+    let done = mask.trailing_ones();
+    (base + done as usize, mask.checked_shr(done).unwrap_or(0))
+}
+
+/// A register: the plainest copy, e.g. one path, or one file under `update(rev)`.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Register;
+
+/// What is done to a register; 0 is its first value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Touch {
+    /// The value is this now.
+    Write(u64),
+    /// The value was this.
+    Read(u64),
+    /// The value was the first and is the second now.
+    Swap(u64, u64),
+    /// The value was another one; nothing changed.
+    SwapRefused(u64),
+}
+
+impl Sequential for Register {
+    type State = u64;
+    type Operation = Touch;
+
+    fn first(&self) -> u64 {
+        0
+    }
+
+    fn step(&self, state: &u64, operation: &Touch) -> Option<u64> {
+        match *operation {
+            Touch::Write(value) => Some(value),
+            Touch::Read(value) => (*state == value).then_some(value),
+            Touch::Swap(from, to) => (*state == from).then_some(to),
+            Touch::SwapRefused(from) => (*state != from).then_some(*state),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Prng;
+
+    use super::*;
+
+    fn timed(invoked: u64, returned: u64, operation: Touch) -> Timed<Touch> {
+        Timed { invoked, returned: (returned > 0).then_some(returned), operation }
+    }
+
+    /// Every order of every choice, without any cleverness.
+    fn brute(history: &[Timed<Touch>], done: u32, state: u64) -> bool {
+        let left = || (0..history.len()).filter(|at| done >> at & 1 == 0);
+        if left().all(|at| history[at].returned.is_none()) {
+            return true;
+        }
+        left().any(|at| {
+            let is_next = left().all(|other| history[other].returned.is_none_or(|end| end >= history[at].invoked));
+            let next = Register.step(&state, &history[at].operation).filter(|_| is_next);
+            next.is_some_and(|next| brute(history, done | 1 << at, next))
+        })
+    }
+
+    /// A history of one copy: each operation takes effect somewhere between its invocation and its return.
+    fn draw(prng: &mut Prng, count: u64) -> Vec<Timed<Touch>> {
+        let mut effects: Vec<(u64, u64, u64)> = (0..count)
+            .map(|_| {
+                let at = 10 + prng.below(100);
+                (at, at - prng.below(10).min(at), at + 1 + prng.below(15))
+            })
+            .collect();
+        effects.sort_unstable();
+        let mut value = 0;
+        let mut out = Vec::new();
+        for ((_, invoked, returned), number) in effects.into_iter().zip(1..) {
+            let operation = match prng.below(4) {
+                0 => Touch::Read(value),
+                1 => Touch::Swap(value, number),
+                2 => Touch::SwapRefused(value + 1),
+                _ => Touch::Write(number),
+            };
+            value = Register.step(&value, &operation).unwrap();
+            let is_unknown = prng.below(6) == 0 && !matches!(operation, Touch::Read(_));
+            out.push(timed(invoked, if is_unknown { 0 } else { returned }, operation));
+        }
+        out
+    }
+
+    fn spoil(prng: &mut Prng, history: &mut [Timed<Touch>]) {
+        let at = prng.below(history.len() as u64) as usize;
+        match &mut history[at].operation {
+            Touch::Read(value) | Touch::Swap(value, _) | Touch::SwapRefused(value) => *value = prng.below(6),
+            Touch::Write(_) => history[at].operation = Touch::Read(prng.below(6)),
+        }
+    }
+
+    #[test]
+    fn verdicts_are_those_of_brute_force_on_good_and_spoiled_histories() {
+        let mut prng = Prng::new(11);
+        let (mut good, mut bad) = (0, 0);
+        for round in 0..1000 {
+            let count = 2 + prng.below(5);
+            let mut history = draw(&mut prng, count);
+            if round % 2 == 1 {
+                spoil(&mut prng, &mut history);
+            }
+            let wanted = brute(&history, 0, 0);
+            let found = check(&Register, &mut history);
+            assert_eq!(found.is_ok(), wanted, "{history:?}: {found:?}");
+            assert!(round % 2 == 1 || wanted, "a good history is good");
+            (good, bad) = if wanted { (good + 1, bad) } else { (good, bad + 1) };
+        }
+        assert!(good >= 500 && bad >= 100, "{good} good, {bad} bad");
+    }
+
+    #[test]
+    fn a_stale_read_is_seen_and_one_beside_its_write_is_not() {
+        let write = timed(1, 5, Touch::Write(7));
+        assert_eq!(check(&Register, &mut [write.clone(), timed(4, 6, Touch::Read(0))]), Ok(()));
+        let stale = check(&Register, &mut [write, timed(6, 8, Touch::Read(0))]);
+        assert_eq!(stale, Err(Disorder::None { stuck: 1 }));
+    }
+
+    #[test]
+    fn an_unknown_write_may_take_effect_late_or_never() {
+        let unknown = timed(1, 0, Touch::Write(7));
+        let read = |from, value| timed(from, from + 1, Touch::Read(value));
+        assert_eq!(check(&Register, &mut [unknown.clone(), read(10, 0), read(20, 7)]), Ok(()));
+        assert_eq!(check(&Register, &mut [unknown.clone(), read(10, 0)]), Ok(()));
+        assert!(check(&Register, &mut [unknown, read(10, 7), read(20, 0)]).is_err());
+    }
+
+    #[test]
+    fn a_long_history_is_checked_and_too_wide_a_one_is_refused() {
+        let mut prng = Prng::new(3);
+        let mut long: Vec<Timed<Touch>> = Vec::new();
+        for (burst, base) in (0..2000).map(|burst| (burst, burst * 1000)) {
+            long.extend(draw(&mut prng, 5).into_iter().map(|mut one| {
+                one.invoked += base + 2;
+                one.returned = Some(one.returned.unwrap_or(130) + base + 2);
+                one
+            }));
+            // Each burst begins where a register begins.
+            long.push(timed(base + 1000, base + 1001, Touch::Write(0)));
+            assert!(burst < 2000);
+        }
+        assert_eq!(check(&Register, &mut long), Ok(()));
+        let mut wide: Vec<_> = (0..70).map(|at| timed(at + 1, 200, Touch::Write(at + 1))).collect();
+        assert_eq!(check(&Register, &mut wide), Err(Disorder::TooWide { at: 0 }));
+    }
+}

@@ -1,0 +1,199 @@
+//! The faults of a run as text, one line each: what was drawn once can be replayed, shortened, kept.
+//!
+//! ```text
+//! dropstone-sim 1
+//! seed 17
+//! profile dense
+//! nodes 5
+//! NET1 12 345 0 0 0          class, entity, the how-many-eth chance, three parameters
+//! ```
+
+use std::fmt::{self, Write as _};
+
+use crate::fault::Class;
+use crate::profile::Profile;
+
+/// One fault that struck.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Fault {
+    /// Its class.
+    pub class: Class,
+    /// Whom it struck: a link, seat or core, by number.
+    pub entity: u32,
+    /// At the how-many-eth chance.
+    pub counter: u64,
+    /// Times in ns and kinds, by class.
+    pub parameters: [u64; 3],
+}
+
+/// How large a run is. `None`: drawn from the seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Size {
+    /// Nodes, 3 or 5.
+    pub nodes: Option<u32>,
+    /// Cores of each, 1 to 3.
+    pub cores: Option<u16>,
+    /// Raft groups.
+    pub groups: Option<u32>,
+    /// Clients.
+    pub clients: Option<u32>,
+    /// Simulated milliseconds before everything is healed.
+    pub length_ms: Option<u64>,
+    /// Operations that each client begins at most.
+    pub operations: Option<u64>,
+}
+
+impl Size {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 6] {
+        [
+            ("nodes", Field::U32(&mut self.nodes)),
+            ("cores", Field::U16(&mut self.cores)),
+            ("groups", Field::U32(&mut self.groups)),
+            ("clients", Field::U32(&mut self.clients)),
+            ("length_ms", Field::U64(&mut self.length_ms)),
+            ("operations", Field::U64(&mut self.operations)),
+        ]
+    }
+}
+
+enum Field<'a> {
+    U16(&'a mut Option<u16>),
+    U32(&'a mut Option<u32>),
+    U64(&'a mut Option<u64>),
+}
+
+impl Field<'_> {
+    fn get(&self) -> Option<u64> {
+        match self {
+            Field::U16(value) => value.map(u64::from),
+            Field::U32(value) => value.map(u64::from),
+            Field::U64(value) => **value,
+        }
+    }
+
+    fn set(&mut self, number: u64) -> Option<()> {
+        match self {
+            Field::U16(value) => **value = Some(number.try_into().ok()?),
+            Field::U32(value) => **value = Some(number.try_into().ok()?),
+            Field::U64(value) => **value = Some(number),
+        }
+        Some(())
+    }
+}
+
+/// A run, to the last fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// What all else is drawn from.
+    pub seed: u64,
+    /// The profile.
+    pub profile: Profile,
+    /// The size.
+    pub size: Size,
+    /// What strikes, in the order in which it struck.
+    pub faults: Vec<Fault>,
+}
+
+/// A line that is none.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("schedule line {line} makes no sense: `{text}`")]
+pub struct ParseError {
+    /// Counted from 1.
+    pub line: usize,
+    /// The line.
+    pub text: String,
+}
+
+impl Schedule {
+    /// A run of this seed without any fault.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile) -> Schedule {
+        Schedule { seed, profile, size: Size::default(), faults: Vec::new() }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn print(&self) -> String {
+        self.to_string()
+    }
+
+    /// Reads the text. Empty lines and those that begin with `#` say nothing.
+    ///
+    /// # Errors
+    /// The first line that makes no sense.
+    pub fn parse(text: &str) -> Result<Schedule, ParseError> {
+        let mut schedule = Schedule::new(0, Profile::Dense);
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with('#') && schedule.parse_line(line).is_none() {
+                return Err(ParseError { line: at + 1, text: line.to_owned() });
+            }
+        }
+        Ok(schedule)
+    }
+
+    fn parse_line(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split_whitespace();
+        let word = words.next()?;
+        match word {
+            "dropstone-sim" => return (words.next()? == "1").then_some(()),
+            "seed" => self.seed = words.next()?.parse().ok()?,
+            "profile" => self.profile = Profile::from_name(words.next()?)?,
+            _ => {
+                let number = |word: Option<&str>| word?.parse::<u64>().ok();
+                if let Some(class) = Class::from_name(word) {
+                    let mut numbers = [0; 5];
+                    for slot in &mut numbers {
+                        *slot = number(words.next())?;
+                    }
+                    let [entity, counter, parameters @ ..] = numbers;
+                    self.faults.push(Fault { class, entity: entity.try_into().ok()?, counter, parameters });
+                } else {
+                    let mut fields = self.size.fields();
+                    fields.iter_mut().find(|(name, _)| *name == word)?.1.set(number(words.next())?)?;
+                }
+            }
+        }
+        words.next().is_none().then_some(())
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut size = self.size;
+        let mut head = format!("dropstone-sim 1\nseed {}\nprofile {}\n", self.seed, self.profile.name());
+        for (name, field) in size.fields() {
+            if let Some(value) = field.get() {
+                writeln!(head, "{name} {value}")?;
+            }
+        }
+        f.write_str(&head)?;
+        for Fault { class, entity, counter, parameters: [a, b, c] } in &self.faults {
+            writeln!(f, "{} {entity} {counter} {a} {b} {c}", class.name())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_parses_back() {
+        let mut schedule = Schedule::new(17, Profile::Clock);
+        schedule.size.nodes = Some(5);
+        schedule.size.length_ms = Some(1234);
+        schedule.faults.push(Fault { class: Class::Net10, entity: 3, counter: 9, parameters: [1, 2, 3] });
+        schedule.faults.push(Fault { class: Class::Ctl2, entity: 0, counter: 1, parameters: [u64::MAX, 0, 0] });
+        assert_eq!(Schedule::parse(&schedule.print()), Ok(schedule));
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_named() {
+        for text in ["seed x", "NET1 1 2 3", "NET99 1 2 3 4 5", "nodes", "NET1 1 2 3 4 5 6", "dropstone-sim 2"] {
+            let error = Schedule::parse(&format!("# why\n\n{text}")).expect_err(text);
+            assert_eq!((error.line, error.text.as_str()), (3, text));
+        }
+    }
+}

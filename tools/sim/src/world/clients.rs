@@ -1,0 +1,270 @@
+//! Clients: the real client library over simulated connections, each with a few operations in flight.
+
+use base::mono::Span;
+use base::{Mono, NodeId};
+use client::{Action, ClientOptions, Core, LinkId, Operation, Reply, Seed, Ticket};
+
+use super::load::{Effect, OWNER};
+use super::{MS, SECOND, What, World};
+use crate::draw::{Stream, prng};
+use crate::heap::Due;
+use crate::observe::{Asked, Ended, Event, Token};
+
+/// Operations begun by all clients together per simulated second, about.
+const OPERATIONS_PER_S: u64 = 16;
+/// How long an operation may take.
+const WITHIN: Span = Span::from_ms(8_000);
+
+/// An operation under way.
+struct Running {
+    ticket: Ticket,
+    operation: u64,
+    effect: Effect,
+    is_watch: bool,
+    nsid: base::Nsid,
+}
+
+/// One client.
+pub(super) struct ClientHost {
+    core: Core,
+    wake_at: u64,
+    /// Its connections: the library's name, ours.
+    links: Vec<(LinkId, u32)>,
+    running: Vec<Running>,
+    /// Where replies that came took effect, by request.
+    tokens: Vec<(u64, Token)>,
+    next_operation_at: u64,
+    begun: u64,
+    in_flight_max: usize,
+}
+
+impl World<'_> {
+    pub(super) fn build_client(&mut self, client: usize) {
+        let mut dice = prng(self.seed, Stream::Seed, 1 << 48 | client as u64, 0);
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&dice.next_u64().to_le_bytes());
+        let targets = self.nodes.iter().map(|node| super::serve::address(node.id)).collect();
+        let options = ClientOptions { silence: Span::from_ms(700), ..ClientOptions::default() };
+        let in_flight_max = 1 + dice.below(4) as usize;
+        let first = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
+        self.clients.push(ClientHost {
+            core: Core::new(targets, options, Seed { nonce, jitter: dice.next_u64() }),
+            wake_at: u64::MAX,
+            links: Vec::new(),
+            running: Vec::new(),
+            tokens: Vec::new(),
+            next_operation_at: first,
+            begun: 0,
+            in_flight_max,
+        });
+        self.wake_client_at(client, first);
+    }
+
+    fn wake_client_at(&mut self, client: usize, at: u64) {
+        let host = &mut self.clients[client];
+        if at < host.wake_at {
+            host.wake_at = at;
+            self.push(at, Due::Client { client: client as u32 });
+        }
+    }
+
+    pub(super) fn wake_client(&mut self, client: usize) {
+        let host = &mut self.clients[client];
+        if host.wake_at != self.now {
+            return;
+        }
+        host.wake_at = u64::MAX;
+        if host.next_operation_at <= self.now {
+            self.begin_operation(client);
+        }
+        self.drive(client);
+    }
+
+    /// Operations that were begun and have not ended, watches aside.
+    pub(super) fn operations_running(&self) -> usize {
+        self.clients.iter().map(|host| host.running.iter().filter(|running| !running.is_watch).count()).sum()
+    }
+
+    fn begin_operation(&mut self, client: usize) {
+        let pace = 2 * SECOND * self.clients.len() as u64 / OPERATIONS_PER_S;
+        let is_loading = self.is_loading();
+        let host = &mut self.clients[client];
+        let number = host.begun;
+        let mut dice = prng(self.seed, Stream::Load, client as u64, number);
+        host.next_operation_at = self.now + 1 + dice.below(pace);
+        let busy = host.running.iter().filter(|running| !running.is_watch).count();
+        if !is_loading || number >= self.shape.operations {
+            host.next_operation_at = u64::MAX;
+            return;
+        }
+        if busy >= host.in_flight_max {
+            return;
+        }
+        host.begun += 1;
+        let namespaces = self.load.namespaces.len() as u64;
+        let (operation, effect) = if client == 0 && number < namespaces {
+            host.next_operation_at = self.now + MS;
+            (self.load.found(number as usize), Effect::None)
+        } else if host.running.iter().all(|running| !running.is_watch) && dice.below(12) == 0 {
+            (self.load.watch(&mut dice), Effect::None)
+        } else {
+            self.load.next(&mut dice)
+        };
+        self.submit(client, operation, effect);
+    }
+
+    fn submit(&mut self, client: usize, operation: Operation, effect: Effect) {
+        self.counts.operations += 1;
+        let number = self.counts.operations;
+        let (acct, nsid, is_watch) = match &operation {
+            Operation::Command { acct, nsid, .. } | Operation::Query { acct, nsid, .. } => (*acct, *nsid, false),
+            Operation::Watch { acct, nsid, .. } => (*acct, *nsid, true),
+            _ => (OWNER, base::Nsid(0), false),
+        };
+        self.note(What::Ask, number, nsid.0, |_| format!("client {client}, operation {number}: {operation:?}"));
+        let asked = match &operation {
+            Operation::Command { command, .. } => Asked::Write(command),
+            Operation::Query { query, .. } => Asked::Read { query, is_stale_allowed: false },
+            _ => Asked::Read { query: &meta::Query::Head, is_stale_allowed: true },
+        };
+        self.observe(&Event::Invoke { operation: number, client: client as u64, acct, nsid, asked });
+        let now = client_time(self.now);
+        let host = &mut self.clients[client];
+        let ticket = host.core.submit(operation, WITHIN, now);
+        host.running.push(Running { ticket, operation: number, effect, is_watch, nsid });
+    }
+
+    /// Does what the library asks for.
+    fn drive(&mut self, client: usize) {
+        let now = client_time(self.now);
+        self.clients[client].core.advance(now);
+        while let Some(action) = self.clients[client].core.poll_action() {
+            match action {
+                Action::Connect { link, address } => {
+                    let number = self.connections.len() as u32;
+                    self.clients[client].links.push((link, number));
+                    self.connect(client as u32, link, &address);
+                }
+                Action::Send { link, bytes } => {
+                    if let Some(number) = self.number_of(client, link) {
+                        self.send_to_server(number, bytes);
+                    }
+                }
+                Action::Close { link } => {
+                    if let Some(number) = self.number_of(client, link) {
+                        self.clients[client].links.retain(|(known, _)| *known != link);
+                        self.close_at_client(number);
+                    }
+                }
+                Action::Complete { ticket, result } => self.complete(client, ticket, result),
+                Action::Head { ticket, head } => self.tell_head(client, ticket, head),
+            }
+        }
+        let host = &self.clients[client];
+        let deadline = host.core.next_deadline().map_or(u64::MAX, |at| at.0.saturating_sub(CLIENT_START).max(self.now));
+        let at = deadline.min(host.next_operation_at);
+        if at != u64::MAX {
+            self.wake_client_at(client, at.max(self.now + 1));
+        }
+    }
+
+    fn number_of(&self, client: usize, link: LinkId) -> Option<u32> {
+        self.clients[client].links.iter().find(|(known, _)| *known == link).map(|(_, number)| *number)
+    }
+
+    fn complete(&mut self, client: usize, ticket: Ticket, result: Result<Reply, client::ClientError>) {
+        let host = &mut self.clients[client];
+        let Some(at) = host.running.iter().position(|running| running.ticket == ticket) else { return };
+        let running = host.running.swap_remove(at);
+        let token = host.tokens.iter().rev().find(|(request, _)| *request == ticket.0).map(|(_, token)| *token);
+        host.tokens.retain(|(request, _)| *request != ticket.0);
+        host.next_operation_at = host.next_operation_at.max(self.now + 1);
+        let token = token.unwrap_or(Token {
+            group: base::GroupId(0),
+            index: base::LogIndex(0),
+            term: base::Term(0),
+            place: 0,
+            path: crate::observe::Path::ReadIndex,
+            node: NodeId(0),
+        });
+        let operation = running.operation;
+        self.note(What::Answer, operation, token.index.0 << 8 | u64::from(result.is_ok()), |_| {
+            format!("client {client}, operation {operation}: {result:?} at {token:?}")
+        });
+        let ended = match &result {
+            Ok(Reply::Outcome(outcome)) => Ended::Outcome(outcome, token),
+            Ok(Reply::Answer(answer)) => Ended::Answer(answer, token),
+            Ok(_) => Ended::NotDone,
+            Err(client::ClientError::Unknown { .. }) => Ended::Unknown,
+            Err(_) => Ended::NotDone,
+        };
+        self.observe(&Event::Return { operation, ended });
+        match result {
+            Ok(Reply::Outcome(outcome)) => {
+                self.counts.acknowledged += 1;
+                if outcome.is_ok() {
+                    self.load.learn(running.effect);
+                }
+            }
+            Ok(_) => self.counts.acknowledged += 1,
+            Err(_) => {}
+        }
+    }
+
+    fn tell_head(&mut self, client: usize, ticket: Ticket, head: base::Jid) {
+        let running = self.clients[client].running.iter().find(|running| running.ticket == ticket);
+        let Some((operation, nsid)) = running.map(|running| (running.operation, running.nsid)) else { return };
+        self.note(What::Answer, operation, head.0, |_| format!("client {client}: head {head:?} of {nsid:?}"));
+        self.observe(&Event::Head { operation, nsid, head });
+    }
+
+    // The network's side.
+
+    pub(super) fn client_connected(&mut self, number: u32) {
+        let (client, link) = self.end_of(number);
+        if !self.connections[number as usize].is_wanted {
+            return;
+        }
+        let is_wanted = self.clients[client].core.handle_connected(link, client_time(self.now));
+        if !is_wanted {
+            self.close_at_client(number);
+        }
+        self.drive(client);
+    }
+
+    pub(super) fn reach_client(&mut self, number: u32, buffer: u32) {
+        let (client, link) = self.end_of(number);
+        if self.connections[number as usize].is_wanted {
+            let tokens = std::mem::take(self.buffers.tokens_mut(buffer));
+            self.clients[client].tokens.extend_from_slice(&tokens);
+            *self.buffers.tokens_mut(buffer) = tokens;
+            let bytes = self.buffers.lend(buffer);
+            self.clients[client].core.handle_received(link, &bytes, client_time(self.now));
+            self.buffers.put_back(buffer, bytes);
+            self.drive(client);
+        }
+        self.buffers.release(buffer);
+    }
+
+    pub(super) fn client_closed(&mut self, number: u32) {
+        let (client, link) = self.end_of(number);
+        if !std::mem::take(&mut self.connections[number as usize].is_wanted) {
+            return;
+        }
+        self.clients[client].links.retain(|(known, _)| *known != link);
+        self.clients[client].core.handle_closed(link, "the connection is lost", client_time(self.now));
+        self.drive(client);
+    }
+
+    fn end_of(&self, number: u32) -> (usize, LinkId) {
+        let connection = &self.connections[number as usize];
+        (connection.client as usize, connection.link)
+    }
+}
+
+/// Clients' clocks are right; they begin late enough that nothing is before their time.
+const CLIENT_START: u64 = 100 * SECOND;
+
+fn client_time(now: u64) -> Mono {
+    Mono(now + CLIENT_START)
+}

@@ -1,0 +1,226 @@
+//! The end of a run: faults stop, a random quorum is healed and must become live, then all is healed and must converge.
+
+use base::{GroupId, LogIndex};
+use meta::Store as _;
+use seglog::Health;
+
+use super::node::{State, state_of, with_view};
+use super::{MS, SECOND, What, World};
+use crate::draw::{Stream, prng};
+use crate::heap::Due;
+use crate::observe::Event;
+
+/// How often the end looks around.
+const LOOK_EVERY: u64 = 100 * MS;
+/// A quorum leads again within this; a node in doubt of its log waits up to 30 s before it votes.
+const QUORUM_MAX: u64 = 45 * SECOND;
+/// All nodes run and no log is in doubt within this.
+const SETTLE_MAX: u64 = 45 * SECOND;
+/// All replicas are equal within this, once nothing is in doubt.
+const CONVERGE_MAX: u64 = 20 * SECOND;
+
+/// Where the run stands; times are when the phase began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Faults strike, clients work.
+    Faults,
+    /// A quorum is healed, the others are down; clients go on.
+    Quorum(u64),
+    /// Everything is healed; doubts run out.
+    Settle(u64),
+    /// Everything must become equal.
+    Converge(u64),
+    /// It is over.
+    Over,
+}
+
+impl World<'_> {
+    /// Clients begin new operations.
+    pub(super) fn is_loading(&self) -> bool {
+        matches!(self.phase, Phase::Faults | Phase::Quorum(_))
+    }
+
+    pub(super) fn next_phase(&mut self) {
+        match self.phase {
+            Phase::Faults => self.heal_quorum(),
+            Phase::Quorum(since) => {
+                if self.groups().all(|group| self.leads(group)) {
+                    self.enter(Phase::Settle(self.now));
+                    self.start_all();
+                } else if self.now - since > QUORUM_MAX {
+                    let group = self.groups().find(|group| !self.leads(*group)).expect("one does not lead");
+                    let what =
+                        format!("group {group} has no leader {} s after a quorum was healed", QUORUM_MAX / SECOND);
+                    return self.fail("leader", what);
+                }
+            }
+            Phase::Settle(since) => {
+                if self.is_settled() {
+                    self.enter(Phase::Converge(self.now));
+                    self.observe(&Event::Healed);
+                } else if self.now - since > SETTLE_MAX {
+                    return self.fail("converge", self.describe("not all nodes run without doubt"));
+                }
+            }
+            Phase::Converge(since) => {
+                if self.is_converged() {
+                    return self.finish();
+                }
+                if self.now - since > CONVERGE_MAX {
+                    return self.fail("converge", self.describe("replicas differ"));
+                }
+            }
+            Phase::Over => return,
+        }
+        self.push(self.now + LOOK_EVERY, Due::Phase);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.note(What::Phase, 0, 0, |world| format!("{:?}", world.phase));
+    }
+
+    fn heal_quorum(&mut self) {
+        self.injector.end();
+        self.net.heal();
+        let mut dice = prng(self.seed, Stream::Heal, 0, 0);
+        // While members change, which nodes are a quorum depends on who knows of it: then all are healed at once.
+        let is_stable = self.nodes.iter().filter(|node| node.is_up()).all(|node| {
+            self.groups().all(|group| {
+                let config = node.shard_of(group).and_then(|shard| shard.raft(group)).map(raft::Raft::config);
+                config.is_some_and(|config| {
+                    !config.is_joint()
+                        && config.incoming().len() == self.wanted.len()
+                        && config.voters().all(|id| self.wanted.contains(&id))
+                })
+            })
+        }) && self.counts.disks_lost == 0;
+        let mut excluded = 0u32;
+        while is_stable && excluded.count_ones() < (self.shape.seats as u32 - 1) / 2 {
+            excluded |= 1 << dice.below(self.shape.seats as u64);
+        }
+        self.enter(Phase::Quorum(self.now));
+        for seat in 0..self.shape.seats {
+            if excluded & 1 << seat == 0 {
+                self.heal_seat(seat);
+            } else {
+                if self.nodes[seat].is_up() {
+                    self.crash(seat);
+                }
+                // Its start, if one is due, is void.
+                self.nodes[seat].life += 1;
+            }
+        }
+    }
+
+    fn start_all(&mut self) {
+        (0..self.shape.seats).for_each(|seat| self.heal_seat(seat));
+        self.close_dead_connections();
+    }
+
+    fn heal_seat(&mut self, seat: usize) {
+        let node = &mut self.nodes[seat];
+        node.paused_until = 0;
+        node.doom = None;
+        let mut late = Vec::new();
+        for (core, cell) in node.cores.iter_mut().flatten().enumerate() {
+            cell.slow = (0, 0);
+            cell.mailbox = (0, 0);
+            cell.hung_until = 0;
+            (cell.fails_write, cell.fails_sync) = (false, None);
+            let disk = cell.shard.log_mut().disk_mut();
+            disk.full_until = 0;
+            late.extend(disk.pending_tokens().map(|token| (core, token)));
+        }
+        // What a slow disk would have answered much later it answers now.
+        let life = node.life;
+        for (core, token) in late {
+            self.heap.push(self.now + MS, Due::operation(seat as u8, core as u8, life, token));
+        }
+        let node = &mut self.nodes[seat];
+        if node.state == State::Down {
+            self.start(seat);
+        }
+        for core in 0..self.shape.cores as usize {
+            self.wake(seat, core, self.now);
+        }
+    }
+
+    /// The group has a leader that has committed in its own term.
+    fn leads(&self, group: GroupId) -> bool {
+        let Some(seat) = self.leader_of(group) else { return false };
+        let Some(shard) = self.nodes[seat].shard_of(group) else { return false };
+        let raft = shard.raft(group).expect("a leader has the group");
+        shard.log().term(group, raft.commit_index()) == Some(raft.term())
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_sure = |node: &super::Node| {
+            node.is_up()
+                && self.groups().all(|group| {
+                    node.shard_of(group)
+                        .is_some_and(|shard| matches!(shard.log().health(group), Health::Clean | Health::Faulty))
+                })
+        };
+        self.nodes.iter().all(is_sure) && self.groups().all(|group| self.leads(group) && self.is_as_wanted(group))
+    }
+
+    fn is_converged(&self) -> bool {
+        self.operations_running() == 0
+            && self.groups().all(|group| {
+                let Some(leader) = self.leader_of(group) else { return false };
+                let last = self.nodes[leader].shard_of(group).map(|shard| shard.log().last_index(group));
+                let Some(state) = self.applied(leader, group) else { return false };
+                Some(state.0) == last && (0..self.shape.seats).all(|seat| self.applied(seat, group) == Some(state))
+            })
+    }
+
+    fn describe(&self, what: &str) -> String {
+        let mut text = format!("{what} in time; {} operations are open;", self.operations_running());
+        for (seat, node) in self.nodes.iter().enumerate() {
+            text += &format!("\n  seat {seat}, node {}, {:?}:", node.id, node.state);
+            for group in self.groups() {
+                let Some(shard) = node.shard_of(group) else { continue };
+                let Some(raft) = shard.raft(group) else { continue };
+                let hash = shard.store().machine(group).map_or(0, |machine| machine.state_hash);
+                text += &format!(
+                    " [group {group}: {:?} term {} leader {:?} log {}..={} persisted {} commit {} applied {} hash {:x} health {:?} voters {:?}]",
+                    raft.role(),
+                    raft.term(),
+                    raft.leader(),
+                    shard.log().first_index(group),
+                    shard.log().last_index(group),
+                    raft.persisted_index(),
+                    raft.commit_index(),
+                    shard.applied_index(group),
+                    hash & 0xffff,
+                    shard.log().health(group),
+                    raft.config().voters().collect::<Vec<_>>(),
+                );
+            }
+        }
+        text
+    }
+
+    /// Checkers see every group once more.
+    fn finish(&mut self) {
+        let mut digest = LogIndex(0);
+        for seat in 0..self.shape.seats {
+            for group in self.groups() {
+                let World { nodes, checkers, violation, now, .. } = self;
+                let Some(shard) = nodes[seat].shard_of(group) else { continue };
+                digest = LogIndex(digest.0.wrapping_mul(31) ^ shard.store().machine(group).map_or(0, |m| m.state_hash));
+                let Some(state) = state_of(shard, group) else { continue };
+                with_view(&nodes[seat], shard, group, *now, state, |view| {
+                    for checker in checkers.iter_mut() {
+                        if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Turn(*view)) {
+                            violation.get_or_insert(found);
+                        }
+                    }
+                });
+            }
+        }
+        self.phase = Phase::Over;
+        self.note(What::Phase, digest.0, 1, |_| "over".to_owned());
+    }
+}

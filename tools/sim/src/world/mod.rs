@@ -1,0 +1,341 @@
+//! The world: nodes, network, clients and time, all on one thread, moved by a heap of events.
+//!
+//! ```text
+//!  heap ─▶ turn of a core (turn.rs) ─▶ frames ─▶ network (net.rs) ─▶ mail ─▶ turn ...
+//!             │  └─▶ disk operations ─▶ completions ─▶ mail
+//!             └─▶ replies ─▶ clients (clients.rs) ─▶ requests ─▶ mail
+//!  faults by time (strikes.rs) ─▶ crashes and starts (process.rs), partitions, pauses
+//!  end.rs: everything is healed, and must become live
+//! ```
+
+mod clients;
+mod end;
+mod load;
+mod net;
+mod node;
+mod process;
+mod serve;
+mod strikes;
+mod turn;
+
+use base::{GroupId, NodeId};
+
+use crate::buffers::Buffers;
+use crate::draw::{Stream, between, log_between, prng};
+use crate::fault::Class;
+use crate::heap::{Due, Heap};
+use crate::inject::Injector;
+use crate::observe::{Checker, Event, Time, Violation};
+use crate::profile::Profile;
+use crate::run::Options;
+use crate::schedule::{Fault, Size};
+use crate::trace::Trace;
+
+use clients::ClientHost;
+use load::Load;
+use net::Net;
+use node::{Node, State};
+use serve::Connection;
+
+/// Seats a cluster may have.
+pub(crate) const SEATS_MAX: usize = 8;
+/// Cores a node may have.
+pub(crate) const CORES_MAX: usize = 4;
+/// Events in one simulated millisecond, beyond which something spins.
+const EVENTS_PER_MS_MAX: u64 = 10_000;
+/// One millisecond.
+pub(crate) const MS: u64 = 1_000_000;
+/// One second.
+pub(crate) const SECOND: u64 = 1_000 * MS;
+
+/// How large this run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub seats: usize,
+    pub cores: u16,
+    pub groups: u32,
+    pub clients: usize,
+    pub length: u64,
+    pub operations: u64,
+    /// CTL2: entries kept behind a checkpoint.
+    pub trailing: u64,
+    pub segment_bytes: u64,
+    /// Rows are cold after a flush.
+    pub is_cold: bool,
+    /// Seats whose disks may be damaged, a minority.
+    pub damageable: u32,
+    /// Consensus: with leases in three of four runs, and with groups that rest early in half of them.
+    pub raft: raft::Settings,
+}
+
+impl Shape {
+    fn draw(seed: u64, options: &Options, injector: &Injector) -> Shape {
+        let mut dice = prng(seed, Stream::Shape, 0, 0);
+        let (least, most) = options.profile.seconds();
+        let Size { nodes, cores, groups, clients, length_ms, operations } = options.size;
+        let seats = nodes.unwrap_or(if dice.below(3) == 0 { 3 } else { 5 }) as usize;
+        let drawn_cores = between(&mut dice, 1, 3) as u16;
+        let drawn_clients = log_between(&mut dice, 4, 16) as u32;
+        let length = between(&mut dice, least, most) * 1000;
+        let trailing = log_between(&mut dice, 16, 256);
+        let is_cold = dice.below(3) == 0;
+        let segment_bytes = seglog::SEGMENT_BYTES_LEAST << dice.below(3);
+        let mut damageable = 0u32;
+        while damageable.count_ones() < (seats as u32 - 1) / 2 {
+            damageable |= 1 << dice.below(seats as u64);
+        }
+        let mut raft = raft::Settings::default();
+        let mut raft_dice = prng(seed, Stream::Shape, 1, 0);
+        if raft_dice.below(4) == 0 && options.profile != Profile::Clock {
+            raft.lease = None;
+        }
+        if raft_dice.below(2) == 0 {
+            raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
+        }
+        Shape {
+            raft,
+            seats,
+            cores: cores.unwrap_or(drawn_cores),
+            groups: groups.unwrap_or(3),
+            clients: clients.unwrap_or(drawn_clients) as usize,
+            length: length_ms.unwrap_or(length) * MS,
+            operations: operations.unwrap_or(u64::MAX),
+            trailing: if injector.is_on(Class::Ctl2) { trailing } else { 10_000 },
+            segment_bytes,
+            is_cold,
+            damageable,
+        }
+    }
+
+    pub fn size(&self) -> Size {
+        Size {
+            nodes: Some(self.seats as u32),
+            cores: Some(self.cores),
+            groups: Some(self.groups),
+            clients: Some(self.clients as u32),
+            length_ms: Some(self.length / MS),
+            operations: (self.operations != u64::MAX).then_some(self.operations),
+        }
+    }
+}
+
+/// What a run counts.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub events: u64,
+    pub turns: u64,
+    pub messages: u64,
+    pub operations: u64,
+    pub acknowledged: u64,
+    pub crashes: u64,
+    pub disks_lost: u64,
+    pub elections: u64,
+}
+
+/// Everything.
+pub(crate) struct World<'c> {
+    pub seed: u64,
+    pub now: u64,
+    pub options: Options,
+    pub shape: Shape,
+    heap: Heap,
+    pub trace: Trace,
+    pub injector: Injector,
+    nodes: Vec<Node>,
+    net: Net,
+    connections: Vec<Connection>,
+    clients: Vec<ClientHost>,
+    load: Load,
+    buffers: Buffers,
+    timed: Vec<Fault>,
+    next_node: u64,
+    /// Nodes that each group is to have, by the operator's wish.
+    wanted: Vec<NodeId>,
+    operator_draws: u64,
+    phase: end::Phase,
+    checkers: &'c mut [Box<dyn Checker>],
+    pub violation: Option<Violation>,
+    pub counts: Counts,
+    ms: u64,
+    events_in_ms: u64,
+    /// Memory that turns work with.
+    records: Vec<u8>,
+}
+
+impl<'c> World<'c> {
+    pub fn new(seed: u64, options: &Options, checkers: &'c mut [Box<dyn Checker>]) -> World<'c> {
+        let listed = options.schedule.as_deref();
+        let injector = Injector::new(seed, options.profile, &options.off(), listed, options.is_recording);
+        let shape = Shape::draw(seed, options, &injector);
+        let mut world = World {
+            seed,
+            now: 0,
+            options: options.clone(),
+            shape,
+            heap: Heap::default(),
+            trace: Trace::new(),
+            injector,
+            nodes: Vec::new(),
+            net: Net::new(seed, &shape),
+            connections: Vec::new(),
+            clients: Vec::new(),
+            load: Load::new(seed, shape.groups),
+            buffers: Buffers::default(),
+            timed: Vec::new(),
+            next_node: shape.seats as u64 + 1,
+            wanted: (1..=shape.seats as u64).map(NodeId).collect(),
+            operator_draws: 0,
+            phase: end::Phase::Faults,
+            checkers,
+            violation: None,
+            counts: Counts::default(),
+            ms: 0,
+            events_in_ms: 0,
+            records: Vec::new(),
+        };
+        world.trace.print = options.print;
+        world.trace.wanted.clone_from(&options.wanted_events);
+        world.trace.steps = options.keeps_steps.then(Vec::new);
+        world.build();
+        world
+    }
+
+    fn build(&mut self) {
+        for seat in 0..self.shape.seats {
+            self.build_node(seat);
+        }
+        for seat in 0..self.shape.seats {
+            self.start(seat);
+        }
+        for client in 0..self.shape.clients {
+            self.build_client(client);
+        }
+        self.begin_strikes();
+        self.push(self.shape.length, Due::Phase);
+        self.push(300 * MS, Due::Operator);
+    }
+
+    /// Runs to the end.
+    pub fn run(&mut self) {
+        while self.violation.is_none() && self.phase != end::Phase::Over {
+            let Some((time, due)) = self.heap.pop() else { break };
+            debug_assert!(time >= self.now, "{due:?} is due in the past");
+            self.now = time;
+            self.guard();
+            self.handle(due);
+        }
+        self.observe(&Event::End);
+    }
+
+    fn guard(&mut self) {
+        self.counts.events += 1;
+        if self.now / MS != self.ms {
+            (self.ms, self.events_in_ms) = (self.now / MS, 0);
+        }
+        self.events_in_ms += 1;
+        if self.events_in_ms > EVENTS_PER_MS_MAX {
+            self.fail("bounds", format!("{EVENTS_PER_MS_MAX} events in one simulated millisecond: something spins"));
+        }
+    }
+
+    fn handle(&mut self, due: Due) {
+        match due {
+            Due::Turn { seat, core } => self.take_turn(seat as usize, core as usize),
+            Due::Operation { seat, core, life, token } => self.end_operation(seat, core, life, token),
+            Due::Flush { seat, core, life } => self.end_flush(seat, core, life),
+            Due::Store { seat, core, life } => self.end_read(seat, core, life),
+            Due::Frames { link, generation, buffer } => self.deliver(link, generation, buffer, u16::MAX),
+            Due::Message { link, generation, buffer, ordinal } => self.deliver(link, generation, buffer, ordinal),
+            Due::Dial { pair, generation } => self.dial(pair, generation),
+            Due::Linked { pair, generation } => self.link_up(pair, generation),
+            Due::Unlinked { pair, generation } => self.link_down(pair, generation),
+            Due::Accept { connection } => self.accept(connection),
+            Due::Accepted { connection } => self.client_connected(connection),
+            Due::ToServer { connection, buffer } => self.reach_server(connection, buffer),
+            Due::ToClient { connection, buffer } => self.reach_client(connection, buffer),
+            Due::ServerClosed { connection } => self.server_closed(connection),
+            Due::ClientClosed { connection } => self.client_closed(connection),
+            Due::Client { client } => self.wake_client(client as usize),
+            Due::Fault { which } => self.strike_timed(which),
+            Due::Crash { seat, life } => self.crash_if(seat, life),
+            Due::Start { seat, life } => self.start_if(seat, life),
+            Due::Operator => self.operate(),
+            Due::Phase => self.next_phase(),
+        }
+    }
+
+    fn push(&mut self, time: u64, due: Due) {
+        self.heap.push(time.max(self.now), due);
+    }
+
+    /// An event for hash and trace.
+    fn note(&mut self, what: What, a: u64, b: u64, text: impl FnOnce(&World<'_>) -> String) {
+        self.trace.fold(self.now, what as u64, a, b);
+        if self.trace.wants_text() {
+            let text = text(self);
+            let line = format!("{:>12.6} {what:?} {text}", self.now as f64 / SECOND as f64);
+            if self.trace.print {
+                println!("{line}");
+            }
+            self.trace.text.push(line);
+        }
+    }
+
+    /// A line of the trace that is no event of its own.
+    fn tell_trace(&mut self, text: impl FnOnce(&World<'_>) -> String) {
+        if self.trace.wants_text() {
+            let line = format!("{:>12.6}     {}", self.now as f64 / SECOND as f64, text(self));
+            if self.trace.print {
+                println!("{line}");
+            }
+            self.trace.text.push(line);
+        }
+    }
+
+    fn observe(&mut self, event: &Event<'_>) {
+        let at = Time(self.now);
+        for checker in self.checkers.iter_mut() {
+            if let Err(violation) = checker.observe(at, event) {
+                self.violation.get_or_insert(violation);
+            }
+        }
+    }
+
+    fn fail(&mut self, checker: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { checker, what });
+    }
+
+    fn seat_of(&self, node: NodeId) -> Option<usize> {
+        self.nodes.iter().position(|entry| entry.id == node && entry.state != State::Gone)
+    }
+
+    fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.shape.groups).map(GroupId)
+    }
+
+    /// The leader of the highest term among running nodes.
+    fn leader_of(&self, group: GroupId) -> Option<usize> {
+        let leads = |(seat, node): (usize, &Node)| {
+            let raft = node.shard_of(group)?.raft(group)?;
+            raft.is_leader().then(|| (raft.term(), seat))
+        };
+        self.nodes.iter().enumerate().filter(|(_, node)| node.is_up()).filter_map(leads).max().map(|(_, seat)| seat)
+    }
+}
+
+/// Kinds of events in the hash. Numbers are part of what a hash means.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum What {
+    Turn = 1,
+    Op,
+    Link,
+    Start,
+    Crash,
+    DiskLost,
+    Fault,
+    Ask,
+    Answer,
+    Phase,
+    Operator,
+}

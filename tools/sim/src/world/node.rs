@@ -1,0 +1,265 @@
+//! A node: its process while it runs, its disks while it does not.
+
+use std::collections::VecDeque;
+
+use base::{CoreId, GroupId, LogIndex, NodeId, NodeUuid, Term};
+use seglog::{OpResult, OpToken, SegLog};
+use shard::Shard;
+use wire::PeerFrameWriter;
+
+use crate::clock::Clock;
+use crate::disk::SimDisk;
+use crate::observe::{GroupView, LogView};
+use crate::store::SimStore;
+
+pub(crate) type SimShard = Shard<SimDisk, SimStore>;
+
+/// What reached a core and waits for its next turn.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// Frames of a node; `only` is one message among them or `u16::MAX`.
+    Frames {
+        from: u8,
+        generation: u32,
+        buffer: u32,
+        only: u16,
+    },
+    PeerUp {
+        node: NodeId,
+        incarnation: u64,
+    },
+    PeerDown {
+        node: NodeId,
+    },
+    Done {
+        token: OpToken,
+        result: OpResult,
+    },
+    Bytes {
+        connection: u32,
+        buffer: u32,
+    },
+    Closed {
+        connection: u32,
+    },
+    /// The store finished something.
+    Store,
+    Checkpoint,
+    Change {
+        group: GroupId,
+        change: raft::ConfigChange,
+    },
+    Transfer {
+        group: GroupId,
+        target: NodeId,
+    },
+}
+
+/// What a group looked like after its last turn: when it differs, checkers are told.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Look {
+    pub term: Term,
+    pub vote: NodeId,
+    pub leader: NodeId,
+    pub role: u8,
+    pub first: LogIndex,
+    pub last: LogIndex,
+    pub commit: LogIndex,
+    pub persisted: LogIndex,
+    pub applied: LogIndex,
+    pub config: LogIndex,
+}
+
+/// A core of a running process.
+pub(crate) struct Core {
+    pub shard: SimShard,
+    pub inbox: VecDeque<Mail>,
+    /// Its next turn is due then; `u64::MAX` when none is.
+    pub wake_at: u64,
+    pub busy_until: u64,
+    pub turns: u64,
+    /// Turns in a row for which nothing had come, each right behind the one before.
+    pub spins: u64,
+    /// PROC6: until then at least this long between two turns.
+    pub slow: (u64, u64),
+    /// PROC7: until then so many messages fit the mailbox.
+    pub mailbox: (u64, u64),
+    /// The storage thread is busy until then.
+    pub storage_busy: u64,
+    /// The disk does not answer until then.
+    pub hung_until: u64,
+    /// DISK8, DISK9: the next one fails.
+    /// CLK3: its clock was found to have jumped.
+    pub has_jumped: bool,
+    pub fails_write: bool,
+    pub fails_sync: Option<u64>,
+    /// By seat of the receiver.
+    pub writers: Vec<Option<PeerFrameWriter>>,
+    pub looks: Vec<Look>,
+    /// Groups that got a message in this turn, by local place.
+    pub touched: u64,
+}
+
+impl Core {
+    pub fn new(shard: SimShard, seats: usize, groups: usize, now: u64) -> Core {
+        Core {
+            shard,
+            inbox: VecDeque::new(),
+            wake_at: u64::MAX,
+            busy_until: now,
+            spins: 0,
+            turns: 0,
+            slow: (0, 0),
+            mailbox: (0, 0),
+            storage_busy: now,
+            hung_until: 0,
+            has_jumped: false,
+            fails_write: false,
+            fails_sync: None,
+            writers: (0..seats).map(|_| None).collect(),
+            looks: vec![Look::default(); groups],
+            touched: 0,
+        }
+    }
+}
+
+/// What a process leaves behind.
+pub(crate) struct Remains {
+    pub disk: SimDisk,
+    pub store: SimStore,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Up,
+    Down,
+    /// It does not come back under any name.
+    Gone,
+}
+
+/// The node in one seat. A seat outlives its nodes: an empty disk is a new node in the same seat.
+pub(crate) struct Node {
+    pub id: NodeId,
+    pub state: State,
+    /// Counts the starts and stops of processes in this seat: what belongs to an older one is void.
+    pub life: u32,
+    /// As persisted by the node.
+    pub incarnation: u64,
+    pub clock: Clock,
+    pub cores: Vec<Option<Box<Core>>>,
+    pub remains: Vec<Remains>,
+    /// No turn before then.
+    pub paused_until: u64,
+    /// PROC1: it crashes at the operation after so many, before it (0), during it (1) or after it (2).
+    pub doom: Option<(u64, u64)>,
+    /// The members it was formed with; none when it joins.
+    pub initial: Vec<NodeId>,
+    /// Believed leaders, by group.
+    pub leaders: Vec<NodeId>,
+    /// The operations of the current start may fail as its recovery did.
+    pub restarts: u32,
+}
+
+impl Node {
+    pub fn uuid(&self) -> NodeUuid {
+        let mut bytes = [7; 16];
+        bytes[..8].copy_from_slice(&self.id.0.to_le_bytes());
+        NodeUuid(bytes)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    pub fn core(&self, core: usize) -> Option<&Core> {
+        self.cores.get(core)?.as_deref()
+    }
+
+    /// The shard of a group, while the process runs.
+    pub fn shard_of(&self, group: GroupId) -> Option<&SimShard> {
+        let core = base::core_of(group, self.cores.len().max(1) as u16);
+        self.core(core.0 as usize).map(|core| &core.shard)
+    }
+}
+
+pub(crate) fn log_settings(node: &Node, core: usize, shape: &super::Shape, salt_seed: u64) -> seglog::Settings {
+    seglog::Settings {
+        cluster_id: base::ClusterId([3; 16]),
+        node_uuid: node.uuid(),
+        core: CoreId(core as u16),
+        cores: shape.cores,
+        segment_bytes: shape.segment_bytes,
+        log_bytes_max: 32 << 20,
+        salt_seed,
+    }
+}
+
+/// A group's log as checkers see it.
+pub(crate) struct ShardLog<'a> {
+    pub log: &'a SegLog<SimDisk>,
+    pub group: GroupId,
+}
+
+impl LogView for ShardLog<'_> {
+    fn first_index(&self) -> LogIndex {
+        self.log.first_index(self.group)
+    }
+
+    fn last_index(&self) -> LogIndex {
+        self.log.last_index(self.group)
+    }
+
+    fn term(&self, index: LogIndex) -> Option<Term> {
+        self.log.term(self.group, index)
+    }
+
+    fn crc(&self, index: LogIndex) -> Option<u32> {
+        self.log.crc(self.group, index)
+    }
+
+    fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool {
+        if index < self.first_index() || self.last_index() < index {
+            return false;
+        }
+        match self.log.entry(self.group, index) {
+            seglog::Slice::InMemory(record) => {
+                out.extend_from_slice(record.payload());
+                true
+            }
+            seglog::Slice::Cold | seglog::Slice::Faulty => false,
+        }
+    }
+}
+
+/// Calls `see` with the view of a group.
+pub(crate) fn with_view<T>(
+    node: &Node,
+    shard: &SimShard,
+    group: GroupId,
+    time: u64,
+    state: (LogIndex, u64),
+    see: impl FnOnce(&GroupView<'_>) -> T,
+) -> Option<T> {
+    let raft = shard.raft(group)?;
+    let log = ShardLog { log: shard.log(), group };
+    let now = node.clock.mono(time);
+    let view = GroupView::of(now, node.incarnation, raft, &log, state);
+    let mut view = GroupView { lease_until: raft.lease_until(now), ..view };
+    if state.0 > shard.applied_index(group) {
+        // Until the log's restart is on disk consensus is not told of a snapshot that is installed: it is committed.
+        view.commit = view.commit.max(state.0);
+        view.persisted = view.persisted.min(log.last_index()).max(state.0);
+    }
+    Some(see(&view))
+}
+
+/// Applied index and state hash of a group, as its store has them. None in the moment in which a snapshot is in the store
+/// and the log has not yet restarted behind it.
+pub(crate) fn state_of(shard: &SimShard, group: GroupId) -> Option<(LogIndex, u64)> {
+    use meta::Store as _;
+    let Some(machine) = shard.store().machine(group) else { return Some((shard.applied_index(group), 0)) };
+    let applied = machine.applied_index;
+    let fits = shard.log().first_index(group) == applied.next();
+    (applied == shard.applied_index(group) || fits).then_some((applied, machine.state_hash))
+}

@@ -1,0 +1,238 @@
+//! Faults that strike by time, and the operator who changes members.
+
+use base::NodeId;
+use raft::ConfigChange;
+
+use super::node::Mail;
+use super::{CORES_MAX, MS, SECOND, What, World};
+use crate::draw::{Stream, log_between, prng};
+use crate::fault::Class;
+use crate::heap::Due;
+use crate::schedule::Fault;
+
+/// Classes that strike a seat by time.
+const SEAT_CLASSES: [Class; 9] = [
+    Class::Proc1,
+    Class::Proc3,
+    Class::Proc6,
+    Class::Proc7,
+    Class::Disk6,
+    Class::Disk8,
+    Class::Disk9,
+    Class::Disk10,
+    Class::Clk3,
+];
+/// Classes that strike the cluster by time.
+const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
+
+impl World<'_> {
+    pub(super) fn begin_strikes(&mut self) {
+        let mut timed = SEAT_CLASSES.to_vec();
+        timed.extend(CLUSTER_CLASSES);
+        timed.push(Class::Ctl2);
+        for fault in self.injector.listed_timed(&timed) {
+            self.push_timed(fault);
+        }
+        for seat in 0..self.shape.seats as u32 {
+            SEAT_CLASSES.iter().for_each(|class| self.next_timed(*class, seat));
+            self.next_timed(Class::Ctl2, seat);
+        }
+        CLUSTER_CLASSES.iter().for_each(|class| self.next_timed(*class, 0));
+    }
+
+    fn next_timed(&mut self, class: Class, entity: u32) {
+        let now = self.now;
+        let cores = u64::from(self.shape.cores);
+        let fault = self.injector.next_timed(class, entity, now, |d| match class {
+            Class::Net9 | Class::Net10 => [log_between(d, 100 * MS, 20 * SECOND), d.next_u64()],
+            Class::Proc1 => [d.below(8), d.below(3)],
+            Class::Proc3 if d.below(2) == 0 => [log_between(d, 10 * MS, 500 * MS), 0],
+            Class::Proc3 => [log_between(d, SECOND / 2, 60 * SECOND), 0],
+            Class::Proc6 => {
+                [log_between(d, SECOND, 30 * SECOND), log_between(d, MS, 50 * MS) * CORES_MAX as u64 + d.below(cores)]
+            }
+            Class::Proc7 => [log_between(d, SECOND, 30 * SECOND), (1 + d.below(4)) * CORES_MAX as u64 + d.below(cores)],
+            Class::Disk10 => [log_between(d, SECOND, 30 * SECOND), d.below(cores)],
+            Class::Clk3 => [log_between(d, SECOND / MS, 30 * 24 * 3600 * 1000), d.below(2)],
+            Class::Disk9 => [d.below(3), d.below(cores)],
+            _ => [d.next_u64(), d.below(cores)],
+        });
+        if let Some(fault) = fault {
+            self.push_timed(fault);
+        }
+    }
+
+    fn push_timed(&mut self, fault: Fault) {
+        self.timed.push(fault);
+        self.push(fault.parameters[0], Due::Fault { which: self.timed.len() as u32 - 1 });
+    }
+
+    pub(super) fn strike_timed(&mut self, which: u32) {
+        if !self.injector.is_enabled() {
+            return;
+        }
+        let fault = self.timed[which as usize];
+        let Fault { class, entity, parameters: [_, a, b], .. } = fault;
+        if self.apply(class, entity as usize, a, b) {
+            self.injector.note(fault);
+            self.note(What::Fault, class as u64, a, |_| format!("{} on {entity}: {a} {b}", class.name()));
+        }
+        self.next_timed(class, entity);
+    }
+
+    /// True when there was something to strike.
+    fn apply(&mut self, class: Class, seat: usize, a: u64, b: u64) -> bool {
+        let now = self.now;
+        match class {
+            Class::Net9 | Class::Net10 => self.partition(now + a, b, class == Class::Net10),
+            Class::Ctl1 => return self.control(a),
+            _ => return self.nodes[seat].is_up() && self.strike_seat(class, seat, a, b),
+        }
+        true
+    }
+
+    fn strike_seat(&mut self, class: Class, seat: usize, a: u64, b: u64) -> bool {
+        let now = self.now;
+        let is_damageable = self.may_be_damaged(seat);
+        let node = &mut self.nodes[seat];
+        let core = (b as usize % CORES_MAX).min(node.cores.len() - 1);
+        let cell = node.cores[core].as_mut().expect("a core is at home between turns");
+        match class {
+            Class::Proc1 => node.doom = Some((a, b)),
+            Class::Proc3 => node.paused_until = node.paused_until.max(now + a),
+            Class::Proc6 => cell.slow = (now + a, b / CORES_MAX as u64),
+            Class::Proc7 => cell.mailbox = (now + a, b / CORES_MAX as u64),
+            Class::Disk6 => {
+                return is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
+            }
+            Class::Disk8 => cell.fails_write = true,
+            Class::Disk9 => cell.fails_sync = Some(a),
+            Class::Disk10 => cell.shard.log_mut().disk_mut().full_until = now + a,
+            Class::Clk3 => {
+                node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) };
+                node.cores.iter_mut().flatten().for_each(|cell| cell.has_jumped = true);
+            }
+            Class::Ctl2 => {
+                for core in 0..node.cores.len() {
+                    self.tell(seat, core, Mail::Checkpoint);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Cuts links by one of the shapes of the table.
+    fn partition(&mut self, until: u64, shape: u64, is_one_way: bool) {
+        let seats = self.shape.seats;
+        let mut dice = base::Prng::new(shape);
+        let cut = |world: &mut Self, from: usize, to: usize| {
+            world.net.block(from, to, until);
+            if !is_one_way {
+                world.net.block(to, from, until);
+            }
+        };
+        let side = |mask: u64, seat: usize| mask >> seat & 1;
+        let kind = dice.below(5);
+        let one = match kind {
+            1 => dice.below(seats as u64) as usize,
+            _ => {
+                let group = base::GroupId(dice.below(u64::from(self.shape.groups)) as u32);
+                self.leader_of(group).unwrap_or(0)
+            }
+        };
+        let mask = if kind == 0 { dice.next_u64() } else { 1 << one };
+        for from in 0..seats {
+            for to in 0..seats {
+                let is_cut = match kind {
+                    // Halves, one node, a leader.
+                    0..3 => side(mask, from) == 1 && side(mask, to) == 0,
+                    // A bridge: one node sees both halves, which do not see each other.
+                    3 => from != one && to != one && from % 2 == 0 && to % 2 == 1,
+                    // A ring: each sees its neighbours only.
+                    _ => from < to && to - from != 1 && to - from != seats - 1,
+                };
+                if is_cut {
+                    cut(self, from, to);
+                }
+            }
+        }
+    }
+
+    /// The operator hands a lead on, or takes a node out for good and puts an empty one in its place.
+    fn control(&mut self, kind: u64) -> bool {
+        let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);
+        if !kind.is_multiple_of(8) {
+            let Some(leader) = self.leader_of(group) else { return false };
+            let target = self.nodes[(kind >> 40) as usize % self.shape.seats].id;
+            let core = base::core_of(group, self.shape.cores).0 as usize;
+            self.tell(leader, core, Mail::Transfer { group, target });
+            return true;
+        }
+        let seat = self.shape.damageable.trailing_zeros() as usize;
+        let is_settled =
+            self.wanted.iter().all(|node| self.seat_of(*node).is_some_and(|seat| self.nodes[seat].is_up()));
+        let is_member = self.groups().all(|group| self.is_as_wanted(group));
+        if seat >= self.shape.seats || !is_settled || !is_member {
+            return false;
+        }
+        self.crash(seat);
+        if !self.nodes[seat].is_up() && self.nodes[seat].incarnation != 0 {
+            self.replace_disk(seat);
+        }
+        true
+    }
+
+    pub(super) fn is_as_wanted(&self, group: base::GroupId) -> bool {
+        let Some(leader) = self.leader_of(group) else { return false };
+        let Some(raft) = self.nodes[leader].shard_of(group).and_then(|shard| shard.raft(group)) else { return false };
+        let config = raft.config();
+        !config.is_joint()
+            && config.incoming().len() == self.wanted.len()
+            && self.wanted.iter().all(|id| config.is_voter(*id))
+    }
+
+    /// The operator looks whether every group has the members that it is to have.
+    pub(super) fn operate(&mut self) {
+        self.operator_draws += 1;
+        let span = log_between(&mut prng(self.seed, Stream::Operator, 0, self.operator_draws), 100 * MS, SECOND);
+        self.push(self.now + span, Due::Operator);
+        (0..self.shape.seats).for_each(|seat| self.replace_if_quarantined(seat));
+        for group in self.groups() {
+            if self.is_as_wanted(group) {
+                continue;
+            }
+            let Some(leader) = self.leader_of(group) else { continue };
+            let Some(raft) = self.nodes[leader].shard_of(group).and_then(|shard| shard.raft(group)) else { continue };
+            let config = raft.config();
+            if config.is_joint() {
+                continue;
+            }
+            let add: Vec<NodeId> = self.wanted.iter().copied().filter(|id| !config.is_voter(*id)).collect();
+            let remove: Vec<NodeId> = config.members().filter(|id| !self.wanted.contains(id)).collect();
+            let add_voters = add.into_iter().take(1).collect();
+            let remove = remove.into_iter().take(1).collect();
+            let change = ConfigChange { add_voters, add_learners: Vec::new(), remove };
+            let core = base::core_of(group, self.shape.cores).0 as usize;
+            self.note(What::Operator, u64::from(group.0), leader as u64, |_| format!("group {group}: {change:?}"));
+            self.tell(leader, core, Mail::Change { group, change });
+        }
+    }
+
+    /// A node that may have forgotten what it promised is replaced under another id.
+    fn replace_if_quarantined(&mut self, seat: usize) {
+        let is_lost = |group| {
+            let shard = self.nodes[seat].shard_of(group);
+            shard.is_some_and(|shard| shard.log().health(group) == seglog::Health::Quarantined)
+        };
+        let Some(group) = self.groups().find(|group| is_lost(*group)) else { return };
+        let id = self.nodes[seat].id;
+        if !self.may_be_damaged(seat) {
+            return self.fail("quarantine", format!("node {id}, group {group}: quarantined with an undamaged disk"));
+        }
+        self.crash(seat);
+        if self.nodes[seat].id == id {
+            self.replace_disk(seat);
+        }
+    }
+}

@@ -1,0 +1,543 @@
+//! One turn of a core, as `net/server` takes it: mail, store, deadlines, advance, replies, messages, operations.
+
+use base::{GroupId, LogIndex, Mono, NodeId};
+use seglog::{DiskOp, OpToken};
+use shard::{PeerOut, Resting, Ticket};
+use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart};
+
+use super::net::{cut_frame, link_of, open_writer};
+use super::node::{Core, Look, Mail, state_of, with_view};
+use super::{MS, SECOND, What, World};
+use crate::draw::{Stream, draw, log_between, prng};
+use crate::fault::Class;
+use crate::heap::Due;
+use crate::observe::Event;
+
+/// A core turns at least this often.
+const IDLE_MAX: u64 = 500 * MS;
+/// Messages that wait for a core at most; more are lost.
+const INBOX_MAX: usize = 4096;
+/// The connection of the operator's requests.
+pub(super) const OPERATOR: u64 = u64::MAX;
+
+/// Turns in a row without anything to do: more is a busy loop.
+const SPINS_MAX: u64 = 2000;
+
+impl World<'_> {
+    /// Something reaches a core, which takes a turn for it as soon as it can.
+    pub(super) fn mail(&mut self, seat: usize, core: usize, mail: Mail) {
+        let node = &mut self.nodes[seat];
+        let is_up = node.is_up();
+        let paused_until = node.paused_until;
+        let Some(Some(cell)) = node.cores.get_mut(core) else { return self.lose(mail) };
+        let room = if cell.mailbox.0 > self.now { cell.mailbox.1 as usize } else { INBOX_MAX };
+        if !is_up || (matches!(mail, Mail::Frames { .. }) && cell.inbox.len() >= room) {
+            return self.lose(mail);
+        }
+        cell.inbox.push_back(mail);
+        let at = cell.busy_until.max(self.now).max(paused_until);
+        self.wake(seat, core, at);
+    }
+
+    /// Mail that nobody reads.
+    pub(super) fn lose(&mut self, mail: Mail) {
+        if let Mail::Frames { buffer, .. } | Mail::Bytes { buffer, .. } = mail {
+            self.buffers.release(buffer);
+        }
+    }
+
+    pub(super) fn wake(&mut self, seat: usize, core: usize, at: u64) {
+        let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
+        if at < cell.wake_at {
+            cell.wake_at = at;
+            self.heap.push(at, Due::Turn { seat: seat as u8, core: core as u8 });
+        }
+    }
+
+    pub(super) fn take_turn(&mut self, seat: usize, core: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[seat];
+        let paused_until = node.paused_until;
+        let Some(slot) = node.cores.get_mut(core) else { return };
+        // A turn that was put forward leaves its old place in the heap behind.
+        if slot.as_ref().is_none_or(|cell| cell.wake_at != now) {
+            return;
+        }
+        let mut cell = slot.take().expect("it was just seen");
+        cell.wake_at = u64::MAX;
+        if paused_until > now {
+            self.nodes[seat].cores[core] = Some(cell);
+            return self.wake(seat, core, paused_until);
+        }
+        let is_spinning = cell.inbox.is_empty() && now <= cell.busy_until;
+        cell.spins = if is_spinning { cell.spins + 1 } else { 0 };
+        if cell.spins > SPINS_MAX {
+            let id = self.nodes[seat].id;
+            self.fail(
+                "bounds",
+                format!("core {core} of node {id} took {SPINS_MAX} turns in a row for which nothing came"),
+            );
+        }
+        let cost = self.turn(seat, core, &mut cell);
+        let end = now + cost;
+        cell.busy_until = if cell.slow.0 > now { now + cell.slow.1.max(cost) } else { end };
+        let next = self.next_turn(seat, &cell, end);
+        self.nodes[seat].cores[core] = Some(cell);
+        self.wake(seat, core, next);
+        self.after_turn(seat, core);
+    }
+
+    /// When the next turn is due if nothing comes.
+    fn next_turn(&self, seat: usize, cell: &Core, end: u64) -> u64 {
+        if cell.shard.has_work() || !cell.inbox.is_empty() {
+            return cell.busy_until.max(end);
+        }
+        let deadline = self.nodes[seat].clock.time_of(cell.shard.next_deadline());
+        deadline.min(self.now + IDLE_MAX).max(cell.busy_until).max(end)
+    }
+
+    /// Returns what it cost, in ns.
+    fn turn(&mut self, seat: usize, core: usize, cell: &mut Core) -> u64 {
+        let entity = (seat * super::CORES_MAX + core) as u64;
+        let cost = 1_000 + draw(self.seed, Stream::Turn as u8, entity, cell.turns) % 49_000;
+        cell.turns += 1;
+        self.counts.turns += 1;
+        cell.touched = 0;
+        let at = self.now + cost;
+        let (now, wall_ms) = {
+            let clock = &self.nodes[seat].clock;
+            (clock.mono(self.now), clock.wall_ms(self.now))
+        };
+        let mail = cell.inbox.len() as u64;
+        cell.shard.begin_turn(now, wall_ms);
+        if std::mem::take(&mut cell.has_jumped) {
+            cell.shard.handle_clock_jump(now);
+        }
+        for _ in 0..cell.inbox.len() {
+            let Some(mail) = cell.inbox.pop_front() else { break };
+            self.read_mail(seat, core, cell, mail, now);
+        }
+        cell.shard.handle_store_events();
+        cell.shard.handle_tick(now);
+        cell.shard.advance(now, wall_ms);
+        let leaders = &mut self.nodes[seat].leaders;
+        cell.shard.poll_leaders(|group, leader| leaders[group.0 as usize] = leader);
+        self.note(What::Turn, entity, mail, |_| format!("{seat}.{core}: {mail} in the mail, costs {cost} ns"));
+        self.show_groups(seat, core, cell);
+        self.deliver_replies(seat, core, cell, at);
+        self.send_messages(seat, core, cell, now, at);
+        self.begin_operations(seat, core, cell, at);
+        self.begin_store(seat, core, cell, at);
+        cost
+    }
+
+    /// What was asked of the store ends after a while.
+    fn begin_store(&mut self, seat: usize, core: usize, cell: &mut Core, at: u64) {
+        let (flushes, reads) = (cell.shard.store_mut().take_asked(), cell.shard.store_mut().take_unseen());
+        if flushes + reads == 0 {
+            return;
+        }
+        let entity = (seat * super::CORES_MAX + core) as u64;
+        let life = self.nodes[seat].life;
+        let mut dice = prng(self.seed, Stream::Disk, entity << 8 | 1, cell.turns ^ u64::from(life) << 40);
+        let (seat, core) = (seat as u8, core as u8);
+        for _ in 0..flushes {
+            self.push(at + log_between(&mut dice, MS, 200 * MS), Due::Flush { seat, core, life });
+        }
+        for _ in 0..reads {
+            self.push(at + log_between(&mut dice, 10_000, MS), Due::Store { seat, core, life });
+        }
+    }
+
+    pub(super) fn end_read(&mut self, seat: u8, core: u8, life: u32) {
+        let (seat, core) = (seat as usize, core as usize);
+        if self.nodes[seat].life != life {
+            return;
+        }
+        let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
+        cell.shard.store_mut().tell();
+        self.mail(seat, core, Mail::Store);
+    }
+
+    fn read_mail(&mut self, seat: usize, core: usize, cell: &mut Core, mail: Mail, now: Mono) {
+        match mail {
+            Mail::Frames { from, generation, buffer, only } => {
+                self.read_frames(from as usize, seat, core, cell, (generation, buffer, only), now);
+            }
+            Mail::PeerUp { node, incarnation } => cell.shard.handle_peer_up(node, incarnation),
+            Mail::PeerDown { node } => cell.shard.handle_peer_down(node),
+            Mail::Done { token, result } => cell.shard.handle_op_done(token, result),
+            Mail::Bytes { connection, buffer } => {
+                self.read_requests(core, cell, connection, buffer, now);
+                self.buffers.release(buffer);
+            }
+            Mail::Closed { connection } => cell.shard.handle_connection_closed(u64::from(connection)),
+            Mail::Store => {}
+            Mail::Checkpoint => cell.shard.checkpoint_soon(),
+            Mail::Change { group, change } => {
+                let ticket = Ticket { connection: OPERATOR, request: 0, kind: 7 };
+                cell.touched |= 1 << (group.0 / u32::from(self.shape.cores));
+                cell.shard.handle_change_members(ticket, group, &change, now);
+            }
+            Mail::Transfer { group, target } => {
+                let ticket = Ticket { connection: OPERATOR, request: 0, kind: 8 };
+                cell.touched |= 1 << (group.0 / u32::from(self.shape.cores));
+                cell.shard.handle_transfer(ticket, group, target, now);
+            }
+        }
+    }
+
+    fn read_frames(
+        &mut self,
+        from: usize,
+        seat: usize,
+        core: usize,
+        cell: &mut Core,
+        (generation, buffer, only): (u32, u32, u16),
+        now: Mono,
+    ) {
+        let link = link_of(from, seat, core);
+        let sender = self.sender(link);
+        let bytes = self.buffers.lend(buffer);
+        let mut rest = bytes.as_slice();
+        let mut ordinal = 0;
+        let is_current = self.generation(link) == generation;
+        'frames: while is_current && !rest.is_empty() {
+            let Some((frame, more)) = cut_frame(rest) else {
+                self.reset(from, seat, core);
+                break;
+            };
+            rest = more;
+            let Ok(frame) = PeerFrame::parse(frame) else {
+                self.reset(from, seat, core);
+                break;
+            };
+            for message in frame.messages() {
+                let Ok(message) = message else {
+                    self.reset(from, seat, core);
+                    break 'frames;
+                };
+                let number = ordinal;
+                ordinal += 1;
+                let is_wanted =
+                    if only == u16::MAX { self.filter(link, generation, buffer, number) } else { only == number };
+                if !is_wanted {
+                    continue;
+                }
+                cell.touched |= 1 << (message.group.0 / u32::from(self.shape.cores)).min(63);
+                match message.kind {
+                    PeerKind::Raft { body, entries } => {
+                        self.tell_trace(|_| format!("{seat}.{core} reads of node {sender}: {body:?}"));
+                        cell.shard.handle_peer(sender, message.group, body, entries, now);
+                    }
+                    PeerKind::Snapshot(SnapshotPart { leader_term, index, snapshot_id, part, last, body, .. }) => cell
+                        .shard
+                        .handle_snapshot_part(sender, message.group, index, leader_term, snapshot_id, part, last, body),
+                    PeerKind::Rest(RestPair { count, hash, mono }) => {
+                        cell.shard.handle_resting(sender, Resting { count, hash }, mono, now);
+                    }
+                    PeerKind::RestAck { pair: RestPair { count, hash, mono }, is_slow } => {
+                        cell.shard.handle_resting_ack(sender, Resting { count, hash }, mono, is_slow, now);
+                    }
+                    PeerKind::SnapshotAck(ack) => {
+                        cell.shard.handle_snapshot_ack(
+                            sender,
+                            message.group,
+                            ack.snapshot_id,
+                            ack.next_part,
+                            ack.rejected,
+                        );
+                    }
+                }
+            }
+        }
+        self.buffers.put_back(buffer, bytes);
+        self.buffers.release(buffer);
+    }
+
+    /// Tells checkers of the groups that this turn touched.
+    fn show_groups(&mut self, seat: usize, core: usize, cell: &mut Core) {
+        let cores = u32::from(self.shape.cores);
+        for local in 0..cell.looks.len() {
+            let group = GroupId(local as u32 * cores + core as u32);
+            let Some(raft) = cell.shard.raft(group) else { continue };
+            let log = cell.shard.log();
+            let look = Look {
+                term: raft.term(),
+                vote: raft.vote().unwrap_or_default(),
+                leader: raft.leader().unwrap_or_default(),
+                role: raft.role() as u8,
+                first: log.first_index(group),
+                last: log.last_index(group),
+                commit: raft.commit_index(),
+                persisted: raft.persisted_index(),
+                applied: cell.shard.applied_index(group),
+                config: raft.config_index(),
+            };
+            let before = std::mem::replace(&mut cell.looks[local], look);
+            if look == before && cell.touched & 1 << local.min(63) == 0 {
+                continue;
+            }
+            if look != before {
+                self.tell_trace(|_| format!("{seat}.{core} group {group}: {look:?}"));
+                let state = look.term.0 << 20 ^ look.commit.0 << 40 ^ look.last.0 ^ look.leader.0 << 56;
+                self.trace.fold(self.now, 100 + u64::from(group.0), seat as u64, state);
+                if raft.is_leader() && before.role != look.role {
+                    self.counts.elections += 1;
+                }
+            }
+            let World { nodes, checkers, violation, now, .. } = self;
+            let Some(state) = state_of(&cell.shard, group) else { continue };
+            with_view(&nodes[seat], &cell.shard, group, *now, state, |view| {
+                for checker in checkers.iter_mut() {
+                    if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Turn(*view)) {
+                        violation.get_or_insert(found);
+                    }
+                }
+            });
+        }
+        while let Some((group, alarm)) = cell.shard.poll_alarm() {
+            let node = self.nodes[seat].id;
+            let is_allowed = match alarm {
+                raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.may_be_damaged(seat)),
+                _ => false,
+            };
+            if !is_allowed {
+                self.fail("alarm", format!("node {node}: group {group}: {alarm:?}"));
+            }
+        }
+    }
+
+    fn send_messages(&mut self, seat: usize, core: usize, cell: &mut Core, now: Mono, at: u64) {
+        let mut has_sent = 0u32;
+        while let Some(message) = cell.shard.poll_peer() {
+            let (PeerOut::Raft { to, .. }
+            | PeerOut::Resting { to, .. }
+            | PeerOut::RestingAck { to, .. }
+            | PeerOut::SnapshotPart { to, .. }
+            | PeerOut::SnapshotAck { to, .. }) = message;
+            let Some(peer) = self.seat_of(to) else { continue };
+            if peer == seat || self.net.up(link_of(seat, peer, core)).is_none() {
+                continue;
+            }
+            let mut records = std::mem::take(&mut self.records);
+            records.clear();
+            let is_whole = match &message {
+                PeerOut::Raft { group, body, .. } => {
+                    body.entries().filter(|(_, count)| *count > 0).is_none_or(|(first, count)| {
+                        let last = LogIndex(first.0 + u64::from(count) - 1);
+                        cell.shard.records(*group, first, last, &mut records)
+                    })
+                }
+                _ => true,
+            };
+            if is_whole {
+                self.show_sent(seat, cell, to, &message);
+                has_sent |= 1 << peer;
+                for _ in 0..2 {
+                    let writer = open_writer(&mut cell.writers[peer], core, now);
+                    if write(writer, &message, &records) {
+                        break;
+                    }
+                    let mut writer = cell.writers[peer].take().expect("it was just written to");
+                    self.send_frames(seat, peer, core, &mut writer, at);
+                    cell.writers[peer] = Some(writer);
+                }
+            }
+            if !is_whole {
+                self.tell_trace(|_| format!("{seat} to node {to}: not in memory: {message:?}"));
+            }
+            self.records = records;
+        }
+        for peer in 0..self.shape.seats {
+            if has_sent & 1 << peer != 0 {
+                let mut writer = cell.writers[peer].take().expect("it was written to");
+                self.send_frames(seat, peer, core, &mut writer, at);
+                cell.writers[peer] = Some(writer);
+            }
+        }
+    }
+
+    fn show_sent(&mut self, seat: usize, cell: &mut Core, to: NodeId, message: &PeerOut) {
+        let PeerOut::Raft { group, body, .. } = message else { return };
+        self.show_durable(seat, cell, *group);
+        let (from, incarnation) = (self.nodes[seat].id, self.nodes[seat].incarnation);
+        self.tell_trace(|_| format!("{seat} to node {to}, group {group}: {body:?}"));
+        self.observe(&Event::Sent { from, incarnation, to, group: *group, body });
+    }
+
+    /// Tells checkers what a power cut would leave of a group, if that has moved.
+    fn show_durable(&mut self, seat: usize, cell: &mut Core, group: GroupId) {
+        let Some(news) = cell.shard.log_mut().disk_mut().take_news(group) else { return };
+        let (term, vote, last_index, last_term) = (news.term, news.vote, news.last, news.last_term());
+        let node = self.nodes[seat].id;
+        self.tell_trace(|_| {
+            format!("{seat} group {group}: on disk term {term} vote {vote} to {last_index} of {last_term}")
+        });
+        self.observe(&Event::Durable { node, group, term, vote, last_index, last_term });
+    }
+
+    /// The same of all nodes that run, before a write of the group is acknowledged by the core that is out.
+    pub(super) fn show_all_durable(&mut self, seat: usize, cell: &mut Core, group: GroupId) {
+        self.show_durable(seat, cell, group);
+        let core = base::core_of(group, self.shape.cores).0 as usize;
+        for other in (0..self.shape.seats).filter(|other| *other != seat) {
+            let Some(mut cell) = self.nodes[other].cores.get_mut(core).and_then(Option::take) else { continue };
+            self.show_durable(other, &mut cell, group);
+            self.nodes[other].cores[core] = Some(cell);
+        }
+    }
+
+    // The disk.
+
+    fn begin_operations(&mut self, seat: usize, core: usize, cell: &mut Core, at: u64) {
+        while let Some((token, op)) = cell.shard.poll_op() {
+            let due = self.operation_due(seat, core, cell, &op, token, at);
+            if let Some((left, phase)) = &mut self.nodes[seat].doom {
+                if *left == 0 {
+                    let (phase, life) = (*phase, self.nodes[seat].life);
+                    self.nodes[seat].doom = None;
+                    let crash = match phase {
+                        0 => at,
+                        1 => at + (due - at) / 2,
+                        _ => due + 1,
+                    };
+                    self.push(crash, Due::Crash { seat: seat as u8, life });
+                } else {
+                    *left -= 1;
+                }
+            }
+            cell.shard.log_mut().disk_mut().submit(token, op);
+            self.push(due, Due::operation(seat as u8, core as u8, self.nodes[seat].life, token));
+        }
+    }
+
+    /// When an operation ends.
+    fn operation_due(
+        &mut self,
+        seat: usize,
+        core: usize,
+        cell: &mut Core,
+        op: &DiskOp,
+        token: OpToken,
+        at: u64,
+    ) -> u64 {
+        let entity = (seat * super::CORES_MAX + core) as u32;
+        let mut dice =
+            prng(self.seed, Stream::Disk, u64::from(entity), token.0 ^ u64::from(self.nodes[seat].life) << 40);
+        let mut span = match op {
+            DiskOp::Write { .. } => log_between(&mut dice, 20_000, 400_000),
+            DiskOp::Sync { .. } => log_between(&mut dice, 80_000, 4 * MS),
+            DiskOp::FaultIn { .. } => log_between(&mut dice, 50_000, 5 * MS),
+            DiskOp::Prepare | DiskOp::Activate { .. } => log_between(&mut dice, MS, 60 * MS),
+            DiskOp::Retire { .. } | DiskOp::WriteMeta { .. } => log_between(&mut dice, MS / 2, 20 * MS),
+        };
+        if let Some([slow, hung, _]) = self.injector.strike(Class::Disk11, entity, |d| {
+            let hangs = d.below(50) == 0;
+            [log_between(d, MS, 10 * SECOND), if hangs { log_between(d, 3 * SECOND, 60 * SECOND) } else { 0 }, 0]
+        }) {
+            span += slow;
+            cell.hung_until = cell.hung_until.max(at + hung);
+        }
+        let begin = if op.is_ring() { at } else { at.max(cell.storage_busy) };
+        let due = (begin + span).max(cell.hung_until + 1);
+        if !op.is_ring() {
+            cell.storage_busy = due;
+        }
+        due
+    }
+
+    pub(super) fn end_operation(&mut self, seat: u8, core: u8, life: u32, token: u64) {
+        let (seat, core, token) = (seat as usize, core as usize, OpToken(token));
+        if self.nodes[seat].life != life || !self.nodes[seat].is_up() {
+            return;
+        }
+        let entity = (seat * super::CORES_MAX + core) as u32;
+        let World { nodes, injector, now, .. } = self;
+        let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
+        let (mut fails_write, mut fails_sync) = (cell.fails_write, cell.fails_sync);
+        let disk = cell.shard.log_mut().disk_mut();
+        disk.is_full = disk.full_until > *now;
+        let result = match disk.pending_op(token) {
+            Some(DiskOp::Write { .. }) if fails_write => {
+                fails_write = false;
+                disk.fail(token, 5, false)
+            }
+            Some(DiskOp::Sync { .. }) if fails_sync.is_some() => {
+                let kind = fails_sync.take().unwrap_or_default();
+                if kind == 2 {
+                    // The journal tells of it one sync too late; nothing is lost.
+                    fails_sync = Some(3);
+                    disk.complete(token, u32::MAX)
+                } else {
+                    disk.fail(token, 5, kind == 1)
+                }
+            }
+            Some(DiskOp::FaultIn { .. }) if injector.strike(Class::Disk7, entity, |d| [d.below(2), 0, 0]).is_some() => {
+                disk.fail(token, 5, false)
+            }
+            Some(DiskOp::Write { bytes, .. }) if *bytes > 4096 => {
+                let blocks = u64::from(*bytes / 4096);
+                let short = injector.strike(Class::Disk12, entity, |d| {
+                    let least = u64::from(d.below(64) != 0);
+                    [512 * (8 * least + d.below(8 * (blocks - 1))), 0, 0]
+                });
+                disk.complete(token, short.map_or(u32::MAX, |[written, ..]| written as u32))
+            }
+            Some(_) => disk.complete(token, u32::MAX),
+            None => return,
+        };
+        (cell.fails_write, cell.fails_sync) = (fails_write, fails_sync);
+        let outcome = result.map_or(1, u64::from);
+        self.note(What::Op, u64::from(entity), token.0 ^ outcome << 32, |_| {
+            format!("{seat}.{core}: operation {} ends: {result:?}", token.0)
+        });
+        self.mail(seat, core, Mail::Done { token, result });
+    }
+
+    pub(super) fn end_flush(&mut self, seat: u8, core: u8, life: u32) {
+        let (seat, core) = (seat as usize, core as usize);
+        if self.nodes[seat].life != life {
+            return;
+        }
+        let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
+        if cell.shard.store_mut().finish_flush() {
+            self.mail(seat, core, Mail::Store);
+        }
+    }
+}
+
+/// Writes a message into the open frame; false when it is full.
+fn write(writer: &mut wire::PeerFrameWriter, message: &PeerOut, records: &[u8]) -> bool {
+    match message {
+        PeerOut::Raft { group, body, .. } => writer.push(*group, body, |out| out.extend_from_slice(records)).is_ok(),
+        PeerOut::Resting { resting: Resting { count, hash }, now, .. } => {
+            writer.push_rest(&RestPair { count: *count, hash: *hash, mono: *now }).is_ok()
+        }
+        PeerOut::RestingAck { resting: Resting { count, hash }, list, is_slow, .. } => {
+            writer.push_rest_ack(&RestPair { count: *count, hash: *hash, mono: *list }, *is_slow).is_ok()
+        }
+        PeerOut::SnapshotPart { group, index, index_term, term, snapshot, part, last, body, .. } => {
+            let part = SnapshotPart {
+                leader_term: *term,
+                index: *index,
+                term: *index_term,
+                snapshot_id: *snapshot,
+                part: *part,
+                last: *last,
+                body,
+            };
+            writer.push_snapshot(*group, &part).is_ok()
+        }
+        PeerOut::SnapshotAck { group, snapshot, next_part, refused, .. } => {
+            let ack = SnapshotAck {
+                term: base::Term(0),
+                snapshot_id: *snapshot,
+                next_part: *next_part,
+                credit_parts: base::limits::SNAPSHOT_WINDOW,
+                rejected: *refused,
+            };
+            writer.push_snapshot_ack(*group, &ack).is_ok()
+        }
+    }
+}

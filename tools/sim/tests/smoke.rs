@@ -1,0 +1,54 @@
+//! A few seeds of each kind, whole: they must be green, do something, and do the same thing twice.
+
+use sim::{Options, Profile, run};
+
+/// Short runs, so that these tests stay quick without optimisation; the long ones are `dropstone sim swarm`.
+fn short(options: Options) -> Options {
+    let mut options = options;
+    options.size.length_ms = Some(12_000);
+    options
+}
+
+#[test]
+fn dense_seeds_are_green_and_the_same_twice() {
+    let (mut acknowledged, mut faults) = (0, 0);
+    for seed in 0..6 {
+        let options = short(Options::new(Profile::Dense));
+        let first = run(seed, &options, &mut []);
+        assert_eq!(first.violation, None, "seed {seed}");
+        let again = run(seed, &options, &mut []);
+        assert_eq!(first.trace_hash, again.trace_hash, "seed {seed}");
+        acknowledged += first.acknowledged;
+        faults += first.faults_total();
+    }
+    assert!(acknowledged > 300 && faults > 1000, "{acknowledged} operations, {faults} faults");
+}
+
+#[test]
+fn a_calm_cluster_answers_everything() {
+    let report = run(7, &short(Options::calm(Profile::Dense)), &mut []);
+    assert_eq!((&report.violation, report.faults_total()), (&None, 0));
+    assert!(report.acknowledged > 100, "{} operations", report.acknowledged);
+}
+
+#[test]
+fn what_was_recorded_replays_to_the_same_hash_and_parses_back() {
+    for seed in 0..4 {
+        let options = Options { is_recording: true, ..short(Options::new(Profile::Dense)) };
+        let first = run(seed, &options, &mut []);
+        let schedule = first.schedule.expect("it was recorded");
+        let parsed = sim::Schedule::parse(&schedule.print()).expect("what is printed parses");
+        assert_eq!(parsed, schedule);
+        let replayed = Options { is_recording: true, ..Options::replaying(&parsed) };
+        let again = run(seed, &replayed, &mut []);
+        assert_eq!(first.trace_hash, again.trace_hash, "seed {seed}");
+        assert_eq!(again.schedule.as_ref(), Some(&schedule), "seed {seed}");
+    }
+}
+
+#[test]
+fn seeds_differ() {
+    let options = short(Options::new(Profile::Dense));
+    let hashes: std::collections::BTreeSet<u128> = (0..3).map(|seed| run(seed, &options, &mut []).trace_hash).collect();
+    assert_eq!(hashes.len(), 3);
+}
