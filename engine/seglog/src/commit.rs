@@ -358,6 +358,8 @@ impl<D: Disk> SegLog<D> {
                     self.commit.free_files = self.commit.free_files.saturating_sub(1);
                     let segment = self.segments.iter_mut().find(|segment| segment.seq == segment_seq);
                     segment.expect("a segment without its file is not retired").has_file = true;
+                    // What is acknowledged in it could vanish with the file, and nothing would tell until `meta` names it.
+                    self.commit.is_meta_due = true;
                 }
                 Err(OpError::NoSpace) => {
                     self.commit.free_files = 0;
