@@ -98,6 +98,9 @@ pub(crate) struct Commit {
     /// The first frame of this start; `meta` is not written before it is persisted, or a doubt that only the lost `meta`
     /// had told could be forgotten.
     first_frame_seq: u64,
+    /// Files that an earlier process had given up and not yet renamed: they are once a `meta` of this start is on disk. Till
+    /// then a power cut can bring back one that still names them.
+    pub leftovers: Vec<u64>,
     pub free_files: u32,
     pub free_slots: Vec<Slot>,
     pub next_slot: u32,
@@ -127,6 +130,7 @@ impl Commit {
             meta_seq,
             is_meta_due: false,
             first_frame_seq,
+            leftovers: Vec::new(),
             free_files,
             free_slots: Vec::new(),
             next_slot,
@@ -167,6 +171,13 @@ impl Commit {
 
     pub fn ask_retire(&mut self, slots: Vec<(Slot, u64)>, segments: usize, upto: u64) {
         self.ask(DiskOp::Retire { slots }, Waiting::Retire { segments, upto });
+    }
+
+    /// Asks for a `meta`; one is in flight at a time.
+    pub fn ask_meta(&mut self, meta: &Meta) {
+        self.is_meta_in_flight = true;
+        let waiting = Waiting::Meta { oldest: meta.oldest_segment_seq };
+        self.ask(DiskOp::WriteMeta { copies: meta.encode_copies() }, waiting);
     }
 
     pub fn ask(&mut self, op: DiskOp, waiting: Waiting) {
@@ -358,6 +369,8 @@ impl<D: Disk> SegLog<D> {
                     self.commit.free_files = self.commit.free_files.saturating_sub(1);
                     let segment = self.segments.iter_mut().find(|segment| segment.seq == segment_seq);
                     segment.expect("a segment without its file is not retired").has_file = true;
+                    // What is acknowledged in it could vanish with the file, and nothing would tell until `meta` names it.
+                    self.commit.is_meta_due = true;
                 }
                 Err(OpError::NoSpace) => {
                     self.commit.free_files = 0;
@@ -374,6 +387,7 @@ impl<D: Disk> SegLog<D> {
             Waiting::Meta { oldest } => {
                 result.map_err(failed("write of meta"))?;
                 self.commit.is_meta_in_flight = false;
+                self.retire_leftovers();
                 self.meta_written(oldest);
             }
         }
@@ -525,7 +539,7 @@ impl<D: Disk> SegLog<D> {
         commit.meta_seq += 1;
         commit.meta_at = now;
         commit.meta_persisted = commit.persisted;
-        (commit.is_meta_due, commit.is_meta_in_flight) = (false, true);
+        commit.is_meta_due = false;
         let meta = Meta {
             meta_seq: commit.meta_seq,
             oldest_segment_seq: oldest,
@@ -534,7 +548,7 @@ impl<D: Disk> SegLog<D> {
             next_life: self.next_life,
             ..self.settings.first_meta()
         };
-        commit.ask(DiskOp::WriteMeta { copies: meta.encode_copies() }, Waiting::Meta { oldest });
+        commit.ask_meta(&meta);
     }
 
     fn faulting(&self) -> usize {

@@ -9,6 +9,7 @@ use crate::commit::Commit;
 use crate::disk::{Disk, Slot};
 use crate::format::footer::FooterBuilder;
 use crate::format::frame;
+use crate::format::meta::META_COPIES;
 use crate::gc::Gc;
 use crate::group::Health;
 use crate::log::{OpenFrame, SegLog, slot_of};
@@ -23,6 +24,9 @@ impl<D: Disk> SegLog<D> {
     /// The first frame, a tail reset that repeats all terms, votes and doubts, is issued by the first
     /// [`SegLog::handle_turn_end`]. Nothing may be acknowledged, and no port be open, before
     /// [`SegLog::persisted_epoch`] has reached the [`SegLog::open_epoch`] of this moment.
+    ///
+    /// A `meta` that fewer than all copies say is repeated as it is before another is written: where it stands already
+    /// its bytes stay, so a power cut can neither bring back an older one nor leave none.
     #[must_use]
     pub fn start(recovered: Recovered, settings: Settings, disk: D) -> SegLog<D> {
         let segment = |live: &crate::RecoveredSegment| Segment {
@@ -82,7 +86,11 @@ impl<D: Disk> SegLog<D> {
         };
         log.begin_segment();
         log.repeat_states();
-        log.retire_leftovers(&recovered.leftovers);
+        log.commit.leftovers = recovered.leftovers;
+        if (1..META_COPIES as u32).contains(&recovered.report.meta_copies) {
+            base::mark::hit!("seglog.start.meta_repeated");
+            log.commit.ask_meta(&recovered.meta);
+        }
         log.request_meta();
         log
     }
@@ -100,8 +108,9 @@ impl<D: Disk> SegLog<D> {
         }
     }
 
-    /// Files that an earlier process had given up and not yet renamed.
-    fn retire_leftovers(&mut self, leftovers: &[u64]) {
+    /// A `meta` of this start is on disk: no copy names the leftovers any more.
+    pub(crate) fn retire_leftovers(&mut self) {
+        let leftovers = std::mem::take(&mut self.commit.leftovers);
         if !leftovers.is_empty() {
             let slots: Vec<(Slot, u64)> = leftovers.iter().map(|seq| (self.commit.take_slot(), *seq)).collect();
             let segments = slots.len();

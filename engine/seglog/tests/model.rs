@@ -306,6 +306,6 @@ fn a_log_of_small_entries_survives_crashes_at_any_operation() {
 
 #[test]
 fn a_log_of_large_entries_switches_segments_collects_and_survives() {
-    let [boots, seals, retirements] = run_all(100..106, 700_000, 60, 60);
+    let [boots, seals, retirements] = run_all(100..108, 700_000, 60, 60);
     assert!(boots > 10 && seals > 30 && retirements > 10, "{boots} boots, {seals} seals, {retirements} retirements");
 }
