@@ -180,6 +180,9 @@ impl Raft {
         let first = log.first_index();
         self.lead.peers.iter_mut().for_each(|peer| peer.expire_snapshot(now, abort, first));
         self.rest_alone();
+        if self.yield_stuck_lead() {
+            return;
+        }
         let heard = self.heard_by_quorum();
         if self.now.since(heard) >= self.settings.check_quorum {
             return self.become_follower(self.term(), NodeId(0));

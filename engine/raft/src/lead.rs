@@ -34,6 +34,8 @@ pub(crate) struct Lead {
     pub(crate) leaving: Vec<NodeId>,
     /// The no-op of this term.
     pub(crate) first_index: LogIndex,
+    /// The own lowest faulty entry, and since when it is that one.
+    pub(crate) stuck: Option<(LogIndex, Mono)>,
 }
 
 impl Lead {
@@ -55,6 +57,7 @@ impl Lead {
         self.first_index = LogIndex(0);
         self.last_index = LogIndex(0);
         self.leaving.clear();
+        self.stuck = None;
     }
 }
 

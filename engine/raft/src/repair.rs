@@ -310,6 +310,24 @@ impl Raft {
         }
     }
 
+    /// A leader without the bytes of an entry sends and commits nothing from there on, and may not cut it either. When
+    /// nobody has brought it for so long, the best follower is asked to take over, and a follower's ways are open: to be
+    /// overwritten, or to cut what is nowhere. True if it leads no more.
+    pub(crate) fn yield_stuck_lead(&mut self) -> bool {
+        let Some(index) = self.faults.lowest else {
+            self.lead.stuck = None;
+            return false;
+        };
+        let since = self.lead.stuck.filter(|(at, _)| *at == index).map_or(self.now, |(_, since)| since);
+        self.lead.stuck = Some((index, since));
+        let is_over = self.now.since(since) >= self.settings.check_quorum;
+        if is_over && self.hand_over_now(self.now, |_| true) {
+            base::mark::hit!("raft.repair.stuck_lead_yielded");
+            return true;
+        }
+        false
+    }
+
     /// A voter's answer, if no leader that could count an old ack of this node can reach that voter any more.
     fn answer_of(&self, id: NodeId) -> Option<&Answer> {
         let known = self.faults.answers.iter().find(|(peer, _)| *peer == id).map(|(_, answer)| answer);

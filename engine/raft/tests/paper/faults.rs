@@ -464,6 +464,39 @@ fn a_leader_whose_scrub_finds_a_fault_asks_and_goes_on_without_sending_it() {
 }
 
 #[test]
+fn a_leader_that_nobody_brings_its_faulty_entry_hands_over_and_may_then_cut_it() {
+    let mut member = Member::leader(1, voters(&[1, 2, 3]), &[1, 1, 1]);
+    member.drain();
+    member.sync();
+    // Node 2 holds what was before; entry 3 is nowhere else.
+    member.receive_rejection(2, 3, (2, 1));
+    member.receive_ack(2, 2);
+    member.log.image.lost.insert(3);
+    member.step(Input::FaultFound { now: member.now });
+    let is_handing_over =
+        |sent: &[Outgoing]| sent.iter().any(|out| matches!(out.body, Body::TimeoutNow { .. }) && out.to == NodeId(2));
+    let wait = |member: &mut Member, ms| {
+        member.wait(ms);
+        member.receive_heartbeat_ack(2, 0);
+        member.receive_heartbeat_ack(3, 0);
+        tick(member)
+    };
+    let sent = wait(&mut member, 1);
+    assert!(!is_handing_over(&sent) && !appends(&sent).iter().any(|(_, prev, count)| prev + u64::from(*count) > 2));
+    absent(&mut member, 2, 2, 3);
+    absent(&mut member, 3, 2, 3);
+    assert!(!is_handing_over(&wait(&mut member, 900)), "it may still come");
+    assert!(member.raft.is_leader() && member.last() == 4, "a leader does not cut");
+    assert!(is_handing_over(&wait(&mut member, 200)));
+    assert!(!member.raft.is_leader());
+    // Its own questions now carry the doubt term, and the answers count.
+    absent(&mut member, 2, 3, 3);
+    assert_eq!(member.last(), 4);
+    absent(&mut member, 3, 3, 3);
+    assert_eq!((member.last(), member.raft.health()), (2, Health::Clean));
+}
+
+#[test]
 fn questions_and_answers_of_any_term_depose_nobody() {
     let mut member = Member::leader(1, voters(&[1, 2, 3]), &[1]);
     member.drain();
