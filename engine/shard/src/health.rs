@@ -2,10 +2,10 @@
 
 use base::Mono;
 use meta::Store;
-use raft::Input;
+use raft::{Body, Input};
 use seglog::{Disk, Health};
 
-use crate::Shard;
+use crate::{PeerOut, Shard};
 
 impl<D: Disk, S: Store> Shard<D, S> {
     /// Makes the health that a group found itself in outlive this process.
@@ -35,9 +35,22 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let Some(at) = self.local(group) else { continue };
             if self.log.first_faulty(group) != self.groups[at as usize].raft.known_fault() {
                 self.step(at, Input::FaultFound { now });
+                self.take_back_acks(at);
             }
         }
         self.fault_changes = changed;
+    }
+
+    /// Acks of this turn that have not left must not cover what is faulty now. Losing an answer is always safe.
+    fn take_back_acks(&mut self, at: u32) {
+        let slot = &self.groups[at as usize];
+        let (faulty, persisted) = (slot.id, slot.raft.persisted_index());
+        self.peer_out.retain(|out| match out {
+            PeerOut::Raft { group, body: Body::AppendResp { index, rejected: false, busy: false, .. }, .. } => {
+                *group != faulty || *index <= persisted
+            }
+            _ => true,
+        });
     }
 }
 
