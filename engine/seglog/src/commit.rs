@@ -229,8 +229,9 @@ impl<D: Disk> SegLog<D> {
         let open = (is_idle && self.wants_close()).then_some(self.now);
         let echo =
             (is_idle && self.wants_echo()).then(|| commit.idle_since.map_or(self.now, |since| since + ECHO_IDLE));
-        let meta = (commit.persisted > commit.meta_persisted && !commit.is_meta_in_flight)
-            .then_some(commit.meta_at + META_EVERY);
+        // Not before the first frame of this start is persisted; its sync is waited for anyway.
+        let may_write_meta = !commit.is_meta_in_flight && commit.persisted >= commit.first_frame_seq;
+        let meta = (may_write_meta && commit.persisted > commit.meta_persisted).then_some(commit.meta_at + META_EVERY);
         let space = commit.no_space_at.map(|at| at + NO_SPACE_RETRY);
         [open, echo, meta, space, self.scrub.deadline()].into_iter().flatten().min()
     }

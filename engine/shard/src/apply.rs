@@ -46,18 +46,17 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for _ in 0..self.to_apply.len() {
             let Some(at) = self.to_apply.pop_front() else { break };
             let before = self.groups[at as usize].applied;
-            for _ in 0..APPLY_ENTRIES_MAX {
-                if !matches!(self.apply_next(at), Step::Applied) {
-                    break;
-                }
-            }
+            let is_ready = (0..APPLY_ENTRIES_MAX).all(|_| matches!(self.apply_next(at), Step::Applied));
             let index = self.groups[at as usize].applied;
             if index > before {
                 has_applied = true;
                 self.step(at, Input::Applied { index });
                 self.serve_confirmed(at);
             }
-            self.queue_apply(at);
+            // Who waits for an install, a row or an entry is queued again when that has come.
+            if is_ready {
+                self.queue_apply(at);
+            }
         }
         has_applied
     }

@@ -343,6 +343,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let (index, term) = (installed.index, installed.term);
         self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
         self.members_changed = true;
+        self.queue_apply(at);
     }
 
     /// Takes what the store finished; called when it rang and once a turn.

@@ -24,7 +24,7 @@ pub(super) struct Tails {
 
 impl Tails {
     pub fn new() -> Tails {
-        let past = Past::new(Story { puts: 12, nodes: 1, wide: 40, ..Story::FOUR });
+        let past = Past::new(Story { puts: 12, nodes: 1, wide: 24, ..Story::FOUR });
         let frames = &past.layouts[0].frames;
         let last = frames.len() - 1;
         let mut cuts = Vec::new();

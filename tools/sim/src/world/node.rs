@@ -68,6 +68,7 @@ pub(crate) struct Look {
     pub persisted: LogIndex,
     pub applied: LogIndex,
     pub config: LogIndex,
+    pub has_lease: bool,
 }
 
 /// A core of a running process.

@@ -73,10 +73,11 @@ impl World<'_> {
         cell.spins = if is_spinning { cell.spins + 1 } else { 0 };
         if cell.spins > SPINS_MAX {
             let id = self.nodes[seat].id;
-            self.fail(
-                "bounds",
-                format!("core {core} of node {id} took {SPINS_MAX} turns in a row for which nothing came"),
-            );
+            let away = i128::from(cell.shard.next_deadline().0) - i128::from(self.nodes[seat].clock.mono(now).0);
+            let has_work = cell.shard.has_work();
+            let what =
+                format!("took {SPINS_MAX} turns in a row for nothing; work: {has_work}, deadline: {away} ns away");
+            self.fail("bounds", format!("core {core} of node {id} {what}"));
         }
         let cost = self.turn(seat, core, &mut cell);
         let end = now + cost;
@@ -258,6 +259,7 @@ impl World<'_> {
     /// Tells checkers of the groups that this turn touched.
     fn show_groups(&mut self, seat: usize, core: usize, cell: &mut Core) {
         let cores = u32::from(self.shape.cores);
+        let now = self.nodes[seat].clock.mono(self.now);
         for local in 0..cell.looks.len() {
             let group = GroupId(local as u32 * cores + core as u32);
             let Some(raft) = cell.shard.raft(group) else { continue };
@@ -273,6 +275,7 @@ impl World<'_> {
                 persisted: raft.persisted_index(),
                 applied: cell.shard.applied_index(group),
                 config: raft.config_index(),
+                has_lease: raft.is_leader() && raft.lease_until(now).is_some(),
             };
             let before = std::mem::replace(&mut cell.looks[local], look);
             if look == before && cell.touched & 1 << local.min(63) == 0 {
