@@ -345,12 +345,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         incoming.retain(|group, half| {
             let at = self.local(*group).expect("only local groups are installed");
             let slot = &mut self.groups[at as usize];
-            if !half.is_active(now) && slot.installing.take().is_some() {
-                // Its sender is silent: the group goes on without it, and the half waits.
+            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && half.index > slot.commit;
+            if (!half.is_active(now) || !is_kept) && slot.installing.take().is_some() {
+                // Its sender is silent and the half waits, or entries made it needless: the group goes on without it.
                 self.queue_apply(at);
             }
-            let slot = &self.groups[at as usize];
-            half.is_whole || now.since(half.heard) < HALF_KEPT && half.index > slot.commit
+            is_kept
         });
         self.snapshots.incoming = incoming;
     }
