@@ -11,7 +11,7 @@ use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
 const NAME: &str = "durable";
 
 /// One node's log, as far as a power cut would leave it.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Node {
     /// By the disk model; the truth.
     on_disk: LogIndex,
@@ -20,6 +20,8 @@ struct Node {
     claimed: LogIndex,
     /// What it said last.
     said: LogIndex,
+    /// The configuration in force there, committed or not.
+    in_force: Config,
 }
 
 /// The newest configuration that is known to be committed.
@@ -42,6 +44,9 @@ impl Durability {
         if node.said != view.persisted {
             (node.said, node.claimed) = (view.persisted, view.persisted);
         }
+        if node.in_force != *view.config {
+            node.in_force.clone_from(view.config);
+        }
         let group = self.groups.of(view.group);
         if view.config_index <= view.commit && group.index.is_none_or(|index| index < view.config_index) {
             group.index = Some(view.config_index);
@@ -56,9 +61,13 @@ impl Durability {
             let is_on_disk = node.on_disk >= token.index && node.on_disk_term >= token.term;
             is_on_disk || node.claimed >= token.index
         };
+        // A leader leaves a joint configuration in the turn that commits it, and counts by the next one from then on: so
+        // it counted by one of these, and each election to come needs a quorum that meets one of either.
+        let in_force = self.nodes.get((token.group, token.node)).map(|node| &node.in_force);
+        let is_enough = is_quorum(&group.config, holds) || in_force.is_some_and(|config| is_quorum(config, holds));
         ensure!(
             NAME,
-            is_quorum(&group.config, holds),
+            is_enough,
             "group {}: the write at {} of term {} was acknowledged by node {}, and a power cut would leave it on {:?} of {:?}",
             token.group,
             token.index,
@@ -118,6 +127,27 @@ mod tests {
         disk(&mut checker, 2, 2);
         acknowledge(&mut checker, 2).unwrap();
         fires(NAME, acknowledge(&mut checker, 3));
+    }
+
+    #[test]
+    fn the_configuration_in_force_at_the_leader_counts_as_much_as_the_committed_one() {
+        let mut checker = Durability::default();
+        let mut leader = Seat::with(1, &[1, 1, 1], 2);
+        turn(&mut checker, &leader).unwrap();
+        let change = raft::ConfigChange { add_voters: vec![NodeId(4)], remove: vec![NodeId(2)], ..Default::default() };
+        let joint = leader.config.change(&change).unwrap();
+        disk(&mut checker, 1, 2);
+        disk(&mut checker, 4, 2);
+        // On a majority of the next members alone.
+        fires(NAME, acknowledge(&mut checker, 2));
+        (leader.config, leader.config_index) = (joint.clone(), 3);
+        turn(&mut checker, &leader).unwrap();
+        disk(&mut checker, 1, 2);
+        fires(NAME, acknowledge(&mut checker, 2));
+        (leader.config, leader.config_index) = (joint.leave(), 4);
+        turn(&mut checker, &leader).unwrap();
+        disk(&mut checker, 1, 2);
+        acknowledge(&mut checker, 2).unwrap();
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl HardState {
         let holds = match *body {
             Body::PreVote { .. } | Body::PreVoteResp { rejected: false, .. } => true,
             // They ask, and promise nothing.
-            Body::ReadIndex { .. } | Body::TimeoutNow { .. } => true,
+            Body::ReadIndex { .. } | Body::TimeoutNow { .. } | Body::EntryFetch { .. } => true,
             Body::VoteResp { rejected: false, .. } => has_vote(to),
             Body::RequestVote { last_index, last_term, .. } => {
                 has_vote(from) && (disk.last_term, disk.last_index) >= (last_term, last_index)

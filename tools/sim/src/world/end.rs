@@ -87,9 +87,12 @@ impl World<'_> {
         // While members change, which nodes are a quorum depends on who knows of it: then all are healed at once.
         let is_stable = self.nodes.iter().filter(|node| node.is_up()).all(|node| {
             self.groups().all(|group| {
-                let config = node.shard_of(group).and_then(|shard| shard.raft(group)).map(raft::Raft::config);
-                config.is_some_and(|config| {
-                    !config.is_joint()
+                let raft = node.shard_of(group).and_then(|shard| shard.raft(group));
+                raft.is_some_and(|raft| {
+                    let config = raft.config();
+                    // Who is down may hold the only other copy of what a quorum node's disk lost.
+                    raft.health() != raft::Health::Faulty
+                        && !config.is_joint()
                         && config.incoming().len() == self.wanted.len()
                         && config.voters().all(|id| self.wanted.contains(&id))
                 })
@@ -119,6 +122,7 @@ impl World<'_> {
     }
 
     fn heal_seat(&mut self, seat: usize) {
+        let soon = self.now + MS;
         let node = &mut self.nodes[seat];
         node.paused_until = 0;
         node.doom = None;
@@ -127,6 +131,8 @@ impl World<'_> {
             cell.slow = (0, 0);
             cell.mailbox = (0, 0);
             cell.hung_until = 0;
+            // Its queue goes with it: the operations that made the storage thread busy end now.
+            cell.storage_busy = cell.storage_busy.min(soon);
             (cell.fails_write, cell.fails_sync) = (false, None);
             let disk = cell.shard.log_mut().disk_mut();
             disk.full_until = 0;
@@ -135,7 +141,7 @@ impl World<'_> {
         // What a slow disk would have answered much later it answers now.
         let life = node.life;
         for (core, token) in late {
-            self.heap.push(self.now + MS, Due::operation(seat as u8, core as u8, life, token));
+            self.heap.push(soon, Due::operation(seat as u8, core as u8, life, token));
         }
         let node = &mut self.nodes[seat];
         if node.state == State::Down {

@@ -97,6 +97,8 @@ pub(crate) struct Core {
     /// By seat of the receiver.
     pub writers: Vec<Option<PeerFrameWriter>>,
     pub looks: Vec<Look>,
+    /// Applied index and state hash of each group as they were last shown.
+    pub states: Vec<(LogIndex, u64)>,
     /// Groups that got a message in this turn, by local place.
     pub touched: u64,
 }
@@ -119,6 +121,7 @@ impl Core {
             fails_sync: None,
             writers: (0..seats).map(|_| None).collect(),
             looks: vec![Look::default(); groups],
+            states: vec![Default::default(); groups],
             touched: 0,
         }
     }

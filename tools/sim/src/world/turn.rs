@@ -290,7 +290,9 @@ impl World<'_> {
                 }
             }
             let World { nodes, checkers, violation, now, .. } = self;
-            let Some(state) = state_of(&cell.shard, group) else { continue };
+            // While a snapshot is in the store and not yet in the log, the state before it is what the group has.
+            let state = state_of(&cell.shard, group).unwrap_or(cell.states[local]);
+            cell.states[local] = state;
             with_view(&nodes[seat], &cell.shard, group, *now, state, |view| {
                 for checker in checkers.iter_mut() {
                     if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Turn(*view)) {
