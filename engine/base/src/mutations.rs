@@ -82,7 +82,7 @@ mod switched {
         MUT_7A "7a" "recovery brings superseded records back" ["log_shape" "log_matching"]
         MUT_7B "7b" "recovery does not check the salt" ["log_shape" "log_matching"]
         MUT_8A "8a" "a lease is kept through a transfer" ["lease" "freshness"]
-        MUT_8B "8b" "a transfer is never given up" ["progress"]
+        MUT_8B "8b" "a transfer is never given up" ["progress" "bounds"]
         MUT_8C "8c" "a lease is kept over a jump of the clock" ["lease" "freshness"]
         MUT_9A "9a" "a read is confirmed before an entry of the own term is committed" ["freshness"]
         MUT_10A "10a" "old acks of reads count" ["freshness"]

@@ -166,6 +166,8 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) next_heartbeat: Mono,
     pub(crate) pairs: Pairs,
     pub(crate) deadlines: Deadlines,
+    /// Groups that are due in this turn.
+    pub(crate) due: Vec<u32>,
     pub(crate) elections: ElectionBudget,
     /// Groups with a term or a vote to write found the open epoch full.
     pub(crate) waits_for_slot: bool,
@@ -232,6 +234,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             next_heartbeat: now,
             pairs: Pairs::default(),
             deadlines: Deadlines::default(),
+            due: Vec::new(),
             elections: ElectionBudget::default(),
             waits_for_slot: false,
             heartbeating: BTreeSet::new(),

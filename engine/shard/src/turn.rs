@@ -62,7 +62,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Ticks the groups whose deadlines have passed. A group that would start an election waits for its turn in the core's
     /// budget, and while another one waits for a state slot.
     fn fire_deadlines(&mut self, now: Mono) {
+        // Taken out first: a group that wants another tick at once has it in the next turn, and no turn lasts for ever.
+        let mut due = std::mem::take(&mut self.due);
         while let Some(at) = self.deadlines.pop_due(now) {
+            due.push(at);
+        }
+        for at in due.drain(..) {
             let slot = &mut self.groups[at as usize];
             if slot.deadline > now {
                 slot.election = None;
@@ -86,9 +91,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             self.step(at, Input::Tick { now });
             if mutate!(MUT_40A, false, true) {
-                while self.deadlines.pop_due(now).is_some() {}
+                break;
             }
         }
+        self.due = due;
     }
 
     fn watch_disk_lag(&mut self, now: Mono) {

@@ -79,8 +79,8 @@ pub(crate) struct Core {
     pub wake_at: u64,
     pub busy_until: u64,
     pub turns: u64,
-    /// Turns in a row for which nothing had come, each right behind the one before.
-    pub spins: u64,
+    /// Since then so many turns for which nothing had come, each right behind the one before.
+    pub spins: (u64, u64),
     /// PROC6: until then at least this long between two turns.
     pub slow: (u64, u64),
     /// PROC7: until then so many messages fit the mailbox.
@@ -110,7 +110,7 @@ impl Core {
             inbox: VecDeque::new(),
             wake_at: u64::MAX,
             busy_until: now,
-            spins: 0,
+            spins: (0, 0),
             turns: 0,
             slow: (0, 0),
             mailbox: (0, 0),

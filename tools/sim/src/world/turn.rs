@@ -20,8 +20,8 @@ const INBOX_MAX: usize = 4096;
 /// The connection of the operator's requests.
 pub(super) const OPERATOR: u64 = u64::MAX;
 
-/// Turns in a row without anything to do: more is a busy loop.
-const SPINS_MAX: u64 = 2000;
+/// Turns in a second for which nothing had come, each right behind the one before: more is a busy loop.
+const SPINS_MAX: u64 = 3000;
 
 impl World<'_> {
     /// Something reaches a core, which takes a turn for it as soon as it can.
@@ -70,13 +70,16 @@ impl World<'_> {
             return self.wake(seat, core, paused_until);
         }
         let is_spinning = cell.inbox.is_empty() && now <= cell.busy_until;
-        cell.spins = if is_spinning { cell.spins + 1 } else { 0 };
-        if cell.spins > SPINS_MAX {
+        if cell.spins.0 + SECOND <= now {
+            cell.spins = (now, 0);
+        }
+        cell.spins.1 += u64::from(is_spinning);
+        if cell.spins.1 > SPINS_MAX {
             let id = self.nodes[seat].id;
             let away = i128::from(cell.shard.next_deadline().0) - i128::from(self.nodes[seat].clock.mono(now).0);
             let has_work = cell.shard.has_work();
             let what =
-                format!("took {SPINS_MAX} turns in a row for nothing; work: {has_work}, deadline: {away} ns away");
+                format!("took {SPINS_MAX} turns in a second for nothing; work: {has_work}, deadline: {away} ns away");
             self.fail("bounds", format!("core {core} of node {id} {what}"));
         }
         let cost = self.turn(seat, core, &mut cell);
