@@ -93,7 +93,7 @@ impl Raft {
             effects.need_snapshot.append(&mut self.outbox.need_snapshot);
         }
         // An entry whose bytes are lost is not applied before they are back.
-        let ready_index = self.faults.lowest.map_or(self.commit_index, |lowest| lowest.prev().min(self.commit_index));
+        let ready_index = self.commit_index.min(self.faults.readable_index());
         if ready_index > self.outbox.told_commit && self.alarm.is_none() {
             self.outbox.told_commit = ready_index;
             effects.commit = Some(ready_index);

@@ -100,7 +100,7 @@ impl Raft {
         }
         // What is committed matches every leader to come: a late message is answered with more than it asked.
         // Not with a faulty entry among them: else no leader would ever write it again.
-        let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
+        let sound_index = self.faults.readable_index();
         let is_old = mutate!(MUT_6B, append.last_index() <= self.commit_index, false);
         if is_old && self.commit_index <= sound_index {
             return self.answer_append(&append, self.commit_index, false, false, (NO_HINT, Term(0)));
@@ -126,7 +126,7 @@ impl Raft {
         }
         self.commit_up_to(commit_index.min(append.last_index()));
         // At most what this message matched: there may be more behind it, of another leader.
-        let sound_index = self.faults.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev);
+        let sound_index = self.faults.readable_index();
         let matched = mutate!(MUT_6C, end, log.last_index());
         self.answer_append(&append, matched.min(sound_index), false, false, (NO_HINT, Term(0)));
     }

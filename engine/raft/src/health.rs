@@ -129,6 +129,11 @@ impl Faults {
         self.health() != Health::Clean || self.told != Health::Clean || self.seen.is_some()
     }
 
+    /// The last entry up to which no bytes are lost.
+    pub(crate) fn readable_index(&self) -> LogIndex {
+        self.lowest.map_or(LogIndex(u64::MAX), LogIndex::prev)
+    }
+
     /// The last entry below which nothing is faulty or being written again.
     pub(crate) fn sound_index(&self) -> LogIndex {
         let rewriting = self.rewriting.map(|(_, index)| index);

@@ -122,6 +122,11 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
+    /// None is on its way, and the first frame of this start is persisted.
+    fn may_write_meta(&self) -> bool {
+        !self.is_meta_in_flight && self.persisted >= self.first_frame_seq
+    }
+
     pub fn new(persisted: u64, first_frame_seq: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
         Commit {
             persisted,
@@ -229,9 +234,8 @@ impl<D: Disk> SegLog<D> {
         let open = (is_idle && self.wants_close()).then_some(self.now);
         let echo =
             (is_idle && self.wants_echo()).then(|| commit.idle_since.map_or(self.now, |since| since + ECHO_IDLE));
-        // Not before the first frame of this start is persisted; its sync is waited for anyway.
-        let may_write_meta = !commit.is_meta_in_flight && commit.persisted >= commit.first_frame_seq;
-        let meta = (may_write_meta && commit.persisted > commit.meta_persisted).then_some(commit.meta_at + META_EVERY);
+        let meta = (commit.may_write_meta() && commit.persisted > commit.meta_persisted)
+            .then_some(commit.meta_at + META_EVERY);
         let space = commit.no_space_at.map(|at| at + NO_SPACE_RETRY);
         [open, echo, meta, space, self.scrub.deadline()].into_iter().flatten().min()
     }
@@ -532,7 +536,7 @@ impl<D: Disk> SegLog<D> {
     fn see_to_meta(&mut self, now: Mono) {
         let commit = &mut self.commit;
         commit.is_meta_due |= commit.persisted > commit.meta_persisted && commit.meta_at + META_EVERY <= now;
-        if !commit.is_meta_due || commit.is_meta_in_flight || commit.persisted < commit.first_frame_seq {
+        if !commit.is_meta_due || !commit.may_write_meta() {
             return;
         }
         let newest = self.segments.iter().filter(|segment| segment.has_file).map(|segment| segment.seq).max();

@@ -294,3 +294,15 @@ pub enum Event<'a> {
     /// The run is over; final states were reported by Turn events before this.
     End,
 }
+
+impl<'a> Event<'a> {
+    /// The groups that the event shows as they stand: one after a turn, all of a node when it starts, none otherwise.
+    #[must_use]
+    pub fn views(&self) -> &[GroupView<'a>] {
+        match self {
+            Event::Turn(view) => std::slice::from_ref(view),
+            Event::Boot { groups, .. } => groups,
+            _ => &[],
+        }
+    }
+}

@@ -115,11 +115,7 @@ impl Checker for ConfigChanges {
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
-        match event {
-            Event::Turn(view) => self.note_view(view),
-            Event::Boot { groups, .. } => groups.iter().try_for_each(|view| self.note_view(view)),
-            _ => Ok(()),
-        }
+        event.views().iter().try_for_each(|view| self.note_view(view))
     }
 }
 

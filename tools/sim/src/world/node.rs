@@ -89,9 +89,9 @@ pub(crate) struct Core {
     pub storage_busy: u64,
     /// The disk does not answer until then.
     pub hung_until: u64,
-    /// DISK8, DISK9: the next one fails.
     /// CLK3: its clock was found to have jumped.
     pub has_jumped: bool,
+    /// DISK8, DISK9: the next one fails.
     pub fails_write: bool,
     pub fails_sync: Option<u64>,
     /// By seat of the receiver.
