@@ -26,6 +26,8 @@ pub enum Stream {
     Operator,
     /// The end: who is healed first.
     Heal,
+    /// Which plan a run has, and what it does.
+    Plan,
 }
 
 /// The 64 bits of one decision.

@@ -48,6 +48,8 @@ pub(crate) enum Due {
     Start { seat: u8, life: u32 },
     /// The operator looks around.
     Operator,
+    /// The run's plan looks around.
+    Plan,
     /// The next phase of the run.
     Phase,
 }

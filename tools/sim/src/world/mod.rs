@@ -4,7 +4,7 @@
 //!  heap ─▶ turn of a core (turn.rs) ─▶ frames ─▶ network (net.rs) ─▶ mail ─▶ turn ...
 //!             │  └─▶ disk operations ─▶ completions ─▶ mail
 //!             └─▶ replies ─▶ clients (clients.rs) ─▶ requests ─▶ mail
-//!  faults by time (strikes.rs) ─▶ crashes and starts (process.rs), partitions, pauses
+//!  faults by time (strikes.rs), plans (plan/) ─▶ crashes and starts (process.rs), partitions, pauses
 //!  end.rs: everything is healed, and must become live
 //! ```
 
@@ -13,6 +13,7 @@ mod end;
 mod load;
 mod net;
 mod node;
+mod plan;
 mod process;
 mod serve;
 mod strikes;
@@ -152,6 +153,7 @@ pub(crate) struct World<'c> {
     /// Nodes that each group is to have, by the operator's wish.
     wanted: Vec<NodeId>,
     operator_draws: u64,
+    driver: plan::Driver,
     phase: end::Phase,
     checkers: &'c mut [Box<dyn Checker>],
     pub violation: Option<Violation>,
@@ -185,6 +187,7 @@ impl<'c> World<'c> {
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
             operator_draws: 0,
+            driver: plan::Driver::draw(seed),
             phase: end::Phase::Faults,
             checkers,
             violation: None,
@@ -211,6 +214,7 @@ impl<'c> World<'c> {
             self.build_client(client);
         }
         self.begin_strikes();
+        self.begin_plan();
         self.push(self.shape.length, Due::Phase);
         self.push(300 * MS, Due::Operator);
     }
@@ -260,6 +264,7 @@ impl<'c> World<'c> {
             Due::Crash { seat, life } => self.crash_if(seat, life),
             Due::Start { seat, life } => self.start_if(seat, life),
             Due::Operator => self.operate(),
+            Due::Plan => self.advance_plan(),
             Due::Phase => self.next_phase(),
         }
     }
@@ -338,4 +343,5 @@ pub(crate) enum What {
     Answer,
     Phase,
     Operator,
+    Plan,
 }

@@ -4,7 +4,7 @@ use base::NodeId;
 use raft::ConfigChange;
 
 use super::node::Mail;
-use super::{CORES_MAX, MS, SECOND, What, World};
+use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
 use crate::fault::Class;
 use crate::heap::Due;
@@ -25,6 +25,15 @@ const SEAT_CLASSES: [Class; 9] = [
 /// Classes that strike the cluster by time.
 const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
 
+/// In the shape of a partition: it lists its links.
+const LISTED_LINKS: u64 = 1 << 63;
+
+/// The shape of a partition that cuts the links from the seats of one mask to those of another, and with NET9 back.
+pub(super) fn links_between(from: u64, to: u64) -> u64 {
+    let seats = (1 << SEATS_MAX) - 1;
+    LISTED_LINKS | (to & seats) << SEATS_MAX | from & seats
+}
+
 impl World<'_> {
     pub(super) fn begin_strikes(&mut self) {
         let mut timed = SEAT_CLASSES.to_vec();
@@ -44,7 +53,7 @@ impl World<'_> {
         let now = self.now;
         let cores = u64::from(self.shape.cores);
         let fault = self.injector.next_timed(class, entity, now, |d| match class {
-            Class::Net9 | Class::Net10 => [log_between(d, 100 * MS, 20 * SECOND), d.next_u64()],
+            Class::Net9 | Class::Net10 => [log_between(d, 100 * MS, 20 * SECOND), d.next_u64() >> 1],
             Class::Proc1 => [d.below(8), d.below(3)],
             Class::Proc3 if d.below(2) == 0 => [log_between(d, 10 * MS, 500 * MS), 0],
             Class::Proc3 => [log_between(d, SECOND / 2, 60 * SECOND), 0],
@@ -72,12 +81,19 @@ impl World<'_> {
             return;
         }
         let fault = self.timed[which as usize];
+        self.strike(fault);
+        self.next_timed(fault.class, fault.entity);
+    }
+
+    /// True when there was something to strike.
+    pub(super) fn strike(&mut self, fault: Fault) -> bool {
         let Fault { class, entity, parameters: [_, a, b], .. } = fault;
-        if self.apply(class, entity as usize, a, b) {
+        let has_struck = self.apply(class, entity as usize, a, b);
+        if has_struck {
             self.injector.note(fault);
             self.note(What::Fault, class as u64, a, |_| format!("{} on {entity}: {a} {b}", class.name()));
         }
-        self.next_timed(class, entity);
+        has_struck
     }
 
     /// True when there was something to strike.
@@ -122,7 +138,7 @@ impl World<'_> {
         true
     }
 
-    /// Cuts links by one of the shapes of the table.
+    /// Cuts links by one of the shapes of the table, or just those that [`links_between`] names.
     fn partition(&mut self, until: u64, shape: u64, is_one_way: bool) {
         let seats = self.shape.seats;
         let mut dice = base::Prng::new(shape);
@@ -133,6 +149,14 @@ impl World<'_> {
             }
         };
         let side = |mask: u64, seat: usize| mask >> seat & 1;
+        if shape & LISTED_LINKS != 0 {
+            for (from, to) in (0..seats).flat_map(|from| (0..seats).map(move |to| (from, to))) {
+                if from != to && side(shape, from) == 1 && side(shape >> SEATS_MAX, to) == 1 {
+                    cut(self, from, to);
+                }
+            }
+            return;
+        }
         let kind = dice.below(5);
         let one = match kind {
             1 => dice.below(seats as u64) as usize,
