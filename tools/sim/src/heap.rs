@@ -50,6 +50,8 @@ pub(crate) enum Due {
     Operator,
     /// The run's plan looks around.
     Plan,
+    /// Probes look for groups with two leaders.
+    Probe,
     /// The next phase of the run.
     Phase,
 }

@@ -125,6 +125,7 @@ impl World<'_> {
         let soon = self.now + MS;
         let node = &mut self.nodes[seat];
         node.paused_until = 0;
+        node.clock.resume(self.now);
         node.doom = None;
         let mut late = Vec::new();
         for (core, cell) in node.cores.iter_mut().flatten().enumerate() {
@@ -173,6 +174,7 @@ impl World<'_> {
 
     fn is_converged(&self) -> bool {
         self.operations_running() == 0
+            && self.probes.is_idle()
             && self.groups().all(|group| {
                 let Some(leader) = self.leader_of(group) else { return false };
                 let last = self.nodes[leader].shard_of(group).map(|shard| shard.log().last_index(group));

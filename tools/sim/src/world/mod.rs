@@ -3,7 +3,7 @@
 //! ```text
 //!  heap ─▶ turn of a core (turn.rs) ─▶ frames ─▶ network (net.rs) ─▶ mail ─▶ turn ...
 //!             │  └─▶ disk operations ─▶ completions ─▶ mail
-//!             └─▶ replies ─▶ clients (clients.rs) ─▶ requests ─▶ mail
+//!             └─▶ replies ─▶ clients (clients.rs), probes (probes.rs) ─▶ requests ─▶ mail
 //!  faults by time (strikes.rs), plans (plan/) ─▶ crashes and starts (process.rs), partitions, pauses
 //!  end.rs: everything is healed, and must become live
 //! ```
@@ -14,9 +14,11 @@ mod load;
 mod net;
 mod node;
 mod plan;
+mod probes;
 mod process;
 mod serve;
 mod strikes;
+mod suspend;
 mod turn;
 
 use base::{GroupId, NodeId};
@@ -65,7 +67,7 @@ pub(crate) struct Shape {
     pub is_cold: bool,
     /// Seats whose disks may be damaged, a minority.
     pub damageable: u32,
-    /// Consensus: with leases in three of four runs, and with groups that rest early in half of them.
+    /// Consensus: with leases in half of the runs, and with groups that rest early in half of them.
     pub raft: raft::Settings,
 }
 
@@ -87,7 +89,7 @@ impl Shape {
         }
         let mut raft = raft::Settings::default();
         let mut raft_dice = prng(seed, Stream::Shape, 1, 0);
-        if raft_dice.below(4) == 0 && options.profile != Profile::Clock {
+        if raft_dice.below(2) == 0 && options.profile != Profile::Clock {
             raft.lease = None;
         }
         if raft_dice.below(2) == 0 {
@@ -154,6 +156,8 @@ pub(crate) struct World<'c> {
     wanted: Vec<NodeId>,
     operator_draws: u64,
     driver: plan::Driver,
+    probes: probes::Probes,
+    episode: Option<plan::Episode>,
     phase: end::Phase,
     checkers: &'c mut [Box<dyn Checker>],
     pub violation: Option<Violation>,
@@ -188,6 +192,8 @@ impl<'c> World<'c> {
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
             operator_draws: 0,
             driver: plan::Driver::draw(seed),
+            probes: probes::Probes::new(shape.groups),
+            episode: None,
             phase: end::Phase::Faults,
             checkers,
             violation: None,
@@ -215,6 +221,7 @@ impl<'c> World<'c> {
         }
         self.begin_strikes();
         self.begin_plan();
+        self.probe_at(SECOND);
         self.push(self.shape.length, Due::Phase);
         self.push(300 * MS, Due::Operator);
     }
@@ -265,6 +272,7 @@ impl<'c> World<'c> {
             Due::Start { seat, life } => self.start_if(seat, life),
             Due::Operator => self.operate(),
             Due::Plan => self.advance_plan(),
+            Due::Probe => self.look_for_rivals(),
             Due::Phase => self.next_phase(),
         }
     }

@@ -92,6 +92,14 @@ impl Net {
         self.links.iter_mut().for_each(|link| link.clogged_until = 0);
     }
 
+    /// The links from a seat to a seat hold everything until then.
+    pub fn clog(&mut self, from: usize, to: usize, until: u64) {
+        for core in 0..CORES_MAX {
+            let clogged = &mut self.links[link_of(from, to, core) as usize].clogged_until;
+            *clogged = (*clogged).max(until);
+        }
+    }
+
     fn is_blocked(&self, from: usize, to: usize, now: u64) -> bool {
         self.blocked_until[from][to] > now
     }

@@ -53,6 +53,12 @@ pub(crate) enum Mail {
         group: GroupId,
         target: NodeId,
     },
+    /// A probe, by its operation.
+    Probe {
+        operation: u64,
+        group: GroupId,
+        kind: super::probes::Kind,
+    },
 }
 
 /// What a group looked like after its last turn: when it differs, checkers are told.
@@ -157,6 +163,8 @@ pub(crate) struct Node {
     pub paused_until: u64,
     /// PROC1: it crashes at the operation after so many, before it (0), during it (1) or after it (2).
     pub doom: Option<(u64, u64)>,
+    /// PROC1: for so many ms; 0 is as drawn.
+    pub down_ms: u64,
     /// The members it was formed with; none when it joins.
     pub initial: Vec<NodeId>,
     /// Believed leaders, by group.

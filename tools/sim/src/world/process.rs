@@ -43,6 +43,7 @@ impl World<'_> {
             remains: Vec::new(),
             paused_until: 0,
             doom: None,
+            down_ms: 0,
             initial: self.wanted.clone(),
             leaders: vec![NodeId(0); self.shape.groups as usize],
             restarts: 0,
@@ -85,6 +86,7 @@ impl World<'_> {
         node.cores = cores;
         node.state = State::Up;
         node.paused_until = 0;
+        node.clock.resume(now);
         node.leaders.fill(NodeId(0));
         let (id, incarnation) = (node.id, node.incarnation);
         self.note(What::Start, seat as u64, id.0 << 32 | incarnation, |_| {
@@ -240,7 +242,11 @@ impl World<'_> {
         let life = node.life;
         self.drop_links(seat, is_power_cut && dice.below(2) == 0);
         self.drop_connections(seat, is_power_cut);
-        let down = log_between(&mut dice, 20 * MS, 5 * SECOND);
+        let drawn = log_between(&mut dice, 20 * MS, 5 * SECOND);
+        let down = match std::mem::take(&mut self.nodes[seat].down_ms) {
+            0 => drawn,
+            wanted => wanted * MS,
+        };
         self.push(self.now + down, Due::Start { seat: seat as u8, life });
         let is_allowed = self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule();
         if is_allowed && self.injector.strike(Class::Proc5, seat as u32, |_| [0; 3]).is_some() {

@@ -25,6 +25,10 @@ const SEAT_CLASSES: [Class; 9] = [
 /// Classes that strike the cluster by time.
 const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
 
+/// Of CLK3: not the wall clock jumps, the machine is suspended. Above these 8 bits: ms until its links work again.
+pub(super) const SUSPENDS: u64 = 2;
+/// Of PROC1: it crashes now, at no operation. Above these 8 bits: ms until it starts again, 0 for a draw.
+pub(super) const AT_ONCE: u64 = 3;
 /// In the shape of a partition: it lists its links.
 const LISTED_LINKS: u64 = 1 << 63;
 
@@ -62,7 +66,10 @@ impl World<'_> {
             }
             Class::Proc7 => [log_between(d, SECOND, 30 * SECOND), (1 + d.below(4)) * CORES_MAX as u64 + d.below(cores)],
             Class::Disk10 => [log_between(d, SECOND, 30 * SECOND), d.below(cores)],
-            Class::Clk3 => [log_between(d, SECOND / MS, 30 * 24 * 3600 * 1000), d.below(2)],
+            Class::Clk3 => match d.below(3) {
+                SUSPENDS => [log_between(d, 10, 10_000), SUSPENDS | d.below(400) << 8],
+                direction => [log_between(d, SECOND / MS, 30 * 24 * 3600 * 1000), direction],
+            },
             Class::Disk9 => [d.below(3), d.below(cores)],
             _ => [d.next_u64(), d.below(cores)],
         });
@@ -114,7 +121,15 @@ impl World<'_> {
         let core = (b as usize % CORES_MAX).min(node.cores.len() - 1);
         let cell = node.cores[core].as_mut().expect("a core is at home between turns");
         match class {
-            Class::Proc1 => node.doom = Some((a, b)),
+            Class::Proc1 => {
+                node.down_ms = b >> 8;
+                if b & 0xff == AT_ONCE {
+                    let life = node.life;
+                    self.push(now, Due::Crash { seat: seat as u8, life });
+                } else {
+                    node.doom = Some((a, b & 0xff));
+                }
+            }
             Class::Proc3 => node.paused_until = node.paused_until.max(now + a),
             Class::Proc6 => cell.slow = (now + a, b / CORES_MAX as u64),
             Class::Proc7 => cell.mailbox = (now + a, b / CORES_MAX as u64),
@@ -124,10 +139,9 @@ impl World<'_> {
             Class::Disk8 => cell.fails_write = true,
             Class::Disk9 => cell.fails_sync = Some(a),
             Class::Disk10 => cell.shard.log_mut().disk_mut().full_until = now + a,
-            Class::Clk3 => {
-                node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) };
-                node.cores.iter_mut().flatten().for_each(|cell| cell.has_jumped = true);
-            }
+            // BOOTTIME against MONOTONIC.
+            Class::Clk3 if b & 0xff == SUSPENDS => self.suspend(seat, now + a * MS, (b >> 8) * MS),
+            Class::Clk3 => node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) },
             Class::Ctl2 => {
                 for core in 0..node.cores.len() {
                     self.tell(seat, core, Mail::Checkpoint);

@@ -188,6 +188,7 @@ impl World<'_> {
                 cell.touched |= 1 << (group.0 / u32::from(self.shape.cores));
                 cell.shard.handle_transfer(ticket, group, target, now);
             }
+            Mail::Probe { operation, group, kind } => self.read_probe(cell, operation, group, kind),
         }
     }
 

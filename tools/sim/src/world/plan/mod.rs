@@ -4,12 +4,15 @@
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
 mod leader_only;
+mod reads;
 
 use super::{MS, What, World};
 use crate::draw::{Stream, prng};
 use crate::fault::Class;
 use crate::heap::Due;
 use crate::schedule::Fault;
+
+pub(super) use reads::Episode;
 
 /// Counters of faults that plans made begin here: drawn ones never get so far.
 const COUNTER_FIRST: u64 = 1 << 40;
@@ -21,10 +24,12 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Old leaders are asked while others lead.
+    Reads,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: [(Plan, u64); 2] = [(Plan::LeaderOnly, 5), (Plan::Reads, 12)];
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +75,7 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::Reads => self.depose_leaders(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
