@@ -87,6 +87,10 @@ struct RunArgs {
     /// Strike the faults of this file, and no others.
     #[arg(long, value_name = "FILE")]
     schedule: Option<PathBuf>,
+    /// With this seeded bug, as `16a`.
+    #[cfg(mutations)]
+    #[arg(long, value_name = "ID")]
+    mutation: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +201,13 @@ fn one(args: &RunArgs) -> u8 {
             }
             Err(error) => return complain(&error.to_string()),
         }
+    }
+    #[cfg(mutations)]
+    if let Some(id) = &args.mutation {
+        let Some(mutation) = base::mutations::ALL.iter().find(|mutation| mutation.id == id) else {
+            return complain("no seeded bug has such a number");
+        };
+        base::mutations::switch(Some(*mutation));
     }
     let begin = Instant::now();
     let report = run_seed(args.seed, &options, &mut options.checkers());

@@ -15,6 +15,9 @@ const OPERATIONS_PER_S: u64 = 16;
 /// How long an operation may take.
 const WITHIN: Span = Span::from_ms(8_000);
 
+/// While a plan wants no load clients look again after this long.
+const QUIET: u64 = 50 * MS;
+
 /// An operation under way.
 struct Running {
     ticket: Ticket,
@@ -87,7 +90,7 @@ impl World<'_> {
 
     fn begin_operation(&mut self, client: usize) {
         let pace = 2 * SECOND * self.clients.len() as u64 / OPERATIONS_PER_S;
-        let is_loading = self.is_loading();
+        let (is_loading, is_quiet_wanted) = (self.is_loading(), self.wants_quiet());
         let host = &mut self.clients[client];
         let number = host.begun;
         let mut dice = prng(self.seed, Stream::Load, client as u64, number);
@@ -98,6 +101,10 @@ impl World<'_> {
             return;
         }
         if busy >= host.in_flight_max {
+            return;
+        }
+        if is_quiet_wanted {
+            host.next_operation_at = self.now + QUIET;
             return;
         }
         host.begun += 1;

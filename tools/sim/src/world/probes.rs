@@ -22,8 +22,8 @@ use crate::draw::{Stream, between, prng};
 use crate::heap::Due;
 use crate::observe::{Asked, Ended, Event, Token};
 
-/// The connection of all probes.
-pub(super) const PROBER: u64 = u64::MAX - 1;
+/// The connection of all probes; the highest numbers belong to the operator and to the shard's own sweeps.
+pub(super) const PROBER: u64 = u64::MAX - 16;
 /// The client that they are, for checkers.
 const CLIENT: u64 = 1 << 32;
 /// Between two looks.

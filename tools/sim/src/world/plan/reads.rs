@@ -86,7 +86,7 @@ impl World<'_> {
         let ways: &[Way] = if self.shape.raft.lease.is_some() { &WITH_LEASE } else { &WITHOUT_LEASE };
         let way = ways[dice.below(ways.len() as u64) as usize];
         let leader = self.rivals(group).and_then(|(leader, others)| (others == 0).then_some(leader));
-        let leader = leader.filter(|leader| self.nodes[*leader].paused_until <= self.now);
+        let leader = leader.filter(|leader| self.nodes[*leader].paused_until <= self.now && self.shape.seats > 2);
         let Some((leader, term)) = leader.and_then(|leader| Some((leader, self.term_of(leader, group)?))) else {
             return 200 * MS;
         };
@@ -132,7 +132,7 @@ impl World<'_> {
                 let deaf = self.others(alone, (self.shape.seats as u64 - 1) / 2, dice);
                 self.strike_now(Class::Net9, 0, 4 * SECOND, links_between(alone, deaf));
                 let until = self.now + 3500 * MS;
-                Some(self.go_on(Episode { stage: Stage::Deaf(deaf), until, ..*episode }, 600 * MS))
+                Some(self.go_on(Episode { stage: Stage::Deaf(deaf), until, ..*episode }, 250 * MS))
             }
             Way::Suspend => {
                 let (span_ms, grace_ms) = (between(dice, 700, 3000), between(dice, 50, 400));
@@ -176,7 +176,7 @@ impl World<'_> {
     /// Reboot: just before one of the deaf asks for votes, a voter that hears the leader is killed, starts at once, and
     /// hears it no more.
     fn forget_promise(&mut self, episode: &Episode, deaf: u64, dice: &mut Prng) -> Option<u64> {
-        if !self.asks_soon(episode.group, deaf) {
+        if !self.asks_soon(episode, deaf) {
             return (self.now < episode.until).then(|| self.go_on(*episode, 10 * MS));
         }
         let alone = 1 << episode.leader;
@@ -186,14 +186,22 @@ impl World<'_> {
         None
     }
 
-    /// One of the seats campaigns in about a tenth of a second.
-    fn asks_soon(&self, group: GroupId, seats: u64) -> bool {
-        (0..self.shape.seats).filter(|seat| seats & 1 << seat != 0).any(|seat| {
+    /// One of the seats campaigns in about a tenth of a second, with a log as long as the leader's.
+    fn asks_soon(&self, episode: &Episode, seats: u64) -> bool {
+        let group = episode.group;
+        let last = |seat: usize| Some(self.nodes[seat].shard_of(group)?.log().last_index(group));
+        let wanted = last(episode.leader);
+        (0..self.shape.seats).filter(|seat| seats & 1 << seat != 0 && last(*seat) == wanted).any(|seat| {
             let node = &self.nodes[seat];
             let raft = node.shard_of(group).and_then(|shard| shard.raft(group));
             let away = raft.map(|raft| raft.next_deadline().since(node.clock.mono(self.now)).0);
             node.is_up() && away.is_some_and(|away| (70 * MS..180 * MS).contains(&away))
         })
+    }
+
+    /// Clients begin nothing: an entry that the deaf do not hear of would keep them from being elected.
+    pub(in crate::world) fn wants_quiet(&self) -> bool {
+        self.episode.is_some_and(|episode| episode.way == Way::Reboot)
     }
 
     /// A mask of `count` seats that are not in `but`.
