@@ -50,6 +50,8 @@ pub(crate) enum Due {
     Operator,
     /// The run's plan looks around.
     Plan,
+    /// A calm ends.
+    Stir,
     /// The next phase of the run.
     Phase,
 }

@@ -243,6 +243,19 @@ pub enum Event<'a> {
         /// The message.
         body: &'a Body,
     },
+    /// A message of consensus is read by the node that it is for, whether or not it makes anything of it.
+    Read {
+        /// The sender.
+        from: NodeId,
+        /// The receiver.
+        to: NodeId,
+        /// The receiver's incarnation.
+        incarnation: u64,
+        /// The group.
+        group: GroupId,
+        /// The message.
+        body: &'a Body,
+    },
     /// Before a message that promises something leaves: term and vote that would survive a power cut of the sender right
     /// now, and the last entry that would. From the disk model, not from the node. Also, of every node that is up, before
     /// the acknowledgement of a write leaves for its client.
@@ -289,6 +302,16 @@ pub enum Event<'a> {
         /// The head.
         head: base::Jid,
     },
+    /// Faults pause: these nodes run, hear each other, and nothing ails their disks. They are a quorum of every group, and
+    /// must do without the others.
+    Calm {
+        /// Who; all nodes, perhaps.
+        nodes: &'a [NodeId],
+        /// Clients begin nothing new, and no node is left out: all must become equal.
+        is_idle: bool,
+    },
+    /// Faults may strike again: the calm is over.
+    Stir,
     /// All faults have ended; what must become live must now.
     Healed,
     /// The run is over; final states were reported by Turn events before this.

@@ -3,6 +3,7 @@
 //! A checker remembers what it needs of the past itself and looks only at what moved since, so that a turn costs it a
 //! few compares; what reads everything runs at [`Event::End`].
 
+pub(crate) mod answers;
 pub(crate) mod committed;
 pub(crate) mod mirror;
 pub(crate) mod quorum;

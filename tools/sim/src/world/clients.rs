@@ -87,12 +87,16 @@ impl World<'_> {
 
     fn begin_operation(&mut self, client: usize) {
         let pace = 2 * SECOND * self.clients.len() as u64 / OPERATIONS_PER_S;
-        let is_loading = self.is_loading();
+        let (is_loading, hushed_until) = (self.is_loading(), self.calm.hushed_until);
         let host = &mut self.clients[client];
         let number = host.begun;
         let mut dice = prng(self.seed, Stream::Load, client as u64, number);
         host.next_operation_at = self.now + 1 + dice.below(pace);
         let busy = host.running.iter().filter(|running| !running.is_watch).count();
+        if is_loading && self.now < hushed_until {
+            host.next_operation_at = hushed_until + 1 + dice.below(pace);
+            return;
+        }
         if !is_loading || number >= self.shape.operations {
             host.next_operation_at = u64::MAX;
             return;

@@ -82,6 +82,8 @@ impl World<'_> {
 
     fn heal_quorum(&mut self) {
         self.injector.end();
+        self.stir();
+        (self.calm.hushed_until, self.wish) = (0, super::members::Wish::default());
         self.net.heal();
         let mut dice = prng(self.seed, Stream::Heal, 0, 0);
         // While members change, which nodes are a quorum depends on who knows of it: then all are healed at once.
@@ -121,7 +123,7 @@ impl World<'_> {
         self.close_dead_connections();
     }
 
-    fn heal_seat(&mut self, seat: usize) {
+    pub(super) fn heal_seat(&mut self, seat: usize) {
         let soon = self.now + MS;
         let node = &mut self.nodes[seat];
         node.paused_until = 0;

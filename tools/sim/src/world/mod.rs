@@ -8,9 +8,11 @@
 //!  end.rs: everything is healed, and must become live
 //! ```
 
+mod calm;
 mod clients;
 mod end;
 mod load;
+mod members;
 mod net;
 mod node;
 mod plan;
@@ -93,10 +95,10 @@ impl Shape {
         if raft_dice.below(2) == 0 {
             raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
         }
-        Shape {
+        let mut shape = Shape {
             raft,
             seats,
-            cores: cores.unwrap_or(drawn_cores),
+            cores: drawn_cores,
             groups: groups.unwrap_or(3),
             clients: clients.unwrap_or(drawn_clients) as usize,
             length: length_ms.unwrap_or(length) * MS,
@@ -105,7 +107,10 @@ impl Shape {
             segment_bytes,
             is_cold,
             damageable,
-        }
+        };
+        plan::Driver::draw(seed).shape(&mut shape);
+        shape.cores = cores.unwrap_or(shape.cores);
+        shape
     }
 
     pub fn size(&self) -> Size {
@@ -152,7 +157,10 @@ pub(crate) struct World<'c> {
     next_node: u64,
     /// Nodes that each group is to have, by the operator's wish.
     wanted: Vec<NodeId>,
+    /// What each of them is to be.
+    wish: members::Wish,
     operator_draws: u64,
+    calm: calm::Calm,
     driver: plan::Driver,
     phase: end::Phase,
     checkers: &'c mut [Box<dyn Checker>],
@@ -186,7 +194,9 @@ impl<'c> World<'c> {
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
+            wish: members::Wish::default(),
             operator_draws: 0,
+            calm: calm::Calm::default(),
             driver: plan::Driver::draw(seed),
             phase: end::Phase::Faults,
             checkers,
@@ -265,6 +275,7 @@ impl<'c> World<'c> {
             Due::Start { seat, life } => self.start_if(seat, life),
             Due::Operator => self.operate(),
             Due::Plan => self.advance_plan(),
+            Due::Stir => self.stir(),
             Due::Phase => self.next_phase(),
         }
     }

@@ -181,7 +181,7 @@ impl World<'_> {
     /// A crash at an I/O point.
     pub(super) fn crash_if(&mut self, seat: u8, life: u32) {
         let node = &self.nodes[seat as usize];
-        if node.life == life && node.is_up() {
+        if node.life == life && node.is_up() && !self.is_spared(seat as usize) {
             self.crash(seat as usize);
         }
     }

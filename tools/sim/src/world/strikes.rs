@@ -1,8 +1,5 @@
 //! Faults that strike by time, and the operator who changes members.
 
-use base::NodeId;
-use raft::ConfigChange;
-
 use super::node::Mail;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
@@ -24,6 +21,39 @@ const SEAT_CLASSES: [Class; 9] = [
 ];
 /// Classes that strike the cluster by time.
 const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
+
+/// What CTL1 does beside what is drawn: plans give such orders. The other parameter says to whom or how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// The operator wants other members: masks as of [`super::members::Wish`].
+    Wish,
+    /// One step to such members, at once, at everyone who believes to lead.
+    Change,
+    /// The lead of a group goes to a seat.
+    Transfer,
+    /// Clients begin nothing for so many ns.
+    Hush,
+    /// Faults pause for so many ns (from bit 8), and a mask of seats is cut off (8 bits).
+    Calm,
+    /// The same without load, and with all seats.
+    IdleCalm,
+}
+
+impl Order {
+    const ALL: [Order; 6] = [Order::Wish, Order::Change, Order::Transfer, Order::Hush, Order::Calm, Order::IdleCalm];
+    /// Parameters below this were drawn, and are no orders.
+    const FIRST: u64 = 16;
+
+    /// As the second parameter of a fault.
+    pub fn parameter(self, group: u32) -> u64 {
+        Order::FIRST + self as u64 | u64::from(group) << 8
+    }
+
+    fn from_parameter(parameter: u64) -> Option<(Order, u32)> {
+        let at = (parameter & 0xff).checked_sub(Order::FIRST)?;
+        Order::ALL.get(at as usize).map(|order| (*order, (parameter >> 8) as u32))
+    }
+}
 
 /// In the shape of a partition: it lists its links.
 const LISTED_LINKS: u64 = 1 << 63;
@@ -81,7 +111,9 @@ impl World<'_> {
             return;
         }
         let fault = self.timed[which as usize];
-        self.strike(fault);
+        if !self.is_calm() {
+            self.strike(fault);
+        }
         self.next_timed(fault.class, fault.entity);
     }
 
@@ -101,7 +133,7 @@ impl World<'_> {
         let now = self.now;
         match class {
             Class::Net9 | Class::Net10 => self.partition(now + a, b, class == Class::Net10),
-            Class::Ctl1 => return self.control(a),
+            Class::Ctl1 => return self.control(a, b),
             _ => return self.nodes[seat].is_up() && self.strike_seat(class, seat, a, b),
         }
         true
@@ -184,7 +216,18 @@ impl World<'_> {
     }
 
     /// The operator hands a lead on, or takes a node out for good and puts an empty one in its place.
-    fn control(&mut self, kind: u64) -> bool {
+    fn control(&mut self, kind: u64, order: u64) -> bool {
+        if let Some((order, group)) = Order::from_parameter(order) {
+            let group = base::GroupId(group % self.shape.groups);
+            return match order {
+                Order::Wish => self.order_wish(kind),
+                Order::Change => self.order_change(group, kind),
+                Order::Transfer => self.order_transfer(group, kind as usize),
+                Order::Hush => self.order_hush(kind),
+                Order::Calm => self.order_calm(kind >> 8, kind as u32 & 0xff, false),
+                Order::IdleCalm => self.order_calm(kind >> 8, 0, true),
+            };
+        }
         let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);
         if !kind.is_multiple_of(8) {
             let Some(leader) = self.leader_of(group) else { return false };
@@ -207,15 +250,6 @@ impl World<'_> {
         true
     }
 
-    pub(super) fn is_as_wanted(&self, group: base::GroupId) -> bool {
-        let Some(leader) = self.leader_of(group) else { return false };
-        let Some(raft) = self.nodes[leader].shard_of(group).and_then(|shard| shard.raft(group)) else { return false };
-        let config = raft.config();
-        !config.is_joint()
-            && config.incoming().len() == self.wanted.len()
-            && self.wanted.iter().all(|id| config.is_voter(*id))
-    }
-
     /// The operator looks whether every group has the members that it is to have.
     pub(super) fn operate(&mut self) {
         self.operator_draws += 1;
@@ -232,11 +266,7 @@ impl World<'_> {
             if config.is_joint() {
                 continue;
             }
-            let add: Vec<NodeId> = self.wanted.iter().copied().filter(|id| !config.is_voter(*id)).collect();
-            let remove: Vec<NodeId> = config.members().filter(|id| !self.wanted.contains(id)).collect();
-            let add_voters = add.into_iter().take(1).collect();
-            let remove = remove.into_iter().take(1).collect();
-            let change = ConfigChange { add_voters, add_learners: Vec::new(), remove };
+            let change = self.step_to_wish(config);
             let core = base::core_of(group, self.shape.cores).0 as usize;
             self.note(What::Operator, u64::from(group.0), leader as u64, |_| format!("group {group}: {change:?}"));
             self.tell(leader, core, Mail::Change { group, change });
@@ -258,5 +288,18 @@ impl World<'_> {
         if self.nodes[seat].id == id {
             self.replace_disk(seat);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_lead_back_and_drawn_parameters_are_none() {
+        for order in Order::ALL {
+            assert_eq!(Order::from_parameter(order.parameter(5)), Some((order, 5)));
+        }
+        assert!((0..CORES_MAX as u64).all(|drawn| Order::from_parameter(drawn).is_none()));
     }
 }

@@ -232,6 +232,9 @@ impl World<'_> {
                 match message.kind {
                     PeerKind::Raft { body, entries } => {
                         self.tell_trace(|_| format!("{seat}.{core} reads of node {sender}: {body:?}"));
+                        let (to, incarnation) = (self.nodes[seat].id, self.nodes[seat].incarnation);
+                        let group = message.group;
+                        self.observe(&Event::Read { from: sender, to, incarnation, group, body: &body });
                         cell.shard.handle_peer(sender, message.group, body, entries, now);
                     }
                     PeerKind::Snapshot(SnapshotPart { leader_term, index, snapshot_id, part, last, body, .. }) => cell

@@ -4,8 +4,11 @@
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
 mod leader_only;
+mod members;
+mod quiet;
+mod suspend;
 
-use super::{MS, What, World};
+use super::{MS, Shape, What, World};
 use crate::draw::{Stream, prng};
 use crate::fault::Class;
 use crate::heap::Due;
@@ -21,10 +24,16 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Members come and go.
+    Members,
+    /// Terms fall apart, then all is quiet.
+    Quiet,
+    /// All but one stand still.
+    Suspend,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: [(Plan, u64); 4] = [(Plan::LeaderOnly, 5), (Plan::Members, 10), (Plan::Quiet, 8), (Plan::Suspend, 8)];
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +41,8 @@ pub(super) struct Driver {
     pub plan: Plan,
     /// Looks so far: the counter of its draws.
     pub looks: u64,
+    /// The seat that the plan is about just now.
+    pub target: usize,
     strikes: u64,
 }
 
@@ -47,7 +58,18 @@ impl Driver {
             }
             left -= share;
         }
-        Driver { plan, looks: 0, strikes: 0 }
+        Driver { plan, looks: 0, target: 0, strikes: 0 }
+    }
+
+    /// What a plan wants of the cluster beside what was drawn.
+    pub fn shape(self, shape: &mut Shape) {
+        match self.plan {
+            // Learners stay learners until the operator wants them to vote.
+            Plan::Members => shape.raft.promote_learners = false,
+            // All groups share their timers.
+            Plan::Suspend => shape.cores = 1,
+            _ => {}
+        }
     }
 }
 
@@ -70,6 +92,9 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::Members => self.change_members(&mut dice),
+            Plan::Quiet => self.strand_and_rest(&mut dice),
+            Plan::Suspend => self.suspend(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
