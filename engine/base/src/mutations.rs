@@ -67,7 +67,7 @@ mod switched {
     mutations! {
         MUT_1A "1a" "a vote is answered before term and vote are persisted" ["election" "hard_state"]
         MUT_1B "1b" "RequestVote leaves before term, vote and last entry are persisted" ["hard_state" "election"]
-        MUT_1C "1c" "a vote for an earlier life of the candidate counts" ["hard_state" "election" "leader_completeness"]
+        MUT_1C "1c" "RequestVote does not wait for the disk, and a vote for an earlier life of the candidate counts" ["hard_state" "election" "leader_completeness"]
         MUT_2A "2a" "the commit index counts entries of earlier terms" ["leader_completeness" "refinement"]
         MUT_2B "2b" "the advertised commit index is not clamped to what the follower acked" ["leader_completeness" "refinement" "watermarks"]
         MUT_3A "3a" "a lease is served after it ended" ["lease" "freshness"]
@@ -123,7 +123,7 @@ mod switched {
         MUT_29A "29a" "stickiness is ignored without being forced" ["lease" "freshness"]
         MUT_29B "29b" "votes are given right after boot" ["lease" "freshness"]
         MUT_30A "30a" "a pre-vote raises the term" ["progress" "refinement"]
-        MUT_30B "30b" "messages of lower terms are not answered" ["progress" "leader"]
+        MUT_30B "30b" "messages of lower terms are not answered" ["progress" "leader" "converge"]
         MUT_31A "31a" "next_index is not rolled back by a rejection" ["converge" "progress"]
         MUT_31B "31b" "a peer is not reset on a new incarnation" ["converge" "durable" "watermarks"]
         MUT_31C "31c" "a group rests while a member lags" ["converge"]

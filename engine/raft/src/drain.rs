@@ -137,7 +137,10 @@ impl Raft {
         let persisted_index = self.persisted_index();
         match message.body {
             Body::RequestVote { last_index, .. } => {
-                mutate!(MUT_1B, self.hard.is_persisted() && last_index <= persisted_index, true)
+                // Either this or the incarnation in the answer is enough: without the one the other must be gone for a
+                // vote for an earlier life to elect anybody.
+                let is_on_disk = self.hard.is_persisted() && last_index <= persisted_index;
+                mutate!(MUT_1B, mutate!(MUT_1C, is_on_disk, true), true)
             }
             Body::VoteResp { rejected: false, .. } => {
                 mutate!(MUT_1A, term == self.term() && vote == message.to, true)

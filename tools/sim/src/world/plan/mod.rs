@@ -66,8 +66,8 @@ impl Driver {
         match self.plan {
             // Learners stay learners until the operator wants them to vote.
             Plan::Members => shape.raft.promote_learners = false,
-            // All groups share their timers.
-            Plan::Suspend => shape.cores = 1,
+            // All groups share their timers, and none rests without.
+            Plan::Suspend => (shape.cores, shape.raft.quiesce_after) = (1, None),
             _ => {}
         }
     }
