@@ -75,7 +75,7 @@ mod switched {
         MUT_3C "3c" "a lease is ten times too long" ["lease" "freshness"]
         MUT_4A "4a" "a client is answered before a quorum has persisted" ["durable" "watermarks"]
         MUT_4B "4b" "AppendResp leaves before the sync" ["durable" "hard_state" "watermarks"]
-        MUT_5A "5a" "a vote compares the index before the term" ["leader_completeness"]
+        MUT_5A "5a" "a vote compares the index before the term" ["leader_completeness" "refinement"]
         MUT_6A "6a" "AppendEntries truncates without a conflict" ["log_matching" "watermarks" "leader_completeness"]
         MUT_6B "6b" "a compacted prev_index is taken for a conflict" ["log_matching" "watermarks" "converge"]
         MUT_6C "6c" "an ack reaches beyond what its message matched" ["log_matching" "watermarks" "leader_completeness"]

@@ -5,6 +5,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod committed;
+pub(crate) mod lives;
 pub(crate) mod mirror;
 pub(crate) mod quorum;
 pub(crate) mod slots;

@@ -1,6 +1,6 @@
 //! Claim: first - 1 <= applied <= commit <= last, commit never goes back, match < next, a leader commits only what a
 //! quorum persisted in its own term, and nobody acknowledges beyond what it persisted, nor beyond what is committed or
-//! what the message matched that it answers.
+//! what the message matched that it answers; nor does a leader count a follower for more than its present life acked.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use raft::{Body, Config, Role};
 
 use crate::checker::answers::Answers;
 use crate::checker::ensure;
+use crate::checker::lives::Lives;
 use crate::checker::quorum::is_quorum;
 use crate::checker::slots::Slots;
 use crate::observe::{Checker, Event, GroupView, Time, Violation};
@@ -81,12 +82,23 @@ pub struct Watermarks {
     groups: Slots<GroupId, Copies>,
     nodes: Slots<(GroupId, NodeId), Node>,
     answers: Answers,
+    lives: Lives,
 }
 
 impl Watermarks {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         check_order(view)?;
         check_peers(view)?;
+        self.lives.note_view(view);
+        if let Some((peer, held)) = self.lives.overrated(view) {
+            let (group, id, counted) = (view.group, view.node, peer.match_index);
+            ensure!(
+                NAME,
+                false,
+                "group {group} leader {id}: counts {} for {counted}, and the life it is connected with acked {held}",
+                peer.id
+            );
+        }
         let node = self.nodes.of((view.group, view.node));
         if node.incarnation != view.incarnation {
             *node = Node { incarnation: view.incarnation, config: std::mem::take(&mut node.config), ..Node::default() };
@@ -257,6 +269,7 @@ impl Checker for Watermarks {
             Event::Boot { groups, .. } => groups.iter().try_for_each(|view| self.note_view(view)),
             Event::Read { from, to, incarnation, group, body } => {
                 self.answers.note_read(group, from, to, incarnation, body);
+                self.lives.note_read(group, from, to, incarnation);
                 Ok(())
             }
             Event::Sent { from, incarnation, to, group, body } => {
@@ -264,6 +277,7 @@ impl Checker for Watermarks {
                     return Ok(());
                 };
                 self.note_ack(from, incarnation, group, index);
+                self.lives.note_ack(group, from, incarnation, index);
                 self.check_answer((from, to), group, (term, index), echo_mono)
             }
             _ => Ok(()),
@@ -387,6 +401,21 @@ mod tests {
         turn(&mut checker, &leader(vec![peer(0, 1), peer(2, 3)])).unwrap();
         fires(NAME, turn(&mut checker, &leader(vec![peer(1, 1)])));
         fires(NAME, turn(&mut checker, &leader(vec![peer(0, 1), peer(3, 4)])));
+    }
+
+    #[test]
+    fn a_follower_that_is_counted_for_what_only_an_earlier_life_acked_is_seen() {
+        let mut checker = Watermarks::default();
+        let peers = vec![PeerMark { id: NodeId(2), match_index: LogIndex(3), next_index: LogIndex(4) }];
+        let leader = Seat { peers, ..Seat::with(1, &[1, 1, 1], 0).leading() };
+        turn(&mut checker, &Seat::with(2, &[1, 1, 1], 0)).unwrap();
+        turn(&mut checker, &leader).unwrap();
+        boot(&mut checker, &Seat { incarnation: 2, ..Seat::with(2, &[1, 1], 0) }).unwrap();
+        turn(&mut checker, &leader).unwrap();
+        let body = Body::HeartbeatAck { term: Term(1), read_position: 0, quiesce: false, echo_mono: Mono(0) };
+        let (from, to) = (NodeId(2), NodeId(1));
+        checker.observe(ms(0), &Event::Read { from, to, incarnation: 1, group: GROUP, body: &body }).unwrap();
+        fires(NAME, turn(&mut checker, &leader));
     }
 
     #[test]
