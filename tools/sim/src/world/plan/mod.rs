@@ -76,8 +76,11 @@ impl Driver {
 impl World<'_> {
     /// The first look of a plan. A run that follows a schedule has its plan's faults in there.
     pub(super) fn begin_plan(&mut self) {
-        if self.options.schedule.is_none() && self.driver.plan != Plan::Drawn {
-            self.note(What::Plan, self.driver.plan as u64, 0, |world| format!("{:?}", world.driver.plan));
+        if self.driver.plan == Plan::Drawn {
+            return;
+        }
+        self.note(What::Plan, self.driver.plan as u64, 0, |world| format!("{:?}", world.driver.plan));
+        if self.options.schedule.is_none() {
             self.push(1_500 * MS, Due::Plan);
         }
     }
