@@ -141,11 +141,7 @@ impl Checker for Converge {
                 self.check_rest(*from, *group, *term)?;
             }
             Event::Calm { is_idle: true, .. } => self.calm = Some(at),
-            Event::Stir => {
-                if self.calm.take().is_some_and(|since| at.0 - since.0 >= CONVERGE_MAX) {
-                    self.check_end()?;
-                }
-            }
+            Event::Stir if self.calm.take().is_some_and(|since| at.0 - since.0 >= CONVERGE_MAX) => self.check_end()?,
             Event::Healed => {
                 let wanted = self.groups.iter().map(|(group, kept)| (group, kept.commit)).collect();
                 self.due = Some((Time(at.0 + CONVERGE_MAX), wanted));

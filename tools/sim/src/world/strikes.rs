@@ -46,7 +46,7 @@ impl Order {
 
     /// As the second parameter of a fault.
     pub fn parameter(self, group: u32) -> u64 {
-        Order::FIRST + self as u64 | u64::from(group) << 8
+        (Order::FIRST + self as u64) | u64::from(group) << 8
     }
 
     fn from_parameter(parameter: u64) -> Option<(Order, u32)> {
