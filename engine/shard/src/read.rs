@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{Mono, Nsid};
+use base::{LogIndex, Mono, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
@@ -76,7 +76,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
-                let index = self.groups[at as usize].applied;
+                // A snapshot is the state from when the store has it, before the log has restarted behind it.
+                let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
+                let index = self.groups[at as usize].applied.max(shown);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
                 self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
                 tokens.drain(..).for_each(|token| self.store.release(token));
