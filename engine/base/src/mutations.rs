@@ -94,8 +94,8 @@ mod switched {
         MUT_11D "11d" "a learner counts in a quorum" ["watermarks" "durable" "config"]
         MUT_12A "12a" "a bad checksum in the middle is the end of the log" ["repair" "durable" "leader_completeness"]
         MUT_12B "12b" "a faulty entry is taken for absent" ["repair" "durable" "leader_completeness"]
-        MUT_12C "12c" "a node whose last frame is in doubt votes" ["repair" "durable" "leader_completeness"]
-        MUT_12D "12d" "Absent answers of an old term count" ["repair" "durable" "leader_completeness"]
+        MUT_12C "12c" "a node whose last frame is in doubt votes" ["matrix" "repair" "durable" "leader_completeness"]
+        MUT_12D "12d" "Absent answers of an old term count" ["matrix" "repair" "durable" "leader_completeness"]
         MUT_13A "13a" "the checksum of an entry is not compared" ["repair" "state_equal" "log_matching"]
         MUT_13B "13b" "the hash of a snapshot is not verified" ["state_equal" "model"]
         MUT_14A "14a" "the applied index is not in the batch of its rows" ["state_equal" "once"]
@@ -127,7 +127,7 @@ mod switched {
         MUT_31A "31a" "next_index is not rolled back by a rejection" ["converge" "progress"]
         MUT_31B "31b" "a peer is not reset on a new incarnation" ["converge" "durable" "watermarks"]
         MUT_31C "31c" "a group rests while a member lags" ["converge"]
-        MUT_32A "32a" "one failing command acknowledges its neighbours" ["model" "once"]
+        MUT_32A "32a" "one failing command takes back its neighbours, which are acknowledged" ["model" "once"]
         MUT_40A "40a" "after a long pause only the last due timer fires" ["progress" "leader"]
     }
 }

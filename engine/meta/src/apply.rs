@@ -47,7 +47,7 @@ impl Applier {
     ) -> Result<(), Cold> {
         let mut machine = store.machine(group).cloned().unwrap_or_default();
         assert!(
-            entry.index == machine.applied_index.next(),
+            mutate!(MUT_21B, entry.index == machine.applied_index.next(), true),
             "group {group}: entry {} after {}",
             entry.index,
             machine.applied_index
@@ -95,7 +95,12 @@ impl Applier {
             let mut txn = Txn { view, overlay: &mut self.overlay, stamp_ms: machine.stamp_ms };
             let mark = txn.overlay.mark();
             match run_command(&mut txn, bytes, (entry, ordinal), &mut news) {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(outcome) => {
+                    if mutate!(MUT_32A, false, !outcome.is_ok()) {
+                        self.overlay.clear();
+                    }
+                    outcomes.push(outcome);
+                }
                 // The others go on, so that one prefetch brings what all of them want; nothing of it is written.
                 Err(Cold) => {
                     self.overlay.rollback(mark);
@@ -165,7 +170,7 @@ fn run_in_session<S: Store>(
     let mark = txn.overlay.mark();
     let outcome = match execute(txn, header, command, news) {
         Err(Halt::With(outcome)) => {
-            mutate!(MUT_32A, txn.overlay.rollback(mark), ());
+            txn.overlay.rollback(mark);
             outcome
         }
         result => result?,

@@ -138,6 +138,11 @@ impl Snapshots {
     }
 }
 
+/// A snapshot of what is committed here already would take the group back.
+fn is_behind(index: LogIndex, commit: LogIndex) -> bool {
+    mutate!(MUT_20A, index <= commit, false)
+}
+
 impl<D: Disk, S: Store> Shard<D, S> {
     // Sending.
 
@@ -345,7 +350,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         incoming.retain(|group, half| {
             let at = self.local(*group).expect("only local groups are installed");
             let slot = &mut self.groups[at as usize];
-            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && half.index > slot.commit;
+            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && !is_behind(half.index, slot.commit);
             if (!half.is_active(now) || !is_kept) && slot.installing.take().is_some() {
                 // Its sender is silent and the half waits, or entries made it needless: the group goes on without it.
                 self.queue_apply(at);
@@ -380,7 +385,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         if part == 0 {
             let Ok(mut machine) = Machine::decode(body) else { return self.peer_out.push_back(ack(0, true)) };
-            if machine.applied_index != index || mutate!(MUT_20A, index <= slot.commit, false) {
+            if machine.applied_index != index || is_behind(index, slot.commit) {
                 return self.peer_out.push_back(ack(0, true));
             }
             if raft::Config::decode(&machine.config).is_err() {
@@ -412,7 +417,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.peer_out.push_back(ack(1, false));
         }
         match self.snapshots.incoming.get_mut(&group) {
-            Some(half) if (half.id, half.from) == (snapshot, from) && (half.is_whole || half.index > slot.commit) => {
+            Some(half)
+                if (half.id, half.from) == (snapshot, from)
+                    && (half.is_whole || !is_behind(half.index, slot.commit)) =>
+            {
                 half.heard = now;
                 if part == half.next_part && !half.is_whole {
                     half.next_part += 1;
