@@ -289,6 +289,26 @@ pub enum Event<'a> {
         /// The head.
         head: base::Jid,
     },
+    /// The rows of a group as a node's store holds them: when it offers a snapshot or has installed one, and at the end.
+    Content {
+        /// Which.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// What is applied.
+        applied: LogIndex,
+        /// Hash of all rows.
+        hash: u64,
+    },
+    /// A node's tables hold the state of a group up to here, durably: a checkpoint.
+    Checkpoint {
+        /// Which.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The last entry that is in it.
+        applied: LogIndex,
+    },
     /// All faults have ended; what must become live must now.
     Healed,
     /// The run is over; final states were reported by Turn events before this.

@@ -23,6 +23,8 @@ struct Kept {
     incarnation: u64,
     term: Term,
     vote: NodeId,
+    /// The term of its log's last entry, and where that term's entries begin.
+    newest: (Term, LogIndex),
     on_disk: Option<OnDisk>,
 }
 
@@ -52,11 +54,23 @@ impl HardState {
             view.term
         );
         (kept.term, kept.vote) = (view.term, view.vote);
+        let mut begin = view.log.last_index();
+        let term = view.log.term(begin).unwrap_or_default();
+        if kept.newest.0 != term {
+            // A term begins at one place in every log that has it: looking once is enough.
+            while begin > view.log.first_index() && view.log.term(begin.prev()) == Some(term) {
+                begin = begin.prev();
+            }
+            kept.newest = (term, begin);
+        }
         Ok(())
     }
 
     fn check_sent(&self, from: NodeId, to: NodeId, group: GroupId, body: &Body) -> Result<(), Violation> {
-        let Some(disk) = self.kept.get((group, from)).and_then(|kept| kept.on_disk) else { return Ok(()) };
+        let Some(kept) = self.kept.get((group, from)) else { return Ok(()) };
+        let Some(disk) = kept.on_disk else { return Ok(()) };
+        // On disk there may still be what the log has replaced.
+        let is_replaced = |index| body.term() == kept.term && index >= kept.newest.1 && disk.last_term < kept.newest.0;
         let has_term = disk.term >= body.term();
         // A vote of a term that has passed on disk was replaced by a later one: it was there.
         let has_vote = |vote| disk.term > body.term() || disk.term == body.term() && disk.vote == vote;
@@ -68,7 +82,9 @@ impl HardState {
             Body::RequestVote { last_index, last_term, .. } => {
                 has_vote(from) && (disk.last_term, disk.last_index) >= (last_term, last_index)
             }
-            Body::AppendResp { index, rejected: false, busy: false, .. } => has_term && index <= disk.last_index,
+            Body::AppendResp { index, rejected: false, busy: false, .. } => {
+                has_term && index <= disk.last_index && !is_replaced(index)
+            }
             _ => has_term,
         };
         ensure!(
@@ -174,6 +190,18 @@ mod tests {
         disk(&mut checker, 4, 1, (2, 7)).unwrap();
         fires(NAME, sent(&mut checker, ask(4, 2, 8)));
         fires(NAME, sent(&mut checker, ask(4, 3, 1)));
+    }
+
+    #[test]
+    fn what_was_replaced_on_disk_is_not_what_is_acked() {
+        let mut checker = HardState::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1, 3, 3], 0)).unwrap();
+        disk(&mut checker, 3, 2, (1, 6)).unwrap();
+        sent(&mut checker, ack(3, 2, false)).unwrap();
+        fires(NAME, sent(&mut checker, ack(3, 3, false)));
+        disk(&mut checker, 3, 2, (3, 3)).unwrap();
+        sent(&mut checker, ack(3, 3, false)).unwrap();
+        fires(NAME, sent(&mut checker, ack(3, 4, false)));
     }
 
     #[test]

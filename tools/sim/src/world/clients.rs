@@ -75,7 +75,10 @@ impl World<'_> {
         }
         host.wake_at = u64::MAX;
         if host.next_operation_at <= self.now {
-            self.begin_operation(client);
+            // Now and then all at once: they may share an entry.
+            let is_burst = prng(self.seed, Stream::Load, 1 << 32 | client as u64, host.begun).below(6) == 0;
+            let count = if is_burst { host.in_flight_max } else { 1 };
+            (0..count).for_each(|_| self.begin_operation(client));
         }
         self.drive(client);
     }

@@ -130,7 +130,7 @@ impl World<'_> {
         for (core, cell) in node.cores.iter_mut().flatten().enumerate() {
             cell.slow = (0, 0);
             cell.mailbox = (0, 0);
-            cell.hung_until = 0;
+            (cell.hung_until, cell.syncs_wait, cell.reads_wait) = (0, 0, 0);
             // Its queue goes with it: the operations that made the storage thread busy end now.
             cell.storage_busy = cell.storage_busy.min(soon);
             (cell.fails_write, cell.fails_sync) = (false, None);
@@ -224,6 +224,8 @@ impl World<'_> {
                         }
                     }
                 });
+                let (node, hash) = (nodes[seat].id, shard.store().content(group));
+                self.observe(&Event::Content { node, group, applied: state.0, hash });
             }
         }
         self.phase = Phase::Over;

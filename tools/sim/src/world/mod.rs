@@ -93,6 +93,8 @@ impl Shape {
         if raft_dice.below(2) == 0 {
             raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
         }
+        let plan = plan::Driver::draw(seed).plan;
+        let (trailing, is_cold) = plan.shape(trailing, is_cold);
         Shape {
             raft,
             seats,
@@ -101,7 +103,7 @@ impl Shape {
             clients: clients.unwrap_or(drawn_clients) as usize,
             length: length_ms.unwrap_or(length) * MS,
             operations: operations.unwrap_or(u64::MAX),
-            trailing: if injector.is_on(Class::Ctl2) { trailing } else { 10_000 },
+            trailing: if injector.is_on(Class::Ctl2) || plan == plan::Plan::Snapshots { trailing } else { 10_000 },
             segment_bytes,
             is_cold,
             damageable,

@@ -42,6 +42,8 @@ pub(super) struct Net {
     blocked_until: [[u64; SEATS_MAX]; SEATS_MAX],
     /// NET6: the longest clog of this run.
     clog_max: u64,
+    /// What a seat sends to a seat until then arrives once more, so much later.
+    echoes: [[(u64, u64); SEATS_MAX]; SEATS_MAX],
 }
 
 pub(super) fn link_of(from: usize, to: usize, core: usize) -> u16 {
@@ -66,6 +68,7 @@ impl Net {
             links: vec![LinkState::default(); count],
             pairs: vec![PairState::default(); count],
             blocked_until: [[0; SEATS_MAX]; SEATS_MAX],
+            echoes: [[(0, 0); SEATS_MAX]; SEATS_MAX],
             clog_max: log_between(&mut prng(seed, Stream::Shape, 7, 0), 50 * MS, 5 * SECOND),
         };
         // Most clusters are close, some links are far: log-uniform up to a bound of this run.
@@ -87,7 +90,12 @@ impl Net {
         *blocked = (*blocked).max(until);
     }
 
+    pub fn echo(&mut self, from: usize, to: usize, delay: u64, until: u64) {
+        self.echoes[from][to] = (delay, until);
+    }
+
     pub fn heal(&mut self) {
+        self.echoes = Default::default();
         self.blocked_until = [[0; SEATS_MAX]; SEATS_MAX];
         self.links.iter_mut().for_each(|link| link.clogged_until = 0);
     }
@@ -266,6 +274,11 @@ impl World<'_> {
         let entity = u32::from(link);
         if self.injector.strike(Class::Net1, entity, |_| [0; 3]).is_some() {
             return false;
+        }
+        let (from, to, _) = parts(link);
+        let (delay, until) = self.net.echoes[from][to];
+        if until > self.now {
+            self.repeat(link, generation, buffer, ordinal, delay);
         }
         if let Some([delay, ..]) = self.injector.strike(Class::Net2, entity, |d| [log_between(d, MS, SECOND), 0, 0]) {
             self.repeat(link, generation, buffer, ordinal, delay);

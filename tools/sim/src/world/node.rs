@@ -89,6 +89,10 @@ pub(crate) struct Core {
     pub storage_busy: u64,
     /// The disk does not answer until then.
     pub hung_until: u64,
+    /// Syncs of the log do not end before then.
+    pub syncs_wait: u64,
+    /// Reads of the store do not end before then.
+    pub reads_wait: u64,
     /// CLK3: its clock was found to have jumped.
     pub has_jumped: bool,
     /// DISK8, DISK9: the next one fails.
@@ -116,6 +120,8 @@ impl Core {
             mailbox: (0, 0),
             storage_busy: now,
             hung_until: 0,
+            syncs_wait: 0,
+            reads_wait: 0,
             has_jumped: false,
             fails_write: false,
             fails_sync: None,

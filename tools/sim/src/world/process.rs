@@ -205,6 +205,11 @@ impl World<'_> {
         self.stop(seat, None);
     }
 
+    /// The node in a seat loses power.
+    pub(super) fn cut_power_of(&mut self, seat: usize, dice: u64) {
+        self.stop(seat, Some(dice));
+    }
+
     fn stop(&mut self, seat: usize, power_cut: Option<u64>) {
         let (id, life) = (self.nodes[seat].id, self.nodes[seat].life);
         self.counts.crashes += 1;

@@ -4,6 +4,7 @@ use base::NodeId;
 use raft::ConfigChange;
 
 use super::node::Mail;
+use super::plan::COUNTER_FIRST;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
 use crate::fault::Class;
@@ -24,6 +25,8 @@ const SEAT_CLASSES: [Class; 9] = [
 ];
 /// Classes that strike the cluster by time.
 const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
+/// Classes that strike where there is a chance, and by time when a plan wants them: see [`World::apply`].
+const PLANNED_CLASSES: [Class; 3] = [Class::Net3, Class::Proc4, Class::Disk11];
 
 /// In the shape of a partition: it lists its links.
 const LISTED_LINKS: u64 = 1 << 63;
@@ -39,8 +42,12 @@ impl World<'_> {
         let mut timed = SEAT_CLASSES.to_vec();
         timed.extend(CLUSTER_CLASSES);
         timed.push(Class::Ctl2);
+        let drawn = timed.len();
+        timed.extend(PLANNED_CLASSES);
         for fault in self.injector.listed_timed(&timed) {
-            self.push_timed(fault);
+            if timed[..drawn].contains(&fault.class) || fault.counter >= COUNTER_FIRST {
+                self.push_timed(fault);
+            }
         }
         for seat in 0..self.shape.seats as u32 {
             SEAT_CLASSES.iter().for_each(|class| self.next_timed(*class, seat));
@@ -102,6 +109,16 @@ impl World<'_> {
         match class {
             Class::Net9 | Class::Net10 => self.partition(now + a, b, class == Class::Net10),
             Class::Ctl1 => return self.control(a),
+            // The node in a seat loses power.
+            Class::Proc4 => {
+                let is_up = self.nodes[seat].is_up();
+                if is_up {
+                    self.cut_power_of(seat, a);
+                }
+                return is_up;
+            }
+            // Whatever a seat sends to another within `b` ns arrives once more, in order, `a` ns later.
+            Class::Net3 => self.net.echo(seat / SEATS_MAX, seat % SEATS_MAX, a, now + b),
             _ => return self.nodes[seat].is_up() && self.strike_seat(class, seat, a, b),
         }
         true
@@ -118,11 +135,16 @@ impl World<'_> {
             Class::Proc3 => node.paused_until = node.paused_until.max(now + a),
             Class::Proc6 => cell.slow = (now + a, b / CORES_MAX as u64),
             Class::Proc7 => cell.mailbox = (now + a, b / CORES_MAX as u64),
+            // What the store reads for a snapshot: nothing is lost by that.
+            Class::Disk6 if b >= CORES_MAX as u64 => cell.shard.store_mut().rot_snapshot(a),
             Class::Disk6 => {
                 return is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
             }
             Class::Disk8 => cell.fails_write = true,
             Class::Disk9 => cell.fails_sync = Some(a),
+            // Syncs of a core's log, or reads of its store, do not end within `a` ns.
+            Class::Disk11 if b / CORES_MAX as u64 == 0 => cell.syncs_wait = cell.syncs_wait.max(now + a),
+            Class::Disk11 => cell.reads_wait = cell.reads_wait.max(now + a),
             Class::Disk10 => cell.shard.log_mut().disk_mut().full_until = now + a,
             Class::Clk3 => {
                 node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) };

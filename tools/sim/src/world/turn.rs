@@ -6,7 +6,7 @@ use shard::{PeerOut, Resting, Ticket};
 use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart};
 
 use super::net::{cut_frame, link_of, open_writer};
-use super::node::{Core, Look, Mail, state_of, with_view};
+use super::node::{Core, Look, Mail, SimShard, state_of, with_view};
 use super::{MS, SECOND, What, World};
 use crate::draw::{Stream, draw, log_between, prng};
 use crate::fault::Class;
@@ -149,7 +149,7 @@ impl World<'_> {
             self.push(at + log_between(&mut dice, MS, 200 * MS), Due::Flush { seat, core, life });
         }
         for _ in 0..reads {
-            self.push(at + log_between(&mut dice, 10_000, MS), Due::Store { seat, core, life });
+            self.push(at.max(cell.reads_wait) + log_between(&mut dice, 10_000, MS), Due::Store { seat, core, life });
         }
     }
 
@@ -303,6 +303,10 @@ impl World<'_> {
                     }
                 }
             });
+            if look.first != before.first && look.first == look.applied.next() {
+                // A snapshot was installed, most likely.
+                self.show_content(seat, &cell.shard, group);
+            }
         }
         while let Some((group, alarm)) = cell.shard.poll_alarm() {
             let node = self.nodes[seat].id;
@@ -339,6 +343,9 @@ impl World<'_> {
                 }
                 _ => true,
             };
+            if let PeerOut::SnapshotPart { group, part: 0, .. } = message {
+                self.show_content(seat, &cell.shard, group);
+            }
             if is_whole {
                 self.show_sent(seat, cell, to, &message);
                 has_sent |= 1 << peer;
@@ -364,6 +371,13 @@ impl World<'_> {
                 cell.writers[peer] = Some(writer);
             }
         }
+    }
+
+    /// Tells checkers what rows a group has.
+    pub(super) fn show_content(&mut self, seat: usize, shard: &SimShard, group: GroupId) {
+        let Some((applied, _)) = state_of(shard, group) else { return };
+        let (node, hash) = (self.nodes[seat].id, shard.store().content(group));
+        self.observe(&Event::Content { node, group, applied, hash });
     }
 
     fn show_sent(&mut self, seat: usize, cell: &mut Core, to: NodeId, message: &PeerOut) {
@@ -449,6 +463,7 @@ impl World<'_> {
         }
         let begin = if op.is_ring() { at } else { at.max(cell.storage_busy) };
         let due = (begin + span).max(cell.hung_until + 1);
+        let due = if matches!(op, DiskOp::Sync { .. }) { due.max(cell.syncs_wait + span) } else { due };
         if !op.is_ring() {
             cell.storage_busy = due;
         }
@@ -510,6 +525,11 @@ impl World<'_> {
         }
         let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
         if cell.shard.store_mut().finish_flush() {
+            let held = cell.shard.store().checkpointed();
+            let node = self.nodes[seat].id;
+            for (group, applied) in held {
+                self.observe(&Event::Checkpoint { node, group, applied });
+            }
             self.mail(seat, core, Mail::Store);
         }
     }

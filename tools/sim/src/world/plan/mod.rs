@@ -4,6 +4,10 @@
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
 mod leader_only;
+mod snapshots;
+mod unsynced;
+
+use base::GroupId;
 
 use super::{MS, What, World};
 use crate::draw::{Stream, prng};
@@ -12,7 +16,7 @@ use crate::heap::Due;
 use crate::schedule::Fault;
 
 /// Counters of faults that plans made begin here: drawn ones never get so far.
-const COUNTER_FIRST: u64 = 1 << 40;
+pub(super) const COUNTER_FIRST: u64 = 1 << 40;
 
 /// What a run is driven towards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,10 +25,36 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Followers need snapshots, which meet entries, old snapshots and slow stores.
+    Snapshots,
+    /// Disks that do not sync in time meet new leaders, checkpoints and power cuts.
+    Unsynced,
+}
+
+impl Plan {
+    /// Entries kept behind a checkpoint, and whether rows are cold after a flush, from what the seed drew.
+    pub fn shape(self, trailing: u64, is_cold: bool) -> (u64, bool) {
+        match self {
+            // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
+            Plan::Snapshots => (4, true),
+            _ => (trailing, is_cold),
+        }
+    }
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: [(Plan, u64); 3] = [(Plan::LeaderOnly, 5), (Plan::Snapshots, 12), (Plan::Unsynced, 12)];
+
+/// A round of a plan: what was drawn at its first step.
+#[derive(Clone, Copy, Default, Debug)]
+struct Round {
+    step: u8,
+    kind: u64,
+    group: GroupId,
+    seat: usize,
+    leader: usize,
+    span: u64,
+}
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +63,8 @@ pub(super) struct Driver {
     /// Looks so far: the counter of its draws.
     pub looks: u64,
     strikes: u64,
+    /// The round under way, for plans that go in rounds: its step, and whom it is about.
+    round: Round,
 }
 
 impl Driver {
@@ -47,7 +79,7 @@ impl Driver {
             }
             left -= share;
         }
-        Driver { plan, looks: 0, strikes: 0 }
+        Driver { plan, looks: 0, strikes: 0, round: Round::default() }
     }
 }
 
@@ -70,6 +102,8 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::Snapshots => self.strike_snapshots(&mut dice),
+            Plan::Unsynced => self.strike_unsynced(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
