@@ -160,7 +160,7 @@ pub(crate) fn hunt_all(_: &MutationArgs) -> u8 {
 /// Switches on one bug after the other; each must be seen by a checker.
 #[cfg(mutations)]
 pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
-    use crate::mutants::{hunt, table};
+    use crate::mutants::{Tool, hunt, hunt_in_matrix, table, tool_of, wants_damage};
     let is_wanted = |id: &str| {
         let number = id.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         args.ids.is_empty() || args.ids.iter().any(|wanted| wanted == id || wanted == number)
@@ -173,9 +173,11 @@ pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
     let mut hunts = Vec::new();
     for mutation in wanted {
         let begin = Instant::now();
-        let damage =
-            Options { damages_disks: options.damages_disks || mutation.id.starts_with("12"), ..options.clone() };
-        let found = hunt(mutation, &damage, args.first, args.seeds, args.threads);
+        let damage = Options { damages_disks: options.damages_disks || wants_damage(mutation.id), ..options.clone() };
+        let found = match tool_of(mutation.id) {
+            Tool::Matrix(set) => hunt_in_matrix(mutation, set),
+            Tool::Seeds => hunt(mutation, &damage, args.first, args.seeds, args.threads),
+        };
         let seen = match &found.kill {
             Some(kill) => format!("{} after {} seeds (seed {})", kill.checker, kill.tried, kill.seed),
             None => format!("NOBODY in {} seeds", args.seeds),

@@ -8,10 +8,53 @@ use std::sync::{Mutex, PoisonError};
 use base::mutations::{self, Mutation};
 
 use crate::caught::run_caught;
+use crate::matrix;
 use crate::run::Options;
 
 /// Seeds after which a seeded bug counts as not seen.
 pub const SEEDS_MAX: u64 = 240;
+
+/// What hunts a bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tool {
+    /// Seeds of a profile.
+    Seeds,
+    /// The cases of a set of the storage-fault matrix, [`crate::matrix`]: for what takes one order of events in hundreds.
+    Matrix(&'static str),
+}
+
+/// Which tool hunts a bug.
+#[must_use]
+pub fn tool_of(id: &str) -> Tool {
+    match id {
+        "12c" | "12d" => Tool::Matrix("doubts"),
+        _ => Tool::Seeds,
+    }
+}
+
+/// Runs the cases of a set of the matrix with one bug switched on, until one does not end as it must.
+#[must_use]
+pub fn hunt_in_matrix(mutation: Mutation, name: &str) -> Hunt {
+    let set = matrix::SETS.iter().find(|set| set.name == name).expect("the sets named here are there");
+    mutations::switch(Some(mutation));
+    let bad = std::panic::catch_unwind(|| matrix::first_bad(set));
+    mutations::switch(None);
+    let kill = match bad {
+        Ok(bad) => bad.map(|(case, what)| (case, MATRIX.to_owned(), what)),
+        Err(_) => Some((0, crate::caught::ASSERT.to_owned(), "a case ended in an assertion of the code".to_owned())),
+    };
+    let kill = kill.map(|(case, checker, what)| Kill { seed: case, tried: case + 1, checker, what });
+    Hunt { mutation, kill }
+}
+
+/// Stands for a checker where a case of the matrix saw the bug.
+const MATRIX: &str = "matrix";
+
+/// Bugs that only damage to what is durable shows: they are hunted with it.
+#[must_use]
+pub fn wants_damage(id: &str) -> bool {
+    ["12", "13", "28"].contains(&id.trim_end_matches(|c: char| c.is_ascii_alphabetic()))
+}
 
 /// How a hunt ended.
 #[derive(Clone, Debug)]

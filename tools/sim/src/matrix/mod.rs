@@ -6,6 +6,7 @@
 //! | masks, frames | every corruption of 4 entries on 3 nodes; of their whole frames | correct where each is intact somewhere, else unavailable |
 //! | blocks, errors, lagging, stranded | random records, blocks and sectors | correct while each is intact somewhere |
 //! | snapshots | entries of a log that was compacted | correct |
+//! | doubts | a node's last frames, or an entry that few have, while who has them is away | correct once they are back |
 //! | files | whole segment files and `meta` | never unsafe |
 //! | segments | minorities and helices over several segments | correct |
 //! | tails | all after a frame, or a part of the last one | what was persisted is there, and is Clean |
@@ -13,6 +14,7 @@
 
 mod base_run;
 pub(crate) mod client;
+mod doubts;
 mod failures;
 mod files;
 pub(crate) mod judge;
@@ -85,7 +87,7 @@ pub struct Set {
 }
 
 /// All sets.
-pub const SETS: [Set; 11] = [
+pub const SETS: [Set; 12] = [
     Set { name: "masks", make: |_| Box::new(masks::Masks::of_entries()) },
     Set { name: "frames", make: |_| Box::new(masks::Masks::of_frames()) },
     Set { name: "blocks", make: |times| Box::new(random::Random::new(random::Kind::Blocks, times)) },
@@ -93,6 +95,7 @@ pub const SETS: [Set; 11] = [
     Set { name: "lagging", make: |times| Box::new(random::Random::new(random::Kind::Lagging, times)) },
     Set { name: "snapshots", make: |times| Box::new(random::Random::new(random::Kind::Snapshots, times)) },
     Set { name: "stranded", make: |times| Box::new(random::Random::new(random::Kind::Stranded, times)) },
+    Set { name: "doubts", make: |times| Box::new(doubts::Doubts::new(times)) },
     Set { name: "files", make: |times| Box::new(files::Files::new(times)) },
     Set { name: "segments", make: |times| Box::new(masks::Segments::new(times)) },
     Set { name: "tails", make: |_| Box::new(tails::Tails::new()) },
@@ -122,6 +125,14 @@ const BAD_MAX: usize = 20;
 /// Runs cases `from..` of a set, at most `most`, on so many threads. `progress` is told how many are done, of how many.
 pub fn run_set(set: &Set, times: u64, only: Option<u64>, threads: usize, progress: impl Fn(u64, u64) + Sync) -> Tally {
     sweep_cases(set.make, times, only, threads, progress)
+}
+
+/// The first case of a set that does not end as it must, and how it ended.
+#[must_use]
+pub fn first_bad(set: &Set) -> Option<(u64, String)> {
+    let cases = (set.make)(1);
+    (0..cases.count())
+        .find_map(|case| Some(cases.run(case)).filter(|ended| !ended.is_good).map(|ended| (case, ended.what)))
 }
 
 pub(crate) fn sweep_cases(
