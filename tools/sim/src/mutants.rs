@@ -19,7 +19,7 @@ pub const SEEDS_MAX: u64 = 240;
 pub enum Tool {
     /// Seeds of a profile.
     Seeds,
-    /// The cases of a set of the storage-fault matrix, [`crate::matrix`]: for what takes one order of events in hundreds.
+    /// The cases of a set of the storage-fault matrix, [`crate::matrix`]: for what takes one order of many events.
     Matrix(&'static str),
 }
 

@@ -289,7 +289,7 @@ pub enum Event<'a> {
         /// The head.
         head: base::Jid,
     },
-    /// The rows of a group as a node's store holds them: when it offers a snapshot or has installed one, and at the end.
+    /// The rows of a group in a node's store: when it offers a snapshot or has installed one, and at the end.
     Content {
         /// Which.
         node: NodeId,

@@ -54,8 +54,8 @@ impl SimStore {
         true
     }
 
-    /// What the newest checkpoint holds of each group, until the core is told of it. Groups whose snapshot was on its way
-    /// are left out: their log begins anew behind that.
+    /// What the newest checkpoint holds of each group, until the core is told of it. Groups whose snapshot was on its
+    /// way are left out: their log begins anew behind that.
     #[must_use]
     pub fn checkpointed(&self) -> Vec<(GroupId, LogIndex)> {
         match self.told.back() {

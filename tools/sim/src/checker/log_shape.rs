@@ -87,7 +87,7 @@ impl Checker for LogShape {
                 ensure!(
                     NAME,
                     applied <= persisted,
-                    "group {group} node {node}: a checkpoint holds entry {applied}, and the log is on disk up to {persisted}"
+                    "group {group} node {node}: a checkpoint holds entry {applied}, the log is on disk up to {persisted}"
                 );
             }
             Event::DiskLost { node } => {

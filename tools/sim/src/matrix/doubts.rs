@@ -1,5 +1,5 @@
-//! Nodes that lost what they acked, and voters that know less than they do: who may vote meanwhile, and whose word that an
-//! entry was never there counts (docs/design/raft.md, "Storage faults").
+//! Nodes that lost what they acked, and voters that know less than they do: who may vote meanwhile, and whose word that
+//! an entry was never there counts (docs/design/raft.md, "Storage faults").
 //!
 //! ```text
 //! Heads    A, B hold X, C lags     A loses its last frames, B is down    A must not elect C
@@ -38,7 +38,7 @@ impl Doubts {
         Doubts { lagging: [1, 2, 4].map(lagging).into(), wide, count: LEAST * times }
     }
 
-    /// A node cannot read its last frames. Who has them too is down for a while, and who never had them asks for its vote.
+    /// A node cannot read its last frames. Who has them too is down for a while; who never had them asks for its vote.
     fn heads(&self, dice: &mut Prng) -> Ended {
         let (lag, past) = &self.lagging[dice.below(self.lagging.len() as u64) as usize];
         let (mut rig, mut client) = past.begin();
@@ -66,8 +66,8 @@ impl Doubts {
         Expected::Correct { lost_max: 1 }.judge(verdict, &case)
     }
 
-    /// A follower loses an entry that it alone acked. Three voters have none of it, of whom one gets it after it was asked,
-    /// from the leader of old, which commits on the ack of old.
+    /// A follower loses an entry that it alone acked. Three voters have none of it, of whom one gets it after it was
+    /// asked, from the leader of old, which commits on the ack of old.
     fn answers(&self, dice: &mut Prng) -> Ended {
         let past = &self.wide;
         let (mut rig, mut client) = past.begin();
@@ -137,6 +137,6 @@ impl Cases for Doubts {
 
     fn run(&self, case: u64) -> Ended {
         let mut dice = Prng::new(case ^ 0x0d0b_0000);
-        if case % 2 == 0 { self.heads(&mut dice) } else { self.answers(&mut dice) }
+        if case.is_multiple_of(2) { self.heads(&mut dice) } else { self.answers(&mut dice) }
     }
 }

@@ -6,7 +6,7 @@
 //! | masks, frames | every corruption of 4 entries on 3 nodes; of their whole frames | correct where each is intact somewhere, else unavailable |
 //! | blocks, errors, lagging, stranded | random records, blocks and sectors | correct while each is intact somewhere |
 //! | snapshots | entries of a log that was compacted | correct |
-//! | doubts | a node's last frames, or an entry that few have, while who has them is away | correct once they are back |
+//! | doubts | a node's last frames, or an entry that few have, while others are away | correct once they are back |
 //! | files | whole segment files and `meta` | never unsafe |
 //! | segments | minorities and helices over several segments | correct |
 //! | tails | all after a frame, or a part of the last one | what was persisted is there, and is Clean |

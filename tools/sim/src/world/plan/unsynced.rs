@@ -26,8 +26,8 @@ impl World<'_> {
                 self.strike_now(Class::Disk11, seat, span, core);
                 self.driver.round = Round { step: 1, kind, group, seat, leader: seat, span };
                 if kind == 0 {
-                    // What it is asked until it gives up goes to its own disk alone, and makes room for another's at once: it
-                    // hears, and is not heard.
+                    // What it is asked until it gives up goes to its own disk alone, and makes room for another's at
+                    // once: it hears, and is not heard.
                     self.strike_now(Class::Net10, 0, span, links_between(1 << seat, !(1 << seat)));
                     return span + between(dice, SECOND, 3 * SECOND);
                 }
