@@ -67,9 +67,6 @@ pub(crate) struct Common {
     /// Checkers that are not asked, by name.
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
-    /// Damage what is durable: lost and misdirected writes, rot, torn sectors.
-    #[arg(long)]
-    damage: bool,
 }
 
 #[derive(Args, Debug)]
@@ -155,7 +152,7 @@ impl Common {
         } else {
             crate::fault::ALL.into_iter().filter(|class| !self.only.contains(class)).collect()
         };
-        Options { without, skips: self.skip.clone(), damages_disks: self.damage, ..Options::new(self.profile) }
+        Options { without, skips: self.skip.clone(), ..Options::new(self.profile) }
     }
 }
 

@@ -67,7 +67,7 @@ fn failure_of(report: &Report) -> Option<Failure> {
 
 fn replaying(schedule: &Schedule, common: &Common) -> Options {
     let given = common.options();
-    Options { skips: given.skips, damages_disks: given.damages_disks, ..Options::replaying(schedule) }
+    Options { skips: given.skips, ..Options::replaying(schedule) }
 }
 
 /// Finds the shortest schedule under which a seed still fails.
@@ -173,9 +173,7 @@ pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
     let mut hunts = Vec::new();
     for mutation in wanted {
         let begin = Instant::now();
-        let damage =
-            Options { damages_disks: options.damages_disks || mutation.id.starts_with("12"), ..options.clone() };
-        let found = hunt(mutation, &damage, args.first, args.seeds, args.threads);
+        let found = hunt(mutation, &options, args.first, args.seeds, args.threads);
         let seen = match &found.kill {
             Some(kill) => format!("{} after {} seeds (seed {})", kill.checker, kill.tried, kill.seed),
             None => format!("NOBODY in {} seeds", args.seeds),

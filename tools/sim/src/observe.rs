@@ -109,6 +109,8 @@ pub struct GroupView<'a> {
     pub config_index: LogIndex,
     /// It raised an alarm and does nothing any more.
     pub is_stopped: bool,
+    /// Its disk lost what it had promised, it knows that, and takes part no more.
+    pub is_quarantined: bool,
     /// The end of the lease, by its own clock, under which it would serve a read now; none without one.
     pub lease_until: Option<Mono>,
     /// The followers, when it leads.
@@ -138,6 +140,7 @@ impl<'a> GroupView<'a> {
             config: raft.config(),
             config_index: raft.config_index(),
             is_stopped: raft.alarm().is_some(),
+            is_quarantined: raft.health() == raft::Health::Quarantined,
             lease_until: None,
             peers: raft,
             log,

@@ -19,8 +19,6 @@ pub struct Options {
     pub without: Vec<Class>,
     /// Checkers that are not asked, by name.
     pub skips: Vec<String>,
-    /// Faults that show damage to what was durable: DISK3 to DISK6, torn sectors.
-    pub damages_disks: bool,
     /// Keep the faults that struck, for [`Report::schedule`].
     pub is_recording: bool,
     /// Print every event.
@@ -41,7 +39,6 @@ impl Options {
             schedule: None,
             without: Vec::new(),
             skips: Vec::new(),
-            damages_disks: false,
             is_recording: false,
             print: false,
             keeps_steps: false,
@@ -69,12 +66,8 @@ impl Options {
         checkers
     }
 
-    pub(crate) fn off(&self) -> Vec<Class> {
-        let mut off = self.without.clone();
-        if !self.damages_disks {
-            off.extend([Class::Disk1, Class::Disk3, Class::Disk4, Class::Disk5, Class::Disk6]);
-        }
-        off
+    pub(crate) fn off(&self) -> &[Class] {
+        &self.without
     }
 }
 

@@ -20,6 +20,8 @@ struct OnDisk {
 
 #[derive(Default)]
 struct Kept {
+    /// It lost what it had promised, and promises nothing more.
+    is_quarantined: bool,
     incarnation: u64,
     term: Term,
     vote: NodeId,
@@ -36,6 +38,11 @@ impl HardState {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let kept = self.kept.of((view.group, view.node));
         let (group, node) = (view.group, view.node);
+        kept.is_quarantined = view.is_quarantined;
+        if view.is_quarantined {
+            (kept.term, kept.vote) = (view.term, view.vote);
+            return Ok(());
+        }
         if kept.incarnation != view.incarnation {
             kept.incarnation = view.incarnation;
             // What only memory held is gone; what was on disk when something left on its strength is not.
@@ -56,7 +63,19 @@ impl HardState {
     }
 
     fn check_sent(&self, from: NodeId, to: NodeId, group: GroupId, body: &Body) -> Result<(), Violation> {
-        let Some(disk) = self.kept.get((group, from)).and_then(|kept| kept.on_disk) else { return Ok(()) };
+        let Some(kept) = self.kept.get((group, from)) else { return Ok(()) };
+        let is_promise = matches!(
+            *body,
+            Body::VoteResp { rejected: false, .. }
+                | Body::RequestVote { .. }
+                | Body::AppendResp { rejected: false, busy: false, .. }
+        );
+        ensure!(
+            NAME,
+            !(kept.is_quarantined && is_promise),
+            "group {group}: node {from} is quarantined and sent {body:?}"
+        );
+        let Some(disk) = kept.on_disk else { return Ok(()) };
         let has_term = disk.term >= body.term();
         // A vote of a term that has passed on disk was replaced by a later one: it was there.
         let has_vote = |vote| disk.term > body.term() || disk.term == body.term() && disk.vote == vote;
@@ -186,6 +205,18 @@ mod tests {
         seat.term = 4;
         seat.vote = 0;
         turn(&mut checker, &seat).unwrap();
+    }
+
+    #[test]
+    fn who_is_quarantined_may_have_forgotten_and_promises_nothing() {
+        let mut checker = HardState::default();
+        disk(&mut checker, 3, 2, (2, 7)).unwrap();
+        let lost = Seat { incarnation: 2, is_quarantined: true, ..Seat::new(1) };
+        boot(&mut checker, &lost).unwrap();
+        sent(&mut checker, vote(3, true)).unwrap();
+        for body in [vote(3, false), ack(3, 7, false), ask(3, 2, 7)] {
+            fires(NAME, sent(&mut checker, body));
+        }
     }
 
     #[test]

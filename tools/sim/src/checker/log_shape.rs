@@ -1,5 +1,5 @@
 //! Claim: a recovered log is one that a crash may leave: contiguous, terms rising, no gap behind what was applied, and
-//! with all that was on disk before, unless a later leader had replaced it.
+//! with all that was on disk before, unless a later leader had replaced it or the node says itself that it lost it.
 
 use base::{GroupId, LogIndex, NodeId, Term};
 
@@ -33,6 +33,10 @@ impl LogShape {
 
     fn check_boot(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let (group, node) = (view.group, view.node);
+        if view.is_quarantined {
+            self.note_turn(view);
+            return Ok(());
+        }
         let (first, last) = (view.log.first_index(), view.log.last_index());
         ensure!(NAME, first <= last.next(), "group {group} node {node}: a log from {first} to {last}");
         let mut term = view.log.term(first.prev()).unwrap_or_default();

@@ -98,9 +98,14 @@ impl World<'_> {
                 })
             })
         }) && self.counts.disks_lost == 0;
+        let is_damaged = self.nodes.iter().any(|node| node.is_damaged);
         let mut excluded = 0u32;
         while is_stable && excluded.count_ones() < (self.shape.seats as u32 - 1) / 2 {
-            excluded |= 1 << dice.below(self.shape.seats as u64);
+            let seat = dice.below(self.shape.seats as u64) as usize;
+            // Nor may those be down that are the only ones to be intact.
+            if !is_damaged || self.may_be_damaged(seat) {
+                excluded |= 1 << seat;
+            }
         }
         self.enter(Phase::Quorum(self.now));
         for seat in 0..self.shape.seats {

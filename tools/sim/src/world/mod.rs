@@ -8,6 +8,7 @@
 //!  end.rs: everything is healed, and must become live
 //! ```
 
+mod astray;
 mod clients;
 mod end;
 mod load;
@@ -167,7 +168,7 @@ pub(crate) struct World<'c> {
 impl<'c> World<'c> {
     pub fn new(seed: u64, options: &Options, checkers: &'c mut [Box<dyn Checker>]) -> World<'c> {
         let listed = options.schedule.as_deref();
-        let injector = Injector::new(seed, options.profile, &options.off(), listed, options.is_recording);
+        let injector = Injector::new(seed, options.profile, options.off(), listed, options.is_recording);
         let shape = Shape::draw(seed, options, &injector);
         let mut world = World {
             seed,

@@ -161,6 +161,8 @@ pub(crate) struct Node {
     pub initial: Vec<NodeId>,
     /// Believed leaders, by group.
     pub leaders: Vec<NodeId>,
+    /// What was durable on its disk is, or may be, another.
+    pub is_damaged: bool,
     /// The operations of the current start may fail as its recovery did.
     pub restarts: u32,
 }

@@ -119,7 +119,9 @@ impl World<'_> {
             Class::Proc6 => cell.slow = (now + a, b / CORES_MAX as u64),
             Class::Proc7 => cell.mailbox = (now + a, b / CORES_MAX as u64),
             Class::Disk6 => {
-                return is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
+                let is_struck = is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
+                node.is_damaged |= is_struck;
+                return is_struck;
             }
             Class::Disk8 => cell.fails_write = true,
             Class::Disk9 => cell.fails_sync = Some(a),
@@ -251,7 +253,7 @@ impl World<'_> {
         };
         let Some(group) = self.groups().find(|group| is_lost(*group)) else { return };
         let id = self.nodes[seat].id;
-        if !self.may_be_damaged(seat) {
+        if !self.nodes[seat].is_damaged {
             return self.fail("quarantine", format!("node {id}, group {group}: quarantined with an undamaged disk"));
         }
         self.crash(seat);

@@ -307,7 +307,7 @@ impl World<'_> {
         while let Some((group, alarm)) = cell.shard.poll_alarm() {
             let node = self.nodes[seat].id;
             let is_allowed = match alarm {
-                raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.may_be_damaged(seat)),
+                raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.nodes[seat].is_damaged),
                 _ => false,
             };
             if !is_allowed {
@@ -461,6 +461,7 @@ impl World<'_> {
             return;
         }
         let entity = (seat * super::CORES_MAX + core) as u32;
+        let is_damageable = self.may_be_damaged(seat);
         let World { nodes, injector, now, .. } = self;
         let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
         let (mut fails_write, mut fails_sync) = (cell.fails_write, cell.fails_sync);
@@ -484,6 +485,13 @@ impl World<'_> {
             Some(DiskOp::FaultIn { .. }) if injector.strike(Class::Disk7, entity, |d| [d.below(2), 0, 0]).is_some() => {
                 disk.fail(token, 5, false)
             }
+            Some(DiskOp::FaultIn { .. }) if is_damageable => {
+                let misread = injector.strike(Class::Disk5, entity, |d| [d.next_u64(), 0, 0]);
+                match misread {
+                    Some([dice, ..]) => disk.complete_misread(token, dice),
+                    None => disk.complete(token, u32::MAX),
+                }
+            }
             Some(DiskOp::Write { bytes, .. }) if *bytes > 4096 => {
                 let blocks = u64::from(*bytes / 4096);
                 let short = injector.strike(Class::Disk12, entity, |d| {
@@ -495,6 +503,8 @@ impl World<'_> {
             Some(_) => disk.complete(token, u32::MAX),
             None => return,
         };
+        nodes[seat].is_damaged |= super::astray::lead_astray(disk, injector, entity);
+        let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
         (cell.fails_write, cell.fails_sync) = (fails_write, fails_sync);
         let outcome = result.map_or(1, u64::from);
         self.note(What::Op, u64::from(entity), token.0 ^ outcome << 32, |_| {
