@@ -87,6 +87,14 @@ impl Net {
         *blocked = (*blocked).max(until);
     }
 
+    /// All links of these seats hold what they are given until then.
+    pub fn clog(&mut self, from: usize, to: usize, until: u64) {
+        for core in 0..CORES_MAX {
+            let clogged = &mut self.links[link_of(from, to, core) as usize].clogged_until;
+            *clogged = (*clogged).max(until);
+        }
+    }
+
     pub fn heal(&mut self) {
         self.blocked_until = [[0; SEATS_MAX]; SEATS_MAX];
         self.links.iter_mut().for_each(|link| link.clogged_until = 0);

@@ -3,6 +3,7 @@
 use base::NodeId;
 use raft::ConfigChange;
 
+use super::net::Net;
 use super::node::Mail;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
@@ -34,6 +35,14 @@ pub(super) fn links_between(from: u64, to: u64) -> u64 {
     LISTED_LINKS | (to & seats) << SEATS_MAX | from & seats
 }
 
+/// In the shape of a partition that lists its links: they hold what they are given, and bring it when it is over.
+const HOLDS: u64 = 1 << 62;
+
+/// As [`links_between`], but the links hold everything and release it later.
+pub(super) fn held_between(from: u64, to: u64) -> u64 {
+    HOLDS | links_between(from, to)
+}
+
 impl World<'_> {
     pub(super) fn begin_strikes(&mut self) {
         let mut timed = SEAT_CLASSES.to_vec();
@@ -54,7 +63,8 @@ impl World<'_> {
         let cores = u64::from(self.shape.cores);
         let fault = self.injector.next_timed(class, entity, now, |d| match class {
             Class::Net9 | Class::Net10 => [log_between(d, 100 * MS, 20 * SECOND), d.next_u64() >> 1],
-            Class::Proc1 => [d.below(8), d.below(3)],
+            // More often during an operation than before or after it: that is what tears writes.
+            Class::Proc1 => [d.below(8), [0, 1, 1, 2][d.below(4) as usize]],
             Class::Proc3 if d.below(2) == 0 => [log_between(d, 10 * MS, 500 * MS), 0],
             Class::Proc3 => [log_between(d, SECOND / 2, 60 * SECOND), 0],
             Class::Proc6 => {
@@ -145,9 +155,11 @@ impl World<'_> {
         let seats = self.shape.seats;
         let mut dice = base::Prng::new(shape);
         let cut = |world: &mut Self, from: usize, to: usize| {
-            world.net.block(from, to, until);
+            let holds = shape & (LISTED_LINKS | HOLDS) == LISTED_LINKS | HOLDS;
+            let stop = if holds { Net::clog } else { Net::block };
+            stop(&mut world.net, from, to, until);
             if !is_one_way {
-                world.net.block(to, from, until);
+                stop(&mut world.net, to, from, until);
             }
         };
         let side = |mask: u64, seat: usize| mask >> seat & 1;

@@ -3,7 +3,9 @@
 //! A plan looks at the world and strikes with the timed classes of [`super::strikes`], through [`World::strike_now`]: what it
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
+mod figure8;
 mod leader_only;
+mod swizzle;
 
 use super::{MS, What, World};
 use crate::draw::{Stream, prng};
@@ -21,10 +23,14 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Links stop one by one and come back in random order.
+    Swizzle,
+    /// Figure 8 of the Raft paper.
+    Figure8,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: [(Plan, u64); 3] = [(Plan::LeaderOnly, 5), (Plan::Swizzle, 7), (Plan::Figure8, 7)];
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,7 @@ pub(super) struct Driver {
     /// Looks so far: the counter of its draws.
     pub looks: u64,
     strikes: u64,
+    scene: figure8::Scene,
 }
 
 impl Driver {
@@ -47,7 +54,7 @@ impl Driver {
             }
             left -= share;
         }
-        Driver { plan, looks: 0, strikes: 0 }
+        Driver { plan, looks: 0, strikes: 0, scene: figure8::Scene::default() }
     }
 }
 
@@ -70,6 +77,8 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::Swizzle => self.swizzle(&mut dice),
+            Plan::Figure8 => self.drive_figure8(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
