@@ -51,7 +51,9 @@ impl Raft {
         self.outbox.note_installed(index);
         self.faults.note_installed(index);
         self.dirty = true;
-        if let Some(leader) = self.leader().filter(|leader| *leader != self.id) {
+        // Who is quarantined may hold it, and acks nothing all the same.
+        let acks = self.health() != crate::health::Health::Quarantined;
+        if let Some(leader) = self.leader().filter(|leader| *leader != self.id && acks) {
             let resp = Body::AppendResp {
                 term: self.term(),
                 index,

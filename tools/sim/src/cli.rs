@@ -40,6 +40,8 @@ enum Command {
     Determinism(DeterminismArgs),
     /// How fast it is.
     Bench(BenchArgs),
+    /// Negative control: with clocks at half to twice their rate leases must be seen to fail, and without leases nothing.
+    Control(ControlArgs),
     /// Run a failing seed's faults with ever less of them, and write what is left.
     Shrink(crate::hunting::ShrinkArgs),
     /// Run schedules that were kept: files, or folders of them.
@@ -55,7 +57,7 @@ enum Command {
 /// What is common to all.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Common {
-    /// standard, dense, clock, hopeless or liar.
+    /// standard, dense, clock, clock-broken, hopeless or liar.
     #[arg(long, default_value = "dense", value_parser = profile)]
     profile: Profile,
     /// Classes of faults that never strike, e.g. NET1,PROC5.
@@ -122,6 +124,16 @@ struct BenchArgs {
     common: Common,
 }
 
+#[derive(Args, Debug)]
+struct ControlArgs {
+    /// How many from 0, or FROM..TO.
+    #[arg(long, default_value = "60", value_parser = seeds)]
+    seeds: Seeds,
+    /// Print every seed.
+    #[arg(long)]
+    verbose: bool,
+}
+
 /// `from..to`.
 #[derive(Clone, Debug)]
 struct Seeds(std::ops::Range<u64>);
@@ -167,6 +179,7 @@ pub fn run(args: &SimArgs) -> u8 {
         Command::Swarm(args) => many(args),
         Command::Determinism(args) => twice(args),
         Command::Bench(args) => bench(args),
+        Command::Control(args) => crate::control::control(args.seeds.0.clone(), args.verbose),
         Command::Shrink(args) => crate::hunting::shrink_seed(args),
         Command::Replay(args) => crate::hunting::replay(args),
         Command::Mutations(args) => crate::hunting::hunt_all(args),

@@ -59,7 +59,8 @@ impl Injector {
         for class in ALL {
             let mut dice = prng(seed, Stream::Shape, 1000 + class as u64, 0);
             let odds = if matches!(class, Class::Ctl1 | Class::Proc1) { 700 } else { 500 };
-            let is_on = dice.below(1000) < odds && !off.contains(&class);
+            let is_forced = class == Class::Clk2 && profile.is_of_clocks();
+            let is_on = (dice.below(1000) < odds || is_forced) && !off.contains(&class);
             injector.is_on[class as usize] = is_on;
             if !is_on {
                 continue;

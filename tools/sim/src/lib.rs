@@ -24,6 +24,7 @@ pub mod sweep;
 
 mod buffers;
 mod clock;
+mod control;
 mod heap;
 mod hunting;
 mod spec;

@@ -28,6 +28,8 @@ pub enum Profile {
     Dense,
     /// Dense, with clock rates up to 5 %.
     Clock,
+    /// Dense, with clocks that run at half to twice the right rate: outside what leases are made for.
+    ClockBroken,
     /// Dense, without the atlas rule.
     Hopeless,
     /// Dense, with disks that lie.
@@ -36,7 +38,8 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] = [Profile::Standard, Profile::Dense, Profile::Clock, Profile::Hopeless, Profile::Liar];
+    pub const ALL: [Profile; 6] =
+        [Profile::Standard, Profile::Dense, Profile::Clock, Profile::ClockBroken, Profile::Hopeless, Profile::Liar];
 
     /// As on the command line.
     #[must_use]
@@ -45,6 +48,7 @@ impl Profile {
             Profile::Standard => "standard",
             Profile::Dense => "dense",
             Profile::Clock => "clock",
+            Profile::ClockBroken => "clock-broken",
             Profile::Hopeless => "hopeless",
             Profile::Liar => "liar",
         }
@@ -65,10 +69,20 @@ impl Profile {
         }
     }
 
-    /// Parts in a million by which a clock may run too fast or too slow.
+    /// Parts in a million by which a clock may run too slow at most, and too fast.
     #[must_use]
-    pub fn clock_ppm(self) -> u64 {
-        if self == Profile::Clock { 50_000 } else { 10_000 }
+    pub fn clock_ppm(self) -> (u64, u64) {
+        match self {
+            Profile::ClockBroken => (500_000, 1_000_000),
+            Profile::Clock => (50_000, 50_000),
+            _ => (10_000, 10_000),
+        }
+    }
+
+    /// Runs of this profile are about leases: all have them, and clocks that run at rates of their own.
+    #[must_use]
+    pub fn is_of_clocks(self) -> bool {
+        matches!(self, Profile::Clock | Profile::ClockBroken)
     }
 
     /// The largest wall clock offset at start, in seconds.

@@ -19,6 +19,8 @@ pub struct Options {
     pub without: Vec<Class>,
     /// Checkers that are not asked, by name.
     pub skips: Vec<String>,
+    /// No leader has a lease: reads are confirmed by a round.
+    pub has_no_leases: bool,
     /// Keep the faults that struck, for [`Report::schedule`].
     pub is_recording: bool,
     /// Print every event.
@@ -39,6 +41,7 @@ impl Options {
             schedule: None,
             without: Vec::new(),
             skips: Vec::new(),
+            has_no_leases: false,
             is_recording: false,
             print: false,
             keeps_steps: false,

@@ -28,7 +28,6 @@ use crate::fault::Class;
 use crate::heap::{Due, Heap};
 use crate::inject::Injector;
 use crate::observe::{Checker, Event, Time, Violation};
-use crate::profile::Profile;
 use crate::run::Options;
 use crate::schedule::{Fault, Size};
 use crate::trace::Trace;
@@ -88,7 +87,7 @@ impl Shape {
         }
         let mut raft = raft::Settings::default();
         let mut raft_dice = prng(seed, Stream::Shape, 1, 0);
-        if raft_dice.below(4) == 0 && options.profile != Profile::Clock {
+        if raft_dice.below(4) == 0 && !options.profile.is_of_clocks() || options.has_no_leases {
             raft.lease = None;
         }
         if raft_dice.below(2) == 0 {

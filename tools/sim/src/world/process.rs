@@ -23,14 +23,15 @@ impl World<'_> {
         let begins = |class| self.injector.begins_with(class, seat as u32);
         let (has_offset, has_rate) = (begins(Class::Clk1), begins(Class::Clk2));
         let offset_ms = 1 + dice.below(self.options.profile.clock_offset_s() * 2000);
-        let (offset, ppm) = (offset_ms as i64, dice.below(2 * self.options.profile.clock_ppm() + 1) as i64);
+        let (slow, fast) = self.options.profile.clock_ppm();
+        let (offset, ppm) = (offset_ms as i64, dice.below(slow + fast + 1) as i64);
         let entity = seat as u32;
         if has_offset {
             clock.wall_start_ms += offset - self.options.profile.clock_offset_s() as i64 * 1000;
             self.injector.note(Fault { class: Class::Clk1, entity, counter: 0, parameters: [offset_ms, 0, 0] });
         }
         if has_rate {
-            clock.ppm = ppm - self.options.profile.clock_ppm() as i64;
+            clock.ppm = ppm - slow as i64;
             self.injector.note(Fault { class: Class::Clk2, entity, counter: 0, parameters: [ppm as u64, 0, 0] });
         }
         let mut node = Node {
@@ -122,6 +123,8 @@ impl World<'_> {
                 Err(error) => return Err(error.to_string()),
             }
         };
+        self.tell_trace(|_| format!("{seat}.{core} recovers: {:?}", recovered.report()));
+        let node = &self.nodes[seat];
         disk.handle_recovered(&recovered.groups());
         for segment in recovered.segments() {
             disk.open_existing(segment.slot, segment.segment_seq);

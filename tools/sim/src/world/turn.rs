@@ -503,9 +503,9 @@ impl World<'_> {
             Some(_) => disk.complete(token, u32::MAX),
             None => return,
         };
-        nodes[seat].is_damaged |= super::astray::lead_astray(disk, injector, entity);
-        let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
+        let astrays = super::astray::lead_astray(disk, injector, entity);
         (cell.fails_write, cell.fails_sync) = (fails_write, fails_sync);
+        self.note_astray(seat, core, &astrays);
         let outcome = result.map_or(1, u64::from);
         self.note(What::Op, u64::from(entity), token.0 ^ outcome << 32, |_| {
             format!("{seat}.{core}: operation {} ends: {result:?}", token.0)
