@@ -41,6 +41,11 @@ pub trait LogView {
     fn term(&self, index: LogIndex) -> Option<Term>;
     /// The chained crc of a held entry, or of the one before the first: it names the entry's bytes and all before it.
     fn crc(&self, index: LogIndex) -> Option<u32>;
+    /// Its identity is known and its bytes are lost.
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        let _ = index;
+        false
+    }
     /// Appends the entry's payload (`meta::payload` for commands) to `out`; false when it is not in memory.
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool;
 }
@@ -291,6 +296,13 @@ pub enum Event<'a> {
         nsid: Nsid,
         /// The head.
         head: base::Jid,
+    },
+    /// The run gives a group up, which is not live although all nodes were healed: a group that could be is a violation.
+    Stuck {
+        /// Which.
+        group: GroupId,
+        /// The nodes that run, as they stand.
+        views: &'a [GroupView<'a>],
     },
     /// All faults have ended; what must become live must now.
     Healed,

@@ -32,6 +32,7 @@ pub mod refinement;
 pub mod repair;
 pub mod session;
 pub mod state_equal;
+pub mod unrecoverable;
 pub mod wakeup;
 pub mod watermarks;
 
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(converge::Converge::default()),
         Box::new(fail_slow::FailSlow::default()),
         Box::new(bounds::Bounds::default()),
+        Box::new(unrecoverable::Unrecoverable),
     ]
 }
 

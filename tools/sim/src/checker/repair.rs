@@ -81,6 +81,11 @@ impl Checker for Repair {
                 self.nodes.iter_mut().filter(|((_, of), _)| *of == node).for_each(|(_, held)| *held = Held::default());
                 Ok(())
             }
+            // What is lost everywhere nobody holds; that it had to be, `unrecoverable` asks for.
+            Event::Stuck { group, .. } => {
+                *self.committed.of(group) = LogIndex(0);
+                Ok(())
+            }
             Event::End => self.check_end(),
             _ => Ok(()),
         }

@@ -11,6 +11,7 @@ pub(crate) struct Twin {
     first: u64,
     before: (u64, u32),
     entries: Vec<(u64, u32, Vec<u8>)>,
+    faulty: Vec<u64>,
 }
 
 impl Twin {
@@ -32,6 +33,11 @@ impl Twin {
     pub(crate) fn rot(&mut self, index: u64) {
         let at = (index - self.first_index().0) as usize;
         self.entries[at].1 ^= 0x0100;
+    }
+
+    /// The bytes of an entry are lost, and the node knows.
+    pub(crate) fn spoil(&mut self, index: u64) {
+        self.faulty.push(index);
     }
 
     /// Drops the entries up to `index`.
@@ -65,6 +71,10 @@ impl LogView for Twin {
     fn crc(&self, index: LogIndex) -> Option<u32> {
         let before = (index.next() == self.first_index()).then_some(self.before.1);
         self.held(index).map(|held| held.1).or(before)
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.faulty.contains(&index.0)
     }
 
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool {

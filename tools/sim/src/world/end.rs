@@ -4,11 +4,11 @@ use base::{GroupId, LogIndex};
 use meta::Store as _;
 use seglog::Health;
 
-use super::node::{State, state_of, with_view};
+use super::node::{ShardLog, State, state_of, with_view};
 use super::{MS, SECOND, What, World};
 use crate::draw::{Stream, prng};
 use crate::heap::Due;
-use crate::observe::Event;
+use crate::observe::{Event, GroupView};
 
 /// How often the end looks around.
 const LOOK_EVERY: u64 = 100 * MS;
@@ -48,6 +48,9 @@ impl World<'_> {
                     self.enter(Phase::Settle(self.now));
                     self.start_all();
                 } else if self.now - since > QUORUM_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     let group = self.groups().find(|group| !self.leads(*group)).expect("one does not lead");
                     let what =
                         format!("group {group} has no leader {} s after a quorum was healed", QUORUM_MAX / SECOND);
@@ -59,6 +62,9 @@ impl World<'_> {
                     self.enter(Phase::Converge(self.now));
                     self.observe(&Event::Healed);
                 } else if self.now - since > SETTLE_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     return self.fail("converge", self.describe("not all nodes run without doubt"));
                 }
             }
@@ -67,6 +73,9 @@ impl World<'_> {
                     return self.finish();
                 }
                 if self.now - since > CONVERGE_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     return self.fail("converge", self.describe("replicas differ"));
                 }
             }
@@ -97,7 +106,8 @@ impl World<'_> {
                         && config.voters().all(|id| self.wanted.contains(&id))
                 })
             })
-        }) && self.counts.disks_lost == 0;
+        }) && self.counts.disks_lost == 0
+            && self.options.profile.has_atlas_rule();
         let is_damaged = self.nodes.iter().any(|node| node.is_damaged);
         let mut excluded = 0u32;
         while is_stable && excluded.count_ones() < (self.shape.seats as u32 - 1) / 2 {
@@ -211,6 +221,49 @@ impl World<'_> {
             }
         }
         text
+    }
+
+    /// Where anything may be lost a group may be dead: checkers look whether it had to be, and the run is over. False where
+    /// the atlas rule holds, or when no group is to blame.
+    fn give_up(&mut self) -> bool {
+        if self.options.profile.has_atlas_rule() {
+            return false;
+        }
+        let is_live = |group: &GroupId| {
+            let mut states = (0..self.shape.seats).map(|seat| self.applied(seat, *group));
+            let first = states.next().flatten();
+            self.leads(*group) && self.is_as_wanted(*group) && first.is_some() && states.all(|state| state == first)
+        };
+        let stuck: Vec<GroupId> = self.groups().filter(|group| !is_live(group)).collect();
+        for group in &stuck {
+            self.show_stuck(*group);
+        }
+        if !stuck.is_empty() {
+            self.note(What::Phase, stuck.len() as u64, 2, |world| world.describe(&format!("given up: {stuck:?}")));
+            self.phase = Phase::Over;
+        }
+        !stuck.is_empty()
+    }
+
+    fn show_stuck(&mut self, group: GroupId) {
+        let World { nodes, checkers, violation, now, .. } = self;
+        let logs: Vec<_> = nodes
+            .iter()
+            .filter(|node| node.is_up())
+            .filter_map(|node| Some((node, node.shard_of(group)?)))
+            .map(|(node, shard)| (node, shard, ShardLog { log: shard.log(), group }))
+            .collect();
+        let mut views = Vec::new();
+        for (node, shard, log) in &logs {
+            let Some(raft) = shard.raft(group) else { continue };
+            let state = state_of(shard, group).unwrap_or((shard.applied_index(group), 0));
+            views.push(GroupView::of(node.clock.mono(*now), node.incarnation, raft, log, state));
+        }
+        for checker in checkers.iter_mut() {
+            if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Stuck { group, views: &views }) {
+                violation.get_or_insert(found);
+            }
+        }
     }
 
     /// Checkers see every group once more.

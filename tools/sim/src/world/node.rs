@@ -224,6 +224,10 @@ impl LogView for ShardLog<'_> {
         self.log.crc(self.group, index)
     }
 
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.log.is_faulty(self.group, index)
+    }
+
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool {
         if index < self.first_index() || self.last_index() < index {
             return false;
