@@ -187,7 +187,7 @@ impl<'c> World<'c> {
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
             operator_draws: 0,
-            driver: plan::Driver::draw(seed),
+            driver: plan::Driver::draw(seed, options.profile),
             phase: end::Phase::Faults,
             checkers,
             violation: None,

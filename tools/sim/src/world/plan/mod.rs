@@ -5,12 +5,14 @@
 
 mod figure8;
 mod leader_only;
+mod slow_leader;
 mod swizzle;
 
 use super::{MS, What, World};
 use crate::draw::{Stream, prng};
 use crate::fault::Class;
 use crate::heap::Due;
+use crate::profile::Profile;
 use crate::schedule::Fault;
 
 /// Counters of faults that plans made begin here: drawn ones never get so far.
@@ -27,6 +29,8 @@ pub(super) enum Plan {
     Swizzle,
     /// Figure 8 of the Raft paper.
     Figure8,
+    /// The node with the slowest clock is to lead, and is cut off: only where leases cannot hold.
+    SlowLeader,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
@@ -44,7 +48,10 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Draws the plan of a seed.
-    pub fn draw(seed: u64) -> Driver {
+    pub fn draw(seed: u64, profile: Profile) -> Driver {
+        if profile == Profile::ClockBroken {
+            return Driver { plan: Plan::SlowLeader, looks: 0, strikes: 0, scene: figure8::Scene::default() };
+        }
         let mut left = prng(seed, Stream::Plan, 0, 0).below(100);
         let mut plan = Plan::Drawn;
         for (candidate, share) in SHARES {
@@ -79,6 +86,7 @@ impl World<'_> {
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
             Plan::Swizzle => self.swizzle(&mut dice),
             Plan::Figure8 => self.drive_figure8(&mut dice),
+            Plan::SlowLeader => self.isolate_slow_leader(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
