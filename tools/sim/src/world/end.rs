@@ -229,10 +229,16 @@ impl World<'_> {
         if self.options.profile.has_atlas_rule() {
             return false;
         }
-        let is_live = |group: &GroupId| {
-            let mut states = (0..self.shape.seats).map(|seat| self.applied(seat, *group));
+        let is_equal = |group: GroupId| {
+            let mut states = (0..self.shape.seats).map(|seat| self.applied(seat, group));
             let first = states.next().flatten();
-            self.leads(*group) && self.is_as_wanted(*group) && first.is_some() && states.all(|state| state == first)
+            first.is_some() && states.all(|state| state == first)
+        };
+        // As much as the phase asks for: in the first ones groups are at work still.
+        let is_live = |group: &GroupId| match self.phase {
+            Phase::Faults | Phase::Quorum(_) | Phase::Over => self.leads(*group),
+            Phase::Settle(_) => self.leads(*group) && self.is_as_wanted(*group),
+            Phase::Converge(_) => self.leads(*group) && self.is_as_wanted(*group) && is_equal(*group),
         };
         let stuck: Vec<GroupId> = self.groups().filter(|group| !is_live(group)).collect();
         for group in &stuck {
