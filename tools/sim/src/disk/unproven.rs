@@ -3,7 +3,8 @@
 //! A frame that nothing behind it names as persisted looks, once it is gone, as if it had never been written: the log ends
 //! before it, and with it go acks and votes that have left the node (LOG.md 5, "What stays open"). So a frame may be
 //! damaged only once a later one, durable itself, says that it was persisted; and as that one is unproven in its turn it
-//! is spared, and with it the header of its segment, without which a lone frame is not known for one.
+//! is spared, and with it the header of its segment, without which a lone frame is not known for one; so are the headers of
+//! segments that frames are still to be written to.
 //!
 //! A write that is lost or misdirected is therefore drawn when its frame is proven, not when it is written: until then the
 //! node reads the frame from memory alone, so nobody can tell the difference, unless it crashes, and then the rule holds.
@@ -30,6 +31,8 @@ pub(super) struct Issued {
 pub(super) struct Unproven {
     frames: Vec<Issued>,
     proven: Vec<Issued>,
+    /// The newest segment that a frame was written to.
+    newest: u64,
     /// What damage needs to know of proven frames is kept.
     pub is_wanted: bool,
 }
@@ -41,6 +44,7 @@ impl Unproven {
         // A tail reset ends what came before it: that is proven, or void.
         let proves = if header.has(RESET) { header.frame_seq - 1 } else { header.persisted_seq };
         let before = if self.is_wanted && before.iter().any(|byte| *byte != 0) { before.to_vec() } else { Vec::new() };
+        self.newest = self.newest.max(segment_seq);
         self.frames.push(Issued { segment_seq, range, before, frame_seq: header.frame_seq, proves });
     }
 
@@ -68,8 +72,11 @@ impl Unproven {
         (!self.proven.is_empty()).then(|| self.proven.remove(0))
     }
 
-    /// True when damage to this range could not be seen.
+    /// True when damage to this range could not be seen, or not if the next frame is all that its segment holds.
     pub fn spares(&self, segment_seq: u64, range: &Range<u32>) -> bool {
+        if range.start < LOG_BLOCK_BYTES as u32 && segment_seq >= self.newest {
+            return true;
+        }
         self.frames.iter().filter(|frame| frame.segment_seq == segment_seq).any(|frame| {
             range.start < LOG_BLOCK_BYTES as u32 || (range.start < frame.range.end && frame.range.start < range.end)
         })

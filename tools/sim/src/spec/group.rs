@@ -37,7 +37,7 @@ pub(super) struct Node {
     /// Other nodes gave it lost entries up to here.
     pub fetched: LogIndex,
     /// These nodes told it that they never had the entry at this index.
-    pub absent: (LogIndex, Nodes),
+    pub absent: Vec<(LogIndex, Nodes)>,
 }
 
 impl Node {

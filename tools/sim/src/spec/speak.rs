@@ -242,10 +242,10 @@ impl Group {
             node.fetched = node.fetched.max(last);
         }
         if absent {
-            if node.absent.0 != first {
-                node.absent = (first, 0);
+            match node.absent.iter_mut().find(|(index, _)| *index == first) {
+                Some((_, nodes)) => *nodes |= 1 << said.from,
+                None => node.absent.push((first, 1 << said.from)),
             }
-            node.absent.1 |= 1 << said.from;
         }
         Ok(())
     }
