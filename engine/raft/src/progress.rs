@@ -105,6 +105,7 @@ impl Peer {
         if mutate!(MUT_2B, false, true) {
             commit_index
         } else if self.match_index < self.acked_before {
+            base::mark::hit!("raft.progress.no_commit_for_a_new_life");
             LogIndex(0)
         } else {
             self.match_index.min(commit_index)

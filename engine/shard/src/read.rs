@@ -41,6 +41,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             Outcome::NotLeader { hint } => Status::NotLeader(hint.unwrap_or_default()),
             _ => Status::Overloaded,
         };
+        base::mark::hit!("shard.read.refused");
         for read in slot.turn_reads.drain(..) {
             self.replies.bare(read.ticket, slot.id, status);
         }
@@ -64,6 +65,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn serve_confirmed(&mut self, at: u32) {
         while let Some((index, _)) = self.groups[at as usize].confirmed.front() {
             if *index > self.groups[at as usize].applied {
+                base::mark::hit!("shard.read.waits_for_apply");
                 break;
             }
             let (_, read) = self.groups[at as usize].confirmed.pop_front().expect("the front was just seen");
@@ -82,6 +84,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }
             Err(meta::Cold) => {
+                base::mark::hit!("shard.read.rows_cold");
                 let token = self.next_token();
                 tokens.push(token);
                 self.cold_reads.waiting.insert(token, Waiting::Query { at, read, tokens });
@@ -112,16 +115,19 @@ impl<D: Disk, S: Store> Shard<D, S> {
         match self.cold_reads.waiting.remove(&token) {
             Some(Waiting::Query { at, read, tokens }) => self.serve(at, read, tokens),
             Some(Waiting::Head { at, nsid }) => {
+                base::mark::hit!("shard.watch.head_fetched");
                 self.look_for_watchers(at, nsid);
                 self.store.release(token);
             }
             Some(Waiting::Sweeps { at }) => {
+                base::mark::hit!("shard.sweep.rows_fetched");
                 self.find_sweeps(at);
                 self.store.release(token);
             }
             None => {
                 let waiting = self.groups.iter().position(|group| group.wait == ApplyWait::Store(token));
                 if let Some(at) = waiting {
+                    base::mark::hit!("shard.apply.rows_fetched");
                     self.groups[at].wait = ApplyWait::None;
                     self.queue_apply(at as u32);
                 }
@@ -135,6 +141,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
         let waiting = slot.turn_reads.drain(..).chain(slot.joined.drain(..).map(|(_, read)| read));
         for read in waiting {
+            base::mark::hit!("shard.read.dropped");
             self.replies.bare(read.ticket, slot.id, status);
         }
     }

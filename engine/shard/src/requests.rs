@@ -20,10 +20,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let slot = &self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.command.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         if self.is_overloaded(at) {
+            base::mark::hit!("shard.command.overloaded");
             return self.replies.bare(ticket, group, Status::Overloaded);
         }
         let batch = &self.groups[at as usize].batch;
@@ -31,6 +33,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             || (batch.count() > 0 && batch.bytes() + command.len() + 16 > ENTRY_BYTES_SOFT)
         {
             self.note_turn(at);
+            base::mark::hit!("shard.command.batch_full");
             self.propose(at, self.turn_now, self.turn_wall_ms);
         }
         let slot = &mut self.groups[at as usize];
@@ -44,6 +47,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.query.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
@@ -65,6 +69,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         };
         if self.groups[at as usize].reads_waiting() >= READS_WAITING_MAX {
+            base::mark::hit!("shard.query.too_many");
             self.replies.bare(ticket, group, Status::Overloaded);
             return None;
         }
@@ -79,6 +84,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.watch.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
@@ -124,12 +130,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn answer_admin(&mut self, ticket: Ticket, group: GroupId, outcome: Outcome) {
         match outcome {
             Outcome::NotLeader { hint } => {
+                base::mark::hit!("shard.admin.not_leader");
                 self.replies.bare(ticket, group, Status::NotLeader(hint.unwrap_or_default()));
             }
             Outcome::ConfigBusy | Outcome::Transferring => {
+                base::mark::hit!("shard.admin.busy");
                 self.replies.bare(ticket, group, Status::Overloaded);
             }
             Outcome::ConfigRefused => {
+                base::mark::hit!("shard.admin.refused");
                 let text = "the change names an unknown member, or leaves no voter, or too many";
                 self.replies.text(ticket, group, Status::Refused, text);
             }

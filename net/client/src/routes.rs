@@ -121,10 +121,12 @@ impl Routes {
         let Some(belief) = self.beliefs.get_mut(group.0 as usize) else { return false };
         // A belief that has moved on since this request was sent is newer than the reply.
         if belief.leader.is_some() && belief.leader != node {
+            base::mark::hit!("client.route.leader_known_better");
             return true;
         }
         belief.leader = hint.filter(|_| is_useful);
         if !is_useful {
+            base::mark::hit!("client.route.asks_around");
             belief.cursor = after(map, node, belief.cursor);
         }
         is_useful

@@ -42,6 +42,7 @@ pub fn frame_bytes(link: Link, bytes: &[u8], frame_bytes_max: usize) -> Result<O
     let magic = link.magic().to_le_bytes();
     let begin = bytes.len().min(4);
     if bytes[..begin] != magic[..begin] {
+        base::mark::hit!("wire.frame.bad_magic");
         let mut first = [0; 4];
         first[..begin].copy_from_slice(&bytes[..begin]);
         return Err(FrameError::Magic { found: u32::from_le_bytes(first) });
@@ -49,18 +50,22 @@ pub fn frame_bytes(link: Link, bytes: &[u8], frame_bytes_max: usize) -> Result<O
     if let Some(version) = bytes.get(4)
         && u16::from(*version) != crate::WIRE_VERSION
     {
+        base::mark::hit!("wire.frame.bad_version");
         return Err(FrameError::Version { found: *version });
     }
     let Some(length) = get_u32(bytes, 8) else { return Ok(None) };
     let length = length as usize;
     if length < link.header_bytes() || !length.is_multiple_of(8) {
+        base::mark::hit!("wire.frame.bad_length");
         return Err(FrameError::Length { found: length });
     }
     if length > frame_bytes_max {
+        base::mark::hit!("wire.frame.too_large");
         return Err(FrameError::TooLarge { found: length, max: frame_bytes_max });
     }
     // An empty frame has no sense and would let a peer spin the receiver for free.
     if get_u16(bytes, 6) == Some(0) {
+        base::mark::hit!("wire.frame.empty");
         return Err(FrameError::Field("count"));
     }
     Ok(Some(length))

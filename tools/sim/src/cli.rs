@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use crate::coverage::{Coverage, MESSAGES, ROLES};
 use crate::fault::Class;
+use crate::json::Document;
 use crate::profile::Profile;
 use crate::run::{Options, Report, run as run_seed};
 use crate::schedule::Schedule;
@@ -25,10 +27,20 @@ pub const VIOLATION: u8 = 4;
 
 /// Simulate a whole cluster on one thread, with faults of every kind.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct SimArgs {
     #[command(subcommand)]
     command: Command,
+    /// Write a report in JSON to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
+
+const AFTER_HELP: &str = "\
+A report is one JSON object. All commands: format, command, verdict (green, thin, violation, usage), exit, wall_s, revision
+(of DROPSTONE_REVISION), has_checks. Those that run seeds: options, runs, simulated_hours, events, operations,
+acknowledged, crashes, disks_lost, elections, faults_total, faults, failures, thin, speed, coverage.
+Exit codes: 0 green  2 usage  3 green but too thin to prove anything  4 a claim was broken";
 
 #[derive(Subcommand, Debug)]
 enum Command {
@@ -105,6 +117,12 @@ struct SwarmArgs {
     /// Strikes of each class that prove enough; 0 asks for none.
     #[arg(long, default_value_t = 0)]
     gate: u64,
+    /// Percent of the marks to be reached that prove enough; 0 asks for none.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=100))]
+    mark_gate: u32,
+    /// List the marks, those never reached first.
+    #[arg(long)]
+    marks: bool,
 }
 
 #[derive(Args, Debug)]
@@ -165,16 +183,24 @@ pub fn run(args: &SimArgs) -> u8 {
     if cfg!(not(sim)) {
         eprintln!("note: without marks and the assertions of debug builds; `cargo xtask sim` has them");
     }
-    match &args.command {
-        Command::Run(args) => one(args),
-        Command::Swarm(args) => many(args),
-        Command::Determinism(args) => twice(args),
-        Command::Bench(args) => bench(args),
-        Command::Shrink(args) => crate::hunting::shrink_seed(args),
-        Command::Replay(args) => crate::hunting::replay(args),
-        Command::Mutations(args) => crate::hunting::hunt_all(args),
-        Command::Matrix(args) => verdict(crate::matrix::run(args)),
-        Command::Sweep(args) => verdict(crate::sweep::run(args)),
+    let begin = Instant::now();
+    let mut document = Document::default();
+    let out = &mut document;
+    let (name, exit) = match &args.command {
+        Command::Run(args) => ("run", one(args, out)),
+        Command::Swarm(args) => ("swarm", many(args, out)),
+        Command::Determinism(args) => ("determinism", twice(args, out)),
+        Command::Bench(args) => ("bench", bench(args, out)),
+        Command::Shrink(args) => ("shrink", crate::hunting::shrink_seed(args, out)),
+        Command::Replay(args) => ("replay", crate::hunting::replay(args, out)),
+        Command::Mutations(args) => ("mutations", crate::hunting::hunt_all(args, out)),
+        Command::Matrix(args) => ("matrix", verdict(crate::matrix::run(args, out))),
+        Command::Sweep(args) => ("sweep", verdict(crate::sweep::run(args, out))),
+    };
+    let Some(path) = &args.report else { return exit };
+    match document.write(path, name, exit, begin.elapsed().as_secs_f64()) {
+        Ok(()) => exit,
+        Err(error) => complain(&format!("could not write {}: {error}", path.display())),
     }
 }
 
@@ -182,7 +208,7 @@ fn verdict(is_green: bool) -> u8 {
     if is_green { GREEN } else { VIOLATION }
 }
 
-fn one(args: &RunArgs) -> u8 {
+fn one(args: &RunArgs, document: &mut Document) -> u8 {
     let mut options = Options { print: args.trace, is_recording: args.record.is_some(), ..args.common.options() };
     if let Some(path) = &args.schedule {
         let text = match std::fs::read_to_string(path) {
@@ -203,6 +229,9 @@ fn one(args: &RunArgs) -> u8 {
     let wall = begin.elapsed().as_secs_f64();
     let mut totals = Totals::default();
     totals.add(&report);
+    document.set_options(&options);
+    document.set_totals(&totals, wall);
+    document.set_run(&report);
     println!(
         "seed {}: {:.1} s simulated in {:.3} s ({:.0}x), {} events, {} of {} operations acknowledged, {} crashes, {} \
          disks lost, {} elections, {} faults, hash {:032x}",
@@ -239,8 +268,9 @@ pub(crate) fn complain(text: &str) -> u8 {
     USAGE
 }
 
-fn many(args: &SwarmArgs) -> u8 {
+fn many(args: &SwarmArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
+    let begin = Instant::now();
     let is_live = std::io::stderr().is_terminal();
     let totals = swarm(args.seeds.0.clone(), args.threads, &options, !args.keep_going, |progress| {
         if is_live {
@@ -253,19 +283,47 @@ fn many(args: &SwarmArgs) -> u8 {
     }
     println!("{}", totals_line(&totals, args.common.profile));
     println!("{}", totals.faults_line());
+    println!("{}", kinds_line(&totals.coverage));
+    document.set_options(&options);
+    document.set("seeds", vec![args.seeds.0.start, args.seeds.0.end]);
+    document.set_totals(&totals, begin.elapsed().as_secs_f64());
     for (seed, (checker, what)) in &totals.failures {
         println!("seed {seed}: {checker}: {what}");
         println!("  again: dropstone sim run {seed} --profile {}", args.common.profile.name());
     }
-    if !totals.failures.is_empty() {
-        return VIOLATION;
+    let mut thin = if args.gate > 0 { totals.thin(&options, args.gate) } else { Vec::new() };
+    thin.extend(totals.coverage.thin(args.mark_gate));
+    document.set("thin", thin.clone());
+    if args.marks {
+        list_marks(&totals.coverage);
     }
-    let thin = if args.gate > 0 { totals.thin(&options, args.gate) } else { Vec::new() };
-    if thin.is_empty() {
-        return GREEN;
+    let exit = match (totals.failures.is_empty(), thin.is_empty()) {
+        (false, _) => VIOLATION,
+        (true, false) => THIN,
+        (true, true) => GREEN,
+    };
+    if exit == THIN {
+        thin.iter().for_each(|why| println!("thin: {why}"));
     }
-    thin.iter().for_each(|why| println!("thin: {why}"));
-    THIN
+    println!("{}", totals.marks_line());
+    exit
+}
+
+fn kinds_line(coverage: &Coverage) -> String {
+    let (messages, states) = coverage.kinds_seen();
+    format!(
+        "seen: {messages}/{} of message kinds x roles, {states} of role x health x progress",
+        MESSAGES.len() * ROLES.len()
+    )
+}
+
+/// Those never reached, those that should not be excused, and then all others, the rarest first.
+fn list_marks(coverage: &Coverage) {
+    coverage.missing().iter().for_each(|name| println!("mark never reached: {name}"));
+    coverage.wrongly_excused().iter().for_each(|name| println!("mark reached although excused: {name}"));
+    let mut reached: Vec<_> = coverage.reached().filter(|(_, count)| *count > 0).collect();
+    reached.sort_by_key(|(_, count)| *count);
+    reached.iter().for_each(|(name, count)| println!("mark {name}: {count}"));
 }
 
 fn progress_line(progress: &Progress) -> String {
@@ -303,9 +361,11 @@ fn totals_line(totals: &Totals, profile: Profile) -> String {
     )
 }
 
-fn twice(args: &DeterminismArgs) -> u8 {
+fn twice(args: &DeterminismArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
     let count = args.seeds.0.end.saturating_sub(args.seeds.0.start);
+    document.set_options(&options);
+    document.set("seeds", vec![args.seeds.0.start, args.seeds.0.end]);
     for seed in args.seeds.0.clone() {
         // The second run on another thread: nothing of a thread may matter.
         let first = run_seed(seed, &options, &mut options.checkers());
@@ -317,10 +377,12 @@ fn twice(args: &DeterminismArgs) -> u8 {
         });
         if first.trace_hash != again.trace_hash {
             println!("seed {seed}: two runs differ: {:032x} and {:032x}", first.trace_hash, again.trace_hash);
+            document.set("differs", seed);
             show_difference(seed, &options);
             return THIN;
         }
     }
+    document.set("same", count);
     println!("same {count}/{count}");
     GREEN
 }
@@ -339,7 +401,7 @@ fn show_difference(seed: u64, options: &Options) {
     }
 }
 
-fn bench(args: &BenchArgs) -> u8 {
+fn bench(args: &BenchArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
     let begin = Instant::now();
     let mut totals = Totals::default();
@@ -357,6 +419,8 @@ fn bench(args: &BenchArgs) -> u8 {
         }
     }
     let wall = begin.elapsed().as_secs_f64();
+    document.set_options(&options);
+    document.set_totals(&totals, wall);
     println!("{}", totals_line(&totals, args.common.profile));
     println!(
         "{:.0}x real time on one core, {:.0} seeds/h, {:.2} M events/s, {:.0} ns per event; slowest seed {}: {:.0}x",

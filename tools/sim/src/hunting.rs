@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::caught::{ASSERT, run_caught};
 use crate::cli::{Common, GREEN, THIN, VIOLATION, complain};
+use crate::json::Document;
 use crate::run::{Options, Report};
 use crate::schedule::Schedule;
 use crate::shrink::{Failure, shrink};
@@ -71,7 +72,7 @@ fn replaying(schedule: &Schedule, common: &Common) -> Options {
 }
 
 /// Finds the shortest schedule under which a seed still fails.
-pub(crate) fn shrink_seed(args: &ShrinkArgs) -> u8 {
+pub(crate) fn shrink_seed(args: &ShrinkArgs, document: &mut Document) -> u8 {
     let report = run_caught(args.seed, &Options { is_recording: true, ..args.common.options() });
     let Some(failure) = failure_of(&report) else {
         println!("seed {} does not fail: nothing to shorten", args.seed);
@@ -91,6 +92,10 @@ pub(crate) fn shrink_seed(args: &ShrinkArgs) -> u8 {
     if let Err(error) = std::fs::write(&path, format!("# {why}\n{}", shrunk.schedule)) {
         return complain(&format!("could not write {}: {error}", path.display()));
     }
+    document.set("seed", args.seed);
+    document.set("faults_left", shrunk.schedule.faults.len());
+    document.set("tries", shrunk.tries);
+    document.set("is_minimal", shrunk.is_minimal);
     println!(
         "{} faults are left after {} tries{}: {}\n{why}\nagain: dropstone sim replay {}",
         shrunk.schedule.faults.len(),
@@ -127,7 +132,7 @@ fn replay_one(path: &Path, common: &Common) -> Result<Option<String>, String> {
 }
 
 /// Runs kept schedules; each must be green.
-pub(crate) fn replay(args: &ReplayArgs) -> u8 {
+pub(crate) fn replay(args: &ReplayArgs, document: &mut Document) -> u8 {
     let files = match schedules(&args.paths) {
         Ok(files) => files,
         Err(error) => return complain(&format!("could not list the schedules: {error}")),
@@ -143,6 +148,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> u8 {
             Err(complaint) => return complain(&complaint),
         }
     }
+    document.set("schedules", files.len());
+    document.set("failed", failed);
     println!("replay: {} schedules, {failed} failed", files.len());
     match (failed, files.len()) {
         (0, 0) => THIN,
@@ -153,13 +160,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> u8 {
 
 /// Without seeded bugs in the build there is nothing to find.
 #[cfg(not(mutations))]
-pub(crate) fn hunt_all(_: &MutationArgs) -> u8 {
+pub(crate) fn hunt_all(_: &MutationArgs, _: &mut Document) -> u8 {
     complain("this build has no seeded bugs; run `cargo xtask sim mutations`")
 }
 
 /// Switches on one bug after the other; each must be seen by a checker.
 #[cfg(mutations)]
-pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
+pub(crate) fn hunt_all(args: &MutationArgs, document: &mut Document) -> u8 {
     use crate::mutants::{hunt, table};
     let is_wanted = |id: &str| {
         let number = id.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -196,6 +203,7 @@ pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
         tried.get(tried.len() / 2).copied().unwrap_or_default(),
         tried.last().copied().unwrap_or_default(),
     );
+    document.set("mutations", crate::json::hunts(&hunts));
     if let Some(path) = &args.table
         && let Err(error) = std::fs::write(path, table(&hunts))
     {

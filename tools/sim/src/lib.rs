@@ -6,10 +6,12 @@
 pub mod caught;
 pub mod checker;
 pub mod cli;
+pub mod coverage;
 pub mod disk;
 pub mod draw;
 pub mod fault;
 pub mod inject;
+pub mod json;
 pub mod linear;
 pub mod matrix;
 #[cfg(mutations)]

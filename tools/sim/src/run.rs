@@ -1,5 +1,6 @@
 //! One run: a seed, what it may do, and what came of it.
 
+use crate::coverage::Coverage;
 use crate::fault::{ALL, CLASSES, Class};
 use crate::observe::{Checker, Violation};
 use crate::profile::Profile;
@@ -107,6 +108,8 @@ pub struct Report {
     pub elections: u64,
     /// Faults, by class.
     pub faults: [u64; CLASSES],
+    /// What it came by.
+    pub coverage: Coverage,
     /// What struck, if it was recorded.
     pub schedule: Option<Schedule>,
     /// Hash after each event, if kept.
@@ -132,6 +135,7 @@ impl Report {
             disks_lost: 0,
             elections: 0,
             faults: [0; CLASSES],
+            coverage: Coverage::default(),
             schedule: None,
             steps: None,
             text: Vec::new(),
@@ -147,10 +151,12 @@ impl Report {
 
 /// Runs a seed to its end, or to the first violation.
 pub fn run(seed: u64, options: &Options, checkers: &mut [Box<dyn Checker>]) -> Report {
+    crate::coverage::begin();
     let mut world = World::new(seed, options, checkers);
     world.run();
+    world.coverage.take_marks();
     let shape = world.shape.size();
-    let World { violation, trace, injector, counts, now, .. } = world;
+    let World { violation, trace, injector, counts, coverage, now, .. } = world;
     let faults = injector.counts();
     let record = options.is_recording.then(|| Schedule {
         seed,
@@ -172,6 +178,7 @@ pub fn run(seed: u64, options: &Options, checkers: &mut [Box<dyn Checker>]) -> R
         disks_lost: counts.disks_lost,
         elections: counts.elections,
         faults,
+        coverage,
         schedule: record,
         steps: trace.steps,
         text: trace.text,

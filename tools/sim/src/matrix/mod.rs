@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 use judge::Verdict;
 
+use crate::json::Document;
+
 /// One case's end.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -159,6 +161,18 @@ pub(crate) fn sweep_cases(
 }
 
 impl Tally {
+    /// For a report.
+    pub(crate) fn to_json(&self, name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "name": name,
+            "cases": self.cases,
+            "good": self.good,
+            "unsafe": self.unsafes,
+            "nodes_lost": self.lost,
+            "bad": self.bad,
+        })
+    }
+
     fn add(&mut self, case: u64, ended: Ended) {
         self.cases += 1;
         self.good += u64::from(ended.is_good);
@@ -192,12 +206,13 @@ pub struct MatrixArgs {
 
 /// Runs the sets that are named, or all, and prints what came of it; true if all is as it must be.
 #[must_use]
-pub fn run(args: &MatrixArgs) -> bool {
+pub fn run(args: &MatrixArgs, document: &mut Document) -> bool {
     let MatrixArgs { sets: names, times, case: only, threads } = args;
     let (times, only, threads) = (*times, *only, *threads);
     let wanted = |set: &&Set| names.is_empty() || names.iter().any(|name| name == set.name);
     let (mut is_green, mut unsafes) = (true, 0);
     let mut summary = Vec::new();
+    let mut sets = Vec::new();
     for set in SETS.iter().filter(wanted) {
         let tally = run_set(set, times, only, threads, |done, of| {
             eprint!("\r{}: {done}/{of}   ", set.name);
@@ -208,6 +223,7 @@ pub fn run(args: &MatrixArgs) -> bool {
             println!("{} {case}: {what}", set.name);
             println!("  again: dropstone sim matrix --set {} --case {case}", set.name);
         }
+        sets.push(tally.to_json(set.name));
         is_green &= tally.good == tally.cases;
         unsafes += tally.unsafes;
         let (hopeless, refused) = tally.hopeless;
@@ -217,6 +233,7 @@ pub fn run(args: &MatrixArgs) -> bool {
         }
         summary.push(line);
     }
+    document.set("sets", sets);
     println!("faults: {}, unsafe {unsafes}", summary.join(", "));
     is_green
 }

@@ -22,6 +22,7 @@ mod turn;
 use base::{GroupId, NodeId};
 
 use crate::buffers::Buffers;
+use crate::coverage::Coverage;
 use crate::draw::{Stream, between, log_between, prng};
 use crate::fault::Class;
 use crate::heap::{Due, Heap};
@@ -158,6 +159,7 @@ pub(crate) struct World<'c> {
     checkers: &'c mut [Box<dyn Checker>],
     pub violation: Option<Violation>,
     pub counts: Counts,
+    pub coverage: Coverage,
     ms: u64,
     events_in_ms: u64,
     /// Memory that turns work with.
@@ -192,6 +194,7 @@ impl<'c> World<'c> {
             checkers,
             violation: None,
             counts: Counts::default(),
+            coverage: Coverage::default(),
             ms: 0,
             events_in_ms: 0,
             records: Vec::new(),

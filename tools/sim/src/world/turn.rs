@@ -229,6 +229,7 @@ impl World<'_> {
                     continue;
                 }
                 cell.touched |= 1 << (message.group.0 / u32::from(self.shape.cores)).min(63);
+                self.coverage.note_message(cell.shard.raft(message.group), &message.kind);
                 match message.kind {
                     PeerKind::Raft { body, entries } => {
                         self.tell_trace(|_| format!("{seat}.{core} reads of node {sender}: {body:?}"));
@@ -284,6 +285,7 @@ impl World<'_> {
             if look == before && cell.touched & 1 << local.min(63) == 0 {
                 continue;
             }
+            self.coverage.note_state(raft);
             if look != before {
                 self.tell_trace(|_| format!("{seat}.{core} group {group}: {look:?}"));
                 let state = look.term.0 << 20 ^ look.commit.0 << 40 ^ look.last.0 ^ look.leader.0 << 56;
