@@ -133,7 +133,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 base::mark::hit!("shard.admin.not_leader");
                 self.replies.bare(ticket, group, Status::NotLeader(hint.unwrap_or_default()));
             }
-            Outcome::ConfigBusy | Outcome::Transferring => {
+            Outcome::ConfigBusy | Outcome::Transferring | Outcome::Overloaded => {
                 base::mark::hit!("shard.admin.busy");
                 self.replies.bare(ticket, group, Status::Overloaded);
             }

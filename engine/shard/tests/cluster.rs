@@ -546,6 +546,21 @@ fn a_clean_stop_hands_leadership_on_first() {
 }
 
 #[test]
+fn a_lead_is_not_said_to_be_handed_on_to_a_node_that_is_down() {
+    let mut world = World::new(12, 10_000);
+    begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let target = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
+    world.kill(target);
+    let (now, ticket) = (world.now, Ticket { connection: 1, request: 900, kind: 8 });
+    world.shard(leader).handle_transfer(ticket, group, target, now);
+    world.turn();
+    assert_eq!(world.answers.remove(&900).map(|(status, _)| status), Some(Status::Overloaded));
+}
+
+#[test]
 fn a_slow_disk_gives_its_leaderships_away_and_gets_none_back() {
     let mut world = World::new(8, 10_000);
     let session = begin(&mut world);
