@@ -179,7 +179,6 @@ impl Raft {
         let waits_for_disk = self.role == Role::Candidate && !self.hard.is_persisted();
         if waits_for_disk || !self.may_campaign(log) || self.is_booting() {
             base::mark::hit!("raft.election.own_vote_waits_for_disk", waits_for_disk);
-            base::mark::hit!("raft.election.waits_after_boot", self.is_booting());
             base::mark::hit!("raft.election.barred_by_disk", self.is_disk_slow);
             base::mark::hit!("raft.election.barred_by_install", self.is_installing(log));
             base::mark::hit!("raft.election.barred_by_health", self.is_doubtful());

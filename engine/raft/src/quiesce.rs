@@ -208,7 +208,6 @@ impl Raft {
             base::mark::hit!("raft.quiesce.refused");
         }
         base::mark::hit!("raft.quiesce.follower_rests", agrees && !self.rest.is_on);
-        base::mark::hit!("raft.quiesce.follower_told_to_wake", !agrees && self.rest.is_on);
         self.rest.has_changed |= agrees != self.rest.is_on;
         self.rest.is_on = agrees;
         agrees

@@ -376,7 +376,6 @@ impl<D: Disk> SegLog<D> {
         let Some(segment) = self.find(group).and_then(|log| log.loc(index)).map(|loc| u64::from(loc.segment)) else {
             return;
         };
-        base::mark::hit!("seglog.log.fault_of_an_open_segment", self.segment(segment).has_image);
         if !self.segment(segment).has_image {
             base::mark::hit!("seglog.log.note_faulty");
             self.change_entries(group, |log| log.faulty.insert(index));
