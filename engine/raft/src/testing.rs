@@ -1,6 +1,7 @@
 //! What the tests under `tests/` see of this crate's inside: the arithmetic of quorums, and groups
 //! compared without their past. No part of the interface.
 
+use base::mono::Span;
 use base::{LogIndex, Mono, NodeId, Prng, SyncEpoch};
 
 use crate::drain::Outbox;
@@ -35,6 +36,8 @@ pub fn forget_history(raft: &mut Raft, unsynced: &[SyncEpoch]) {
     assert!(!raft.wants_hard_state(), "a group is compared after its drain");
     let (now, past, loyal) = (raft.now, raft.boot, raft.settings.election_min);
     let is_timed = raft.settings.lease.is_some() || raft.settings.quiesce_after.is_some();
+    // Heartbeats leave whenever they are asked for: nothing sent before replaces one.
+    let is_eager = raft.settings.heartbeat == Span(0);
     raft.prng = Prng::new(0);
     (raft.now, raft.deadline) = (past, past);
     raft.last_contact = raft.last_contact.filter(|contact| now.since(*contact) < loyal);
@@ -46,8 +49,10 @@ pub fn forget_history(raft: &mut Raft, unsynced: &[SyncEpoch]) {
     for peer in &mut raft.lead.peers {
         peer.forget_window();
         if !is_timed {
-            (peer.last_answer, peer.last_append, peer.echo_mono) = (past, past, Mono(0));
-            peer.sent_commit = LogIndex(0);
+            (peer.last_answer, peer.echo_mono) = (past, Mono(0));
+        }
+        if !is_timed || is_eager {
+            (peer.last_append, peer.sent_commit) = (past, LogIndex(0));
         }
     }
     raft.faults.answers.sort_unstable_by_key(|(peer, _)| *peer);

@@ -49,6 +49,7 @@ pub fn check(plan: &Plan, bounds: Bounds) -> Report {
     let search = Search::new(plan, bounds);
     let checker = search.checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, unique, depth) = (checker.state_count(), checker.unique_state_count(), checker.max_depth());
+    checker.model().end();
     let cut = checker.model().cut();
     let mut broken = None;
     let mut never = Vec::new();

@@ -68,6 +68,7 @@ pub(crate) fn may_matter(plan: &Plan, message: &Message, receiver: &Node, is_mor
         // Where refusals are told, a lower term is answered, so it is never outgrown.
         Body::AppendEntries { .. } | Body::Heartbeat { .. } if plan.has_refusals => true,
         _ if term < disk_term => false,
+        Body::HeartbeatAck { .. } => term == own_term && role == Role::Leader,
         // Only the candidate of this very term counts it, and a former life is another candidate.
         Body::VoteResp { .. } => term > disk_term || role == Role::Candidate,
         Body::AppendResp { index, rejected, .. } if !plan.has_refusals => {

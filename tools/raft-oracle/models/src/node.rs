@@ -26,7 +26,8 @@ fn settings(timing: Timing) -> Settings {
         Timing::Lease | Timing::Rest => (usual.election_min, usual.election_max),
     };
     Settings {
-        heartbeat: never,
+        // Where heartbeats have a part, each one leaves that is asked for.
+        heartbeat: if timing == Timing::None { never } else { Span(0) },
         election_min,
         election_max,
         check_quorum: never,
@@ -74,12 +75,12 @@ impl Node {
     /// A node that never ran.
     #[must_use]
     pub fn new(plan: &Plan, id: NodeId) -> Node {
-        Node::boot(plan, id, Image::default(), 1, Health::Clean)
+        Node::boot(plan, id, Image::default(), 1, (Health::Clean, NOW))
     }
 
     /// The process dies and starts again: what was not synced is lost, and what the plan says of the disk.
     #[must_use]
-    pub fn restart(&self, plan: &Plan) -> Node {
+    pub fn restart(&self, plan: &Plan, now: Mono) -> Node {
         let mut disk = self.disk.clone();
         let last = disk.entries.len();
         let mut health = Health::Clean;
@@ -100,15 +101,15 @@ impl Node {
             }
             Loss::Nothing | Loss::Bytes | Loss::Head => {}
         }
-        Node::boot(plan, self.raft.id(), disk, self.incarnation + 1, health)
+        Node::boot(plan, self.raft.id(), disk, self.incarnation + 1, (health, now))
     }
 
-    fn boot(plan: &Plan, id: NodeId, disk: Image, incarnation: u64, health: Health) -> Node {
+    fn boot(plan: &Plan, id: NodeId, disk: Image, incarnation: u64, (health, now): (Health, Mono)) -> Node {
         let log =
             ModelLog { image: disk.clone(), open: SyncEpoch(1), skips_joint: plan.driver == Driver::SkipsJoint };
         // The first lives began long ago.
         let is_old = incarnation == 1 || plan.driver == Driver::VotesAfterBoot;
-        let now = if is_old { Mono(NOW.0 / 2) } else { NOW };
+        let now = if is_old { Mono(NOW.0 / 2) } else { now };
         let boot = Boot {
             id,
             group: GROUP,
@@ -271,6 +272,8 @@ impl Node {
             }
         }
         forget_history(&mut self.raft, &[self.log.open]);
+        // The sets are looked at in every state, whatever has changed.
+        let _ = self.raft.take_rest_change();
     }
 
     fn send(&self, message: Outgoing, out: &mut Output) {

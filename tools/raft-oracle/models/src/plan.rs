@@ -121,6 +121,8 @@ pub struct Plan {
     pub alike: &'static [NodeId],
     /// Where it begins.
     pub start: Start,
+    /// Who may campaign; empty: all.
+    pub candidates: &'static [NodeId],
     /// No election raises a term beyond.
     pub term_max: u64,
     /// Proposals of all leaders together; each leader's first entry comes on top.
@@ -168,6 +170,7 @@ impl Plan {
         spares: 0,
         alike: &[NodeId(1), NodeId(2), NodeId(3)],
         start: Start::Fresh,
+        candidates: &[],
         term_max: 2,
         proposals: 0,
         leaders_max: usize::MAX,
@@ -201,6 +204,11 @@ impl Plan {
     /// In a broken twin the one rule counts that must break.
     pub(crate) fn watches(&self, rule: Rule) -> bool {
         self.breaks.is_none_or(|breaks| breaks == rule)
+    }
+
+    /// May it campaign?
+    pub(crate) fn may_campaign(&self, id: NodeId) -> bool {
+        self.candidates.is_empty() || self.candidates.contains(&id)
     }
 
     /// What was synced stays.

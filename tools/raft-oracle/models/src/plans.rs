@@ -58,6 +58,15 @@ fn core() -> Vec<Plan> {
         is_long: true,
         ..core.clone()
     };
+    let more = Plan { name: "core-more", why: "the same with four entries", proposals: 2, is_long: true, ..core.clone() };
+    let twice = Plan { name: "core-twice", why: "a node crashes twice", crashes: 2, is_long: true, ..core.clone() };
+    let refused = Plan {
+        name: "core-refused",
+        why: "the same, and refusals are told",
+        has_refusals: true,
+        is_long: true,
+        ..core.clone()
+    };
     let three_terms =
         Plan { name: "core-three-terms", why: "three terms, a crash", term_max: 3, is_long: true, ..elections.clone() };
     vec![
@@ -84,6 +93,9 @@ fn core() -> Vec<Plan> {
         core_calm,
         core,
         told,
+        refused,
+        more,
+        twice,
         three_terms,
     ]
 }
@@ -158,8 +170,8 @@ fn faults() -> Vec<Plan> {
         crashes: 1,
         loss: Loss::Bytes,
         has_links: true,
-        leaders_max: 3,
-        shows: &[Mark::SecondCommit, Mark::Recovered],
+        leaders_max: 2,
+        shows: &[Mark::Committed, Mark::Recovered],
         ..Plan::BASE
     };
     let absent_five = Plan {
@@ -168,9 +180,12 @@ fn faults() -> Vec<Plan> {
         start: Start::Doubted,
         voters: 5,
         alike: &[NodeId(3), NodeId(4), NodeId(5)],
+        candidates: &[NodeId(2)],
         term_max: 3,
         proposals: 1,
         crashes: 0,
+        // The leader does not notice the new life.
+        has_links: false,
         leaders_max: 2,
         ..absent.clone()
     };
@@ -198,8 +213,8 @@ fn heads() -> Vec<Plan> {
         crashes: 1,
         loss: Loss::Head,
         has_links: true,
-        leaders_max: 3,
-        shows: &[Mark::SecondCommit, Mark::Recovered],
+        leaders_max: 2,
+        shows: &[Mark::Committed, Mark::Recovered],
         ..Plan::BASE
     };
     let told = Plan {
@@ -207,7 +222,6 @@ fn heads() -> Vec<Plan> {
         why: "the same, and a leader vouches by heartbeats, on a connection of the new life",
         term_max: 2,
         has_heartbeats: true,
-        shows: &[Mark::SecondCommit, Mark::Recovered],
         ..head.clone()
     };
     let head_five = Plan {
@@ -216,7 +230,10 @@ fn heads() -> Vec<Plan> {
         start: Start::Doubted,
         voters: 5,
         alike: &[NodeId(3), NodeId(4), NodeId(5)],
+        candidates: &[NodeId(2)],
         crashes: 0,
+        // The leader does not notice the new life.
+        has_links: false,
         leaders_max: 2,
         ..head.clone()
     };
@@ -259,16 +276,22 @@ fn leases() -> Vec<Plan> {
         why: "time passes in quarters of a second: a lease ends before its voters forget",
         alike: &[NodeId(1), NodeId(2), NodeId(3)],
         transfers: 0,
-        clock_max: 3,
+        clock_max: 2,
         clock_step: Span::from_ms(250),
         shows: &[Mark::SecondCommit],
         ..abort.clone()
+    };
+    let clock_long = Plan {
+        name: "lease-clock-long",
+        why: "the same for three quarters of a second",
+        clock_max: 3,
+        is_long: true,
+        ..clock.clone()
     };
     let start = Plan {
         name: "lease-start",
         why: "a voter that starts anew has forgotten whom it promised what",
         crashes: 1,
-        clock_max: 2,
         ..clock.clone()
     };
     vec![
@@ -279,6 +302,7 @@ fn leases() -> Vec<Plan> {
         abort,
         clock,
         start,
+        clock_long,
     ]
 }
 
@@ -288,14 +312,20 @@ fn rest() -> Vec<Plan> {
         name: "rest",
         why: "a group rests, is used, rests again: a follower that misses something is found by the compared hash",
         start: Start::Led,
-        proposals: 2,
-        term_max: 2,
+        proposals: 1,
         timing: Timing::Rest,
-        clock_max: 1,
-        clock_step: Span::from_ms(1),
         has_heartbeat_acks: true,
         shows: &[Mark::Rests],
         ..Plan::BASE
     };
-    vec![rest.broken("rest-broken", "nothing is compared", Driver::ComparesNothing, Rule::RestIsWhole), rest]
+    let elections = Plan {
+        name: "rest-elections",
+        why: "once loyalty is over another leader may be elected over who rests",
+        proposals: 0,
+        clock_max: 1,
+        clock_step: Span::from_ms(500),
+        is_long: true,
+        ..rest.clone()
+    };
+    vec![rest.broken("rest-broken", "nothing is compared", Driver::ComparesNothing, Rule::RestIsWhole), rest, elections]
 }

@@ -1,9 +1,10 @@
 //! A plan as stateright searches it, and when the search is to stop.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base::NodeId;
 use stateright::{Model, Property};
 
 use crate::names::Names;
@@ -29,6 +30,8 @@ pub struct Search {
     bounds: Bounds,
     began: Instant,
     looked: AtomicUsize,
+    /// Paths are being told: no bound counts.
+    is_over: AtomicBool,
     /// The depth of the first state that was not looked at; `usize::MAX` for none.
     cut: AtomicUsize,
 }
@@ -44,6 +47,7 @@ impl Search {
             bounds,
             began: Instant::now(),
             looked: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
             cut: AtomicUsize::new(usize::MAX),
         }
     }
@@ -52,6 +56,17 @@ impl Search {
     #[must_use]
     pub fn cut(&self) -> Option<usize> {
         Some(self.cut.load(Ordering::Relaxed)).filter(|cut| *cut != usize::MAX)
+    }
+
+    /// The search has ended; paths may be walked again.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cut(&self) -> bool {
+        !self.is_over.load(Ordering::Relaxed)
+            && (self.began.elapsed() >= self.bounds.time
+                || self.looked.fetch_add(1, Ordering::Relaxed) >= self.bounds.states)
     }
 
     fn store(&self) -> std::sync::MutexGuard<'_, Store> {
@@ -103,8 +118,6 @@ impl Search {
     }
 }
 
-use base::NodeId;
-
 /// What should happen in some state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {
@@ -152,8 +165,7 @@ impl Model for Search {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        let is_over = self.began.elapsed() >= self.bounds.time;
-        if is_over || self.looked.fetch_add(1, Ordering::Relaxed) >= self.bounds.states {
+        if self.is_cut() {
             self.cut.fetch_min(usize::from(world.depth), Ordering::Relaxed);
             return;
         }

@@ -191,7 +191,7 @@ fn act(store: &Store, plan: &Plan, node: &mut Node, event: Event, now: Mono, out
         Event::Sync => node.sync(plan, out),
         Event::Propose => return matches!(node.propose(plan, now, out), Outcome::Proposed { .. }),
         Event::Heartbeat(peer) => node.heartbeat(plan, peer, now, out),
-        Event::Crash => *node = node.restart(plan),
+        Event::Crash => *node = node.restart(plan, now),
         Event::Connect(peer, incarnation) => {
             node.take(plan, Input::PeerUp { peer, incarnation }, out);
         }

@@ -1,10 +1,9 @@
 //! What an onlooker knows of all nodes at once, and the rules that must hold in every state (Raft figure 3).
 
-use std::sync::Arc;
-
 use base::{LogIndex, Mono, NodeId, Term};
 use ours::{Config, Role};
 
+use crate::net::print;
 use crate::node::Node;
 use crate::plan::{Driver, Plan};
 
@@ -73,11 +72,16 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// With other names of the nodes.
+    /// What stands for all but the leaders' names.
     #[must_use]
-    pub fn renamed(&self, name: impl Fn(NodeId) -> NodeId) -> Truth {
-        let leaders = self.leaders.iter().map(|(term, id)| (*term, name(*id))).collect();
-        Truth { leaders, ..self.clone() }
+    pub fn print(&self) -> u64 {
+        print(&(&self.committed, self.broken))
+    }
+
+    /// The leaders' names, with others given.
+    #[must_use]
+    pub fn leaders_print(&self, name: impl Fn(NodeId) -> NodeId) -> u64 {
+        self.leaders.iter().fold(0, |sum: u64, (term, id)| sum.wrapping_add(print(&(*term, name(*id)))))
     }
 
     /// Does the rule hold so far?
@@ -112,7 +116,7 @@ impl Truth {
     /// Node `id` has just acted and, perhaps, committed. `is_noticed`: does it know the present life of a peer?
     pub(crate) fn observe(
         &mut self,
-        nodes: &[Arc<Node>],
+        nodes: &[&Node],
         id: NodeId,
         commit: Option<LogIndex>,
         is_noticed: impl Fn(NodeId) -> bool,
@@ -137,7 +141,7 @@ impl Truth {
         }
     }
 
-    fn note_commit(&mut self, nodes: &[Arc<Node>], node: &Node, commit: LogIndex, is_noticed: impl Fn(NodeId) -> bool) {
+    fn note_commit(&mut self, nodes: &[&Node], node: &Node, commit: LogIndex, is_noticed: impl Fn(NodeId) -> bool) {
         for index in 1..=commit.0 {
             let entry = node.log.image.entry(index).expect("what is committed is held");
             let at = usize::try_from(index - 1).expect("a handful");
@@ -157,7 +161,7 @@ impl Truth {
     }
 
     /// The rules that speak of one state.
-    pub(crate) fn check(&mut self, plan: &Plan, nodes: &[Arc<Node>], now: Mono) {
+    pub(crate) fn check(&mut self, plan: &Plan, nodes: &[&Node], now: Mono) {
         let known = |node: &Node, index: usize| {
             let entry = node.log.image.entries.get(index)?;
             Some((entry.term, entry.crc))
@@ -169,7 +173,7 @@ impl Truth {
             if self.committed.iter().enumerate().any(lacks) {
                 self.broken |= 1 << Rule::LeaderCompleteness as u16;
             }
-            let is_later = |other: &Arc<Node>| other.raft.is_leader() && other.raft.term() > node.raft.term();
+            let is_later = |other: &&Node| other.raft.is_leader() && other.raft.term() > node.raft.term();
             if node.raft.lease_until(now).is_some() && nodes.iter().any(is_later) {
                 self.note_broken(Rule::LeaseExclusion);
             }
@@ -221,7 +225,7 @@ fn is_rest_whole(plan: &Plan, leader: &Node, follower: &Node) -> bool {
 
 /// Is the entry on the disks of a quorum, in each half? A peer whose new life was not noticed yet is believed.
 fn is_durable(
-    nodes: &[Arc<Node>],
+    nodes: &[&Node],
     config: &Config,
     index: u64,
     term: Term,

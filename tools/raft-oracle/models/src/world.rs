@@ -147,11 +147,11 @@ impl World {
     }
 
     fn deliver_all(&mut self, plan: &Plan, store: &mut Store) {
-        let mut at = 0;
-        while let Some(message) = self.net.get(at).copied() {
+        while let Some(message) = self.net.first().copied() {
             let to = store.message(message).to;
-            let is_taken = self.act(plan, store, Action::At(to, Event::Deliver(message)));
-            at = if is_taken { 0 } else { at + 1 };
+            self.act(plan, store, Action::At(to, Event::Deliver(message)));
+            // Each arrives once: again and again it could undo what others did.
+            self.net.retain(|other| *other != message);
         }
     }
 
@@ -162,7 +162,8 @@ impl World {
             let node = self.node(store, id);
             let raft = &node.raft;
             let is_leader = raft.role() == Role::Leader;
-            if !is_leader && raft.term().0 < plan.term_max && raft.config().is_voter(id) {
+            let may_raise = raft.term().0 < plan.term_max && plan.may_campaign(id);
+            if !is_leader && may_raise && raft.config().is_voter(id) {
                 push(id, Event::TimeOut);
             }
             if node.is_unsynced() {
@@ -276,11 +277,17 @@ impl World {
         }
         if !is_same {
             let mut net = std::mem::take(&mut self.net);
-            net.retain(|message| store.message(*message).to != id || self.is_alive(plan, store, *message));
+            let concerns = |message: MessageAt| [store.message(message).from, store.message(message).to].contains(&id);
+            net.retain(|message| !concerns(*message) || self.is_alive(plan, store, *message));
             self.net = net;
         }
-        let nodes: Vec<Arc<Node>> = self.nodes.iter().map(|node| Arc::clone(store.node(*node))).collect();
-        let knows = |peer| !plan.has_links || peer == id || u64::from(row[at(peer)]) == nodes[at(peer)].incarnation;
+        let nodes: Vec<&Node> = self.nodes.iter().map(|node| store.node(*node).as_ref()).collect();
+        // Without links nobody notices that a disk has lost something.
+        let knows = |peer| match nodes[at(peer)].incarnation {
+            _ if peer == id => true,
+            life if plan.has_links => u64::from(row[at(peer)]) == life,
+            life => plan.keeps_all() || life == 1,
+        };
         self.truth.observe(&nodes, id, step.commit, knows);
         is_news
     }
@@ -292,7 +299,7 @@ impl World {
             let late: Vec<NodeId> = plan.ids().filter(is_late).collect();
             late.into_iter().for_each(|id| _ = self.turn(plan, store, id, Event::Sync));
         }
-        let nodes: Vec<Arc<Node>> = self.nodes.iter().map(|node| Arc::clone(store.node(*node))).collect();
+        let nodes: Vec<&Node> = self.nodes.iter().map(|node| store.node(*node).as_ref()).collect();
         self.truth.check(plan, &nodes, plan.time(self.clock));
         self.print = self.print(store);
     }
@@ -303,7 +310,10 @@ impl World {
         let is_past = plan.has_links
             && !plan.driver.keeps_connections()
             && self.known_life(message.to, message.from) > message.lives.0;
-        !is_past && may_matter(plan, message, self.node(store, message.to), is_mortal)
+        // Who has nothing to ask any more needs no answer.
+        let is_answer_wanted = !matches!(message.body, Body::EntryFetch { .. })
+            || self.node(store, message.from).raft.health() != ours::Health::Clean;
+        !is_past && is_answer_wanted && may_matter(plan, message, self.node(store, message.to), is_mortal)
     }
 
     fn may_arrive(&self, plan: &Plan, store: &Store, message: MessageAt) -> bool {
@@ -337,24 +347,26 @@ impl World {
     /// The least of what stands for it, over all ways to rename nodes that are alike.
     fn print(&self, store: &Store) -> u64 {
         let names = store.names();
-        (0..names.ways()).map(|way| self.print_in(store, names, way)).min().expect("one way at least")
+        let scalars = print(&(self.left, self.clock, self.truth.print()));
+        (0..names.ways()).map(|way| self.print_in(store, names, way, scalars)).min().expect("one way at least")
     }
 
-    fn print_in(&self, store: &Store, names: &Names, way: usize) -> u64 {
+    fn print_in(&self, store: &Store, names: &Names, way: usize, scalars: u64) -> u64 {
         let mut nodes = [0; NODES_MAX];
-        let mut links = [[0; NODES_MAX]; NODES_MAX];
+        let mut links_print = 0_u64;
         let new = |old: usize| at(names.name(way, NodeId(old as u64 + 1)));
         for (old, node) in self.nodes.iter().enumerate() {
             nodes[new(old)] = store.node(*node).prints[way];
-            for peer in 0..self.nodes.len() {
-                links[new(old)][new(peer)] = self.links[old][peer];
+            // A first life is what all know, unless there were others.
+            for (peer, life) in self.links[old].iter().enumerate().filter(|(_, life)| **life > 1) {
+                links_print = links_print.wrapping_add(print(&(new(old), new(peer), life)));
             }
         }
         // A sum: names in the net have no order of their own under a renaming.
         let net = self.net.iter().fold(0_u64, |sum, message| sum.wrapping_add(store.message(*message).prints[way]));
         let victim = if self.left.crashes == 0 { NodeId(0) } else { names.name(way, self.victim) };
-        let truth = self.truth.renamed(|id| names.name(way, id));
-        print(&(nodes, links, net, self.left, victim, self.clock, truth))
+        let leaders = self.truth.leaders_print(|id| names.name(way, id));
+        print(&(nodes, links_print, net, scalars, victim, leaders))
     }
 }
 
