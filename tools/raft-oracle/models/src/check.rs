@@ -15,6 +15,8 @@ pub struct Report {
     pub states: usize,
     /// Of these, those that differ.
     pub unique: usize,
+    /// Of these, those that differ in more than the messages under way; 0 if they were not counted.
+    pub shapes: usize,
     /// The longest of all shortest paths.
     pub depth: usize,
     /// The search met a bound: all states of fewer actions than this were looked at.
@@ -51,6 +53,7 @@ pub fn check(plan: &Plan, bounds: Bounds) -> Report {
     let (states, unique, depth) = (checker.state_count(), checker.unique_state_count(), checker.max_depth());
     checker.model().end();
     let cut = checker.model().cut();
+    let shapes = checker.model().shapes();
     let mut broken = None;
     let mut never = Vec::new();
     for property in checker.model().properties() {
@@ -66,7 +69,7 @@ pub fn check(plan: &Plan, bounds: Bounds) -> Report {
     if broken.is_some() {
         never.clear();
     }
-    Report { states, unique, depth, cut, took: began.elapsed(), broken, never }
+    Report { states, unique, shapes, depth, cut, took: began.elapsed(), broken, never }
 }
 
 fn tell(search: &Search, path: Path<World, Action>) -> Vec<String> {

@@ -16,6 +16,8 @@ pub mod node;
 pub mod plan;
 pub mod plans;
 pub mod search;
+#[cfg(mutations)]
+pub mod seeded;
 pub mod store;
 pub mod truth;
 pub mod world;

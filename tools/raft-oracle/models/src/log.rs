@@ -150,7 +150,8 @@ impl Log for ModelLog {
     }
 
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
-        let entry = self.image.entry(index.0).filter(|entry| entry.kind == EntryKind::Config && !self.is_faulty(index))?;
+        let entry =
+            self.image.entry(index.0).filter(|entry| entry.kind == EntryKind::Config && !self.is_faulty(index))?;
         Some(Record::parse(&entry.raw).expect("written by this log").0.payload().to_vec())
     }
 }

@@ -1,6 +1,8 @@
 //! `models all [--long] [--seconds N] [--states N]`, `models check NAME`, `models list`: checks plans, one line each, and
 //! compares the counts of their states with the recorded ones. `UPDATE_EXPECT=1` rewrites the record.
 //!
+//! In a build with `--cfg mutations`, `models mutations [ID ...]` says which plan sees which seeded bug of the core.
+//!
 //! Exit codes: 0 all as it must be; 2 wrong words; 4 a rule broke, a broken twin was not seen, or a count is another one
 //! than recorded.
 
@@ -14,7 +16,8 @@ use models::plan::Plan;
 use models::plans;
 use models::search::Bounds;
 
-const USAGE: &str = "usage: models all [--long] [--seconds N] [--states N] | models check NAME [--seconds N] | models list
+const USAGE: &str =
+    "usage: models all [--long] [--seconds N] [--states N] | models check NAME [--seconds N] | models list
   --seconds N   each plan stops after so long (default 60); what is recorded must be reached all the same
   --states N    and after so many states (default 6000000, about 5 GB at worst)";
 
@@ -31,6 +34,13 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["all"] => plans.iter().filter(|plan| is_long || !plan.is_long).collect(),
+        #[cfg(mutations)]
+        ["mutations", ref ids @ ..] => {
+            let held: Vec<&Plan> = plans.iter().filter(|plan| plan.breaks.is_none() && !plan.is_long).collect();
+            let seen = models::seeded::hunt(ids, &held, bounds);
+            println!("mutations: {seen} seen");
+            return if seen > 0 { ExitCode::SUCCESS } else { ExitCode::from(4) };
+        }
         ["check", name] => plans.iter().filter(|plan| plan.name == name).collect(),
         _ => Vec::new(),
     };
@@ -42,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(arguments: &[String]) -> Option<(Vec<&str>, bool, Bounds)> {
-    let mut bounds = Bounds { time: Duration::from_secs(60), states: 6_000_000 };
+    let mut bounds = Bounds { time: Duration::from_secs(60), states: 6_000_000, counts_shapes: false };
     let (mut words, mut is_long) = (Vec::new(), false);
     let mut rest = arguments.iter().map(String::as_str);
     while let Some(word) = rest.next() {

@@ -82,7 +82,7 @@ pub(crate) fn may_matter(plan: &Plan, message: &Message, receiver: &Node, is_mor
             term == own_term && role == Role::Leader && is_news
         }
         Body::AppendResp { .. } => term > disk_term || role != Role::Follower,
-        Body::RequestVote { .. } if term == own_term && !is_mortal => {
+        Body::RequestVote { .. } if term == own_term && !is_mortal && !plan.has_refusals => {
             receiver.raft.vote().is_none() && receiver.raft.leader().is_none()
         }
         // It holds all that, and its ack says so already.

@@ -105,8 +105,7 @@ impl Node {
     }
 
     fn boot(plan: &Plan, id: NodeId, disk: Image, incarnation: u64, (health, now): (Health, Mono)) -> Node {
-        let log =
-            ModelLog { image: disk.clone(), open: SyncEpoch(1), skips_joint: plan.driver == Driver::SkipsJoint };
+        let log = ModelLog { image: disk.clone(), open: SyncEpoch(1), skips_joint: plan.driver == Driver::SkipsJoint };
         // The first lives began long ago.
         let is_old = incarnation == 1 || plan.driver == Driver::VotesAfterBoot;
         let now = if is_old { Mono(NOW.0 / 2) } else { now };

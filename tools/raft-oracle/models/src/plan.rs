@@ -149,6 +149,8 @@ pub struct Plan {
     pub has_heartbeat_acks: bool,
     /// Refused votes and answers to lower terms are told; else they are lost.
     pub has_refusals: bool,
+    /// Messages stay although they can do nothing any more: to see that nothing is lost with them.
+    pub keeps_messages: bool,
     /// One leader may make this change.
     pub change: Option<ConfigChange>,
     /// How the core is driven.
@@ -184,6 +186,7 @@ impl Plan {
         has_heartbeats: false,
         has_heartbeat_acks: false,
         has_refusals: false,
+        keeps_messages: false,
         change: None,
         driver: Driver::Right,
         breaks: None,
@@ -201,9 +204,13 @@ impl Plan {
         (1..=self.voters + self.spares).map(NodeId)
     }
 
-    /// In a broken twin the one rule counts that must break.
+    /// In a broken twin the one rule counts that must break. Where one of two cures is left out and the other is to be
+    /// enough, what is left out breaks its own rule.
     pub(crate) fn watches(&self, rule: Rule) -> bool {
-        self.breaks.is_none_or(|breaks| breaks == rule)
+        match self.breaks {
+            Some(breaks) => breaks == rule,
+            None => rule != Rule::DiskFirst || !self.driver.asks_before_sync(),
+        }
     }
 
     /// May it campaign?

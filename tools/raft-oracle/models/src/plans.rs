@@ -28,8 +28,7 @@ fn core() -> Vec<Plan> {
         shows: ELECTED,
         ..Plan::BASE
     };
-    let one_term_crash =
-        Plan { name: "one-term-crash", why: "the same with a crash", crashes: 1, ..one_term.clone() };
+    let one_term_crash = Plan { name: "one-term-crash", why: "the same with a crash", crashes: 1, ..one_term.clone() };
     let calm = Plan {
         name: "elections-calm",
         why: "two terms without a crash, refusals told",
@@ -58,7 +57,8 @@ fn core() -> Vec<Plan> {
         is_long: true,
         ..core.clone()
     };
-    let more = Plan { name: "core-more", why: "the same with four entries", proposals: 2, is_long: true, ..core.clone() };
+    let more =
+        Plan { name: "core-more", why: "the same with four entries", proposals: 2, is_long: true, ..core.clone() };
     let twice = Plan { name: "core-twice", why: "a node crashes twice", crashes: 2, is_long: true, ..core.clone() };
     let refused = Plan {
         name: "core-refused",
@@ -129,9 +129,15 @@ fn votes() -> Vec<Plan> {
         ),
         incarnation.broken("incarnation-broken", "old acks count", Driver::KeepsOldAcks, Rule::CommittedIsDurable),
         Plan {
+            driver: Driver::AsksBeforeSyncOnly,
+            name: "vote-one-cure",
+            why: "asks at once, drops answers to a former life: one cure alone is enough",
+            ..vote.clone()
+        },
+        Plan {
             driver: Driver::IgnoresIncarnations,
             name: "vote-other-cure",
-            why: "asks late, takes any answer: one cure alone is enough",
+            why: "asks late, takes any answer: so is the other",
             ..vote.clone()
         },
         vote,
@@ -206,22 +212,23 @@ fn faults() -> Vec<Plan> {
 fn heads() -> Vec<Plan> {
     let head = Plan {
         name: "head",
-        why: "a crash loses the last entry, and that is known: no vote before the doubt ends",
+        why: "a crash loses the last entry, and that is known: no vote before a leader vouches to the new life, or all told",
         start: Start::Led,
-        term_max: 3,
         proposals: 1,
         crashes: 1,
         loss: Loss::Head,
         has_links: true,
+        has_heartbeats: true,
         leaders_max: 2,
         shows: &[Mark::Committed, Mark::Recovered],
         ..Plan::BASE
     };
-    let told = Plan {
-        name: "head-told",
-        why: "the same, and a leader vouches by heartbeats, on a connection of the new life",
-        term_max: 2,
-        has_heartbeats: true,
+    let third = Plan {
+        name: "head-third-term",
+        why: "the same without heartbeats, and an election after everybody has taken the term that the asker names",
+        term_max: 3,
+        has_heartbeats: false,
+        is_long: true,
         ..head.clone()
     };
     let head_five = Plan {
@@ -231,16 +238,17 @@ fn heads() -> Vec<Plan> {
         voters: 5,
         alike: &[NodeId(3), NodeId(4), NodeId(5)],
         candidates: &[NodeId(2)],
+        term_max: 3,
         crashes: 0,
         // The leader does not notice the new life.
         has_links: false,
-        leaders_max: 2,
+        has_heartbeats: false,
         ..head.clone()
     };
     vec![
         head.broken("head-broken", "the doubt is not kept", Driver::TrustsHead, Rule::LeaderCompleteness),
-        told.broken(
-            "head-told-broken",
+        head.broken(
+            "head-life-broken",
             "what a leader said to the former life counts",
             Driver::KeepsConnections,
             Rule::LeaderCompleteness,
@@ -252,8 +260,8 @@ fn heads() -> Vec<Plan> {
             Rule::LeaderCompleteness,
         ),
         head,
-        told,
         head_five,
+        third,
     ]
 }
 
@@ -324,7 +332,6 @@ fn rest() -> Vec<Plan> {
         proposals: 0,
         clock_max: 1,
         clock_step: Span::from_ms(500),
-        is_long: true,
         ..rest.clone()
     };
     vec![rest.broken("rest-broken", "nothing is compared", Driver::ComparesNothing, Rule::RestIsWhole), rest, elections]

@@ -1,5 +1,6 @@
 //! A plan as stateright searches it, and when the search is to stop.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub struct Bounds {
     pub time: Duration,
     /// States that are looked at; each pending one takes about half a KiB.
     pub states: usize,
+    /// Count states that differ in more than their messages.
+    pub counts_shapes: bool,
 }
 
 /// A plan that is being searched.
@@ -30,6 +33,8 @@ pub struct Search {
     bounds: Bounds,
     began: Instant,
     looked: AtomicUsize,
+    /// The states but for their messages, if they are counted.
+    shapes: Option<Mutex<BTreeSet<u64>>>,
     /// Paths are being told: no bound counts.
     is_over: AtomicBool,
     /// The depth of the first state that was not looked at; `usize::MAX` for none.
@@ -47,6 +52,7 @@ impl Search {
             bounds,
             began: Instant::now(),
             looked: AtomicUsize::new(0),
+            shapes: bounds.counts_shapes.then(Mutex::default),
             is_over: AtomicBool::new(false),
             cut: AtomicUsize::new(usize::MAX),
         }
@@ -61,6 +67,12 @@ impl Search {
     /// The search has ended; paths may be walked again.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// How many states differ in more than their messages; 0 if they were not counted.
+    #[must_use]
+    pub fn shapes(&self) -> usize {
+        self.shapes.as_ref().map_or(0, |shapes| shapes.lock().expect("no thread has panicked").len())
     }
 
     fn is_cut(&self) -> bool {
@@ -168,6 +180,9 @@ impl Model for Search {
         if self.is_cut() {
             self.cut.fetch_min(usize::from(world.depth), Ordering::Relaxed);
             return;
+        }
+        if let Some(shapes) = &self.shapes {
+            shapes.lock().expect("no thread has panicked").insert(world.shape(&self.store()));
         }
         let is_broken = Rule::ALL.iter().any(|(rule, _)| self.plan.watches(*rule) && !world.truth.holds(*rule));
         if !is_broken && world.truth.leaders() < self.plan.leaders_max {

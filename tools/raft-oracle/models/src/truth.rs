@@ -110,7 +110,9 @@ impl Truth {
     /// Was something first committed in a later term than another?
     #[must_use]
     pub fn has_second_commit(&self) -> bool {
-        self.committed.iter().any(|committed| Some(committed.in_term) > self.committed.first().map(|first| first.in_term))
+        self.committed
+            .iter()
+            .any(|committed| Some(committed.in_term) > self.committed.first().map(|first| first.in_term))
     }
 
     /// Node `id` has just acted and, perhaps, committed. `is_noticed`: does it know the present life of a peer?
@@ -224,13 +226,7 @@ fn is_rest_whole(plan: &Plan, leader: &Node, follower: &Node) -> bool {
 }
 
 /// Is the entry on the disks of a quorum, in each half? A peer whose new life was not noticed yet is believed.
-fn is_durable(
-    nodes: &[&Node],
-    config: &Config,
-    index: u64,
-    term: Term,
-    is_noticed: impl Fn(NodeId) -> bool,
-) -> bool {
+fn is_durable(nodes: &[&Node], config: &Config, index: u64, term: Term, is_noticed: impl Fn(NodeId) -> bool) -> bool {
     let holds = |id: &&NodeId| {
         let node = nodes.iter().find(|node| node.raft.id() == **id).expect("a member is a node");
         !is_noticed(**id) || node.disk.entry(index).is_some_and(|entry| entry.term == term)

@@ -307,10 +307,13 @@ impl World {
     fn is_alive(&self, plan: &Plan, store: &Store, message: MessageAt) -> bool {
         let message = store.message(message);
         let is_mortal = self.left.crashes > 0 && message.to == self.victim;
+        if plan.keeps_messages {
+            return true;
+        }
         let is_past = plan.has_links
             && !plan.driver.keeps_connections()
             && self.known_life(message.to, message.from) > message.lives.0;
-        // Who has nothing to ask any more needs no answer.
+        // Who has nothing to ask any more needs no answer; that the question may raise a term, campaigns do, too.
         let is_answer_wanted = !matches!(message.body, Body::EntryFetch { .. })
             || self.node(store, message.from).raft.health() != ours::Health::Clean;
         !is_past && is_answer_wanted && may_matter(plan, message, self.node(store, message.to), is_mortal)
@@ -346,12 +349,21 @@ impl World {
 
     /// The least of what stands for it, over all ways to rename nodes that are alike.
     fn print(&self, store: &Store) -> u64 {
-        let names = store.names();
-        let scalars = print(&(self.left, self.clock, self.truth.print()));
-        (0..names.ways()).map(|way| self.print_in(store, names, way, scalars)).min().expect("one way at least")
+        self.print_with(store, &self.net)
     }
 
-    fn print_in(&self, store: &Store, names: &Names, way: usize, scalars: u64) -> u64 {
+    /// The same but for the messages under way.
+    pub(crate) fn shape(&self, store: &Store) -> u64 {
+        self.print_with(store, &[])
+    }
+
+    fn print_with(&self, store: &Store, net: &[MessageAt]) -> u64 {
+        let names = store.names();
+        let scalars = print(&(self.left, self.clock, self.truth.print()));
+        (0..names.ways()).map(|way| self.print_in(store, (names, way), net, scalars)).min().expect("one way at least")
+    }
+
+    fn print_in(&self, store: &Store, (names, way): (&Names, usize), net: &[MessageAt], scalars: u64) -> u64 {
         let mut nodes = [0; NODES_MAX];
         let mut links_print = 0_u64;
         let new = |old: usize| at(names.name(way, NodeId(old as u64 + 1)));
@@ -363,7 +375,7 @@ impl World {
             }
         }
         // A sum: names in the net have no order of their own under a renaming.
-        let net = self.net.iter().fold(0_u64, |sum, message| sum.wrapping_add(store.message(*message).prints[way]));
+        let net = net.iter().fold(0_u64, |sum, message| sum.wrapping_add(store.message(*message).prints[way]));
         let victim = if self.left.crashes == 0 { NodeId(0) } else { names.name(way, self.victim) };
         let leaders = self.truth.leaders_print(|id| names.name(way, id));
         print(&(nodes, links_print, net, scalars, victim, leaders))
