@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use crate::caught::run_caught;
+use crate::failure::tell;
 use crate::fault::Class;
 use crate::profile::Profile;
-use crate::run::{Options, Report, run as run_seed};
+use crate::run::{Options, run as run_seed};
 use crate::schedule::Schedule;
 use crate::swarm::{Progress, Totals, swarm};
 
@@ -22,6 +24,9 @@ pub const USAGE: u8 = 2;
 pub const THIN: u8 = 3;
 /// A claim was broken.
 pub const VIOLATION: u8 = 4;
+
+/// Failures of a swarm that are told whole, each by another run; of the others there is a line.
+const FAILURES_TOLD: usize = 3;
 
 /// Simulate a whole cluster on one thread, with faults of every kind.
 #[derive(Args, Debug)]
@@ -45,7 +50,7 @@ enum Command {
     /// Run schedules that were kept: files, or folders of them.
     Replay(crate::hunting::ReplayArgs),
     /// Switch on one seeded bug after the other, until a checker sees each.
-    Mutations(crate::hunting::MutationArgs),
+    Mutations(crate::mutating::MutationArgs),
     /// Lost bytes, lost files, failed operations: the storage-fault matrix.
     Matrix(crate::matrix::MatrixArgs),
     /// A crash after every I/O of short scripts.
@@ -157,6 +162,24 @@ impl Common {
         };
         Options { without, skips: self.skip.clone(), damages_disks: self.damage, ..Options::new(self.profile) }
     }
+
+    /// The command that repeats a seed.
+    pub(crate) fn again(&self, seed: u64) -> String {
+        let mut text = format!("dropstone sim run {seed} --profile {}", self.profile.name());
+        let names = |classes: &[Class]| classes.iter().map(|class| class.name()).collect::<Vec<_>>().join(",");
+        let mut add = |flag: &str, list: String| {
+            if !list.is_empty() {
+                text += &format!(" --{flag} {list}");
+            }
+        };
+        add("without", names(&self.without));
+        add("only", names(&self.only));
+        add("skip", self.skip.join(","));
+        if self.damage {
+            text += " --damage";
+        }
+        text
+    }
 }
 
 /// Does what was asked; the process's exit code.
@@ -172,7 +195,7 @@ pub fn run(args: &SimArgs) -> u8 {
         Command::Bench(args) => bench(args),
         Command::Shrink(args) => crate::hunting::shrink_seed(args),
         Command::Replay(args) => crate::hunting::replay(args),
-        Command::Mutations(args) => crate::hunting::hunt_all(args),
+        Command::Mutations(args) => crate::mutating::hunt_all(args),
         Command::Matrix(args) => verdict(crate::matrix::run(args)),
         Command::Sweep(args) => verdict(crate::sweep::run(args)),
     }
@@ -191,15 +214,16 @@ fn one(args: &RunArgs) -> u8 {
         };
         match Schedule::parse(&text) {
             Ok(schedule) => {
-                options.size = schedule.size;
-                options.profile = schedule.profile;
-                options.schedule = Some(schedule.faults);
+                let Options { print, is_recording, skips, damages_disks, .. } = options;
+                let kept = Options::replaying(&schedule);
+                let damages_disks = damages_disks || kept.damages_disks;
+                options = Options { print, is_recording, skips, damages_disks, ..kept };
             }
             Err(error) => return complain(&error.to_string()),
         }
     }
     let begin = Instant::now();
-    let report = run_seed(args.seed, &options, &mut options.checkers());
+    let report = run_caught(args.seed, &options);
     let wall = begin.elapsed().as_secs_f64();
     let mut totals = Totals::default();
     totals.add(&report);
@@ -225,13 +249,12 @@ fn one(args: &RunArgs) -> u8 {
     {
         return complain(&format!("could not write {}: {error}", path.display()));
     }
-    match &report.violation {
-        None => GREEN,
-        Some(violation) => {
-            println!("VIOLATION at {:.6} s: {violation}", report.simulated_ns as f64 / 1e9);
-            VIOLATION
-        }
+    if report.violation.is_none() {
+        return GREEN;
     }
+    let schedule = args.schedule.as_ref().map(|path| format!(" --schedule {}", path.display()));
+    print!("{}", tell(&report, &options, &(args.common.again(args.seed) + &schedule.unwrap_or_default())));
+    VIOLATION
 }
 
 pub(crate) fn complain(text: &str) -> u8 {
@@ -253,9 +276,13 @@ fn many(args: &SwarmArgs) -> u8 {
     }
     println!("{}", totals_line(&totals, args.common.profile));
     println!("{}", totals.faults_line());
-    for (seed, (checker, what)) in &totals.failures {
-        println!("seed {seed}: {checker}: {what}");
-        println!("  again: dropstone sim run {seed} --profile {}", args.common.profile.name());
+    for (place, (seed, (checker, what))) in totals.failures.iter().enumerate() {
+        let again = args.common.again(*seed);
+        if place < FAILURES_TOLD {
+            print!("{}", tell(&run_caught(*seed, &options), &options, &again));
+        } else {
+            println!("seed {seed}: {checker}: {what}\n  again: {again}");
+        }
     }
     if !totals.failures.is_empty() {
         return VIOLATION;
@@ -325,18 +352,43 @@ fn twice(args: &DeterminismArgs) -> u8 {
     GREEN
 }
 
-/// Prints the first event that differs, with its neighbours.
+/// Prints the first event that differs, with both neighbours, from two more runs that are made like the first two.
 fn show_difference(seed: u64, options: &Options) {
+    let both = |options: &Options| {
+        let again = || run_seed(seed, options, &mut options.checkers());
+        let first = again();
+        let again = std::thread::scope(|scope| scope.spawn(again).join().expect("the first run did not panic"));
+        [first, again]
+    };
     let stepping = Options { keeps_steps: true, ..options.clone() };
-    let steps = |report: &Report| report.steps.clone().unwrap_or_default();
-    let first = steps(&run_seed(seed, &stepping, &mut stepping.checkers()));
-    let again = steps(&run_seed(seed, &stepping, &mut stepping.checkers()));
-    let at = first.iter().zip(&again).position(|(a, b)| a != b).unwrap_or(first.len().min(again.len())) as u64;
-    let wanted = Options { wanted_events: Some(at.saturating_sub(3)..at + 4), ..options.clone() };
-    for name in ["one", "other"] {
-        println!("{name} run, around event {at}:");
-        run_seed(seed, &wanted, &mut wanted.checkers()).text.iter().for_each(|line| println!("  {line}"));
+    let [first, again] = both(&stepping).map(|report| report.steps.unwrap_or_default());
+    let Some(at) = first_difference(&first, &again) else {
+        println!("two more runs of it do not differ: what differed depends on more than the seed and the thread");
+        return;
+    };
+    // Events count from 1 in the trace; those between have a hash and no text.
+    let event = at as u64 + 1;
+    let wanted =
+        Options { wanted_events: Some(event.saturating_sub(NEIGHBOURS)..event + NEIGHBOURS + 1), ..options.clone() };
+    let [first, again] = both(&wanted).map(|report| report.text);
+    println!("the first event that differs is the {event}th; around it, and marked where the texts part:");
+    let part = first.iter().zip(&again).position(|(a, b)| a != b).unwrap_or(first.len().min(again.len()));
+    for (name, text) in [("one", &first), ("other", &again)] {
+        println!("{name} run:");
+        for (place, line) in text.iter().enumerate() {
+            println!("{} {line}", if place == part { '>' } else { ' ' });
+        }
     }
+}
+
+/// Events shown on each side of the first that differs.
+const NEIGHBOURS: u64 = 4;
+
+/// Where two lists part; none when they are equal.
+fn first_difference(one: &[u64], other: &[u64]) -> Option<usize> {
+    let both = one.len().min(other.len());
+    let at = one.iter().zip(other).position(|(a, b)| a != b);
+    at.or((one.len() != other.len()).then_some(both))
 }
 
 fn bench(args: &BenchArgs) -> u8 {
@@ -373,6 +425,13 @@ fn bench(args: &BenchArgs) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_runs_part_at_the_first_event_that_differs_or_that_one_lacks() {
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 2, 3]), None);
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 4, 3]), Some(1));
+        assert_eq!(first_difference(&[1, 2], &[1, 2, 3]), Some(2));
+    }
 
     #[test]
     fn seeds_are_a_count_or_a_range() {

@@ -3,11 +3,14 @@
 //!
 //! Layer 5: it drives the rooms below exactly as the metaserver does, with a simulated network, disk, store and clock.
 
+pub mod begun;
 pub mod caught;
 pub mod checker;
+pub mod claims;
 pub mod cli;
 pub mod disk;
 pub mod draw;
+pub mod failure;
 pub mod fault;
 pub mod inject;
 pub mod linear;
@@ -26,6 +29,9 @@ mod buffers;
 mod clock;
 mod heap;
 mod hunting;
+#[cfg(mutations)]
+mod keeping;
+mod mutating;
 mod spec;
 mod store;
 mod trace;

@@ -1,11 +1,14 @@
 //! Clients: the real client library over simulated connections, each with a few operations in flight.
 
+use std::collections::VecDeque;
+
 use base::mono::Span;
 use base::{Mono, NodeId};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Reply, Seed, Ticket};
 
 use super::load::{Effect, OWNER};
 use super::{MS, SECOND, What, World};
+use crate::begun::Begun;
 use crate::draw::{Stream, prng};
 use crate::heap::Due;
 use crate::observe::{Asked, Ended, Event, Token};
@@ -36,6 +39,8 @@ pub(super) struct ClientHost {
     next_operation_at: u64,
     begun: u64,
     in_flight_max: usize,
+    /// In a run that repeats a schedule: what is still to be begun and when, instead of what would be drawn.
+    listed: Option<VecDeque<(u64, Operation)>>,
 }
 
 impl World<'_> {
@@ -46,7 +51,12 @@ impl World<'_> {
         let targets = self.nodes.iter().map(|node| super::serve::address(node.id)).collect();
         let options = ClientOptions { silence: Span::from_ms(700), ..ClientOptions::default() };
         let in_flight_max = 1 + dice.below(4) as usize;
-        let first = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
+        let drawn = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
+        let listed = self.listed_operations(client);
+        let first = match &listed {
+            Some(listed) => listed.front().map_or(u64::MAX, |(at, _)| *at),
+            None => drawn,
+        };
         self.clients.push(ClientHost {
             core: Core::new(targets, options, Seed { nonce, jitter: dice.next_u64() }),
             wake_at: u64::MAX,
@@ -56,8 +66,17 @@ impl World<'_> {
             next_operation_at: first,
             begun: 0,
             in_flight_max,
+            listed,
         });
         self.wake_client_at(client, first);
+    }
+
+    /// What a schedule says that this client begins, by time; none where operations are drawn.
+    fn listed_operations(&self, client: usize) -> Option<VecDeque<(u64, Operation)>> {
+        let all = self.options.operations.as_ref()?.iter().filter(|begun| begun.client as usize == client);
+        let mut listed: Vec<_> = all.filter_map(|begun| Some((begun.at, begun.operation()?))).collect();
+        listed.sort_by_key(|(at, _)| *at);
+        Some(listed.into())
     }
 
     fn wake_client_at(&mut self, client: usize, at: u64) {
@@ -89,6 +108,16 @@ impl World<'_> {
         let pace = 2 * SECOND * self.clients.len() as u64 / OPERATIONS_PER_S;
         let is_loading = self.is_loading();
         let host = &mut self.clients[client];
+        if let Some(listed) = &mut host.listed {
+            let operation = listed.pop_front().filter(|_| is_loading);
+            let next = listed.front().map(|(at, _)| (*at).max(self.now + 1)).filter(|_| is_loading);
+            host.next_operation_at = next.unwrap_or(u64::MAX);
+            if let Some((_, operation)) = operation {
+                host.begun += 1;
+                self.submit(client, operation, Effect::None);
+            }
+            return;
+        }
         let number = host.begun;
         let mut dice = prng(self.seed, Stream::Load, client as u64, number);
         host.next_operation_at = self.now + 1 + dice.below(pace);
@@ -116,6 +145,10 @@ impl World<'_> {
     fn submit(&mut self, client: usize, operation: Operation, effect: Effect) {
         self.counts.operations += 1;
         let number = self.counts.operations;
+        if self.options.is_recording {
+            let count = self.clients[client].begun - 1;
+            self.begun.extend(Begun::new(client as u32, count, self.now, &operation));
+        }
         let (acct, nsid, is_watch) = match &operation {
             Operation::Command { acct, nsid, .. } | Operation::Query { acct, nsid, .. } => (*acct, *nsid, false),
             Operation::Watch { acct, nsid, .. } => (*acct, *nsid, true),

@@ -42,6 +42,10 @@ impl World<'_> {
 
     pub(super) fn next_phase(&mut self) {
         match self.phase {
+            Phase::Faults if self.options.stops_with_faults => {
+                (self.phase, self.has_stopped_early) = (Phase::Over, true);
+                return;
+            }
             Phase::Faults => self.heal_quorum(),
             Phase::Quorum(since) => {
                 if self.groups().all(|group| self.leads(group)) {

@@ -21,6 +21,7 @@ mod turn;
 
 use base::{GroupId, NodeId};
 
+use crate::begun::Begun;
 use crate::buffers::Buffers;
 use crate::draw::{Stream, between, log_between, prng};
 use crate::fault::Class;
@@ -73,7 +74,7 @@ impl Shape {
     fn draw(seed: u64, options: &Options, injector: &Injector) -> Shape {
         let mut dice = prng(seed, Stream::Shape, 0, 0);
         let (least, most) = options.profile.seconds();
-        let Size { nodes, cores, groups, clients, length_ms, operations } = options.size;
+        let Size { nodes, cores, groups, clients, length_ms, operations, .. } = options.size;
         let seats = nodes.unwrap_or(if dice.below(3) == 0 { 3 } else { 5 }) as usize;
         let drawn_cores = between(&mut dice, 1, 3) as u16;
         let drawn_clients = log_between(&mut dice, 4, 16) as u32;
@@ -93,7 +94,7 @@ impl Shape {
         if raft_dice.below(2) == 0 {
             raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
         }
-        Shape {
+        let drawn = Shape {
             raft,
             seats,
             cores: cores.unwrap_or(drawn_cores),
@@ -105,10 +106,24 @@ impl Shape {
             segment_bytes,
             is_cold,
             damageable,
-        }
+        };
+        drawn.with(&options.size)
+    }
+
+    /// What is given takes the place of what was drawn.
+    fn with(mut self, given: &Size) -> Shape {
+        let span = |ms: u64| (ms > 0).then(|| base::Span::from_ms(ms));
+        self.trailing = given.trailing.unwrap_or(self.trailing);
+        self.segment_bytes = given.segment_bytes.unwrap_or(self.segment_bytes);
+        self.is_cold = given.cold.map_or(self.is_cold, |cold| cold == 1);
+        self.damageable = given.damageable.unwrap_or(self.damageable);
+        self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
+        self.raft.quiesce_after = given.rest_ms.map_or(self.raft.quiesce_after, span);
+        self
     }
 
     pub fn size(&self) -> Size {
+        let ms = |span: Option<base::Span>| Some(span.map_or(0, |span| span.0 / MS));
         Size {
             nodes: Some(self.seats as u32),
             cores: Some(self.cores),
@@ -116,6 +131,13 @@ impl Shape {
             clients: Some(self.clients as u32),
             length_ms: Some(self.length / MS),
             operations: (self.operations != u64::MAX).then_some(self.operations),
+            trailing: Some(self.trailing),
+            segment_bytes: Some(self.segment_bytes),
+            cold: Some(u32::from(self.is_cold)),
+            damageable: Some(self.damageable),
+            damage: None,
+            lease_ms: ms(self.raft.lease),
+            rest_ms: ms(self.raft.quiesce_after),
         }
     }
 }
@@ -147,6 +169,8 @@ pub(crate) struct World<'c> {
     connections: Vec<Connection>,
     clients: Vec<ClientHost>,
     load: Load,
+    /// What clients began, if it is recorded.
+    pub begun: Vec<Begun>,
     buffers: Buffers,
     timed: Vec<Fault>,
     next_node: u64,
@@ -155,6 +179,8 @@ pub(crate) struct World<'c> {
     operator_draws: u64,
     driver: plan::Driver,
     phase: end::Phase,
+    /// It ended with its faults, by wish: nothing is owed.
+    has_stopped_early: bool,
     checkers: &'c mut [Box<dyn Checker>],
     pub violation: Option<Violation>,
     pub counts: Counts,
@@ -182,6 +208,7 @@ impl<'c> World<'c> {
             connections: Vec::new(),
             clients: Vec::new(),
             load: Load::new(seed, shape.groups),
+            begun: Vec::new(),
             buffers: Buffers::default(),
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
@@ -189,6 +216,7 @@ impl<'c> World<'c> {
             operator_draws: 0,
             driver: plan::Driver::draw(seed),
             phase: end::Phase::Faults,
+            has_stopped_early: false,
             checkers,
             violation: None,
             counts: Counts::default(),
@@ -228,7 +256,14 @@ impl<'c> World<'c> {
             self.guard();
             self.handle(due);
         }
-        self.observe(&Event::End);
+        if !self.has_stopped_early {
+            self.observe(&Event::End);
+        }
+    }
+
+    /// Who sits where.
+    pub fn nodes_by_seat(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(|node| node.id).collect()
     }
 
     fn guard(&mut self) {
