@@ -32,6 +32,8 @@ pub struct Kill {
     pub checker: String,
     /// What it said.
     pub what: String,
+    /// A checker that should see the bug, and does under this seed when those that were quicker are not asked.
+    pub also: Option<String>,
 }
 
 impl Hunt {
@@ -41,10 +43,10 @@ impl Hunt {
         self.kills.iter().any(Option::is_some)
     }
 
-    /// This kill is by one of the checkers that should have seen the bug.
+    /// One of the checkers that should see the bug is among those that do.
     #[must_use]
     pub fn is_by_expected(&self, kill: &Kill) -> bool {
-        self.mutation.checkers.contains(&kill.checker.as_str())
+        self.mutation.checkers.contains(&kill.checker.as_str()) || kill.also.is_some()
     }
 
     /// Seen, and in one hunt at least by one of the checkers that should have.
@@ -76,8 +78,11 @@ impl Hunt {
     pub fn seen_by(&self) -> String {
         let mut names: Vec<String> = Vec::new();
         for kill in self.kills.iter().flatten() {
-            let mark = if self.is_by_expected(kill) { "" } else { " (accidental)" };
-            let name = format!("{}{mark}", kill.checker);
+            let name = match &kill.also {
+                Some(also) => format!("{} before {also}", kill.checker),
+                None if self.is_by_expected(kill) => kill.checker.clone(),
+                None => format!("{} (accidental)", kill.checker),
+            };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -104,7 +109,10 @@ impl Hunt {
 #[must_use]
 pub fn hunt(mutation: Mutation, options: &Options, firsts: impl Iterator<Item = u64>, most: u64, threads: u64) -> Hunt {
     mutations::switch(Some(mutation));
-    let kills = firsts.map(|first| hunt_from(options, first, most, threads)).collect();
+    let mut kills: Vec<Option<Kill>> = firsts.map(|first| hunt_from(options, first, most, threads)).collect();
+    for kill in kills.iter_mut().flatten().filter(|kill| !mutation.checkers.contains(&kill.checker.as_str())) {
+        kill.also = seen_by_expected(mutation, options, kill.seed);
+    }
     mutations::switch(None);
     Hunt { mutation, kills, most }
 }
@@ -123,7 +131,7 @@ fn hunt_from(options: &Options, first: u64, most: u64, threads: u64) -> Option<K
                     }
                     let Some((checker, what)) = run_one(first + tried, options) else { continue };
                     is_over.store(true, Ordering::Relaxed);
-                    let kill = Kill { seed: first + tried, tried: tried + 1, checker, what };
+                    let kill = Kill { seed: first + tried, tried: tried + 1, checker, what, also: None };
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     if found.as_ref().is_none_or(|other| kill.seed < other.seed) {
                         *found = Some(kill);
@@ -133,6 +141,14 @@ fn hunt_from(options: &Options, first: u64, most: u64, threads: u64) -> Option<K
         }
     });
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The seed again, with none but the checkers that should see the bug: which of them does.
+fn seen_by_expected(mutation: Mutation, options: &Options, seed: u64) -> Option<String> {
+    let others = crate::checker::all().into_iter().map(|checker| checker.name().to_owned());
+    let skips = others.filter(|name| !mutation.checkers.contains(&name.as_str())).collect();
+    let (checker, _) = run_one(seed, &Options { skips, ..options.clone() })?;
+    mutation.checkers.contains(&checker.as_str()).then_some(checker)
 }
 
 /// The checker that failed and what it said.
@@ -166,7 +182,7 @@ mod tests {
     use super::*;
 
     fn kill(tried: u64, checker: &str) -> Option<Kill> {
-        Some(Kill { seed: tried, tried, checker: checker.to_owned(), what: String::new() })
+        Some(Kill { seed: tried, tried, checker: checker.to_owned(), what: String::new(), also: None })
     }
 
     #[test]
@@ -176,6 +192,10 @@ mod tests {
         assert!(hunt.is_killed() && hunt.is_expected());
         assert_eq!((hunt.mean(), hunt.longest()), (22.0, 61));
         assert_eq!(hunt.seen_by(), "refinement, watermarks (accidental)");
+        let mut quick = kill(1, "watermarks");
+        quick.as_mut().expect("it was just made").also = Some("refinement".to_owned());
+        let quick = Hunt { mutation, kills: vec![quick], most: 60 };
+        assert!(quick.is_expected() && quick.seen_by() == "watermarks before refinement");
         let nobody = Hunt { mutation, kills: vec![None], most: 60 };
         assert!(!nobody.is_killed() && nobody.line().starts_with("NOBODY in 1 x 60"));
         let lines = table(&[hunt, nobody]);

@@ -46,17 +46,18 @@ struct Shrinker<'a, 'b, 'c> {
 
 /// Shortens `schedule`, which fails with `failure`, while `may_go_on` says so.
 ///
-/// Order: the end is cut at the failure, whole classes go, then single faults, then operations, then clients, groups, cores
-/// and nodes get fewer, then pauses and delays shorter; all over again until nothing changes.
+/// Order: the end is cut at the failure, whole classes go, clients, groups, cores and nodes get fewer (which makes all that
+/// follows quicker), then single faults go, then operations, then pauses and delays get shorter; all over again until
+/// nothing changes.
 pub fn shrink(schedule: Schedule, failure: Failure, run: &mut Try<'_>, may_go_on: &mut GoOn<'_>) -> Shrunk {
     let mut shrinker = Shrinker { best: schedule, failure, run, may_go_on, tries: 0, is_out: false };
     loop {
         let before = shrinker.best.clone();
         shrinker.cut_end();
         shrinker.drop_classes();
+        shrinker.reduce_sizes();
         shrinker.drop_faults();
         shrinker.drop_operations();
-        shrinker.reduce_sizes();
         shrinker.shorten_faults();
         if shrinker.is_out || shrinker.best == before {
             break;
@@ -106,8 +107,12 @@ impl Shrinker<'_, '_, '_> {
         }
     }
 
-    /// The classes with most faults first: each that can go makes all that follows quicker.
+    /// All at once if that will do; else the classes with most faults first, to make all that follows quicker.
     fn drop_classes(&mut self) {
+        let calm = Schedule { faults: Vec::new(), ..self.best.clone() };
+        if self.keep_if_it_fails(calm) {
+            return;
+        }
         let count = |class: Class| self.best.faults.iter().filter(|fault| fault.class == class).count();
         let mut classes: Vec<(usize, Class)> = ALL.into_iter().map(|class| (count(class), class)).collect();
         classes.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
@@ -124,12 +129,15 @@ impl Shrinker<'_, '_, '_> {
 
     fn drop_operations(&mut self) {
         let Some(operations) = self.best.operations.clone() else { return };
+        if self.keep_if_it_fails(Schedule { operations: Some(Vec::new()), ..self.best.clone() }) {
+            return;
+        }
         self.drop_parts(operations, |schedule, begun: Vec<Begun>| schedule.operations = Some(begun));
     }
 
-    /// Leaves out runs of parts: all of them, then of half the length each time round, down to single ones.
+    /// Leaves out runs of parts, of half the length each time round, down to single ones.
     fn drop_parts<T: Clone>(&mut self, mut parts: Vec<T>, put: impl Fn(&mut Schedule, Vec<T>)) {
-        let mut chunk = parts.len();
+        let mut chunk = parts.len().div_ceil(2);
         while chunk > 0 && !self.is_out {
             let mut at = 0;
             while at < parts.len() && !self.is_out {

@@ -29,6 +29,7 @@ pub mod notify;
 pub mod once;
 pub mod progress;
 pub mod refinement;
+pub mod register;
 pub mod repair;
 pub mod session;
 pub mod state_equal;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(model::Model::default()),
         Box::new(once::Once::default()),
         Box::new(linear::Linear::default()),
+        Box::new(register::Register::default()),
         Box::new(lease::Lease::default()),
         Box::new(freshness::Freshness::default()),
         Box::new(session::Session::default()),
