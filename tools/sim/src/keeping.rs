@@ -16,7 +16,7 @@ use crate::run::Options;
 use crate::schedule::Schedule;
 
 /// A kept file of so many lines is short enough; of a longer one other seeds are tried.
-const LINES_GOOD: usize = 150;
+const LINES_GOOD: usize = 300;
 /// Longer ones are not kept.
 const LINES_MAX: usize = 600;
 /// Seeds that are shortened for one bug.
@@ -37,15 +37,15 @@ pub struct Kept {
     pub checker: String,
 }
 
-/// Shortens the kills of a hunt, those by expected checkers first, for `limit` each, until one is short enough; the
-/// shortest is what is kept.
+/// Shortens the kills of a hunt, those by expected checkers first and the earliest of these, for `limit` each, until one is
+/// short enough; the shortest is what is kept.
 ///
 /// # Errors
 /// None is short, or what came out is not green without the bug.
 pub fn keep(found: &Hunt, options: &Options, limit: Duration) -> Result<Kept, String> {
     let mutation = found.mutation;
     let mut kills: Vec<Kill> = found.kills.iter().flatten().cloned().collect();
-    kills.sort_by_key(|kill| !found.is_by_expected(kill));
+    kills.sort_by_key(|kill| (!found.is_by_expected(kill), kill.at));
     let (mut best, mut why): (Option<Kept>, String) = (None, "no seed shows it".to_owned());
     for round in 0..SEEDS_SHORTENED {
         let kill = match kills.get(round) {

@@ -32,6 +32,8 @@ pub struct Kill {
     pub checker: String,
     /// What it said.
     pub what: String,
+    /// At which simulated ns.
+    pub at: u64,
     /// A checker that should see the bug, and does under this seed when those that were quicker are not asked.
     pub also: Option<String>,
 }
@@ -129,9 +131,9 @@ fn hunt_from(options: &Options, first: u64, most: u64, threads: u64) -> Option<K
                     if tried >= most {
                         return;
                     }
-                    let Some((checker, what)) = run_one(first + tried, options) else { continue };
+                    let Some((checker, what, at)) = run_one(first + tried, options) else { continue };
                     is_over.store(true, Ordering::Relaxed);
-                    let kill = Kill { seed: first + tried, tried: tried + 1, checker, what, also: None };
+                    let kill = Kill { seed: first + tried, tried: tried + 1, checker, what, at, also: None };
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     if found.as_ref().is_none_or(|other| kill.seed < other.seed) {
                         *found = Some(kill);
@@ -147,13 +149,14 @@ fn hunt_from(options: &Options, first: u64, most: u64, threads: u64) -> Option<K
 fn seen_by_expected(mutation: Mutation, options: &Options, seed: u64) -> Option<String> {
     let others = crate::checker::all().into_iter().map(|checker| checker.name().to_owned());
     let skips = others.filter(|name| !mutation.checkers.contains(&name.as_str())).collect();
-    let (checker, _) = run_one(seed, &Options { skips, ..options.clone() })?;
+    let (checker, ..) = run_one(seed, &Options { skips, ..options.clone() })?;
     mutation.checkers.contains(&checker.as_str()).then_some(checker)
 }
 
-/// The checker that failed and what it said.
-fn run_one(seed: u64, options: &Options) -> Option<(String, String)> {
-    run_caught(seed, options).violation.map(|violation| (violation.checker.to_owned(), violation.what))
+/// The checker that failed, what it said, and when.
+fn run_one(seed: u64, options: &Options) -> Option<(String, String, u64)> {
+    let report = run_caught(seed, options);
+    report.violation.map(|violation| (violation.checker.to_owned(), violation.what, report.simulated_ns))
 }
 
 /// The table of docs/TESTING.md, one line for each bug: seeds of each hunt, and their mean.
@@ -182,7 +185,7 @@ mod tests {
     use super::*;
 
     fn kill(tried: u64, checker: &str) -> Option<Kill> {
-        Some(Kill { seed: tried, tried, checker: checker.to_owned(), what: String::new(), also: None })
+        Some(Kill { seed: tried, tried, checker: checker.to_owned(), what: String::new(), at: 0, also: None })
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::observe::{Asked, Checker, Ended, Event, Time, Violation};
 
 const NAME: &str = "register";
 /// Paths of each namespace that are judged.
-const PATHS_MAX: usize = 12;
+const PATHS_MAX: usize = 20;
 /// Configurations of one path after which it is given up.
 const CONFIGURATIONS_MAX: usize = 4_000;
 
@@ -347,7 +347,7 @@ impl Space {
         }
         let mut keys: Vec<(usize, &String)> = self.at.iter().map(|(key, list)| (list.len(), key)).collect();
         keys.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-        for (_, key) in keys.into_iter().take(PATHS_MAX).filter(|(count, _)| *count > 1) {
+        for (_, key) in keys.into_iter().take(PATHS_MAX) {
             let mut history = self.history(key);
             if let Err(Disorder::None { stuck }) = check_within(&Numbered, &mut history, CONFIGURATIONS_MAX) {
                 let near = &history[stuck.saturating_sub(4)..(stuck + 3).min(history.len())];
