@@ -45,7 +45,7 @@ enum Command {
     Determinism(DeterminismArgs),
     /// How fast it is.
     Bench(BenchArgs),
-    /// Run a failing seed's faults with ever less of them, and write what is left.
+    /// Run a failing seed with ever fewer of its faults and operations, and write what is left.
     Shrink(crate::hunting::ShrinkArgs),
     /// Run schedules that were kept: files, or folders of them.
     Replay(crate::hunting::ReplayArgs),
@@ -86,10 +86,10 @@ struct RunArgs {
     /// Print every event.
     #[arg(long)]
     trace: bool,
-    /// Write the faults that struck to this file.
+    /// Write the faults that struck and the operations that began to this file.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Strike the faults of this file, and no others.
+    /// Strike the faults and begin the operations of this file, and no others.
     #[arg(long, value_name = "FILE")]
     schedule: Option<PathBuf>,
 }
@@ -244,8 +244,9 @@ fn one(args: &RunArgs) -> u8 {
         report.trace_hash,
     );
     println!("{}", totals.faults_line());
+    let fails = report.violation.as_ref().map(|violation| violation.checker.to_owned());
     if let (Some(path), Some(schedule)) = (&args.record, &report.schedule)
-        && let Err(error) = std::fs::write(path, schedule.print())
+        && let Err(error) = std::fs::write(path, Schedule { fails, ..schedule.clone() }.print())
     {
         return complain(&format!("could not write {}: {error}", path.display()));
     }

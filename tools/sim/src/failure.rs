@@ -60,20 +60,26 @@ impl Place {
         }
     }
 
-    /// Takes in what the checker's own words name: it knows better than the event at which it spoke.
+    /// Takes in what the checker's own words name first: it knows better than the event at which it spoke.
     fn read(&mut self, text: &str) {
+        let mut named = Place::default();
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).peekable();
         while let Some(word) = words.next() {
             let Some(number) = words.peek().and_then(|next| next.parse::<u64>().ok()) else { continue };
             match word.to_ascii_lowercase().as_str() {
-                "node" | "nodes" | "nodeid" | "leader" => drop(self.nodes.insert(NodeId(number))),
-                "group" | "groupid" => self.group = u32::try_from(number).ok().map(GroupId).or(self.group),
-                "entry" | "index" | "logindex" => self.index = Some(LogIndex(number)),
-                "term" => self.term = Some(Term(number)),
+                "node" | "nodes" | "nodeid" | "leader" => {
+                    self.nodes.insert(NodeId(number));
+                }
+                "group" | "groupid" => named.group = named.group.or(u32::try_from(number).ok().map(GroupId)),
+                "entry" | "index" | "logindex" => named.index = named.index.or(Some(LogIndex(number))),
+                "term" => named.term = named.term.or(Some(Term(number))),
                 _ => {}
             }
         }
         self.nodes.remove(&NodeId(0));
+        self.group = named.group.or(self.group);
+        self.index = named.index.or(self.index);
+        self.term = named.term.or(self.term);
     }
 }
 
@@ -228,7 +234,7 @@ mod tests {
     fn the_words_of_a_checker_say_where() {
         let mut place = Place { index: Some(LogIndex(3)), ..Place::default() };
         place.read("node 3, group 2: entry 17 of term 4 is not that of node 5; Token { group: GroupId(1) }");
-        assert_eq!(place_line(&place), "group 1, term 4, index 17, nodes 3, 5");
+        assert_eq!(place_line(&place), "group 2, term 4, index 17, nodes 3, 5");
         assert_eq!(place_line(&Place::default()), "the whole cluster");
     }
 

@@ -35,6 +35,9 @@ pub struct Shrunk {
     pub is_minimal: bool,
 }
 
+/// Pieces into which faults and operations are cut in the first, rough round.
+const PIECES_ROUGH: usize = 16;
+
 struct Shrinker<'a, 'b, 'c> {
     best: Schedule,
     failure: Failure,
@@ -56,8 +59,11 @@ pub fn shrink(schedule: Schedule, failure: Failure, run: &mut Try<'_>, may_go_on
         shrinker.cut_end();
         shrinker.drop_classes();
         shrinker.reduce_sizes();
-        shrinker.drop_faults();
-        shrinker.drop_operations();
+        // Roughly first, so that neither faults nor operations use up all the time.
+        for pieces in [PIECES_ROUGH, usize::MAX] {
+            shrinker.drop_faults(pieces);
+            shrinker.drop_operations(pieces);
+        }
         shrinker.shorten_faults();
         if shrinker.is_out || shrinker.best == before {
             break;
@@ -123,22 +129,23 @@ impl Shrinker<'_, '_, '_> {
         }
     }
 
-    fn drop_faults(&mut self) {
-        self.drop_parts(self.best.faults.clone(), |schedule, faults: Vec<Fault>| schedule.faults = faults);
+    fn drop_faults(&mut self, pieces: usize) {
+        self.drop_parts(self.best.faults.clone(), pieces, |schedule, faults: Vec<Fault>| schedule.faults = faults);
     }
 
-    fn drop_operations(&mut self) {
+    fn drop_operations(&mut self, pieces: usize) {
         let Some(operations) = self.best.operations.clone() else { return };
         if self.keep_if_it_fails(Schedule { operations: Some(Vec::new()), ..self.best.clone() }) {
             return;
         }
-        self.drop_parts(operations, |schedule, begun: Vec<Begun>| schedule.operations = Some(begun));
+        self.drop_parts(operations, pieces, |schedule, begun: Vec<Begun>| schedule.operations = Some(begun));
     }
 
-    /// Leaves out runs of parts, of half the length each time round, down to single ones.
-    fn drop_parts<T: Clone>(&mut self, mut parts: Vec<T>, put: impl Fn(&mut Schedule, Vec<T>)) {
+    /// Leaves out runs of parts, of half the length each time round, down to one of so many pieces, or single ones.
+    fn drop_parts<T: Clone>(&mut self, mut parts: Vec<T>, pieces: usize, put: impl Fn(&mut Schedule, Vec<T>)) {
         let mut chunk = parts.len().div_ceil(2);
-        while chunk > 0 && !self.is_out {
+        let least = parts.len() / pieces;
+        while chunk > least && !self.is_out {
             let mut at = 0;
             while at < parts.len() && !self.is_out {
                 let end = (at + chunk).min(parts.len());
