@@ -224,7 +224,11 @@ impl Raft {
             prev_index,
             prev_term,
             prev_crc: log.crc(prev_index).unwrap_or(0),
-            commit_index: peer.advertised(self.commit_index.min(self.applied_index)),
+            commit_index: peer.advertised(mutate!(
+                MUT_25F,
+                self.commit_index.min(self.applied_index),
+                self.commit_index
+            )),
             read_position: self.lead.reads.position(),
             count: u16::try_from(sent_last.0 - prev_index.0).expect("bounded by APPEND_ENTRIES_MAX"),
             send_mono: now,

@@ -350,6 +350,11 @@ impl<D: Disk> SegLog<D> {
                 self.finish_write(slot, offset, bytes, written)?;
             }
             Waiting::Sync => {
+                if mutate!(MUT_26B, false, result.is_err()) {
+                    self.commit.batch.syncs -= 1;
+                    self.issue_syncs();
+                    return Ok(());
+                }
                 mutate!(MUT_26A, result.map_err(failed("sync"))?, 0);
                 self.commit.batch.syncs -= 1;
                 if mutate!(MUT_17C, self.commit.batch.syncs == 0, true) {

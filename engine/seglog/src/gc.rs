@@ -4,7 +4,7 @@
 //! no entry lives in the oldest ─▶ copy live state forward ─▶ copies persisted ─▶ meta.oldest moved ─▶ Retire
 //! ```
 
-use base::GroupId;
+use base::{GroupId, mutate};
 
 use crate::disk::Disk;
 use crate::log::SegLog;
@@ -106,7 +106,8 @@ impl<D: Disk> SegLog<D> {
     fn first_needed(&self) -> u64 {
         let open = self.segments.iter().find(|segment| segment.stage != Stage::Sealed);
         let open = open.map_or(self.active_seq, |segment| segment.seq.min(self.active_seq));
-        self.groups.iter().flatten().filter_map(|log| log.oldest_segment()).min().map_or(open, |pin| pin.min(open))
+        let pins = self.groups.iter().flatten().filter_map(|log| log.oldest_segment());
+        mutate!(MUT_7C, pins.min(), pins.max()).map_or(open, |pin| pin.min(open))
     }
 
     fn copy_state_forward(&mut self, upto: u64) {

@@ -67,9 +67,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             })
         });
         if is_persisted {
-            let id = frozen.id;
-            self.frozen = None;
-            self.store.flush(id);
+            let frozen = self.frozen.take().expect("it was just looked at");
+            mutate!(MUT_14D, (), self.handle_flushed(&frozen));
+            self.store.flush(frozen.id);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Requests of clients and tools: taken, refused at the bounds, or answered when their turn comes.
 
 use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
-use base::{Acct, GroupId, Mono, NodeId, Nsid};
+use base::{Acct, GroupId, Mono, NodeId, Nsid, mutate};
 use meta::Store;
 use raft::{ConfigChange, Input, Outcome};
 use seglog::Disk;
@@ -84,6 +84,25 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         slot.watchers.entry(nsid).or_default().push(Watcher { ticket, told: None });
         self.look_for_watchers(at, nsid);
+        mutate!(MUT_23A, (), self.stop_listening(at, nsid, ticket));
+    }
+
+    /// MUT_23A: a watcher that was told a head hears nothing until the next heartbeats.
+    #[cfg(mutations)]
+    fn stop_listening(&mut self, at: u32, nsid: Nsid, ticket: Ticket) {
+        let watchers = self.groups[at as usize].watchers.get_mut(&nsid).into_iter().flatten();
+        for watcher in watchers.filter(|watcher| watcher.ticket == ticket && watcher.told.is_some()) {
+            watcher.told = Some(base::Jid(u64::MAX));
+        }
+    }
+
+    /// MUT_23A: those watchers are listened for.
+    #[cfg(mutations)]
+    pub(crate) fn begin_listening(&mut self) {
+        let groups = self.groups.iter_mut();
+        for watcher in groups.flat_map(|group| group.watchers.values_mut()).flatten() {
+            watcher.told = watcher.told.map(|told| if told == base::Jid(u64::MAX) { base::Jid(0) } else { told });
+        }
     }
 
     /// Forgets what a closed connection waits for; its commands run on.

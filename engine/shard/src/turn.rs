@@ -41,6 +41,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     fn send_heartbeats(&mut self, now: Mono) {
+        mutate!(MUT_23A, (), self.begin_listening());
         let mut turn = std::mem::take(&mut self.heartbeat_turn);
         turn.extend(&self.heartbeating);
         for at in turn.drain(..) {

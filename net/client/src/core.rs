@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use base::limits::CLIENT_REQUESTS_MAX;
 use base::mono::Span;
-use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng};
+use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng, mutate};
 use wire::{ClientHello, ClusterMap, RequestKind};
 
 use crate::backoff::backoff;
@@ -354,7 +354,7 @@ impl Core {
             return;
         }
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let wait = backoff(request.tries, &mut self.prng);
+        let wait = mutate!(MUT_38A, backoff(request.tries, &mut self.prng), Span(0));
         request.tries += 1;
         self.delay(id, now + wait);
     }

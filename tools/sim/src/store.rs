@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use base::GroupId;
+use base::{GroupId, mutate};
 use meta::{Cold, Frozen, Machine, MemoryStore, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
 /// The store of one core.
@@ -104,6 +104,7 @@ impl Store for SimStore {
     }
 
     fn flush(&mut self, frozen: u64) {
+        mutate!(MUT_14E, (), self.inner.flush_machines(frozen));
         self.flushes.push_back(frozen);
         self.asked += 1;
     }

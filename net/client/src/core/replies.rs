@@ -1,6 +1,6 @@
 //! What an answer means for its request: it ends, goes elsewhere, or waits.
 
-use base::{GroupId, Mono};
+use base::{GroupId, Mono, mutate};
 use meta::Outcome;
 use wire::client::parse_jid;
 use wire::{ClusterMap, CoreStatus, ReplyItem, ReplyStatus};
@@ -100,9 +100,12 @@ impl Core {
             Work::Map => return self.handle_map(id, body),
             Work::Operation(Operation::Watch { since, .. }) => {
                 let Ok(head) = parse_jid(body) else { return self.complete(id, unreadable("a watch")) };
+                let is_passed_over = mutate!(MUT_24A, false, *since > base::Jid(0) && request.tries > 0);
                 if *since < head {
                     *since = head;
-                    self.actions.push_back(Action::Head { ticket: Ticket(id), head });
+                    if !is_passed_over {
+                        self.actions.push_back(Action::Head { ticket: Ticket(id), head });
+                    }
                 }
                 self.deadlines.remove(&(request.deadline, id));
                 (request.deadline, request.tries) = (Mono::MAX, 0);

@@ -10,6 +10,7 @@ pub(crate) mod slots;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod advertised;
 pub mod bounds;
 pub mod config;
 pub mod converge;
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(converge::Converge::default()),
         Box::new(fail_slow::FailSlow::default()),
         Box::new(bounds::Bounds::default()),
+        Box::new(advertised::Advertised::default()),
     ]
 }
 

@@ -160,6 +160,13 @@ impl Platter {
         }
     }
 
+    /// What was written to a segment and is not durable is gone: no later sync brings it there.
+    pub fn handle_forgotten(&mut self, segment_seq: u64) {
+        for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq && !frame.is_durable) {
+            frame.written = 0;
+        }
+    }
+
     /// Writes up to `sequence` of a segment are durable.
     pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64) {
         for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq) {

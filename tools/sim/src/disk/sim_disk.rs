@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use base::{GroupId, Prng};
+use base::{GroupId, Prng, mutate};
 use seglog::{Disk, DiskOp, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
 use super::file::{SECTOR_BYTES, SimFile};
@@ -63,6 +63,9 @@ pub struct SimDisk {
     pub is_lying: bool,
     /// Durable bytes so far, for figures.
     pub bytes_written: u64,
+    /// MUT_27A: the newest name of a segment is not durable.
+    #[cfg(mutations)]
+    unsynced_name: Option<u64>,
 }
 
 impl SimDisk {
@@ -140,6 +143,8 @@ impl SimDisk {
             let mut spare = std::mem::take(&mut self.spare);
             self.file_mut(slot).forget(&mut spare);
             self.spare = spare;
+            let seq = self.segments[slot.0 as usize].file.expect("it was to be synced");
+            self.platter.handle_forgotten(seq);
         }
         Err(OpError::Errno(errno))
     }
@@ -167,6 +172,7 @@ impl SimDisk {
                 let at = self.files.partition_point(|(seq, _)| seq < segment_seq);
                 self.files.insert(at, (*segment_seq, file));
                 self.segments[slot.0 as usize].file = Some(*segment_seq);
+                mutate!(MUT_27A, (), self.unsynced_name = Some(*segment_seq));
             }
             DiskOp::Retire { slots } => {
                 for (slot, segment_seq) in slots {
@@ -219,6 +225,7 @@ impl SimDisk {
         let mut spare = std::mem::take(&mut self.spare);
         self.files.iter_mut().for_each(|(_, file)| file.cut(dice, cut.keep_per_1024, &mut spare));
         self.spare = spare;
+        mutate!(MUT_27A, (), self.lose_name(dice));
         let mut torn = (0, 0);
         for pending in std::mem::take(&mut self.pending) {
             let (writes, sectors) = self.settle_in_flight(pending, cut, dice);
@@ -226,6 +233,16 @@ impl SimDisk {
         }
         self.forget_memory();
         torn
+    }
+
+    /// MUT_27A: the file may have its old name, in `free/`, again.
+    #[cfg(mutations)]
+    fn lose_name(&mut self, dice: &mut Prng) {
+        let named = self.unsynced_name.take().and_then(|seq| self.place(seq));
+        let is_busy = self.pending.iter().any(|pending| pending.op.is_ring());
+        if let Some(at) = named.filter(|_| !is_busy && dice.below(2) == 0) {
+            self.free.push(self.files.remove(at).1);
+        }
     }
 
     fn settle_in_flight(&mut self, pending: Pending, cut: Cut, dice: &mut Prng) -> (u64, u64) {

@@ -15,6 +15,9 @@ const OPERATIONS_PER_S: u64 = 16;
 /// How long an operation may take.
 const WITHIN: Span = Span::from_ms(8_000);
 
+/// Frames that a client sends in a second at most: it has a few operations in flight and waits longer with every try.
+const SENDS_MAX: u64 = 600;
+
 /// An operation under way.
 struct Running {
     ticket: Ticket,
@@ -36,6 +39,8 @@ pub(super) struct ClientHost {
     next_operation_at: u64,
     begun: u64,
     in_flight_max: usize,
+    /// The second that is counted, and frames sent in it.
+    sends: (u64, u64),
 }
 
 impl World<'_> {
@@ -56,6 +61,7 @@ impl World<'_> {
             next_operation_at: first,
             begun: 0,
             in_flight_max,
+            sends: (0, 0),
         });
         self.wake_client_at(client, first);
     }
@@ -146,6 +152,7 @@ impl World<'_> {
                     self.connect(client as u32, link, &address);
                 }
                 Action::Send { link, bytes } => {
+                    self.count_send(client);
                     if let Some(number) = self.number_of(client, link) {
                         self.send_to_server(number, bytes);
                     }
@@ -165,6 +172,18 @@ impl World<'_> {
         let at = deadline.min(host.next_operation_at);
         if at != u64::MAX {
             self.wake_client_at(client, at.max(self.now + 1));
+        }
+    }
+
+    /// A client that tries again without end or wait would send ever more.
+    fn count_send(&mut self, client: usize) {
+        let second = self.now / SECOND;
+        let sends = &mut self.clients[client].sends;
+        *sends = if sends.0 == second { (second, sends.1 + 1) } else { (second, 1) };
+        let count = sends.1;
+        if std::env::var("SENDS").is_ok() && count > 50 { eprintln!("SENDS {count}"); }
+        if count > SENDS_MAX {
+            self.fail("bounds", format!("client {client} sent {count} frames in a second"));
         }
     }
 
