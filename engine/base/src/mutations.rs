@@ -167,7 +167,7 @@ mod switched {
         MUT_24A "24a" "a watch that is taken up again passes over the head it missed" ["notify" "wakeup"]
         MUT_25F "25f" "the commit index is advertised ahead of the leader's own apply" ["advertised"]
         MUT_26B "26b" "a failed sync is tried again and then believed" ["durable" "hard_state"]
-        MUT_27A "27a" "the directory is not synced after create, rename and retire" ["durable" "log_shape" "hard_state" "repair"]
+        MUT_27A "27a" "the directory is not synced after create, rename and retire" ["recovery" "durable" "log_shape"]
         MUT_15B "15b" "a prepared segment has holes" ["test: -p dropstone-reactor --test pool"]
         MUT_21C "21c" "the watermark passes an open pin" ["test: -p dropstone-store --lib pins"]
         MUT_21D "21d" "reads see what the tree itself holds for visible" ["test: -p dropstone-store --test model"]
@@ -175,6 +175,7 @@ mod switched {
         MUT_40B "40b" "the doorbell has no fences" ["model: -p dropstone-reactor --lib models"]
         MUT_40C "40c" "a core falls asleep without another look" ["model: -p dropstone-reactor --lib models"]
         MUT_40D "40d" "a sender looks for a sleeping core before it has posted" ["model: -p dropstone-reactor --lib models"]
+        MUT_34A "34a" "peer frames of an unknown version are passed over" ["compat"]
         MUT_38A "38a" "a client tries again without a wait" ["bounds"]
     }
 }

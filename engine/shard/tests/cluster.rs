@@ -1,6 +1,8 @@
 //! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
 //! seed gives the same run.
 
+#[path = "cluster/checklist.rs"]
+mod checklist;
 #[path = "cluster/reads.rs"]
 mod reads;
 
@@ -53,6 +55,8 @@ struct World {
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
     /// Its disk takes 150 ms longer for a sync.
     slow: Option<NodeId>,
+    /// Where wanted: the hash of a group at an applied index, and a bit for each node that was there.
+    hashes: Option<BTreeMap<(GroupId, LogIndex), (u64, u64)>>,
 }
 
 fn log_settings(id: NodeId) -> seglog::Settings {
@@ -110,6 +114,7 @@ impl World {
             parts: Vec::new(),
             answers: BTreeMap::new(),
             slow: None,
+            hashes: None,
         };
         for id in &ids {
             world.add_node(*id, trailing, ids.clone());
@@ -155,6 +160,7 @@ impl World {
         for id in ids {
             self.turn_of(id, wall_ms);
         }
+        self.compare_hashes();
     }
 
     fn deliver(&mut self, mail: &Mail) {

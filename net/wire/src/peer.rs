@@ -12,7 +12,7 @@
 use base::bytes::{align_up, get_u16, get_u32, get_u64};
 use base::checksum::{crc32c, crc32c_append};
 use base::record::{RecordError, Records};
-use base::{CoreId, GroupId, LogIndex, Mono, Term};
+use base::{CoreId, GroupId, LogIndex, Mono, Term, mutate};
 use raft::{Body, Health};
 
 use crate::frame::FrameError;
@@ -198,6 +198,17 @@ impl<'a> PeerFrame<'a> {
             return Err(FrameError::Length { found: need }.into());
         }
         let (header, messages) = bytes.split_at(PEER_FRAME_HEADER_BYTES);
+        if mutate!(MUT_34A, false, u16::from(header[4]) != crate::WIRE_VERSION) {
+            let (core, send_mono) = (CoreId(0), Mono(0));
+            return Ok(PeerFrame {
+                source_core: core,
+                target_core: core,
+                link_seq: 0,
+                send_mono,
+                message_count: 0,
+                messages: &[],
+            });
+        }
         if !matches!(header[5], 1 | 2) {
             return Err(FrameError::Field("class").into());
         }

@@ -3,6 +3,7 @@
 //! Both frame headers begin alike (magic, version, class, count, `frame_bytes` at 8), so one reader serves both.
 
 use base::bytes::{get_u16, get_u32};
+use base::mutate;
 
 use crate::frame::{CLIENT_FRAME_HEADER_BYTES, CLIENT_FRAME_MAGIC, FrameError};
 use crate::hello::{CLIENT_HELLO_BYTES, ClientHello, HelloError, SERVER_HELLO_BYTES, ServerHello};
@@ -48,6 +49,7 @@ pub fn frame_bytes(link: Link, bytes: &[u8], frame_bytes_max: usize) -> Result<O
     }
     if let Some(version) = bytes.get(4)
         && u16::from(*version) != crate::WIRE_VERSION
+        && mutate!(MUT_34A, true, link == Link::Client)
     {
         return Err(FrameError::Version { found: *version });
     }

@@ -169,6 +169,10 @@ pub(crate) fn hunt_all(args: &MutationArgs) -> u8 {
     if wanted.is_empty() {
         return complain("no seeded bug has such a number");
     }
+    let (of_tests, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|mutation| mutation.is_for_tests());
+    for mutation in of_tests {
+        println!("{:>4}  {}: `cargo xtask mutants {}`", mutation.id, mutation.checkers.join(" "), mutation.id);
+    }
     let options = args.common.options();
     let mut hunts = Vec::new();
     for mutation in wanted {

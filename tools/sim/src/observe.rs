@@ -191,6 +191,25 @@ pub enum Asked<'a> {
     },
 }
 
+/// What a stranger asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foreign {
+    /// A request of an unknown kind.
+    Kind,
+    /// A command of an unknown format.
+    CommandFormat,
+    /// A command of an unknown kind.
+    CommandKind,
+    /// A query of an unknown kind.
+    QueryKind,
+    /// A query about another account's namespace.
+    Query,
+    /// A command in another account's namespace.
+    Command,
+    /// A frame between nodes of an unknown version; `Unsupported` stands for a closed connection.
+    PeerFrame,
+}
+
 /// How an operation ended, as its client knows.
 #[derive(Clone, Copy, Debug)]
 pub enum Ended<'a> {
@@ -288,6 +307,15 @@ pub enum Event<'a> {
         nsid: Nsid,
         /// The head.
         head: base::Jid,
+    },
+    /// Something foreign met a node: of another version, or of somebody who may not.
+    Foreign {
+        /// What.
+        asked: Foreign,
+        /// The answer; none when what came after it was answered and this was not.
+        status: Option<wire::ReplyStatus>,
+        /// Its body.
+        body: &'a [u8],
     },
     /// All faults have ended; what must become live must now.
     Healed,

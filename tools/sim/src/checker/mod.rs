@@ -12,6 +12,7 @@ pub(crate) mod testing;
 
 pub mod advertised;
 pub mod bounds;
+pub mod compat;
 pub mod config;
 pub mod converge;
 pub mod durable;
@@ -33,6 +34,7 @@ pub mod refinement;
 pub mod repair;
 pub mod session;
 pub mod state_equal;
+pub mod tenant;
 pub mod wakeup;
 pub mod watermarks;
 
@@ -67,6 +69,8 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(fail_slow::FailSlow::default()),
         Box::new(bounds::Bounds::default()),
         Box::new(advertised::Advertised::default()),
+        Box::new(compat::Compat),
+        Box::new(tenant::Tenant),
     ]
 }
 

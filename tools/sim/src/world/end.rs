@@ -37,7 +37,7 @@ pub(super) enum Phase {
 impl World<'_> {
     /// Clients begin new operations.
     pub(super) fn is_loading(&self) -> bool {
-        matches!(self.phase, Phase::Faults | Phase::Quorum(_))
+        matches!(self.phase, Phase::Faults | Phase::Quorum(_)) && !self.is_quiet()
     }
 
     pub(super) fn next_phase(&mut self) {

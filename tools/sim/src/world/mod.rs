@@ -16,6 +16,7 @@ mod node;
 mod plan;
 mod process;
 mod serve;
+mod stranger;
 mod strikes;
 mod turn;
 
@@ -147,6 +148,7 @@ pub(crate) struct World<'c> {
     connections: Vec<Connection>,
     clients: Vec<ClientHost>,
     load: Load,
+    stranger: stranger::Stranger,
     buffers: Buffers,
     timed: Vec<Fault>,
     next_node: u64,
@@ -182,6 +184,7 @@ impl<'c> World<'c> {
             connections: Vec::new(),
             clients: Vec::new(),
             load: Load::new(seed, shape.groups),
+            stranger: stranger::Stranger::default(),
             buffers: Buffers::default(),
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
@@ -215,6 +218,7 @@ impl<'c> World<'c> {
         }
         self.begin_strikes();
         self.begin_plan();
+        self.push(2 * SECOND, Due::Client { client: stranger::NAME });
         self.push(self.shape.length, Due::Phase);
         self.push(300 * MS, Due::Operator);
     }
@@ -259,6 +263,7 @@ impl<'c> World<'c> {
             Due::ToClient { connection, buffer } => self.reach_client(connection, buffer),
             Due::ServerClosed { connection } => self.server_closed(connection),
             Due::ClientClosed { connection } => self.client_closed(connection),
+            Due::Client { client: stranger::NAME } => self.wake_stranger(),
             Due::Client { client } => self.wake_client(client as usize),
             Due::Fault { which } => self.strike_timed(which),
             Due::Crash { seat, life } => self.crash_if(seat, life),

@@ -219,6 +219,8 @@ impl World<'_> {
             *clogged = (*clogged).max(at + span);
         }
         self.corrupt(link, buffer);
+        let frames = self.net.links[link as usize].frames;
+        self.change_version(link, frames, buffer);
         let state = &mut self.net.links[link as usize];
         let arrival = (at + delay).max(state.clogged_until).max(state.last_arrival + 1);
         state.last_arrival = arrival;

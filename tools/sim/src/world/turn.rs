@@ -207,7 +207,11 @@ impl World<'_> {
         let mut ordinal = 0;
         let is_current = self.generation(link) == generation;
         'frames: while is_current && !rest.is_empty() {
+            let is_unknown = rest.get(4).is_some_and(|version| u16::from(*version) != wire::WIRE_VERSION);
             let Some((frame, more)) = cut_frame(rest) else {
+                if is_unknown {
+                    self.note_unknown_frame(true);
+                }
                 self.reset(from, seat, core);
                 break;
             };
@@ -216,6 +220,9 @@ impl World<'_> {
                 self.reset(from, seat, core);
                 break;
             };
+            if is_unknown {
+                self.note_unknown_frame(false);
+            }
             for message in frame.messages() {
                 let Ok(message) = message else {
                     self.reset(from, seat, core);

@@ -4,6 +4,7 @@
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
 mod leader_only;
+mod quiet_end;
 
 use super::{MS, What, World};
 use crate::draw::{Stream, prng};
@@ -21,10 +22,12 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Clients rest before the end, leaders change.
+    QuietEnd,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: [(Plan, u64); 2] = [(Plan::LeaderOnly, 5), (Plan::QuietEnd, 6)];
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,7 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::QuietEnd => self.cut_leaders(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
