@@ -159,7 +159,6 @@ mod switched {
         MUT_32A "32a" "one failing command acknowledges its neighbours" ["model" "once"]
         MUT_40A "40a" "after a long pause only the last due timer fires" ["progress" "leader"]
         MUT_7C "7c" "a segment is given back while entries live in it" ["log_shape" "log_matching"]
-        MUT_7D "7d" "frame_seq goes on right behind the last good frame after recovery" ["log_shape" "log_matching"]
         MUT_14C "14c" "a freeze cuts a batch in two" ["state_equal" "once"]
         MUT_14D "14d" "the CHECKPOINT record is written before the tables are" ["state_equal" "once" "log_shape" "refinement" "leader_completeness"]
         MUT_14E "14e" "the machine row is written before its rows" ["state_equal" "once"]
@@ -177,5 +176,6 @@ mod switched {
         MUT_40D "40d" "a sender looks for a sleeping core before it has posted" ["model: -p dropstone-reactor --lib models"]
         MUT_34A "34a" "peer frames of an unknown version are passed over" ["compat"]
         MUT_38A "38a" "a client tries again without a wait" ["bounds"]
+        MUT_38B "38b" "the queue of reads has no bound" ["test: -p dropstone-shard --test cluster reads_beyond"]
     }
 }

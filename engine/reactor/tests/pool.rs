@@ -10,7 +10,8 @@ fn a_prepared_segment_is_whole_zero_and_has_no_holes() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = seglog::SEGMENT_BYTES_LEAST;
     prepare_pool(dir.path(), CoreId(0), bytes, 2).unwrap();
-    let files: Vec<_> = std::fs::read_dir(dir.path().join("free")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(dir.path().join("free")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 2, "{files:?}");
     for path in files {
         let file = std::fs::metadata(&path).unwrap();

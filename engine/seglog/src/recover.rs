@@ -298,7 +298,7 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     let slots = (0..).map(Slot);
     out.live = names.iter().zip(slots).map(|(seq, slot)| RecoveredSegment { segment_seq: *seq, slot }).collect();
     out.leftovers = leftovers;
-    out.next_frame_seq = mutate!(MUT_7D, frame_seq_max + RESET_JUMP, verdict.last_seq + 1);
+    out.next_frame_seq = frame_seq_max + RESET_JUMP;
     out.next_segment_seq = names.last().map_or(meta.oldest_segment_seq.max(meta.newest_segment_seq + 1), |seq| seq + 1);
     out.free_files = files.reader.free()?;
     Ok(out)

@@ -64,7 +64,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 return None;
             }
         };
-        if self.groups[at as usize].reads_waiting() >= READS_WAITING_MAX {
+        if self.groups[at as usize].reads_waiting() >= mutate!(MUT_38B, READS_WAITING_MAX, usize::MAX) {
             self.replies.bare(ticket, group, Status::Overloaded);
             return None;
         }

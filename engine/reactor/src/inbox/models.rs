@@ -35,10 +35,8 @@ fn of_two_senders_one_wakes_the_core_once() {
         let doorbell = Doorbell::new().unwrap();
         let (sender, mut first) = inbox(2, &doorbell);
         let (other, mut second) = inbox(2, &doorbell);
-        let posters = [
-            loom::thread::spawn(move || sender.post(1).unwrap()),
-            loom::thread::spawn(move || other.post(2).unwrap()),
-        ];
+        let posters =
+            [loom::thread::spawn(move || sender.post(1).unwrap()), loom::thread::spawn(move || other.post(2).unwrap())];
         let sleeps = doorbell.fall_asleep();
         posters.into_iter().for_each(|poster| poster.join().unwrap());
         assert!(!sleeps || doorbell.rung() == 1, "{} have rung", doorbell.rung());

@@ -1,10 +1,11 @@
 //! Rules that only log, raft and machine together can show (docs/testing/checklist.md).
 
+use base::limits::READS_WAITING_MAX;
 use base::mono::Span;
-use base::{GroupId, LogIndex, NodeId};
+use base::{Acct, GroupId, LogIndex, NodeId};
 use raft::Body;
 use seglog::{DiskOp, OpError, OpToken};
-use shard::{PeerOut, StopReason, Ticket};
+use shard::{PeerOut, Status, StopReason, Ticket};
 
 use super::{GROUPS, ROOT, World, begin, header, mkdir};
 
@@ -45,7 +46,11 @@ fn a_failed_sync_stops_the_node_for_good_and_no_ack_leaves() {
     let (now, before) = (world.now, world.shard(follower).log().persisted_epoch());
     let shard = world.shard(follower);
     shard.handle_op_done(token, Err(OpError::Errno(5)));
-    assert!(matches!(shard.stop_reason(), Some(StopReason::Log(why)) if why.contains("sync")), "{:?}", shard.stop_reason());
+    assert!(
+        matches!(shard.stop_reason(), Some(StopReason::Log(why)) if why.contains("sync")),
+        "{:?}",
+        shard.stop_reason()
+    );
     for turn in 1..200u64 {
         let now = now + Span::from_ms(5 * turn);
         shard.begin_turn(now, 1_700_000_000_000);
@@ -53,7 +58,8 @@ fn a_failed_sync_stops_the_node_for_good_and_no_ack_leaves() {
         shard.advance(now, 1_700_000_000_000);
         assert!(shard.poll_op().is_none(), "nothing is tried again");
         while let Some(message) = shard.poll_peer() {
-            let is_ack = matches!(&message, PeerOut::Raft { body: Body::AppendResp { index, .. }, .. } if *index > held);
+            let is_ack =
+                matches!(&message, PeerOut::Raft { body: Body::AppendResp { index, .. }, .. } if *index > held);
             assert!(!is_ack, "{message:?}");
         }
     }
@@ -86,7 +92,10 @@ fn compaction_waits_for_a_slow_follower_up_to_the_trailing_entries() {
         let log = world.shard(leader).log();
         let (first, last) = (log.first_index(group), log.last_index(group));
         assert!(first > LogIndex(1), "{commands}: nothing was compacted");
-        assert!(last.0 + 1 - first.0 >= TRAILING, "{commands}: {first} to {last} is less than what is kept for the slow");
+        assert!(
+            last.0 + 1 - first.0 >= TRAILING,
+            "{commands}: {first} to {last} is less than what is kept for the slow"
+        );
         assert_eq!(first > held.next(), needs_snapshot, "{commands}: {first}, and the follower holds {held}");
         let now = world.now;
         world.parts.clear();
@@ -120,6 +129,26 @@ fn machines_have_equal_hashes_at_every_index_that_several_of_them_reach() {
     assert!(shared >= 60, "only {shared} indexes were seen at two nodes");
     let different: std::collections::BTreeSet<u64> = hashes.values().map(|(hash, _)| *hash).collect();
     assert!(different.len() >= 60, "the hash hardly moves: {} values", different.len());
+}
+
+#[test]
+fn reads_beyond_the_bound_are_refused_and_the_others_answered() {
+    let mut world = World::new(15, 10_000);
+    begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let mut query = Vec::new();
+    meta::Query::Head.encode(&mut query);
+    let more = 10;
+    world.answers.clear();
+    for request in 0..READS_WAITING_MAX as u64 + more {
+        let ticket = Ticket { connection: 1, request, kind: 2 };
+        world.shard(leader).handle_query(ticket, group, Acct(1), ROOT, &query);
+    }
+    world.run(Span::from_ms(200));
+    let count = |status| world.answers.values().filter(|(of, _)| *of == status).count();
+    assert_eq!((count(Status::Ok), count(Status::Overloaded)), (READS_WAITING_MAX, more as usize));
 }
 
 impl World {
