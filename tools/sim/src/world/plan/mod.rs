@@ -73,7 +73,7 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
-            Plan::QuietEnd => self.cut_leaders(&mut dice),
+            Plan::QuietEnd => self.cut_leaders(),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
