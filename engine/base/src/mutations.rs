@@ -1,6 +1,10 @@
 //! Seeded bugs: `mutate!(MUT_16A, right, wrong)` is `right`, unless the build has `--cfg mutations` and that mutation
 //! was switched on. They prove that the simulator's checkers see (docs/TESTING.md, "Mutations").
 //!
+//! What the simulator cannot reach is shown by a test instead: its list says `test: ARGUMENTS` (of `cargo test`) or
+//! `model: ARGUMENTS` (with `--cfg loom`) where others name checkers. That test fails with `DROPSTONE_MUTATION=16a` in its
+//! environment, and `cargo xtask mutants` sees to it that it does.
+//!
 //! Never a Cargo feature: feature unification could put a bug into the binary that ships.
 
 /// `right`, or under `--cfg mutations` and with the mutation switched on, `wrong`.
@@ -29,19 +33,44 @@ mod switched {
         pub id: &'static str,
         /// What is wrong with it on.
         pub what: &'static str,
-        /// Checkers of which one is expected to see it.
+        /// Checkers of which one is expected to see it; or one word that begins with `test:` or `model:`.
         pub checkers: &'static [&'static str],
         number: u16,
     }
 
+    /// Not looked into the environment yet.
+    const UNKNOWN: u16 = u16::MAX;
+    /// Names the one that is on in a test's process.
+    const VARIABLE: &str = "DROPSTONE_MUTATION";
+
     /// 0: none.
-    static ACTIVE: AtomicU16 = AtomicU16::new(0);
+    static ACTIVE: AtomicU16 = AtomicU16::new(UNKNOWN);
+
+    impl Mutation {
+        /// It is not the simulator that sees it.
+        #[must_use]
+        pub fn is_for_tests(&self) -> bool {
+            self.checkers.iter().any(|checker| checker.contains(':'))
+        }
+    }
 
     /// Is this the mutation switched on in this process?
     #[inline]
     #[must_use]
     pub fn is_on(mutation: Mutation) -> bool {
-        ACTIVE.load(Ordering::Relaxed) == mutation.number
+        match ACTIVE.load(Ordering::Relaxed) {
+            UNKNOWN => from_environment() == mutation.number,
+            active => active == mutation.number,
+        }
+    }
+
+    #[cold]
+    fn from_environment() -> u16 {
+        let id = std::env::var(VARIABLE).unwrap_or_default();
+        let found = ALL.iter().find(|mutation| mutation.id == id);
+        assert!(id.is_empty() || found.is_some(), "{VARIABLE} names no seeded bug: {id}");
+        switch(found.copied());
+        found.map_or(0, |mutation| mutation.number)
     }
 
     /// Switches one mutation on, or all off.
@@ -67,7 +96,7 @@ mod switched {
     mutations! {
         MUT_1A "1a" "a vote is answered before term and vote are persisted" ["election" "hard_state"]
         MUT_1B "1b" "RequestVote leaves before term, vote and last entry are persisted" ["hard_state" "election"]
-        MUT_1C "1c" "a vote for an earlier life of the candidate counts" ["hard_state" "election" "leader_completeness"]
+        MUT_1C "1c" "RequestVote does not wait for the disk, and a vote for an earlier life of the candidate counts" ["hard_state" "election" "leader_completeness"]
         MUT_2A "2a" "the commit index counts entries of earlier terms" ["leader_completeness" "refinement"]
         MUT_2B "2b" "the advertised commit index is not clamped to what the follower acked" ["leader_completeness" "refinement" "watermarks"]
         MUT_3A "3a" "a lease is served after it ended" ["lease" "freshness"]
@@ -75,7 +104,7 @@ mod switched {
         MUT_3C "3c" "a lease is ten times too long" ["lease" "freshness"]
         MUT_4A "4a" "a client is answered before a quorum has persisted" ["durable" "watermarks"]
         MUT_4B "4b" "AppendResp leaves before the sync" ["durable" "hard_state" "watermarks"]
-        MUT_5A "5a" "a vote compares the index before the term" ["leader_completeness"]
+        MUT_5A "5a" "a vote compares the index before the term" ["leader_completeness" "refinement"]
         MUT_6A "6a" "AppendEntries truncates without a conflict" ["log_matching" "watermarks" "leader_completeness"]
         MUT_6B "6b" "a compacted prev_index is taken for a conflict" ["log_matching" "watermarks" "converge"]
         MUT_6C "6c" "an ack reaches beyond what its message matched" ["log_matching" "watermarks" "leader_completeness"]
@@ -94,8 +123,8 @@ mod switched {
         MUT_11D "11d" "a learner counts in a quorum" ["watermarks" "durable" "config"]
         MUT_12A "12a" "a bad checksum in the middle is the end of the log" ["repair" "durable" "leader_completeness"]
         MUT_12B "12b" "a faulty entry is taken for absent" ["repair" "durable" "leader_completeness"]
-        MUT_12C "12c" "a node whose last frame is in doubt votes" ["repair" "durable" "leader_completeness"]
-        MUT_12D "12d" "Absent answers of an old term count" ["repair" "durable" "leader_completeness"]
+        MUT_12C "12c" "a node whose last frame is in doubt votes" ["matrix" "repair" "durable" "leader_completeness"]
+        MUT_12D "12d" "Absent answers of an old term count" ["matrix" "repair" "durable" "leader_completeness"]
         MUT_13A "13a" "the checksum of an entry is not compared" ["repair" "state_equal" "log_matching"]
         MUT_13B "13b" "the hash of a snapshot is not verified" ["state_equal" "model"]
         MUT_14A "14a" "the applied index is not in the batch of its rows" ["state_equal" "once"]
@@ -123,11 +152,30 @@ mod switched {
         MUT_29A "29a" "stickiness is ignored without being forced" ["lease" "freshness"]
         MUT_29B "29b" "votes are given right after boot" ["lease" "freshness"]
         MUT_30A "30a" "a pre-vote raises the term" ["progress" "refinement"]
-        MUT_30B "30b" "messages of lower terms are not answered" ["progress" "leader"]
+        MUT_30B "30b" "messages of lower terms are not answered" ["progress" "leader" "converge"]
         MUT_31A "31a" "next_index is not rolled back by a rejection" ["converge" "progress"]
         MUT_31B "31b" "a peer is not reset on a new incarnation" ["converge" "durable" "watermarks"]
         MUT_31C "31c" "a group rests while a member lags" ["converge"]
-        MUT_32A "32a" "one failing command acknowledges its neighbours" ["model" "once"]
+        MUT_32A "32a" "one failing command takes back its neighbours, which are acknowledged" ["model" "once"]
         MUT_40A "40a" "after a long pause only the last due timer fires" ["progress" "leader"]
+        MUT_7C "7c" "a segment is given back while entries live in it" ["log_shape" "log_matching"]
+        MUT_14C "14c" "a freeze cuts a batch in two" ["state_equal" "once"]
+        MUT_14D "14d" "the CHECKPOINT record is written before the tables are" ["state_equal" "once" "log_shape" "refinement" "leader_completeness"]
+        MUT_14E "14e" "the machine row is written before its rows" ["state_equal" "once"]
+        MUT_23A "23a" "a watcher is told the head before it is listened for" ["wakeup"]
+        MUT_24A "24a" "a watch that is taken up again passes over the head it missed" ["notify" "wakeup"]
+        MUT_25F "25f" "the commit index is advertised ahead of the leader's own apply" ["advertised"]
+        MUT_26B "26b" "a failed sync is tried again and then believed" ["durable" "hard_state"]
+        MUT_27A "27a" "the directory is not synced after create, rename and retire" ["recovery" "durable" "log_shape"]
+        MUT_15B "15b" "a prepared segment has holes" ["test: -p dropstone-reactor --test pool"]
+        MUT_21C "21c" "the watermark passes an open pin" ["test: -p dropstone-store --lib pins"]
+        MUT_21D "21d" "reads see what the tree itself holds for visible" ["test: -p dropstone-store --test model"]
+        MUT_33A "33a" "the generation of a slot is not compared" ["test: -p dropstone-reactor --lib slots"]
+        MUT_40B "40b" "the doorbell has no fences" ["model: -p dropstone-reactor --lib models"]
+        MUT_40C "40c" "a core falls asleep without another look" ["model: -p dropstone-reactor --lib models"]
+        MUT_40D "40d" "a sender looks for a sleeping core before it has posted" ["model: -p dropstone-reactor --lib models"]
+        MUT_34A "34a" "peer frames of an unknown version are passed over" ["compat"]
+        MUT_38A "38a" "a client tries again without a wait" ["bounds"]
+        MUT_38B "38b" "the queue of reads has no bound" ["test: -p dropstone-shard --test cluster reads_beyond"]
     }
 }

@@ -47,7 +47,7 @@ impl Applier {
     ) -> Result<(), Cold> {
         let mut machine = store.machine(group).cloned().unwrap_or_default();
         assert!(
-            entry.index == machine.applied_index.next(),
+            mutate!(MUT_21B, entry.index == machine.applied_index.next(), true),
             "group {group}: entry {} after {}",
             entry.index,
             machine.applied_index
@@ -58,6 +58,7 @@ impl Applier {
             EntryKind::Commands => self.run_commands(&*store, group, entry, &mut machine, applied)?,
             EntryKind::Noop => {}
             EntryKind::Config => {
+                base::mark::hit!("meta.apply.config");
                 machine.config_index = entry.index;
                 machine.config = entry.payload.to_vec();
             }
@@ -95,9 +96,15 @@ impl Applier {
             let mut txn = Txn { view, overlay: &mut self.overlay, stamp_ms: machine.stamp_ms };
             let mark = txn.overlay.mark();
             match run_command(&mut txn, bytes, (entry, ordinal), &mut news) {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(outcome) => {
+                    if mutate!(MUT_32A, false, !outcome.is_ok()) {
+                        self.overlay.clear();
+                    }
+                    outcomes.push(outcome);
+                }
                 // The others go on, so that one prefetch brings what all of them want; nothing of it is written.
                 Err(Cold) => {
+                    base::mark::hit!("meta.apply.cold");
                     self.overlay.rollback(mark);
                     is_cold = true;
                 }
@@ -165,11 +172,30 @@ fn run_in_session<S: Store>(
     let mark = txn.overlay.mark();
     let outcome = match execute(txn, header, command, news) {
         Err(Halt::With(outcome)) => {
-            mutate!(MUT_32A, txn.overlay.rollback(mark), ());
+            base::mark::hit!("meta.apply.rolled_back");
+            txn.overlay.rollback(mark);
             outcome
         }
         result => result?,
     };
+    base::mark::hit!("meta.outcome.unchanged", matches!(outcome, Outcome::Unchanged(_)));
+    base::mark::hit!("meta.outcome.conflict_file", matches!(outcome, Outcome::Conflict { file: true, .. }));
+    base::mark::hit!("meta.outcome.conflict_folder", matches!(outcome, Outcome::Conflict { folder: true, .. }));
+    base::mark::hit!("meta.outcome.conflict_ancestor", outcome == crate::tree::CONFLICT_ANCESTOR);
+    base::mark::hit!("meta.outcome.need_blocks", matches!(outcome, Outcome::NeedBlocks(_)));
+    base::mark::hit!("meta.outcome.quota", matches!(outcome, Outcome::Quota { .. }));
+    base::mark::hit!("meta.outcome.not_found", outcome == Outcome::NotFound);
+    base::mark::hit!("meta.outcome.no_access", outcome == Outcome::NoAccess);
+    base::mark::hit!("meta.outcome.too_large", outcome == Outcome::TooLarge);
+    base::mark::hit!("meta.outcome.into_itself", outcome == Outcome::IntoItself);
+    base::mark::hit!("meta.outcome.rev_mismatch", outcome == Outcome::RevMismatch);
+    base::mark::hit!("meta.outcome.invalid_rev", outcome == Outcome::InvalidRev);
+    base::mark::hit!("meta.outcome.busy_sweeping", matches!(outcome, Outcome::Busy { .. }));
+    base::mark::hit!("meta.outcome.bad_content_hash", outcome == Outcome::BadContentHash);
+    base::mark::hit!("meta.outcome.exists", matches!(outcome, Outcome::Exists { .. }));
+    base::mark::hit!("meta.outcome.batch_done", matches!(outcome, Outcome::Batch { failed: None, .. }));
+    base::mark::hit!("meta.outcome.batch_failed", matches!(outcome, Outcome::Batch { failed: Some(_), .. }));
+    base::mark::hit!("meta.outcome.malformed", outcome == Outcome::Malformed);
     if let Some(row) = session {
         sessions::keep(txn, header, row, &outcome);
     }

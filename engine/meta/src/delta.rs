@@ -104,8 +104,10 @@ pub(crate) fn delta<R: Source>(
     let (floor, head) = (namespace.floor, namespace.head);
     let is_beyond = cursor.since > head || (cursor.expansion.is_some() && cursor.since == head);
     if cursor.since < floor || is_beyond {
+        base::mark::hit!("meta.delta.reset");
         return Ok(Answer::Reset);
     }
+    base::mark::hit!("meta.delta.expansion_goes_on", cursor.expansion.is_some());
     let Ok(resumed) = Phase::resumed(cursor) else { return Ok(Answer::Malformed) };
     let mut page =
         Page { tree, limit, changes: Vec::new(), bytes: 0, visits: 0, since: cursor.since, paths: BTreeMap::new() };
@@ -193,6 +195,7 @@ impl<R: Source> Page<'_, '_, R> {
                 let row = JournalRow::decode(&value);
                 if is_command_start {
                     if self.is_full() || rows_read >= DELTA_ROWS_MAX {
+                        base::mark::hit!("meta.delta.page_full");
                         return self.end(cold_rows, DeltaCursor::at(self.since));
                     }
                     command = (self.since, self.changes.len(), self.bytes);
@@ -201,9 +204,11 @@ impl<R: Source> Page<'_, '_, R> {
                 match self.tell(jid, &row, std::mem::replace(&mut phase, Phase::Start)) {
                     Ok(()) => {}
                     Err(Stop::Full(phase)) if command.1 == 0 => {
+                        base::mark::hit!("meta.delta.expansion_cut");
                         return self.end(cold_rows, phase.cursor(self.since, row.node));
                     }
                     Err(Stop::Full(_)) => {
+                        base::mark::hit!("meta.delta.command_put_off");
                         self.changes.truncate(command.1);
                         return self.end(cold_rows, DeltaCursor::at(command.0));
                     }
@@ -212,6 +217,7 @@ impl<R: Source> Page<'_, '_, R> {
                     Err(Stop::Halt(Halt::With(_))) => {}
                 }
                 if cold_rows > 0 {
+                    base::mark::hit!("meta.delta.cold");
                     cold_rows += 1;
                     if cold_rows > COLD_ROWS_MAX {
                         return Err(Halt::Cold);
@@ -260,6 +266,7 @@ impl<R: Source> Page<'_, '_, R> {
         }
         let is_file_there = live.is_some_and(|live| live.kind == NodeKind::File);
         if row.kind == NodeKind::Folder && (row.op == Op::Delete || is_file_there) {
+            base::mark::hit!("meta.delta.folder_gone");
             self.expand_deleted(row.node, &old_path, live, phase)?;
         }
         Ok(())
@@ -319,6 +326,7 @@ impl<R: Source> Page<'_, '_, R> {
 
     /// All that is below a folder that was moved.
     fn expand_present(&mut self, root: TreeNode, display: &str, mut position: String) -> Result<(), Stop> {
+        base::mark::hit!("meta.delta.folder_moved");
         let from = position.clone();
         let walked = Walk { root, display, position: &from, is_recursive: true };
         let (nsid, limit) = (self.tree.nsid, self.limit);

@@ -120,6 +120,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         if let Some(before) = self.last_row {
             let key = keys::journal(self.nsid, before);
             let mut bytes = self.txn.with(&key, |value| value.expect("this command wrote it").to_vec())?;
+            base::mark::hit!("meta.journal.command_of_many_rows");
             bytes[ROW_FLAGS_AT] |= ROW_CONTINUES;
             self.txn.put_bytes(key, bytes);
         }
@@ -141,6 +142,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     pub fn take_name(&mut self, parent: TreeNode, name: &str) -> Result<Jid, Cold> {
         let key = name_key(name);
         let Some(dead) = self.tree().dead(parent, &key)? else { return Ok(Jid(0)) };
+        base::mark::hit!("meta.name.of_the_dead");
         self.txn.delete(keys::dead(self.nsid, parent, &key));
         Ok(dead.jid)
     }
@@ -179,6 +181,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     pub fn make_parents(&mut self, located: &Located) -> Result<TreeNode, Cold> {
         let mut parent = located.parent;
         for name in &located.missing {
+            base::mark::hit!("meta.parents.made");
             parent = self.make_folder(parent, name, 0)?.node;
         }
         Ok(parent)
@@ -251,6 +254,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
                 if blocks.len() <= INLINE_BLOCKS_MAX {
                     return Ok(Content { hash: content.hash, list: 0, blocks: count, inline: blocks });
                 }
+                base::mark::hit!("meta.content.long_list");
                 let list = self.namespace.next_list;
                 self.namespace.next_list += 1;
                 let row = ListRow { blocks: count, refs: 1, size: content.size, content_hash: content.hash };
@@ -271,6 +275,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         }
         let key = keys::list(self.nsid, content.list);
         let mut list: ListRow = self.txn.row(&key)?.expect("a held content row keeps its list");
+        base::mark::hit!("meta.content.list_shared");
         list.refs += 1;
         self.txn.put(key, &list);
         Ok(())
@@ -295,6 +300,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         let mut cold = None;
         for (position, hash, bytes, put_at_ms) in blocks {
             if put_at_ms.saturating_add(PUT_AGE_MS_MAX) < self.txn.stamp_ms {
+                base::mark::hit!("meta.blocks.put_too_long_ago");
                 refused.push(position);
                 continue;
             }

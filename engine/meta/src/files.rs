@@ -46,6 +46,7 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
     };
     match result {
         Err(Halt::With(outcome)) => {
+            base::mark::hit!("meta.command.rolled_back");
             editor.rollback(mark);
             Ok(outcome)
         }
@@ -74,6 +75,7 @@ fn commit_batch<S: Store>(editor: &mut Editor<'_, '_, S>, batch: &CommitBatch) -
         }
         if batch.atomic && !outcome.is_ok() && !is_cold {
             editor.rollback(start);
+            base::mark::hit!("meta.batch.undone");
             return Ok(Outcome::Batch { failed: Some(at as u32), outcomes: vec![outcome] });
         }
         outcomes.push(outcome);
@@ -146,6 +148,7 @@ fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) ->
         Verdict::Unchanged => return unchanged(editor, located.cur.as_ref()),
         Verdict::Conflict(conflict) if !commit.autorename => return Err(conflict.into()),
         Verdict::Conflict(conflict) => {
+            base::mark::hit!("meta.commit.renamed");
             let label = if matches!(commit.mode, PutMode::Update(_)) { &commit.label[..] } else { "" };
             rename(editor, &mut located, label, conflict)?;
             flags = ROW_AUTORENAMED;
@@ -184,6 +187,8 @@ fn rename<S: Store>(
         let Some(name) = candidate(&located.name, label, n) else { break };
         let is_free = !located.missing.is_empty() || editor.tree().dirent(located.parent, &name_key(&name))?.is_none();
         if is_free {
+            base::mark::hit!("meta.autorename.taken_too", n > 1);
+            base::mark::hit!("meta.autorename.found");
             located.name = name;
             located.cur = None;
             return Ok(());
@@ -263,6 +268,7 @@ fn delete_node<S: Store>(editor: &mut Editor<'_, '_, S>, delete: &Delete) -> Res
         }
         NodeKind::Folder => {
             editor.txn.put(keys::sweep(editor.nsid, jid, found.node), &SweepRow::default());
+            base::mark::hit!("meta.delete.folder");
             editor.has_detached = true;
         }
         NodeKind::Mount => {}
@@ -284,6 +290,7 @@ fn move_node<S: Store>(editor: &mut Editor<'_, '_, S>, moved: &Move) -> Result<O
             !is_inside
         })?;
         if is_inside {
+            base::mark::hit!("meta.move.into_itself");
             return Err(Outcome::IntoItself.into());
         }
     }
@@ -300,6 +307,7 @@ fn move_node<S: Store>(editor: &mut Editor<'_, '_, S>, moved: &Move) -> Result<O
         flags = ROW_AUTORENAMED;
     }
     let parent = editor.make_parents(&located)?;
+    base::mark::hit!("meta.move.recased", is_recased);
     write_move(editor, &source, (parent, &located.name), is_recased, flags)
 }
 
@@ -322,6 +330,7 @@ fn write_move<S: Store>(
     if source.row.kind == NodeKind::File {
         let before = editor.tree().journal(source.row.rev_jid)?.expect("a live file keeps its content row");
         let content = before.content.expect("a file's revision is a content row");
+        base::mark::hit!("meta.move.file");
         editor.hold_again(&content)?;
         row.content = Some(content);
     }
@@ -363,6 +372,7 @@ fn restore_file<S: Store>(editor: &mut Editor<'_, '_, S>, restore: &Restore) -> 
         hash: content.hash,
         blocks: Blocks::Held(content),
     };
+    base::mark::hit!("meta.restore.revived", revived.is_some());
     let place = (parent, &located.name[..]);
     Ok(Outcome::Applied(editor.put_file(place, cur, revived.as_ref(), content, ROW_RESTORE)?))
 }

@@ -75,6 +75,7 @@ pub(crate) fn unpack<R: Source>(source: &mut R, bytes: &[u8]) -> Result<Outcome,
         });
     }
     if flags & FLAG_BATCH != 0 {
+        base::mark::hit!("meta.kept.batch");
         return Ok(Outcome::Batch { failed: (failed != u32::MAX).then_some(failed), outcomes });
     }
     Ok(outcomes.pop().expect("pack writes one part for what is no batch"))

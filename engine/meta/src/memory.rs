@@ -51,6 +51,9 @@ pub struct MemoryStore {
     installs: BTreeMap<GroupId, Install>,
     next_frozen: u64,
     prefetches: u64,
+    /// MUT_14C: the batch written last, and its group's machine row before.
+    #[cfg(mutations)]
+    last_batch: Option<(GroupId, RowBatch, Option<Machine>)>,
 }
 
 impl MemoryStore {
@@ -95,6 +98,25 @@ impl MemoryStore {
         self.merged(group, Bound::Unbounded, Bound::Unbounded)
             .map(|(key, value)| (key.to_vec(), value.to_vec()))
             .collect()
+    }
+
+    /// MUT_14C: half of the last batch, with its machine row, goes into the next memtable.
+    #[cfg(mutations)]
+    fn cut_last_batch(&mut self, frozen: &mut Layer) {
+        let Some((group, batch, before)) = self.last_batch.take() else { return };
+        let Some(rows) = frozen.rows.get_mut(&group) else { return };
+        let later = &batch.rows[batch.rows.len() / 2..];
+        later.iter().for_each(|(key, _)| drop(rows.remove(key)));
+        self.active.rows.entry(group).or_default().extend(later.iter().cloned());
+        self.active.machines.extend(frozen.machines.remove(&group).map(|machine| (group, machine)));
+        frozen.machines.extend(before.map(|machine| (group, machine)));
+    }
+
+    /// MUT_14E: the machine rows of a memtable are durable before its other rows.
+    #[cfg(mutations)]
+    pub fn flush_machines(&mut self, frozen: u64) {
+        let layer = self.frozen.iter().find(|layer| layer.id == frozen);
+        self.durable.machines.extend(layer.map(|layer| layer.machines.clone()).unwrap_or_default());
     }
 
     fn layers(&self) -> impl Iterator<Item = &Layer> {
@@ -237,6 +259,7 @@ impl Store for MemoryStore {
 
     fn write(&mut self, group: GroupId, batch: &RowBatch, machine: &Machine) {
         assert!(batch.rows.is_sorted_by(|a, b| a.0 < b.0), "a batch is sorted and names a key once");
+        mutate!(MUT_14C, (), self.last_batch = Some((group, batch.clone(), self.machines.get(&group).cloned())));
         self.active.rows.entry(group).or_default().extend(batch.rows.iter().cloned());
         self.active.machines.insert(group, machine.clone());
         self.machines.insert(group, machine.clone());
@@ -253,6 +276,7 @@ impl Store for MemoryStore {
         self.next_frozen += 1;
         let mut layer = std::mem::take(&mut self.active);
         layer.id = self.next_frozen;
+        mutate!(MUT_14C, (), self.cut_last_batch(&mut layer));
         let applied = layer.machines.iter().map(|(group, machine)| (*group, machine.applied_index)).collect();
         let frozen = Frozen { id: layer.id, applied };
         self.frozen.push(layer);

@@ -40,6 +40,7 @@ impl<S: Store> Source for View<'_, S> {
             Row::Hit(value) => Ok(read(Some(value))),
             Row::Absent => Ok(read(None)),
             Row::Cold => {
+                base::mark::hit!("meta.store.key_cold");
                 self.wants.push(Want::Key(key.to_vec()));
                 Err(Cold)
             }
@@ -49,6 +50,7 @@ impl<S: Store> Source for View<'_, S> {
     fn scan(&mut self, keys: Range<Vec<u8>>, rows_max: u32, out: &mut Rows) -> Result<(), Cold> {
         let result = self.store.scan(self.group, &keys.start..&keys.end, rows_max, out);
         if result.is_err() {
+            base::mark::hit!("meta.store.range_cold");
             self.wants.push(Want::Range { keys, rows_max });
         }
         result

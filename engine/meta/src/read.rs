@@ -64,6 +64,8 @@ pub fn pending_sweep<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>)
 
 /// A command's way to end, as a query's answer.
 fn refusal(outcome: Outcome) -> Answer {
+    base::mark::hit!("meta.query.not_found", outcome == Outcome::NotFound);
+    base::mark::hit!("meta.query.malformed", outcome == Outcome::Malformed);
     match outcome {
         Outcome::NotFile => Answer::NotFile,
         Outcome::NotFolder => Answer::NotFolder,
@@ -159,6 +161,7 @@ fn list_page<R: Source>(
     let is_end = walk(tree, &walked, |tree, item| {
         let entry_bytes = ENTRY_BYTES + item.display.len() + item.row.name.len();
         if entries.len() >= limit || (bytes > 0 && bytes + entry_bytes > ANSWER_BYTES_SOFT) {
+            base::mark::hit!("meta.query.page_full");
             return Ok(ControlFlow::Break(()));
         }
         bytes += entry_bytes;
@@ -221,6 +224,7 @@ fn revisions<R: Source>(tree: &mut Tree<'_, R>, at: &At, before: Jid, limit: usi
         let (parent, name, jid, is_live) = history_of_name(tree, at, &path)?;
         (Some((parent, name)), jid, is_live)
     };
+    base::mark::hit!("meta.query.revisions");
     let (mut deleted_ms, mut revisions, mut has_more) = (None, Vec::new(), false);
     for step in 0.. {
         if jid.0 == 0 {
@@ -255,6 +259,7 @@ fn revisions<R: Source>(tree: &mut Tree<'_, R>, at: &At, before: Jid, limit: usi
 }
 
 fn blocklist<R: Source>(tree: &mut Tree<'_, R>, what: &What, first: u32) -> Result<Answer, Halt> {
+    base::mark::hit!("meta.query.blocklist");
     let (entry, row) = lookup(tree, what)?;
     if entry.meta.kind != NodeKind::File {
         return Ok(Answer::NotFile);
@@ -291,6 +296,7 @@ fn blocklist<R: Source>(tree: &mut Tree<'_, R>, what: &What, first: u32) -> Resu
 }
 
 fn has_blocks<R: Source>(tree: &mut Tree<'_, R>, hashes: &[BlockHash]) -> Result<Answer, Halt> {
+    base::mark::hit!("meta.query.has_blocks");
     if hashes.len() > HAS_BLOCKS_MAX {
         return Ok(Answer::TooLarge);
     }

@@ -38,9 +38,11 @@ pub(crate) fn admit<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> R
         return Ok(if is_system { Admission::Unkept } else { Admission::Answer(Outcome::SessionGone) });
     }
     let Some(mut row): Option<SessionRow> = txn.row(&keys::session(header.session))? else {
+        base::mark::hit!("meta.session.unknown");
         return Ok(Admission::Answer(Outcome::SessionGone));
     };
     if row.acct != Acct(0) && row.acct != header.acct {
+        base::mark::hit!("meta.session.of_another_account");
         return Ok(Admission::Answer(Outcome::SessionGone));
     }
     if header.sequence.0 == 0 {
@@ -50,18 +52,22 @@ pub(crate) fn admit<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> R
     row.last_stamp_ms = txn.stamp_ms;
     txn.put(keys::session(header.session), &row);
     if header.sequence < row.ack_below {
+        base::mark::hit!("meta.session.acknowledged");
         return Ok(Admission::Answer(Outcome::Acknowledged));
     }
     if header.sequence.0 - row.ack_below.0 >= SESSION_INFLIGHT_MAX {
+        base::mark::hit!("meta.session.window_full");
         return Ok(Admission::Answer(Outcome::TooLarge));
     }
     if mutate!(MUT_18B, header.sequence <= row.high, false) {
         let key = keys::outcome(header.session, header.sequence);
         let kept = txn.with(&key, |value| value.map(<[u8]>::to_vec))?;
         if let Some(kept) = kept {
+            base::mark::hit!("meta.session.answered_again");
             return Ok(Admission::Answer(crate::kept::unpack(txn, &kept)?));
         }
     }
+    base::mark::hit!("meta.session.out_of_order", header.sequence <= row.high);
     Ok(Admission::Execute(row))
 }
 
@@ -78,6 +84,7 @@ pub(crate) fn keep<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader, mut r
 fn acknowledge<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader, row: &mut SessionRow) {
     let below = Sequence(header.ack_below.0.min(row.high.0 + 1));
     for sequence in row.ack_below.0.max(1)..below.0 {
+        base::mark::hit!("meta.session.outcome_dropped");
         txn.delete(keys::outcome(header.session, Sequence(sequence)));
     }
     row.ack_below = row.ack_below.max(below);
@@ -92,6 +99,7 @@ pub(crate) fn register<S: Store>(
 ) -> Result<Outcome, Halt> {
     let nonce_key = keys::nonce(acct, nonce);
     if let Some(NumberRow(number)) = txn.row(&nonce_key)? {
+        base::mark::hit!("meta.session.registered_again");
         let session = SessionId(number);
         let mut row: SessionRow = txn.row(&keys::session(session))?.expect("a nonce leads to a session");
         row.last_stamp_ms = txn.stamp_ms;
@@ -137,6 +145,7 @@ fn make_room<S: Store>(txn: &mut Txn<'_, S>, acct: Acct, sessions: &mut Sessions
         let mut nonces = Rows::new();
         txn.scan(keys::nonces(acct), ACCOUNT_SESSIONS_MAX as u32 + 1, &mut nonces)?;
         if nonces.len() >= ACCOUNT_SESSIONS_MAX {
+            base::mark::hit!("meta.session.account_full");
             let mut oldest = None;
             for (_, value) in &nonces {
                 let session = SessionId(NumberRow::decode(value).0);

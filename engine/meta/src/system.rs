@@ -54,6 +54,7 @@ fn init_namespace<S: Store>(
         return Ok(Outcome::Malformed);
     }
     if let Some(row) = txn.row::<NamespaceRow>(&keys::namespace(nsid))? {
+        base::mark::hit!("meta.namespace.begun_again");
         let is_same = row.owner == owner && row.kind == kind;
         return Ok(if is_same { Outcome::Done } else { Outcome::Exists { id: row.owner.0 } });
     }
@@ -163,17 +164,20 @@ pub(crate) fn sweep<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32) -> Res
             is_cold |= editor.txn.has(&keys::node(nsid, DirentRow::decode(value).node)).is_err();
         }
         if is_cold {
+            base::mark::hit!("meta.sweep.cold");
             return Err(Halt::Cold);
         }
         for (child_key, value) in &children {
             mark_dead(editor, jid, DirentRow::decode(value).node)?;
             nodes += 1;
             if nodes == limit {
+                base::mark::hit!("meta.sweep.limit");
                 let position = child_key[keys::DIRENT_PREFIX_BYTES..].to_vec();
                 editor.txn.put(key.clone(), &SweepRow { position });
             }
         }
         if (children.len() as u32) < wanted {
+            base::mark::hit!("meta.sweep.folder_done");
             editor.txn.delete(key);
         }
     }

@@ -145,6 +145,7 @@ impl Config {
         let (learners_next, at_once) =
             add_learners.iter().copied().partition::<Vec<_>, _>(|id| self.incoming.contains(id));
         let learners = sorted(self.learners.iter().copied().filter(stays).chain(at_once));
+        base::mark::hit!("raft.config.voter_demoted", !learners_next.is_empty());
         let next = Config {
             incoming,
             outgoing: self.incoming.clone(),
@@ -156,6 +157,7 @@ impl Config {
             return Err(ChangeError::NoVoter);
         }
         if next.leave() == *self {
+            base::mark::hit!("raft.config.nothing_changes");
             return Err(ChangeError::Same);
         }
         next.check().map_err(|_| ChangeError::TooMany)?;

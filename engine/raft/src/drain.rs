@@ -42,6 +42,7 @@ impl Outbox {
         let is_ack = |body: &Body| matches!(body, Body::AppendResp { rejected: false, busy: false, .. });
         let last = self.after_sync.last_mut().filter(|last| last.to == to && last.body.term() == body.term());
         if let Some(Outgoing { body: last, .. }) = last.filter(|last| is_ack(&last.body) && is_ack(&body)) {
+            base::mark::hit!("raft.drain.acks_merged");
             *last = merge_acks(*last, body);
             return;
         }
@@ -94,11 +95,15 @@ impl Raft {
         }
         // An entry whose bytes are lost is not applied before they are back.
         let ready_index = self.commit_index.min(self.faults.readable_index());
+        base::mark::hit!("raft.drain.commit_held_by_fault", ready_index < self.commit_index);
         if ready_index > self.outbox.told_commit && self.alarm.is_none() {
             self.outbox.told_commit = ready_index;
             effects.commit = Some(ready_index);
         }
         if self.faults.told != self.health() {
+            base::mark::hit!("raft.health.becomes_clean", self.health() == crate::Health::Clean);
+            base::mark::hit!("raft.health.becomes_faulty", self.health() == crate::Health::Faulty);
+            base::mark::hit!("raft.health.becomes_quarantined", self.health() == crate::Health::Quarantined);
             self.faults.told = self.health();
             effects.health = Some(self.health());
         }
@@ -137,7 +142,10 @@ impl Raft {
         let persisted_index = self.persisted_index();
         match message.body {
             Body::RequestVote { last_index, .. } => {
-                mutate!(MUT_1B, self.hard.is_persisted() && last_index <= persisted_index, true)
+                // Either this or the incarnation in the answer is enough: without the one the other must be gone for a
+                // vote for an earlier life to elect anybody.
+                let is_on_disk = self.hard.is_persisted() && last_index <= persisted_index;
+                mutate!(MUT_1B, mutate!(MUT_1C, is_on_disk, true), true)
             }
             Body::VoteResp { rejected: false, .. } => {
                 mutate!(MUT_1A, term == self.term() && vote == message.to, true)
@@ -154,10 +162,12 @@ impl Raft {
     #[must_use]
     pub fn release(&self, message: &Outgoing) -> Option<Outgoing> {
         if self.alarm.is_some() || !self.is_true_still(&message.body) {
+            base::mark::hit!("raft.drain.promise_of_an_old_term");
             return None;
         }
         let mut message = *message;
         if let Body::AppendResp { index, rejected: false, busy: false, .. } = &mut message.body {
+            base::mark::hit!("raft.drain.ack_lowered", *index > self.persisted_index());
             *index = (*index).min(self.persisted_index());
         }
         // Nothing leaves on the word of the caller alone.

@@ -32,6 +32,7 @@ impl Raft {
         }
         let term = body.term();
         if term < self.term() {
+            base::mark::hit!("raft.term.lower_answered");
             return mutate!(MUT_30B, self.answer_lower_term(from, body), ());
         }
         let asks_before = mutate!(MUT_30A, matches!(body, Body::PreVote { .. }), false);
@@ -40,9 +41,12 @@ impl Raft {
             if let Body::RequestVote { forced, .. } = body {
                 // Thesis 4.2.3: who hears a leader, or may have promised one to stay, does not even learn the term.
                 if self.is_loyal(forced) {
+                    base::mark::hit!("raft.vote.loyal_to_a_leader");
                     return self.tell_removed(from);
                 }
             }
+            base::mark::hit!("raft.term.higher_adopted");
+            base::mark::hit!("raft.term.leader_deposed", self.role == Role::Leader);
             self.become_follower(term, NodeId(0));
         }
         match body {
@@ -50,6 +54,7 @@ impl Raft {
             Body::Heartbeat { commit_index, read_position, quiesce, send_mono, .. } => {
                 if self.follow(from) && self.health() != Health::Quarantined {
                     // The leader knows that this log matches its own up to here.
+                    base::mark::hit!("raft.heartbeat.commit_learned", commit_index > self.commit_index);
                     self.commit_up_to(commit_index.min(log.last_index()));
                     let agrees = self.answer_rest(log, quiesce);
                     self.ack_heartbeat(from, read_position, agrees, send_mono);
@@ -69,12 +74,14 @@ impl Raft {
                 self.handle_request_vote(log, Ask { from, term, last_index, last_term, incarnation }, forced);
             }
             Body::PreVoteResp { rejected, incarnation, .. } => {
+                base::mark::hit!("raft.vote.pre_vote_of_another_life", incarnation != self.incarnation);
                 let is_mine = incarnation == self.incarnation && (rejected || term == Term(self.term().0 + 1));
                 if self.role == Role::PreCandidate && is_mine {
                     self.note_vote(log, from, !rejected);
                 }
             }
             Body::VoteResp { rejected, incarnation, .. } => {
+                base::mark::hit!("raft.vote.vote_of_another_life", incarnation != self.incarnation);
                 if self.role == Role::Candidate && mutate!(MUT_1C, incarnation == self.incarnation, true) {
                     self.note_vote(log, from, !rejected);
                 }
@@ -82,6 +89,7 @@ impl Raft {
             Body::TimeoutNow { read_position, .. } => self.handle_timeout_now(log, from, read_position),
             Body::Removed { config_index, .. } => {
                 if config_index > self.configs.index() && self.role != Role::Leader {
+                    base::mark::hit!("raft.membership.learned_removed");
                     self.is_removed = true;
                 }
             }
@@ -103,6 +111,7 @@ impl Raft {
         let term = self.term();
         match body {
             Body::AppendEntries { prev_index, .. } => {
+                base::mark::hit!("raft.term.old_append_answered");
                 let resp = Body::AppendResp {
                     term,
                     index: prev_index,
@@ -117,10 +126,12 @@ impl Raft {
                 self.push_after_sync(from, resp);
             }
             Body::Heartbeat { .. } => {
+                base::mark::hit!("raft.term.old_heartbeat_answered");
                 let ack = Body::HeartbeatAck { term, read_position: 0, quiesce: false, echo_mono: Mono(0) };
                 self.push_after_sync(from, ack);
             }
             Body::PreVote { incarnation, .. } => {
+                base::mark::hit!("raft.term.old_pre_vote_answered");
                 self.push_after_sync(from, Body::PreVoteResp { term, rejected: true, incarnation });
             }
             _ => {}
@@ -135,6 +146,8 @@ impl Raft {
             return false;
         }
         if self.role != Role::Follower || self.leader != from {
+            base::mark::hit!("raft.follow.candidate_yields", self.role == Role::Candidate);
+            base::mark::hit!("raft.follow.pre_candidate_yields", self.role == Role::PreCandidate);
             self.become_follower(self.term(), from);
         }
         self.last_contact = Some(self.now);
@@ -143,6 +156,7 @@ impl Raft {
     }
 
     pub(crate) fn reset_deadline(&mut self) {
+        base::mark::hit!("raft.election.tired_disk_waits_longer", self.is_disk_tired);
         let Span(min) = self.settings.election_min;
         let Span(max) = self.settings.election_max;
         let Span(extra) = if self.is_disk_tired { self.settings.slow_disk_extra } else { Span(0) };
@@ -164,6 +178,11 @@ impl Raft {
         // A candidate whose own vote still waits for the disk has not even asked: a slow disk makes no storm.
         let waits_for_disk = self.role == Role::Candidate && !self.hard.is_persisted();
         if waits_for_disk || !self.may_campaign(log) || self.is_booting() {
+            base::mark::hit!("raft.election.own_vote_waits_for_disk", waits_for_disk);
+            base::mark::hit!("raft.election.barred_by_disk", self.is_disk_slow);
+            base::mark::hit!("raft.election.barred_by_install", self.is_installing(log));
+            base::mark::hit!("raft.election.barred_by_health", self.is_doubtful());
+            base::mark::hit!("raft.election.barred_as_removed", self.is_removed);
             return self.reset_deadline();
         }
         self.become_pre_candidate(log);
@@ -185,6 +204,7 @@ impl Raft {
         }
         let heard = self.heard_by_quorum();
         if self.now.since(heard) >= self.settings.check_quorum {
+            base::mark::hit!("raft.lead.quorum_silent");
             return self.become_follower(self.term(), NodeId(0));
         }
         self.deadline = heard + self.settings.check_quorum;
@@ -204,6 +224,8 @@ impl Raft {
     pub(crate) fn handle_disk_lag(&mut self, oldest_unsynced_us: u64) {
         self.is_disk_slow = mutate!(MUT_22A, oldest_unsynced_us > self.settings.disk_lag_max.as_us(), false);
         if self.is_disk_slow && self.role != Role::Follower {
+            base::mark::hit!("raft.disk_lag.leader_yields", self.role == Role::Leader);
+            base::mark::hit!("raft.disk_lag.candidate_yields", self.role != Role::Leader);
             self.become_follower(self.term(), NodeId(0));
         }
     }
@@ -244,6 +266,9 @@ impl Raft {
         // Raft 5.4.1: the later term wins, then the longer log; unsynced entries count.
         let asked = (ask.last_term, ask.last_index);
         let own = (log.term(last_index).unwrap_or_default(), last_index);
+        base::mark::hit!("raft.vote.log_of_earlier_term", asked.0 < own.0);
+        base::mark::hit!("raft.vote.log_too_short", asked.0 == own.0 && asked.1 < own.1);
+        base::mark::hit!("raft.vote.later_term_shorter_log", asked.0 > own.0 && asked.1 < own.1);
         mutate!(MUT_5A, asked >= own, (asked.1, asked.0) >= (own.1, own.0)) && self.may_vote_for(asked)
     }
 
@@ -256,10 +281,14 @@ impl Raft {
 
     fn handle_pre_vote(&mut self, log: &impl Log, ask: Ask) {
         if self.is_loyal(false) {
+            base::mark::hit!("raft.vote.loyal_to_pre_vote");
             return self.tell_removed(ask.from);
         }
         let is_term_open = ask.term > self.term() || self.is_vote_free_for(ask.from);
         let rejected = !(is_term_open && self.is_up_to_date(log, &ask));
+        base::mark::hit!("raft.vote.pre_vote_granted", !rejected);
+        base::mark::hit!("raft.vote.pre_vote_of_taken_term", !is_term_open);
+        base::mark::hit!("raft.vote.pre_vote_log_behind", is_term_open && rejected);
         let term = if rejected { self.term() } else { ask.term };
         self.push_after_sync(ask.from, Body::PreVoteResp { term, rejected, incarnation: ask.incarnation });
     }
@@ -271,9 +300,12 @@ impl Raft {
             && self.is_up_to_date(log, &ask)
             && !self.is_loyal(forced);
         if grants {
+            base::mark::hit!("raft.vote.granted_forced", forced);
+            base::mark::hit!("raft.vote.granted_again", self.vote() == Some(ask.from));
             self.become_follower(self.term(), self.leader);
             self.hard.current.vote = ask.from;
         }
+        base::mark::hit!("raft.vote.rejected", !grants);
         let resp = Body::VoteResp { term: self.term(), rejected: !grants, incarnation: ask.incarnation };
         self.push_after_sync(ask.from, resp);
     }
@@ -281,6 +313,7 @@ impl Raft {
     /// Asks whether an election could be won. Raises no term: who cannot win does not disturb (thesis 9.6).
     fn become_pre_candidate(&mut self, log: &mut impl Log) {
         self.become_follower(self.term(), NodeId(0));
+        base::mark::hit!("raft.election.pre_candidate");
         self.role = Role::PreCandidate;
         let body = Body::PreVote {
             term: Term(self.term().0 + 1),
@@ -299,6 +332,8 @@ impl Raft {
     pub(crate) fn become_candidate(&mut self, log: &impl Log, forced: bool) {
         let term = Term(self.term().0 + 1);
         self.become_follower(term, NodeId(0));
+        base::mark::hit!("raft.election.candidate", !forced);
+        base::mark::hit!("raft.election.forced", forced);
         self.role = Role::Candidate;
         self.hard.current.vote = self.id;
         let body = Body::RequestVote {
@@ -324,6 +359,7 @@ impl Raft {
             self.votes.push((from, is_granted));
         }
         let vote_of = |id| self.votes.iter().find(|(voter, _)| *voter == id).map(|(_, is_granted)| *is_granted);
+        base::mark::hit!("raft.election.lost", count_poll(self.config(), vote_of) == Poll::Lost);
         match count_poll(self.config(), vote_of) {
             Poll::Open => {}
             Poll::Lost => self.become_follower(self.term(), NodeId(0)),
@@ -337,6 +373,9 @@ impl Raft {
     fn become_leader(&mut self, log: &mut impl Log) {
         assert!(self.role == Role::Candidate, "{}: leader without an election", self.id);
         assert!(self.hard.is_persisted(), "{}: leader before its own vote is persisted", self.id);
+        base::mark::hit!("raft.election.won");
+        base::mark::hit!("raft.election.won_in_joint", self.config().is_joint());
+        base::mark::hit!("raft.election.won_by_who_leaves", !self.config().is_voter(self.id));
         self.role = Role::Leader;
         self.leader = self.id;
         self.votes.clear();
@@ -358,6 +397,7 @@ impl Raft {
     fn tell_removed(&mut self, from: NodeId) {
         let is_settled = self.configs.index() <= self.commit_index && !self.config().is_joint();
         if self.role == Role::Leader && is_settled && !self.config().is_member(from) {
+            base::mark::hit!("raft.membership.asker_told_removed");
             self.push_now(from, Body::Removed { term: self.term(), config_index: self.configs.index() });
         }
     }
@@ -368,6 +408,9 @@ impl Raft {
         let is_from_leader = self.role == Role::Follower && self.leader == from;
         // A higher position was joined after this message left: the leader gave the transfer up since.
         let is_late = self.seen_position > read_position;
+        base::mark::hit!("raft.transfer.timeout_now_of_another", !is_from_leader);
+        base::mark::hit!("raft.transfer.refused_after_boot", is_from_leader && self.is_booting());
+        base::mark::hit!("raft.transfer.refused_by_target", is_from_leader && !self.may_campaign(log));
         if is_late {
             base::mark::hit!("raft.transfer.late_timeout_now");
         }

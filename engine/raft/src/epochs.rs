@@ -64,6 +64,7 @@ impl EpochRing {
     pub(crate) fn note_truncated(&mut self, index: LogIndex) {
         self.persisted_index = self.persisted_index.min(index.prev());
         // Without this a sync of bytes that were replaced would speak for what replaced them.
+        base::mark::hit!("raft.epochs.truncation_cuts_a_pair", self.pairs.iter().any(|pair| pair.last_index >= index));
         let last = mutate!(MUT_16A, index.prev(), LogIndex(u64::MAX));
         self.pairs.iter_mut().for_each(|pair| pair.last_index = pair.last_index.min(last));
     }
@@ -77,6 +78,7 @@ impl EpochRing {
         let Some(newest) = newest else { return false };
         self.synced_bytes = newest.written_bytes;
         let rose = newest.last_index > self.persisted_index;
+        base::mark::hit!("raft.epochs.sync_raises_nothing", !rose);
         self.persisted_index = self.persisted_index.max(newest.last_index);
         rose
     }
@@ -128,6 +130,7 @@ impl HardStates {
         if let Some(hard_state) = self.awaits_epoch.take() {
             // One epoch keeps the last of its states.
             while self.flying.back().is_some_and(|(last, _)| *last >= epoch) {
+                base::mark::hit!("raft.epochs.state_replaced");
                 self.flying.pop_back();
             }
             self.flying.push_back((epoch, hard_state));

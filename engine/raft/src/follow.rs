@@ -89,13 +89,17 @@ impl Raft {
             return;
         }
         if self.health() == Health::Quarantined {
+            base::mark::hit!("raft.append.quarantined_is_silent");
             return;
         }
         if read_position > self.seen_position {
+            base::mark::hit!("raft.append.read_position_acked");
             // Reads do not wait for the sync of these entries.
             self.ack_heartbeat(from, read_position, false, send_mono);
         }
         if self.is_installing(log) || self.epochs.unsynced_bytes() > UNSYNCED_BYTES_MAX {
+            base::mark::hit!("raft.append.busy_installing", self.is_installing(log));
+            base::mark::hit!("raft.append.busy_unsynced", !self.is_installing(log));
             return self.answer_append(&append, LogIndex(0), false, true, (NO_HINT, Term(0)));
         }
         // What is committed matches every leader to come: a late message is answered with more than it asked.
@@ -103,9 +107,11 @@ impl Raft {
         let sound_index = self.faults.readable_index();
         let is_old = mutate!(MUT_6B, append.last_index() <= self.commit_index, false);
         if is_old && self.commit_index <= sound_index {
+            base::mark::hit!("raft.append.old_acked_to_commit");
             return self.answer_append(&append, self.commit_index, false, false, (NO_HINT, Term(0)));
         }
         if prev_index > sound_index {
+            base::mark::hit!("raft.append.behind_a_fault");
             // From the first faulty entry on the log answers as if it ended before it.
             let hint = (sound_index, log.term(sound_index).unwrap_or_default());
             return self.answer_append(&append, prev_index, true, false, hint);
@@ -134,6 +140,8 @@ impl Raft {
     /// Raft 5.3: does the log hold the entry before the new ones? False if that was answered.
     fn check_previous(&mut self, log: &impl Log, append: &Append) -> bool {
         if log.term(append.prev_index) != Some(append.prev_term) {
+            base::mark::hit!("raft.append.prev_beyond_end", append.prev_index > log.last_index());
+            base::mark::hit!("raft.append.prev_conflicts", append.prev_index <= log.last_index());
             let hint_index = last_with_term(log, append.prev_index, append.prev_term);
             let hint = (hint_index, log.term(hint_index).unwrap_or_default());
             self.answer_append(append, append.prev_index, true, false, hint);
@@ -153,6 +161,8 @@ impl Raft {
         for record in entries {
             let header = record.header();
             let held = log.term(header.index).filter(|_| header.index <= log.last_index());
+            base::mark::hit!("raft.append.entry_held", held == Some(header.term));
+            base::mark::hit!("raft.append.entry_compacted", held.is_none() && header.index <= self.commit_index);
             match held {
                 Some(term) if term == header.term && log.is_faulty(header.index) => {
                     if !self.rewrite(log, record) {
@@ -181,6 +191,9 @@ impl Raft {
     }
 
     pub(crate) fn truncate(&mut self, log: &mut impl Log, index: LogIndex) {
+        base::mark::hit!("raft.truncate.synced", index <= self.epochs.persisted_index());
+        base::mark::hit!("raft.truncate.unsynced", index > self.epochs.persisted_index());
+        base::mark::hit!("raft.truncate.config", self.configs.index() >= index);
         log.truncate_from(index);
         self.epochs.note_truncated(index);
         self.faults.note_truncated(index);
@@ -193,6 +206,7 @@ impl Raft {
         let epoch = log.append_record(record);
         self.epochs.note_written(epoch, index, record_space(record.payload().len()) as u64);
         if record.entry_kind() == Some(EntryKind::Config) {
+            base::mark::hit!("raft.append.config_received");
             let config = Config::decode(record.payload()).expect("the message was checked whole before it was taken");
             self.adopt_config(index, config);
         }

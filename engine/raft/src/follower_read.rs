@@ -83,6 +83,7 @@ impl FollowerReads {
         let mut confirmed = None;
         while let Some(Waiting { position, read_index: Some(read_index), .. }) = self.waiting.front().copied() {
             if read_index > applied_index {
+                base::mark::hit!("raft.follower_read.waits_for_apply");
                 break;
             }
             confirmed = Some(ReadsConfirmed { position, read_index, path: ReadPath::Follower });
@@ -130,6 +131,9 @@ impl Raft {
         }
         let is_behind = self.commit_index.0 > self.applied_index.0 + FOLLOWER_LAG_MAX;
         if self.role != Role::Follower || hint.is_none() || is_behind || self.is_removed || self.is_installing(log) {
+            base::mark::hit!("raft.follower_read.no_leader", hint.is_none());
+            base::mark::hit!("raft.follower_read.lags", is_behind);
+            base::mark::hit!("raft.follower_read.installing", self.is_installing(log));
             return Outcome::NotLeader { hint };
         }
         match self.follower_reads.join(self.now) {
@@ -146,6 +150,7 @@ impl Raft {
         let (_, repeat) = self.follower_read_times();
         let (Role::Follower, Some(leader)) = (self.role, self.leader()) else { return };
         let Some(read_id) = self.follower_reads.wanted_ask(self.now, repeat) else { return };
+        base::mark::hit!("raft.follower_read.asks_again", self.follower_reads.asked == read_id);
         self.follower_reads.asked = read_id;
         self.follower_reads.asked_at = self.now;
         let body = Body::ReadIndex { term: self.term(), read_id, incarnation: self.incarnation };
@@ -166,6 +171,7 @@ impl Raft {
                 self.lead.asks.push_back(Ask { from, read_id, incarnation, position });
             }
             _ => {
+                base::mark::hit!("raft.follower_read.ask_refused");
                 self.answer_read_ask(from, read_id, incarnation, None);
                 self.dirty = true;
             }
@@ -175,6 +181,7 @@ impl Raft {
     /// The leader's reads up to here are confirmed: so are the asks among them.
     pub(crate) fn answer_read_asks(&mut self, confirmed: &ReadsConfirmed) {
         while let Some(ask) = self.lead.asks.pop_front_if(|ask| ask.position <= confirmed.position) {
+            base::mark::hit!("raft.follower_read.ask_answered");
             self.answer_read_ask(ask.from, ask.read_id, ask.incarnation, Some(confirmed.read_index));
         }
     }

@@ -109,6 +109,8 @@ impl Faults {
         }
         // Acks up to a fault that is known never leave, so a higher one changes nothing.
         let is_lower = self.lowest.is_some_and(|index| before.is_none_or(|before| index < before));
+        base::mark::hit!("raft.health.lower_fault", is_lower);
+        base::mark::hit!("raft.health.fault_behind_applied", self.behind.is_some());
         if self.health() == Health::Clean {
             self.doubt_term = Term(0);
         } else if is_lower || self.doubt_term == Term(0) {

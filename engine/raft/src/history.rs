@@ -46,6 +46,7 @@ impl ConfigHistory {
         let at = self.configs.partition_point(|(known, _)| *known < index);
         // Below the first it was committed and replaced.
         if at > 0 && self.configs.get(at).is_none_or(|(known, _)| *known != index) {
+            base::mark::hit!("raft.config.found_by_repair");
             self.configs.insert(at, (index, config));
         }
     }

@@ -21,11 +21,14 @@ impl Raft {
         let (now, is_close) = (self.now, self.is_close(log, from));
         let Some(peer) = self.lead.peer_mut(from) else { return };
         if !is_close {
+            base::mark::hit!("raft.learners.not_close");
             peer.close_since = None;
             return;
         }
         let since = *peer.close_since.get_or_insert(now);
         if now.since(since) < CLOSE_FOR || self.is_config_busy() {
+            base::mark::hit!("raft.learners.waits", now.since(since) < CLOSE_FOR);
+            base::mark::hit!("raft.learners.waits_for_a_change", now.since(since) >= CLOSE_FOR);
             return;
         }
         let is_ready = |id: &NodeId| {

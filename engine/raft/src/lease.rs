@@ -103,13 +103,18 @@ impl Raft {
         let now = now.max(self.now);
         let is_barred = self.alarm.is_some() || self.is_disk_slow || self.rest.is_on() || self.is_lease_suspended();
         if is_barred || !self.is_own_term_committed() {
+            base::mark::hit!("raft.lease.suspended", self.is_lease_suspended());
+            base::mark::hit!("raft.lease.barred_by_disk", self.is_disk_slow);
+            base::mark::hit!("raft.lease.before_own_term", self.is_leader() && !is_barred);
             return None;
         }
         let start = reached_by_quorum(self.config(), |id| {
             if id == self.id { now } else { self.lead.peer(id).map_or(Mono(0), |peer| peer.echo_mono) }
         })?;
         let counts = start != Mono(0) && start >= self.lead.lease.floor;
+        base::mark::hit!("raft.lease.floor_not_reached", !counts && start != Mono(0));
         let end = start + mutate!(MUT_3C, length, Span(length.0 * 10));
+        base::mark::hit!("raft.lease.ran_out", counts && now >= end);
         (counts && mutate!(MUT_3A, now < end, true)).then_some(end)
     }
 

@@ -10,13 +10,18 @@ use crate::{Body, ConfigChange, Log, Outcome};
 impl Raft {
     pub(crate) fn handle_change_config(&mut self, log: &mut impl Log, change: &ConfigChange) -> Outcome {
         if !self.is_leader() {
+            base::mark::hit!("raft.membership.not_leader");
             return Outcome::NotLeader { hint: self.leader() };
         }
         // One at a time, and not before this term has a committed entry: else two changes of two leaders could each
         // gather a quorum that does not meet the other's.
         if self.is_config_busy() {
+            base::mark::hit!("raft.membership.busy");
+            base::mark::hit!("raft.membership.own_term_not_committed", !self.is_own_term_committed());
             return Outcome::ConfigBusy;
         }
+        base::mark::hit!("raft.membership.refused", self.config().change(change).is_err());
+        base::mark::hit!("raft.membership.joint_entered", self.config().change(change).is_ok());
         match self.config().change(change) {
             Ok(joint) => Outcome::Proposed { index: self.append_config(log, joint), term: self.term() },
             Err(_) => Outcome::ConfigRefused,
@@ -39,6 +44,7 @@ impl Raft {
         }
         if self.config().is_joint() {
             if self.config().auto_leave() {
+                base::mark::hit!("raft.membership.joint_left");
                 let next = self.config().leave();
                 self.append_config(log, next);
             }
@@ -46,6 +52,7 @@ impl Raft {
         }
         self.tell_leaving();
         if !self.config().is_voter(self.id) {
+            base::mark::hit!("raft.membership.leader_voted_out");
             self.hand_over();
             self.become_follower(self.term(), NodeId(0));
         }
@@ -81,6 +88,7 @@ impl Raft {
     pub fn hand_over_now(&mut self, now: Mono, is_fit: impl Fn(NodeId) -> bool) -> bool {
         self.now = self.now.max(now);
         let Some(target) = self.best_successor(&is_fit).or_else(|| self.best_successor(|_| true)) else { return false };
+        base::mark::hit!("raft.transfer.handed_over_at_once");
         self.ask_to_take_over(target);
         self.become_follower(self.term(), NodeId(0));
         true
@@ -90,24 +98,29 @@ impl Raft {
     fn hand_over(&mut self) {
         let voters = self.lead.peers.iter().filter(|peer| self.config().is_voter(peer.id));
         if let Some(target) = voters.max_by_key(|peer| peer.match_index).map(|peer| peer.id) {
+            base::mark::hit!("raft.membership.leaver_hands_over");
             self.ask_to_take_over(target);
         }
     }
 
     pub(crate) fn handle_transfer(&mut self, log: &impl Log, target: NodeId) -> Outcome {
         if !self.is_leader() {
+            base::mark::hit!("raft.transfer.not_leader");
             return Outcome::NotLeader { hint: self.leader() };
         }
         if self.lead.transfer.is_some() {
+            base::mark::hit!("raft.transfer.one_runs");
             return Outcome::Transferring;
         }
         if target == self.id || !self.config().incoming().contains(&target) {
+            base::mark::hit!("raft.transfer.no_such_target");
             return Outcome::ConfigRefused;
         }
         let is_fit = self.lead.peer(target).is_some_and(|peer| {
             peer.progress == Progress::Replicate && self.now.since(peer.last_answer) < self.settings.check_quorum
         });
         if !is_fit {
+            base::mark::hit!("raft.transfer.target_unfit");
             return Outcome::Overloaded;
         }
         self.note_used();
@@ -123,6 +136,7 @@ impl Raft {
         let holds_all = |index: LogIndex| index == log.last_index();
         if self.lead.peer(target).is_some_and(|peer| holds_all(peer.match_index)) {
             if let Some(transfer) = &mut self.lead.transfer {
+                base::mark::hit!("raft.transfer.asked");
                 transfer.is_asked = true;
             }
             self.ask_to_take_over(target);

@@ -105,6 +105,7 @@ impl Peer {
         if mutate!(MUT_2B, false, true) {
             commit_index
         } else if self.match_index < self.acked_before {
+            base::mark::hit!("raft.progress.no_commit_for_a_new_life");
             LogIndex(0)
         } else {
             self.match_index.min(commit_index)
@@ -159,6 +160,12 @@ impl Peer {
 
     pub(crate) fn is_window_full(&self) -> bool {
         self.inflights.len() >= INFLIGHTS_MAX || self.inflight_bytes >= INFLIGHT_BYTES_MAX
+    }
+
+    /// For comparing groups whose windows never fill.
+    pub(crate) fn forget_window(&mut self) {
+        self.inflights.clear();
+        self.inflight_bytes = 0;
     }
 
     fn clear_window(&mut self) {

@@ -83,6 +83,7 @@ impl Raft {
         let told = self.leader().filter(|leader| *leader != self.id && !is_from_leader);
         self.wake(now, heard);
         if let Some(leader) = told {
+            base::mark::hit!("raft.quiesce.leader_told");
             // The leader must list the group again: one item, instead of a mismatch that wakes them all.
             let ack = Body::HeartbeatAck {
                 term: self.term(),
@@ -122,6 +123,8 @@ impl Raft {
         if !self.has_rest() {
             return;
         }
+        base::mark::hit!("raft.quiesce.leader_wakes", self.role == Role::Leader);
+        base::mark::hit!("raft.quiesce.follower_wakes", self.role != Role::Leader);
         self.rest.is_on = false;
         self.rest.has_changed = true;
         self.dirty = true;
@@ -143,6 +146,7 @@ impl Raft {
 
     /// The role or the leader changes: whatever rested does not any more.
     pub(crate) fn forget_rest(&mut self) {
+        base::mark::hit!("raft.quiesce.forgotten", self.has_rest());
         self.rest.has_changed |= self.has_rest();
         self.rest.is_on = false;
         self.rest.asked = None;
@@ -161,6 +165,7 @@ impl Raft {
         if !is_asking {
             self.rest.asked = None;
         } else if self.rest.asked.is_none() {
+            base::mark::hit!("raft.quiesce.asks");
             self.rest.asked = Some(self.now);
         }
         is_asking
@@ -202,6 +207,7 @@ impl Raft {
         if is_asked && !agrees {
             base::mark::hit!("raft.quiesce.refused");
         }
+        base::mark::hit!("raft.quiesce.follower_rests", agrees && !self.rest.is_on);
         self.rest.has_changed |= agrees != self.rest.is_on;
         self.rest.is_on = agrees;
         agrees
@@ -215,6 +221,7 @@ impl Raft {
         }
         let Some(peer) = self.lead.peer_mut(from) else { return };
         if !peer.is_resting {
+            base::mark::hit!("raft.quiesce.follower_agreed");
             peer.is_resting = true;
             self.rest.has_changed = true;
         }

@@ -124,11 +124,15 @@ impl Raft {
         // Entries may have reached the disk before their term did: then no vote of that term was ever answered.
         let last_term = log.term(last_index).unwrap_or_default();
         if last_term > hard.current.term {
+            base::mark::hit!("raft.boot.entries_before_their_term");
             hard.current = HardState { term: last_term, vote: NodeId(0) };
         }
         let term = hard.current.term;
         let commit_index = boot.commit_floor.max(boot.applied_index).min(last_index).max(log.first_index().prev());
         let seed = [id.0, u64::from(group.0), boot.incarnation].iter().fold(boot.seed, |seed, part| mix64(seed ^ part));
+        base::mark::hit!("raft.boot.faulty", boot.health == Health::Faulty);
+        base::mark::hit!("raft.boot.recovering_head", boot.health == Health::RecoveringHead);
+        base::mark::hit!("raft.boot.quarantined", boot.health == Health::Quarantined);
         let faults = Faults::new(&boot, term, log);
         let mut raft = Raft {
             id,
@@ -259,10 +263,13 @@ impl Raft {
         assert!(term >= self.term(), "term {term} after {}", self.term());
         self.forget_rest();
         if self.role == Role::Leader {
+            base::mark::hit!("raft.read.dropped_with_the_lead", self.lead.reads.is_waiting());
+            base::mark::hit!("raft.lead.given_up");
             self.outbox.reads_dropped |= self.lead.reads.is_waiting();
             self.lead.clear();
         }
         if term > self.term() || leader != self.leader {
+            base::mark::hit!("raft.follower_read.leader_changed", self.follower_reads.is_waiting());
             self.follower_reads.drop_all();
         }
         if term > self.term() {

@@ -94,10 +94,12 @@ impl ReadQueue {
 impl Raft {
     pub(crate) fn handle_read(&mut self) -> Outcome {
         if !self.is_leader() {
+            base::mark::hit!("raft.read.not_leader");
             return Outcome::NotLeader { hint: self.leader() };
         }
         // Thesis 6.4: before its own term has a committed entry, a leader may not know what is committed.
         let knows_commits = mutate!(MUT_9A, self.is_own_term_committed(), true);
+        base::mark::hit!("raft.read.waits_for_own_term", !knows_commits);
         let read_index = knows_commits.then_some(self.commit_index);
         self.note_used();
         match self.lead.reads.join(read_index) {
@@ -116,9 +118,11 @@ impl Raft {
             return None;
         }
         let confirmed = if self.lease_until(self.now).is_some() {
+            base::mark::hit!("raft.read.by_lease");
             self.lead.reads.confirm(u64::MAX, ReadPath::Lease)
         } else {
             let acked = mutate!(MUT_10C, self.acked_by_quorum()?, u64::MAX);
+            base::mark::hit!("raft.read.by_round");
             self.lead.reads.confirm(acked, ReadPath::Round)
         };
         if let Some(confirmed) = &confirmed {
@@ -163,6 +167,7 @@ impl Raft {
         let (commit_index, applied_index) = (self.commit_index, self.applied_index);
         let peer = self.lead.peer_mut(peer)?;
         if peer.is_resting {
+            base::mark::hit!("raft.heartbeat.peer_rests");
             return None;
         }
         let advertised = peer.advertised(commit_index.min(applied_index));
@@ -173,6 +178,7 @@ impl Raft {
             && peer.sent_commit >= advertised
             && peer.sent_position >= wanted;
         if is_replaced {
+            base::mark::hit!("raft.heartbeat.append_said_as_much");
             return None;
         }
         peer.sent_commit = advertised;

@@ -101,10 +101,12 @@ impl Raft {
 
     pub(crate) fn tick_faults(&mut self, log: &impl Log) {
         if self.wants_answers() && self.now >= self.faults.next_ask {
+            base::mark::hit!("raft.repair.asks_peers");
             self.faults.next_ask = self.now + ASK_EVERY;
             self.faults.has_progressed = false;
             // A leader that is here fills a lost head by itself.
             if self.faults.lowest.or(self.faults.behind).is_none() && self.is_loyal(false) {
+                base::mark::hit!("raft.doubt.waits_for_its_leader");
                 return;
             }
             let mut peers: Vec<NodeId> = self.configs.all_members().filter(|peer| *peer != self.id).collect();
@@ -136,6 +138,8 @@ impl Raft {
 
     /// Asks at once, and goes on.
     pub(crate) fn handle_fault_found(&mut self, log: &impl Log) {
+        base::mark::hit!("raft.repair.fault_found");
+        base::mark::hit!("raft.repair.leader_finds_fault", self.role == Role::Leader);
         self.faults.find(log, self.applied_index, self.term());
         self.faults.next_ask = self.now;
         self.tick_faults(log);
@@ -177,6 +181,11 @@ impl Raft {
         // An entry that is held and faulty is not absent: only its bytes are. Who lost its head asks for whatever follows.
         let is_head = ask.first_term == Term(0);
         let is_same = held.is_some_and(|term| is_head || term == ask.first_term);
+        base::mark::hit!("raft.repair.asked_for_compacted", is_compacted);
+        base::mark::hit!("raft.repair.asked_for_absent", !is_compacted && !is_same && !is_head);
+        base::mark::hit!("raft.repair.asked_for_held", is_same);
+        base::mark::hit!("raft.repair.asked_about_head", is_head);
+        base::mark::hit!("raft.repair.asked_for_faulty", is_same && log.is_faulty(first));
         let mut last = first.prev();
         if is_same && ask.last_index >= first {
             let bound = ask.last_index.min(own_last).min(LogIndex(first.0.saturating_add(ASK_ENTRIES_MAX - 1)));
@@ -208,6 +217,7 @@ impl Raft {
             return;
         };
         if !self.wants_answers() {
+            base::mark::hit!("raft.repair.answer_too_late");
             return;
         }
         let mut has_written = false;
@@ -224,6 +234,8 @@ impl Raft {
                 has_written = true;
             }
         }
+        base::mark::hit!("raft.repair.answer_of_doubtful", health != Health::Clean);
+        base::mark::hit!("raft.repair.told_absent", absent);
         let answer = Answer { term, health, last: (last_term, last_index), absent: absent.then_some(first_index) };
         self.faults.find(log, self.applied_index, self.term());
         self.faults.answers.retain(|(peer, _)| *peer != from);
@@ -265,6 +277,7 @@ impl Raft {
         let index = header.index;
         // Index and term name one entry; the crc covers its bytes and all before it.
         if log.term(index) != Some(header.term) || log.crc(index) != Some(record.crc()) {
+            base::mark::hit!("raft.repair.other_entry_refused");
             return false;
         }
         base::mark::hit!("raft.repair.rewritten");
@@ -293,6 +306,7 @@ impl Raft {
         let Some((_, config)) = self.configs.at(index.prev()) else { return };
         // A leader never cuts its own log (Raft 5.3).
         if self.role == Role::Leader || config.incoming().is_empty() {
+            base::mark::hit!("raft.repair.leader_cuts_nothing");
             return;
         }
         let is_absent = |id: NodeId| {
@@ -303,6 +317,7 @@ impl Raft {
             base::mark::hit!("raft.repair.cut");
             // Whom this node acked the entry to must not find it gone.
             if self.term() < self.faults.doubt_term {
+                base::mark::hit!("raft.repair.cut_leaves_its_term");
                 self.become_follower(self.faults.doubt_term, NodeId(0));
             }
             self.truncate(log, index);
@@ -349,16 +364,19 @@ impl Raft {
         let persisted = self.persisted_index();
         let is_refilled = self.faults.vouched.is_some_and(|(term, index)| term == self.term() && index <= persisted);
         if self.faults.floor.is_none() && (self.is_doubt_answered() || self.is_doubt_old_and_heard()) {
+            base::mark::hit!("raft.doubt.floor_known");
             let own = (log.term(log.last_index()).unwrap_or_default(), log.last_index());
             let told = self.config().voters().filter_map(|id| self.answer_of(id)).map(|answer| answer.last);
             self.faults.floor = told.chain([own]).max();
             // Leaders of the past may still count what this node acked to them: it hears them no more.
             if self.term() < self.faults.doubt_term {
+                base::mark::hit!("raft.doubt.leaves_its_term");
                 self.become_follower(self.faults.doubt_term, NodeId(0));
             }
         }
         let own = (log.term(persisted).unwrap_or_default(), persisted);
         if is_refilled || self.faults.floor.is_some_and(|floor| own >= floor) {
+            base::mark::hit!("raft.doubt.leader_vouched", is_refilled);
             base::mark::hit!("raft.doubt.ended");
             (self.faults.base, self.faults.floor, self.faults.vouched) = (Health::Clean, None, None);
             self.faults.find(log, self.applied_index, self.term());

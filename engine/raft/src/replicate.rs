@@ -19,14 +19,19 @@ impl Raft {
         assert!(payload.len() <= ENTRY_BYTES_MAX, "a payload of {} bytes was not refused at admit", payload.len());
         // A leader that a change removed still counts the others, but takes nothing new.
         if !self.is_leader() || !self.config().is_voter(self.id) {
+            base::mark::hit!("raft.propose.not_leader", !self.is_leader());
+            base::mark::hit!("raft.propose.leader_leaves", self.is_leader());
             return Outcome::NotLeader { hint: self.leader().filter(|leader| *leader != self.id) };
         }
         if self.lead.transfer.is_some() {
+            base::mark::hit!("raft.propose.transferring");
             return Outcome::Transferring;
         }
         let bytes = record_space(payload.len()) as u64;
         let is_disk_full = self.epochs.unsynced_bytes() > base::limits::UNSYNCED_BYTES_MAX;
         if is_disk_full || !self.lead.backlog.fits(bytes) {
+            base::mark::hit!("raft.propose.disk_backlog", is_disk_full);
+            base::mark::hit!("raft.propose.backlog_full", !is_disk_full);
             return Outcome::Overloaded;
         }
         let index = self.append_own(log, EntryKind::Commands, payload);
@@ -62,6 +67,7 @@ impl Raft {
             let peer = known.map_or_else(|| Peer::new(id, last_index, self.now), |at| before.swap_remove(at));
             self.lead.peers.push(peer);
         }
+        base::mark::hit!("raft.lead.peer_leaves", !before.is_empty());
         self.lead.leaving.extend(before.iter().map(|peer| peer.id));
     }
 
@@ -81,8 +87,11 @@ impl Raft {
             let reached = reached.map(|reached| reached.min(self.commit_bound()));
             let Some(reached) = reached.filter(|reached| *reached > self.commit_index) else { return };
             if mutate!(MUT_2A, log.term(reached) != Some(self.term()), false) {
+                base::mark::hit!("raft.commit.earlier_term_waits");
                 return;
             }
+            base::mark::hit!("raft.commit.by_joint_quorum", self.config().is_joint());
+            base::mark::hit!("raft.commit.before_own_disk", reached > self.persisted_index());
             self.commit_up_to(reached);
             self.lead.backlog.note_committed(reached);
             self.lead.reads.note_own_term_committed(reached);
@@ -103,23 +112,30 @@ impl Raft {
         // A message that echoes nothing answers none of this term's.
         let is_answer = echo_mono != Mono(0);
         if is_answer && echo_mono < peer.up_since {
+            base::mark::hit!("raft.resp.of_an_earlier_life");
             return;
         }
         self.dirty = true;
         peer.note_answer(now, read_position, echo_mono);
         if is_answer && rejected && !faulty && index <= peer.acked_before {
+            base::mark::hit!("raft.amnesia.accused");
             return self.accuse(from);
         }
         if busy {
+            base::mark::hit!("raft.resp.busy");
             if peer.progress == Progress::Replicate {
                 peer.become_probe(peer.match_index.next(), true);
             }
         } else if rejected {
+            base::mark::hit!("raft.resp.rejection_is_old", !peer.is_news_of_rejection(index));
             if peer.is_news_of_rejection(index) {
+                base::mark::hit!("raft.resp.replicate_rejected", peer.progress == Progress::Replicate);
+                base::mark::hit!("raft.resp.probe_rejected", peer.progress != Progress::Replicate);
                 match peer.progress {
                     Progress::Replicate => peer.become_probe(peer.match_index.next(), false),
                     _ => {
                         // The follower's last entry that may match, and of those our last of no later term.
+                        base::mark::hit!("raft.resp.hint_skips_a_term", hint_term.0 > 0);
                         let next = last_with_term(log, hint_index, hint_term).next();
                         peer.become_probe(mutate!(MUT_31A, next.min(index), index.next()), false);
                     }
@@ -127,6 +143,8 @@ impl Raft {
             }
         } else if index <= last {
             let is_news = peer.note_acked(index);
+            base::mark::hit!("raft.resp.snapshot_caught_up", matches!(peer.progress, Progress::Snapshot { .. }));
+            base::mark::hit!("raft.resp.ack_is_old", !is_news);
             match peer.progress {
                 Progress::Probe { .. } => peer.become_replicate(),
                 Progress::Snapshot { .. } if peer.match_index.next() >= first => peer.become_replicate(),
@@ -146,6 +164,7 @@ impl Raft {
         self.dirty = true;
         peer.note_answer(now, read_position, echo_mono);
         let is_quiet = now.since(peer.last_append) >= heartbeat;
+        base::mark::hit!("raft.progress.probe_goes_on", is_quiet && matches!(peer.progress, Progress::Probe { .. }));
         match &mut peer.progress {
             Progress::Probe { is_paused } if is_quiet => *is_paused = false,
             // Something may have been lost: ask where the follower stands.
@@ -166,6 +185,7 @@ impl Raft {
         if let Some(peer) = self.lead.peer_mut(id) {
             let next_index = peer.match_index.next();
             if mutate!(MUT_31B, is_new, false) {
+                base::mark::hit!("raft.peer.new_life");
                 peer.note_new_life(now);
             }
             peer.become_probe(next_index, false);
@@ -176,6 +196,7 @@ impl Raft {
 
     pub(crate) fn handle_peer_down(&mut self, id: NodeId) {
         if let Some(peer) = self.lead.peer_mut(id) {
+            base::mark::hit!("raft.peer.down");
             peer.become_probe(peer.match_index.next(), false);
         }
     }
@@ -199,6 +220,7 @@ impl Raft {
         let applied_index = self.applied_index;
         let peer = &mut self.lead.peers[at];
         let has_entries = peer.next_index <= last;
+        base::mark::hit!("raft.progress.window_full", has_entries && peer.is_window_full());
         let with_entries = match peer.progress {
             Progress::Probe { is_paused: false } => has_entries,
             Progress::Replicate if has_entries && !peer.is_window_full() => true,
@@ -209,6 +231,8 @@ impl Raft {
         // What is applied and lost cannot be sent any more, but the state can.
         let is_lost = peer.next_index <= applied_index && last < peer.next_index && log.last_index() > last;
         let Some(prev_term) = log.term(prev_index).filter(|_| !is_lost) else {
+            base::mark::hit!("raft.snapshot.needed_compacted", !is_lost);
+            base::mark::hit!("raft.snapshot.needed_lost_entry", is_lost);
             peer.become_snapshot(now);
             self.outbox.need_snapshot.push(peer.id);
             return false;
@@ -224,7 +248,11 @@ impl Raft {
             prev_index,
             prev_term,
             prev_crc: log.crc(prev_index).unwrap_or(0),
-            commit_index: peer.advertised(self.commit_index.min(self.applied_index)),
+            commit_index: peer.advertised(mutate!(
+                MUT_25F,
+                self.commit_index.min(self.applied_index),
+                self.commit_index
+            )),
             read_position: self.lead.reads.position(),
             count: u16::try_from(sent_last.0 - prev_index.0).expect("bounded by APPEND_ENTRIES_MAX"),
             send_mono: now,
@@ -245,6 +273,7 @@ impl Raft {
         if log.first_faulty().is_none() {
             return last;
         }
+        base::mark::hit!("raft.repair.sends_up_to_a_fault");
         let run = (first.0..=last.0).take(APPEND_ENTRIES_MAX as usize).map(LogIndex);
         run.take_while(|index| !log.is_faulty(*index)).last().unwrap_or(first.prev())
     }
@@ -256,6 +285,7 @@ impl Raft {
         if !is_wanted || peer.sent_position >= position {
             return;
         }
+        base::mark::hit!("raft.read.round_sent");
         let commit_index = peer.advertised(self.commit_index.min(self.applied_index));
         peer.sent_position = position;
         peer.sent_commit = commit_index;
@@ -287,6 +317,7 @@ impl Peer {
     /// that the log holds, since the follower may have installed it and its ack was lost.
     pub(crate) fn expire_snapshot(&mut self, now: Mono, abort: Span, first: LogIndex) {
         if matches!(self.progress, Progress::Snapshot { since } if now.since(since) >= abort) {
+            base::mark::hit!("raft.snapshot.expired");
             self.become_probe(first, true);
         }
     }

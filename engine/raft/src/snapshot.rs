@@ -18,8 +18,11 @@ impl Raft {
     pub(crate) fn handle_snapshot_report(&mut self, log: &impl Log, peer: NodeId, installed: Option<LogIndex>) {
         let Some(peer) = self.lead.peer_mut(peer) else { return };
         if !matches!(peer.progress, Progress::Snapshot { .. }) {
+            base::mark::hit!("raft.snapshot.report_too_late");
             return;
         }
+        base::mark::hit!("raft.snapshot.reported_installed", installed.is_some());
+        base::mark::hit!("raft.snapshot.reported_failed", installed.is_none());
         match installed {
             // Its own ack counts, not the report; but that is where to look first.
             Some(index) => peer.become_probe(index.min(log.last_index()).next(), false),
@@ -37,10 +40,14 @@ impl Raft {
             return self.stop(Alarm::BadConfig(index));
         };
         if term > self.term() {
+            base::mark::hit!("raft.snapshot.raises_term");
             self.become_follower(term, NodeId(0));
         }
         self.epochs.note_installed(index, log.last_index());
+        base::mark::hit!("raft.snapshot.behind_commit", index <= self.commit_index);
+        base::mark::hit!("raft.snapshot.keeps_suffix", log.last_index() > index);
         if index > self.commit_index {
+            base::mark::hit!("raft.snapshot.installed");
             self.commit_index = index;
             self.is_removed &= !config.is_member(self.id);
             self.configs.note_installed(index, config, log.last_index());
@@ -51,7 +58,9 @@ impl Raft {
         self.outbox.note_installed(index);
         self.faults.note_installed(index);
         self.dirty = true;
-        if let Some(leader) = self.leader().filter(|leader| *leader != self.id) {
+        // Who is quarantined may hold it, and acks nothing all the same.
+        let acks = self.health() != crate::health::Health::Quarantined;
+        if let Some(leader) = self.leader().filter(|leader| *leader != self.id && acks) {
             let resp = Body::AppendResp {
                 term: self.term(),
                 index,

@@ -14,10 +14,14 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+use base::mutate;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::system;
 
@@ -54,7 +58,7 @@ impl Doorbell {
 
     /// Wakes the core if it sleeps, mail or not. The caller made its reason visible before (any store).
     pub fn ring(&self) {
-        fence(Ordering::SeqCst);
+        mutate!(MUT_40B, fence(Ordering::SeqCst), ());
         let sleeps = self.bell.sleeping.load(Ordering::Relaxed) == 1;
         if sleeps && self.bell.sleeping.swap(0, Ordering::AcqRel) == 1 {
             self.bell.rung.fetch_add(1, Ordering::Relaxed);
@@ -78,8 +82,8 @@ impl Doorbell {
     /// The core is about to wait: true if it may. `wake` follows in either case.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.bell.sleeping.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        !self.has_mail()
+        mutate!(MUT_40B, fence(Ordering::SeqCst), ());
+        mutate!(MUT_40C, !self.has_mail(), true)
     }
 
     /// The core is awake and looks into its inboxes by itself.
@@ -142,13 +146,14 @@ impl<T> Sender<T> {
     ///
     /// Errors: the message comes back if the queue is full; try later or tell the asker `Overloaded`.
     pub fn post(&self, message: T) -> Result<(), T> {
+        mutate!(MUT_40D, (), self.doorbell.ring());
         // Before the push, so that the count is never below what the queue holds.
         self.doorbell.bell.pending.fetch_add(1, Ordering::Relaxed);
         if let Err(message) = self.queue.push(message) {
             self.doorbell.bell.pending.fetch_sub(1, Ordering::Relaxed);
             return Err(message);
         }
-        self.doorbell.ring();
+        mutate!(MUT_40D, self.doorbell.ring(), ());
         Ok(())
     }
 }
@@ -159,7 +164,10 @@ impl<T> Clone for Sender<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -10,6 +10,8 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
+use base::mutate;
+
 use crate::io::SocketId;
 use crate::op::{GENERATION_MASK, Kind, Token};
 
@@ -115,13 +117,13 @@ impl Slots {
     /// The slot that `token` names, unless it has been used again since.
     pub(crate) fn named(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.index as usize)?;
-        (slot.generation == token.generation && slot.state != State::Free).then_some(slot)
+        (mutate!(MUT_33A, slot.generation == token.generation, true) && slot.state != State::Free).then_some(slot)
     }
 
     /// The slot of a socket that its owner may still know.
     pub(crate) fn known(&mut self, socket: SocketId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(socket.index as usize)?;
-        (slot.generation == socket.generation && slot.state != State::Free).then_some(slot)
+        (mutate!(MUT_33A, slot.generation == socket.generation, true) && slot.state != State::Free).then_some(slot)
     }
 
     /// The id of the socket in a slot.

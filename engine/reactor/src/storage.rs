@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use base::CoreId;
 use base::limits::LOG_BLOCK_BYTES;
+use base::{CoreId, mutate};
 use memmap2::{Mmap, MmapMut};
 use seglog::format::meta::{META_COPIES, META_STRIDE};
 use seglog::{FoundSegment, LogReader, OpError, OpResult, OpToken, Settings, Slot, format_meta};
@@ -263,6 +263,9 @@ impl Pool {
     }
 
     fn sync_dirs(&self) -> io::Result<()> {
+        if mutate!(MUT_27A, false, true) {
+            return Ok(());
+        }
         sync_dir(&free_dir(&self.at.dir))?;
         sync_dir(&self.at.dir)
     }
@@ -408,6 +411,9 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     remove_if_there(path)?;
     drop(OpenOptions::new().write(true).create_new(true).open(path)?);
     let file = open_segment(path)?;
+    if mutate!(MUT_15B, false, true) {
+        return file.set_len(bytes);
+    }
     crate::mmap_disk::allocate(&file, bytes)?;
     let zeros = MmapMut::map_anon(CHUNK_BYTES)?;
     let mut offset = 0;

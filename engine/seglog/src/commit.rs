@@ -212,6 +212,7 @@ impl<D: Disk> SegLog<D> {
             } else if self.wants_echo() {
                 let since = *self.commit.idle_since.get_or_insert(now);
                 if since + ECHO_IDLE <= now {
+                    base::mark::hit!("seglog.commit.idle_echo");
                     self.close_frame(frame::ECHO_ONLY, false);
                 }
             }
@@ -316,6 +317,7 @@ impl<D: Disk> SegLog<D> {
             };
             if !self.commit.waiting.iter().any(|(_, waiting)| is_asked(waiting)) {
                 let waiting = Waiting::FaultIn { group, first: from, last: index.prev(), slot, offset, bytes };
+                base::mark::hit!("seglog.fault_in.asked");
                 self.commit.ask(DiskOp::FaultIn { slot, offset, bytes }, waiting);
             }
         }
@@ -338,6 +340,7 @@ impl<D: Disk> SegLog<D> {
         let at = self.commit.waiting.iter().position(|(out, _)| *out == token).expect("each token ends once");
         let (_, waiting) = self.commit.waiting.swap_remove(at);
         let done = self.finish(waiting, result);
+        base::mark::hit!("seglog.commit.failed", done.is_err());
         self.commit.has_failed = done.is_err();
         done
     }
@@ -346,10 +349,17 @@ impl<D: Disk> SegLog<D> {
         let failed = |operation| move |error| LogFailure::Operation { operation, error };
         match waiting {
             Waiting::Write { slot, offset, bytes } => {
+                base::mark::hit!("seglog.commit.write_failed", result.is_err());
                 let written = result.map_err(failed("write"))?;
                 self.finish_write(slot, offset, bytes, written)?;
             }
             Waiting::Sync => {
+                base::mark::hit!("seglog.commit.sync_failed", result.is_err());
+                if mutate!(MUT_26B, false, result.is_err()) {
+                    self.commit.batch.syncs -= 1;
+                    self.issue_syncs();
+                    return Ok(());
+                }
                 mutate!(MUT_26A, result.map_err(failed("sync"))?, 0);
                 self.commit.batch.syncs -= 1;
                 if mutate!(MUT_17C, self.commit.batch.syncs == 0, true) {
@@ -359,10 +369,12 @@ impl<D: Disk> SegLog<D> {
             Waiting::FaultIn { group, first, last, slot, .. } => self.check_faulted(group, first, last, slot, result),
             Waiting::Scrub { piece, slot } => self.finish_scrub(piece, slot, result),
             Waiting::Prepare => {
+                base::mark::hit!("seglog.space.none_to_prepare", result == Err(OpError::NoSpace));
                 self.commit.is_preparing = false;
                 match result {
                     Ok(_) => {
                         self.commit.free_files += 1;
+                        base::mark::hit!("seglog.space.back", self.commit.no_space_at.is_some());
                         self.commit.no_space_at = None;
                     }
                     Err(OpError::NoSpace) => self.commit.no_space_at = Some(self.now),
@@ -378,6 +390,7 @@ impl<D: Disk> SegLog<D> {
                     self.commit.is_meta_due = true;
                 }
                 Err(OpError::NoSpace) => {
+                    base::mark::hit!("seglog.space.none_to_activate");
                     self.commit.free_files = 0;
                     self.commit.no_space_at = Some(self.now);
                     self.commit.postponed.push_back((op, segment_seq));
@@ -417,6 +430,8 @@ impl<D: Disk> SegLog<D> {
         for pending in &self.commit.queue {
             let segment = self.segment(pending.segment_seq);
             if !segment.has_file || (batch.items > 0 && bytes + u64::from(pending.bytes) > BATCH_BYTES_MAX) {
+                base::mark::hit!("seglog.commit.waits_for_a_file", !segment.has_file);
+                base::mark::hit!("seglog.commit.batch_full", segment.has_file);
                 break;
             }
             batch.items += 1;
@@ -432,6 +447,7 @@ impl<D: Disk> SegLog<D> {
             batch.writes += 1;
             self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { slot, offset, bytes });
         }
+        base::mark::hit!("seglog.commit.batch_in_parts", batch.ranges.len() > 1);
         self.commit.batch = batch;
     }
 
@@ -439,7 +455,9 @@ impl<D: Disk> SegLog<D> {
         if mutate!(MUT_17B, written < bytes, false) {
             // Direct writes go on at a block boundary; a part of a block is written again.
             let progress = written / LOG_BLOCK_BYTES as u32 * LOG_BLOCK_BYTES as u32;
+            base::mark::hit!("seglog.commit.short_write_goes_on", progress > 0);
             if progress == 0 {
+                base::mark::hit!("seglog.commit.nothing_written");
                 return Err(LogFailure::ShortWrite { bytes, written });
             }
             let (offset, bytes) = (offset + progress, bytes - progress);
@@ -479,6 +497,7 @@ impl<D: Disk> SegLog<D> {
             let covered = mutate!(MUT_17A, pending.frame_seq, self.covering_epoch().0);
             self.commit.persisted = self.commit.persisted.max(covered);
             if pending.frame_seq == 0 && pending.offset == trailer_at {
+                base::mark::hit!("seglog.segment.sealed");
                 self.finish_seal(pending.segment_seq);
             }
         }
@@ -493,6 +512,7 @@ impl<D: Disk> SegLog<D> {
             }
             if segment.seq < segment_seq && segment.has_image && segment.stage == Stage::Sealed {
                 segment.has_image = false;
+                base::mark::hit!("seglog.segment.image_dropped");
                 self.disk.drop_image(segment.slot);
             }
         }
@@ -514,13 +534,16 @@ impl<D: Disk> SegLog<D> {
     fn see_to_space(&mut self, now: Mono) {
         let is_half_full = u64::from(self.open.start) >= self.settings.segment_bytes / 2;
         if is_half_full && self.segments.back().is_some_and(|segment| segment.seq == self.active_seq) {
+            base::mark::hit!("seglog.segment.begun_ahead");
             self.begin_segment();
         }
         if self.commit.no_space_at.is_some_and(|at| now < at + NO_SPACE_RETRY) && self.commit.free_files == 0 {
+            base::mark::hit!("seglog.space.waits");
             return;
         }
         self.commit.no_space_at = self.commit.no_space_at.filter(|at| now < *at + NO_SPACE_RETRY);
         while let Some((op, segment_seq)) = self.commit.postponed.pop_front() {
+            base::mark::hit!("seglog.space.activates_again");
             self.commit.ask_activate(op, segment_seq);
         }
         let files = self.segments.len() as u64 + u64::from(self.commit.free_files);
@@ -570,6 +593,8 @@ impl<D: Disk> SegLog<D> {
             // Meanwhile it may have been replaced or rewritten elsewhere.
             let is_asked = segment.slot == slot && !segment.has_image;
             let is_here = self.disk.slice(slot, loc.start()..loc.start() + loc.space()).is_some();
+            base::mark::hit!("seglog.fault_in.read_failed", result.is_err());
+            base::mark::hit!("seglog.fault_in.of_a_retired_slot", segment.slot != slot);
             let is_damaged = result.is_err() || (is_here && self.entry(group, index) == Slice::Cold);
             if is_asked && is_damaged {
                 base::mark::hit!("seglog.commit.read_faulty");

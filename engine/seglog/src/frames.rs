@@ -31,6 +31,8 @@ impl<D: Disk> SegLog<D> {
             let fits_frame = bytes <= self.frame_bytes_max()
                 && (self.open.records + records < FRAME_RECORDS_MAX || (is_reset && entries == 0));
             let fits_segment = self.open.start as usize + bytes <= self.frames_end(entries);
+            base::mark::hit!("seglog.frame.full", !fits_frame && fits_segment);
+            base::mark::hit!("seglog.frame.segment_full", !fits_segment);
             match (fits_frame, fits_segment) {
                 (true, true) => return,
                 (false, true) if !self.open.is_empty() => self.close_frame(0, false),
@@ -64,6 +66,7 @@ impl<D: Disk> SegLog<D> {
             + frame::blocks_for(self.open.records_bytes, self.echo.len() + self.echo_states.len()) * LOG_BLOCK_BYTES;
         let seal_frame = frame::blocks_for(SEAL_SPACE, next_echo) * LOG_BLOCK_BYTES;
         let is_seal = wants_seal || end_if_open + seal_frame > self.frames_end(0);
+        base::mark::hit!("seglog.frame.seals_early", is_seal && !wants_seal);
         let records_bytes = self.open.records_bytes + if is_seal { SEAL_SPACE } else { 0 };
         let blocks = frame::blocks_for(records_bytes, self.echo.len() + self.echo_states.len());
         let bytes = (blocks * LOG_BLOCK_BYTES) as u32;

@@ -4,7 +4,7 @@
 //! no entry lives in the oldest ─▶ copy live state forward ─▶ copies persisted ─▶ meta.oldest moved ─▶ Retire
 //! ```
 
-use base::GroupId;
+use base::{GroupId, mutate};
 
 use crate::disk::Disk;
 use crate::log::SegLog;
@@ -49,6 +49,7 @@ impl<D: Disk> SegLog<D> {
         if self.bytes() < self.settings.log_bytes_max / 2 && !self.is_full() {
             return;
         }
+        base::mark::hit!("seglog.gc.wants_checkpoints");
         let oldest = self.segments.front().map_or(0, |segment| segment.seq);
         let bound = oldest + (self.segments.len() as u64 / 5).max(1);
         let pins = self.groups.iter().flatten().filter(|log| log.oldest_segment().is_some_and(|seq| seq < bound));
@@ -61,10 +62,12 @@ impl<D: Disk> SegLog<D> {
             self.gc.is_due = false;
             let upto = self.first_needed();
             if self.segments.front().is_some_and(|oldest| oldest.seq < upto) {
+                base::mark::hit!("seglog.gc.begins");
                 self.copy_state_forward(upto);
                 // The oldest segment always begins with a persisted frame: recovery has to start from one.
                 let has_frame = self.has_closed_frame();
                 let epoch = if has_frame { self.covering_epoch() } else { self.open_epoch() };
+                base::mark::hit!("seglog.gc.waits_in_a_fresh_segment", !has_frame);
                 self.gc.phase = Phase::Copied { upto, epoch: epoch.0 };
             }
         }
@@ -82,6 +85,7 @@ impl<D: Disk> SegLog<D> {
         if let Phase::Meta { upto } = self.gc.phase
             && upto <= oldest
         {
+            base::mark::hit!("seglog.gc.retires");
             self.gc.phase = Phase::Retiring;
             let gone = self.segments.iter().filter(|segment| segment.seq < upto);
             let slots: Vec<_> = gone.map(|segment| (segment.slot, segment.seq)).collect();
@@ -94,6 +98,7 @@ impl<D: Disk> SegLog<D> {
     pub(crate) fn finish_retire(&mut self, upto: u64) {
         while self.segments.front().is_some_and(|segment| segment.seq < upto) {
             let segment = self.segments.pop_front().expect("there is a front");
+            base::mark::hit!("seglog.gc.segment_gone");
             self.commit.free_slots.push(segment.slot);
         }
         if self.gc.phase == Phase::Retiring && upto == self.gc.oldest {
@@ -106,7 +111,8 @@ impl<D: Disk> SegLog<D> {
     fn first_needed(&self) -> u64 {
         let open = self.segments.iter().find(|segment| segment.stage != Stage::Sealed);
         let open = open.map_or(self.active_seq, |segment| segment.seq.min(self.active_seq));
-        self.groups.iter().flatten().filter_map(|log| log.oldest_segment()).min().map_or(open, |pin| pin.min(open))
+        let pins = self.groups.iter().flatten().filter_map(|log| log.oldest_segment());
+        mutate!(MUT_7C, pins.min(), pins.max()).map_or(open, |pin| pin.min(open))
     }
 
     fn copy_state_forward(&mut self, upto: u64) {
@@ -115,17 +121,21 @@ impl<D: Disk> SegLog<D> {
             let Some(log) = &self.groups[at] else { continue };
             let (group, state, checkpoint, health) = (log.group, log.at, log.checkpoint, log.stored_health);
             if is_old(state.hard_state) {
+                base::mark::hit!("seglog.gc.copies_state");
                 self.write_hard_state(group);
             }
             if is_old(state.prefix) {
+                base::mark::hit!("seglog.gc.copies_prefix");
                 self.write_prefix(group, 0);
             }
             if let Some((index, term)) = checkpoint
                 && is_old(state.checkpoint)
             {
+                base::mark::hit!("seglog.gc.copies_checkpoint");
                 self.checkpoint(group, index, term);
             }
             if is_old(state.health) {
+                base::mark::hit!("seglog.gc.copies_health");
                 self.set_health(group, health);
             }
         }

@@ -230,6 +230,7 @@ impl GroupLog {
     /// Takes a term and vote if they are newer: the highest term wins, in one term a vote over none.
     pub fn merge_state(&mut self, term: Term, vote: NodeId, segment_seq: u64) {
         let is_newer = term > self.term || (term == self.term && (vote == self.vote || self.vote == NodeId(0)));
+        base::mark::hit!("seglog.group.state_is_older", !is_newer);
         if is_newer {
             (self.term, self.vote) = (term, vote);
             self.at.hard_state = self.at.hard_state.max(segment_seq);

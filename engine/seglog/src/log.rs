@@ -193,6 +193,8 @@ impl<D: Disk> SegLog<D> {
         let log = self.group_mut(group);
         assert!(log.first <= from, "group {group}: no truncation at {from}, below the first index {}", log.first);
         if from <= log.last() {
+            base::mark::hit!("seglog.truncate.twice_before_written", log.truncated_from.is_some());
+            base::mark::hit!("seglog.truncate.suffix");
             self.change_entries(group, |log| log.drop_suffix(from));
             let log = self.group_mut(group);
             log.truncated_from = Some(log.truncated_from.map_or(from, |before| before.min(from)));
@@ -203,6 +205,8 @@ impl<D: Disk> SegLog<D> {
     pub fn set_state(&mut self, group: GroupId, term: Term, vote: NodeId) -> StateTaken {
         let slot = StateSlot { group, term, vote };
         let is_full = self.open.states.len() == STATE_SLOTS_MAX;
+        base::mark::hit!("seglog.state.slots_full", is_full);
+        base::mark::hit!("seglog.state.slot_taken_over", self.open.states.iter().any(|slot| slot.group == group));
         match self.open.states.iter_mut().find(|slot| slot.group == group) {
             Some(taken) => *taken = slot,
             None if is_full => return StateTaken::Full,
@@ -232,6 +236,7 @@ impl<D: Disk> SegLog<D> {
             log.last()
         );
         if first > log.first {
+            base::mark::hit!("seglog.truncate.prefix");
             self.flush_truncation(group);
             self.change_entries(group, |log| log.drop_prefix(first, (term, crc), config));
             self.write_prefix(group, 0);
@@ -252,11 +257,13 @@ impl<D: Disk> SegLog<D> {
     ) -> SyncEpoch {
         self.flush_truncation(group);
         if keep_suffix {
+            base::mark::hit!("seglog.install.keeps_suffix");
             let log = self.group_mut(group);
             assert!(index <= log.last(), "group {group}: no suffix to keep after {index}");
             self.change_entries(group, |log| log.drop_prefix(index.next(), (term, crc), config));
             self.write_prefix(group, 1);
         } else {
+            base::mark::hit!("seglog.install.begins_anew");
             let life = self.take_life();
             self.change_entries(group, |log| log.reset(life, index.next(), (term, crc), config));
             let log = self.group_mut(group);
@@ -296,6 +303,9 @@ impl<D: Disk> SegLog<D> {
     /// Notes that a doubt about the group was resolved, or raised. Returns its epoch. Faulty is not a doubt that can be
     /// set: it counts as Clean, and faulty entries make Faulty of that.
     pub fn set_health(&mut self, group: GroupId, health: Health) -> SyncEpoch {
+        base::mark::hit!("seglog.health.clean", health == Health::Clean);
+        base::mark::hit!("seglog.health.recovering_head", health == Health::RecoveringHead);
+        base::mark::hit!("seglog.health.quarantined", health == Health::Quarantined);
         let stored = Health::from_disk(health.to_disk()).expect("each health has a number");
         self.group_mut(group).stored_health = stored;
         let header = self.header(group, RecordKind::Health, stored.to_disk(), LogIndex(0), Term(0));
@@ -330,6 +340,7 @@ impl<D: Disk> SegLog<D> {
         let loc = Loc { segment: 0, offset: inner, bytes: raw.len() as u32, crc: record.crc() };
         self.note_rewrite(group, index, header.term, loc);
         if record.entry_kind() == Some(EntryKind::Config) {
+            base::mark::hit!("seglog.rewrite.config");
             self.group_mut(group).put_config(index, record.payload());
         }
         self.open_epoch()
@@ -493,6 +504,7 @@ impl<D: Disk> SegLog<D> {
         let start = out.len();
         let faulty = log.faulty.range(first..).next().filter(|index| **index <= last);
         if let Some(index) = faulty {
+            base::mark::hit!("seglog.records.faulty");
             return Err(Unreadable::Faulty(*index));
         }
         let mut index = first;
@@ -504,6 +516,7 @@ impl<D: Disk> SegLog<D> {
             };
             let Some(bytes) = self.read(loc).filter(|bytes| is_whole(bytes)) else {
                 out.truncate(start);
+                base::mark::hit!("seglog.records.cold");
                 return Err(Unreadable::Cold { first: index, last });
             };
             out.extend_from_slice(bytes);
@@ -561,6 +574,7 @@ impl<D: Disk> SegLog<D> {
 
     fn flush_truncation(&mut self, group: GroupId) {
         if let Some(from) = self.group_mut(group).truncated_from.take() {
+            base::mark::hit!("seglog.truncate.written");
             let header = self.header(group, RecordKind::TruncSuffix, 0, from, Term(0));
             self.write(&header, &[]);
         }

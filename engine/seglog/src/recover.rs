@@ -280,6 +280,7 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     out.report.meta_copies = meta_copies;
     out.report.records = replay.records;
     (out.report.frames_void, out.report.frames_doubtful) = (frames_void, rest.len() as u64);
+    base::mark::hit!("seglog.recover.untrusted", verdict.untrusted.is_some());
     out.unknown_bits = if verdict.untrusted.is_some() { ALL_GROUPS } else { replay.suspect_bits };
     out.report.untrusted = verdict.untrusted;
     out.logs = replay.finish(newest);
@@ -378,6 +379,9 @@ impl Log<'_> {
         let place = place_of(found);
         let footer = salvage::from_footers(std::slice::from_ref(&place), self.segments);
         let echo = self.echo_of_next(at + 1, header.frame_seq, files)?;
+        base::mark::hit!("seglog.salvage.by_footer", footer.is_some());
+        base::mark::hit!("seglog.salvage.by_echo", footer.is_none() && echo.is_some());
+        base::mark::hit!("seglog.salvage.by_block0", footer.is_none() && echo.is_none());
         let others = echo.as_ref().map(|echo| echo.others);
         let known = footer.or_else(|| echo.map(|echo| salvage::from_echo(&echo.entries, segment_seq)));
         let seals = usize::from(header.has(frame::SEAL));
@@ -422,6 +426,7 @@ impl Log<'_> {
         let segment_seq = places.first().map_or(0, |place| self.segments[place.segment].segment_seq);
         let footer = salvage::from_footers(&places, self.segments);
         if from != to && footer.is_none() {
+            base::mark::hit!("seglog.salvage.frames_in_a_row_lost");
             // The last of these frames stands behind a hole of its own.
             replay.suspect(ALL_GROUPS);
         }
@@ -485,6 +490,7 @@ fn doubt(log: &Log<'_>, rest: &[Found], replay: &mut Replay<'_>, files: &mut Fil
         bits |= header.groups;
         frame.head.slots().iter().for_each(|slot| honour(*slot, segment_seq));
         if header.prev_frame_seq > last_seq {
+            base::mark::hit!("seglog.doubt.frame_missing");
             // Frames before this one are gone, with their heads; the ECHO of one of them is here.
             let echo = Echo::of(files.bytes(&place_of(frame), log.segments)?, frame);
             let is_all = header.prev_frame_seq == last_seq + 1 && echo.is_some();
@@ -498,6 +504,7 @@ fn doubt(log: &Log<'_>, rest: &[Found], replay: &mut Replay<'_>, files: &mut Fil
         }
         last_seq = header.frame_seq;
     }
+    base::mark::hit!("seglog.doubt.states_honoured", !slots.is_empty());
     for ((group, term, vote), segment_seq) in slots {
         replay.state(group, term, vote, segment_seq)?;
     }
@@ -571,12 +578,14 @@ fn expected_segments(
     let mut present = live.iter().copied().peekable();
     for segment_seq in meta.oldest_segment_seq..=newest {
         let Some(segment) = present.next_if(|segment| segment.segment_seq == segment_seq) else {
+            base::mark::hit!("seglog.recover.segment_missing");
             return Err(RecoverError::MissingSegment { segment_seq });
         };
         if segment.bytes != settings.segment_bytes {
             return Err(RecoverError::ForeignSegment { segment_seq, what: "its size is not the segment size" });
         }
     }
+    base::mark::hit!("seglog.recover.leftovers", !leftovers.is_empty());
     let seqs = |segments: Vec<&FoundSegment>| segments.iter().map(|found| found.segment_seq).collect();
     Ok((seqs(leftovers), seqs(live)))
 }

@@ -103,6 +103,7 @@ impl Building {
     fn drop_from(&mut self, from: LogIndex) -> bool {
         let is_held = self.entries.last_key_value().is_some_and(|(index, _)| *index >= from);
         if mutate!(MUT_7A, is_held, false) {
+            base::mark::hit!("seglog.replay.suffix_replaced");
             self.entries.split_off(&from);
         }
         if let Some(suspicion) = &mut self.suspicion
@@ -128,6 +129,7 @@ impl Building {
 
     /// Drops everything.
     fn begin_anew(&mut self, life: u32, first: LogIndex, before: (Term, u32), config: &[u8]) {
+        base::mark::hit!("seglog.replay.begins_anew");
         self.entries.clear();
         config.clone_into(&mut self.log.config);
         (self.log.checkpoint, self.log.at.checkpoint) = (None, 0);
@@ -158,6 +160,7 @@ impl Building {
             self.log.life = life;
         }
         if life > self.log.life {
+            base::mark::hit!("seglog.replay.life_lost");
             // The beginning of that life is lost, and with it what the group then held.
             self.lose();
             self.entries.clear();
@@ -193,8 +196,10 @@ impl Building {
     /// The bytes of an entry, written again. It stands alone when what it replaces lay in a segment that is retired.
     fn rewrite(&mut self, index: LogIndex, mut entry: Entry) {
         if self.begin.is_some_and(|(first, _)| index < first) {
+            base::mark::hit!("seglog.replay.rewrite_of_compacted");
             return;
         }
+        base::mark::hit!("seglog.replay.rewritten");
         entry.is_rewritten = true;
         match self.entries.get(&index) {
             Some(held) if !held.is(entry.term, entry.loc.crc) => self.lose(),
@@ -207,6 +212,7 @@ impl Building {
     /// The group, contiguous from its beginning as far as it goes.
     fn finish(mut self, segment_seq: u64) -> GroupLog {
         let is_cleared = |seen: Suspicion| (seen.has_chain || seen.unlinked.is_some()) && seen.has_state;
+        base::mark::hit!("seglog.replay.suspect_cleared", self.suspicion.is_some_and(is_cleared));
         if self.suspicion.is_some_and(|suspicion| !is_cleared(suspicion)) {
             base::mark::hit!("seglog.replay.suspect_lost");
             self.is_lost = true;
@@ -227,6 +233,7 @@ impl Building {
             crc = entry.loc.crc;
             self.log.push(entry.term, entry.loc);
             if entry.is_faulty {
+                base::mark::hit!("seglog.replay.kept_faulty");
                 self.log.faulty.insert(index);
             }
             if entry.is_rewritten {
@@ -324,6 +331,7 @@ impl<'a> Replay<'a> {
         let cores = self.settings.cores;
         for (group, building) in &mut self.groups {
             if bits & frame::group_bit(*group, cores) != 0 {
+                base::mark::hit!("seglog.replay.suspect");
                 building.suspicion = Some(Suspicion::default());
             }
         }
@@ -405,15 +413,18 @@ impl<'a> Replay<'a> {
         match header.kind {
             RecordKind::HardState => {
                 let vote = get_u64(payload, 0).filter(|_| payload.len() == 8).ok_or(unreadable)?;
+                base::mark::hit!("seglog.replay.state_record");
                 building.merge_state(header.term, NodeId(vote), segment_seq);
             }
             RecordKind::TruncSuffix => {
+                base::mark::hit!("seglog.replay.trunc_suffix");
                 building.drop_from(header.index);
             }
             RecordKind::TruncPrefix => {
                 let before = (header.term, get_u32(payload, 0).ok_or(unreadable)?);
                 match header.flags {
                     0 | 1 => {
+                        base::mark::hit!("seglog.replay.trunc_prefix");
                         building.take_life(header.life);
                         building.begin_at(header.index, before, &payload[4..]);
                     }
@@ -427,11 +438,13 @@ impl<'a> Replay<'a> {
                 building.log.at.prefix = segment_seq;
             }
             RecordKind::Checkpoint => {
+                base::mark::hit!("seglog.replay.checkpoint");
                 building.log.checkpoint = Some((header.index, header.term));
                 building.log.at.checkpoint = segment_seq;
             }
             RecordKind::Health => {
                 building.log.stored_health = Health::from_disk(header.flags).ok_or(unreadable)?;
+                base::mark::hit!("seglog.replay.health");
                 building.log.at.health = segment_seq;
             }
             RecordKind::CommitHint => {}

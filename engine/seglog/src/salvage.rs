@@ -35,6 +35,7 @@ impl Echo {
         let header = &found.head.header;
         let is_in_block0 = header.echo_at() + header.echo_bytes() <= LOG_BLOCK_BYTES;
         if !found.is_whole && !is_in_block0 {
+            base::mark::hit!("seglog.salvage.echo_out_of_reach");
             return None;
         }
         let (entries, states) = frame::parse_echo(frame, header)?;
@@ -127,6 +128,7 @@ pub(crate) fn locate(entries: &mut [KnownEntry], bytes: &[u8], start: usize, seg
         for place in places {
             let EchoItem { group, index, term, .. } = entries[*place].item;
             if (group, index, term) == (header.group, header.index, header.term) {
+                base::mark::hit!("seglog.salvage.entry_located");
                 let (offset, bytes) = (((start + at) / 8) as u32, record.raw().len() as u32);
                 entries[*place].loc = Loc { segment: segment_seq as u32, offset, bytes, crc };
             }

@@ -79,6 +79,7 @@ pub(crate) fn read_segment(
     buffer.resize(written as usize, 0);
     let mut unreadable = Vec::new();
     if is_eio(reader.read(segment_seq, 0, buffer))? {
+        base::mark::hit!("seglog.scan.reads_in_pieces");
         for start in (0..buffer.len()).step_by(PIECE_BYTES) {
             let end = (start + PIECE_BYTES).min(buffer.len());
             if !is_eio(reader.read(segment_seq, start as u64, &mut buffer[start..end]))? {

@@ -107,6 +107,7 @@ impl<D: Disk> SegLog<D> {
         let pass_at = *self.scrub.pass_at.get_or_insert(now + every);
         if !self.scrub.is_under_way() && !self.scrub.is_reading && pass_at <= now {
             self.scrub.pass_at = Some(now + every);
+            base::mark::hit!("seglog.scrub.pass_begins");
             self.scrub.cursor = Some((0, 0));
             self.scrub.next_piece = now;
         }
@@ -137,6 +138,7 @@ impl<D: Disk> SegLog<D> {
     pub(crate) fn finish_scrub(&mut self, piece: Piece, slot: Slot, result: OpResult) {
         self.scrub.is_reading = false;
         if self.scrubbable(piece.segment_seq) != Some(slot) {
+            base::mark::hit!("seglog.scrub.segment_went");
             return;
         }
         let block = LOG_BLOCK_BYTES as u32;

@@ -44,6 +44,7 @@ impl<D: Disk> SegLog<D> {
         let mut fault_changes = Vec::new();
         for log in recovered.logs {
             if !log.faulty.is_empty() {
+                base::mark::hit!("seglog.start.faulty_group");
                 fault_changes.push(log.group);
             }
             let at = slot_of(log.group, settings.cores);
@@ -100,9 +101,11 @@ impl<D: Disk> SegLog<D> {
             let Some(log) = &self.groups[at] else { continue };
             let (group, has_state, health) = (log.group, log.has_state(), log.stored_health);
             if has_state {
+                base::mark::hit!("seglog.start.state_repeated");
                 self.write_hard_state(group);
             }
             if health != Health::Clean {
+                base::mark::hit!("seglog.start.health_repeated");
                 self.set_health(group, health);
             }
         }
@@ -113,6 +116,7 @@ impl<D: Disk> SegLog<D> {
         let leftovers = std::mem::take(&mut self.commit.leftovers);
         if !leftovers.is_empty() {
             let slots: Vec<(Slot, u64)> = leftovers.iter().map(|seq| (self.commit.take_slot(), *seq)).collect();
+            base::mark::hit!("seglog.start.leftovers_retired");
             let segments = slots.len();
             self.commit.ask_retire(slots, segments, 0);
         }

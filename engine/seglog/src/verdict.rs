@@ -44,12 +44,14 @@ pub(crate) fn leave_out_void(found: &mut Vec<Found>, meta_persisted: u64) -> u64
     for (at, frame) in found.iter().enumerate().rev() {
         let header = &frame.head.header;
         if header.frame_seq >= void_from {
+            base::mark::hit!("seglog.verdict.void_frame");
             continue;
         }
         is_kept[at] = true;
         persisted = persisted.max(header.persisted_seq);
         let holds = frame.is_whole || header.frame_seq <= persisted;
         if header.has(frame::RESET) && holds {
+            base::mark::hit!("seglog.verdict.reset");
             persisted = persisted.max(header.prev_frame_seq);
             void_from = header.prev_frame_seq + 1;
         }
@@ -82,10 +84,12 @@ pub(crate) fn walk(found: &[Found], segments: &[Scanned], seen: &[u64], persiste
             // A log that lost its beginning cannot say which number that had.
             let was_persisted = if last.is_some() { from <= persisted } else { to <= persisted };
             if !was_persisted {
+                base::mark::hit!("seglog.verdict.rest_after_a_gap");
                 out.rest = at;
                 return out;
             }
             if to < from {
+                base::mark::hit!("seglog.verdict.out_of_order");
                 out.untrusted = Some("frames do not follow each other");
             }
             if hides_reset(found, segments, seen, last, at) {
@@ -93,6 +97,7 @@ pub(crate) fn walk(found: &[Found], segments: &[Scanned], seen: &[u64], persiste
                 out.untrusted = Some("the first frame of a segment is lost, and with it what it voided");
             }
             if from <= to {
+                base::mark::hit!("seglog.verdict.persisted_frames_lost");
                 out.last_seq = to.min(persisted);
                 out.steps.push(Step::Lost { from, to: out.last_seq, next: Some(at) });
             }
@@ -102,9 +107,11 @@ pub(crate) fn walk(found: &[Found], segments: &[Scanned], seen: &[u64], persiste
             }
         }
         if !this.is_whole && header.frame_seq > persisted {
+            base::mark::hit!("seglog.verdict.torn_end");
             out.rest = at;
             return out;
         }
+        base::mark::hit!("seglog.verdict.persisted_frame_broken", !this.is_whole);
         out.steps.push(if this.is_whole { Step::Whole(at) } else { Step::Broken(at) });
         out.last_seq = header.frame_seq;
         last = Some(this);

@@ -64,15 +64,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn apply_next(&mut self, at: u32) -> Step {
         let slot = &mut self.groups[at as usize];
         let index = slot.applied.next();
+        base::mark::hit!("shard.apply.held_by_install", slot.installing.is_some());
         if index > slot.commit || mutate!(MUT_21B, slot.installing.is_some(), false) {
             return Step::Idle;
         }
         let group = slot.id;
         if index < self.log.first_index(group) || index > self.log.last_index(group) {
+            base::mark::hit!("shard.apply.entry_not_held");
             // A snapshot is about to take its place.
             return Step::Idle;
         }
         if self.log.is_faulty(group, index) {
+            base::mark::hit!("shard.apply.entry_faulty");
             // Its bytes are being brought from a peer; their sync wakes who waits for the log.
             slot.wait = ApplyWait::Log;
             return Step::Waiting;
@@ -82,6 +85,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             // Its bytes are lost: the group goes on when they are written again.
             Slice::Faulty => return Step::Idle,
             Slice::Cold => {
+                base::mark::hit!("shard.apply.entry_cold");
                 slot.wait = ApplyWait::Log;
                 let last = LogIndex(index.0 + FAULT_AHEAD).min(slot.commit);
                 self.log.fault_in(group, index, last);
@@ -98,6 +102,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         self.applied.clear();
         if self.applier.apply(&mut self.store, group, entry, &mut self.applied).is_err() {
+            base::mark::hit!("shard.apply.rows_cold");
             let token = self.next_token();
             let slot = &mut self.groups[at as usize];
             slot.wait = ApplyWait::Store(token);
@@ -133,6 +138,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 );
                 for (place, (ticket, outcome)) in (0..).zip(entry.tickets.iter().zip(self.applied.outcomes())) {
                     if ticket.connection == SWEEPER {
+                        base::mark::hit!("shard.sweep.applied");
                         swept.push((Nsid(ticket.request), outcome.to_vec()));
                         continue;
                     }
@@ -141,6 +147,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 }
             } else {
                 // Another leader's entry took the place: the commands are not in the log here; repeat them there.
+                base::mark::hit!("shard.apply.proposal_replaced");
                 let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
                 entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
             }
@@ -189,6 +196,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn wake_log_waiters(&mut self) {
         for at in 0..self.groups.len() as u32 {
             if self.groups[at as usize].wait == ApplyWait::Log {
+                base::mark::hit!("shard.apply.entry_fetched");
                 self.groups[at as usize].wait = ApplyWait::None;
                 self.queue_apply(at);
             }
@@ -199,6 +207,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 /// Tells a head to those who have not heard of it.
 fn tell(list: &mut [Watcher], group: base::GroupId, head: Jid, replies: &mut Replies) {
     for watcher in list.iter_mut().filter(|watcher| watcher.told.is_none_or(|told| told < head)) {
+        base::mark::hit!("shard.watch.told");
         watcher.told = Some(head);
         replies.push(watcher.ticket, group, Status::Ok, |out| out.extend_from_slice(&head.0.to_le_bytes()));
     }

@@ -21,10 +21,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.note_written(at, epoch);
             let last = self.log.last_index(group);
             // A group that pins the log's oldest segments keeps nothing for slow followers: they get a snapshot.
+            base::mark::hit!("shard.checkpoint.of_a_pinning_group", self.pinning.contains(&group));
+            base::mark::hit!("shard.checkpoint.snapshot_pins_log", self.snapshots.pinned(group).is_some());
             let trailing = if self.pinning.contains(&group) { 0 } else { self.settings.trailing_entries };
             let keep_from = LogIndex(last.0.saturating_sub(trailing) + 1);
             let first = keep_from.min(index.next()).min(self.snapshots.pinned(group).unwrap_or(index.next()));
             if first > self.log.first_index(group) {
+                base::mark::hit!("shard.checkpoint.log_compacted");
                 let before = first.prev();
                 let (Some(term), Some(crc)) = (self.log.term(group, before), self.log.crc(group, before)) else {
                     continue;
@@ -56,6 +59,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 || std::mem::take(&mut self.wants_checkpoint);
             if is_wanted {
                 self.last_freeze = now;
+                base::mark::hit!("shard.checkpoint.frozen");
                 self.frozen = self.store.freeze();
             }
         }
@@ -66,10 +70,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 mutate!(MUT_14B, slot.raft.persisted_index() >= index, true) || slot.installing.is_some()
             })
         });
+        base::mark::hit!("shard.checkpoint.waits_for_the_log", !is_persisted);
         if is_persisted {
-            let id = frozen.id;
-            self.frozen = None;
-            self.store.flush(id);
+            let frozen = self.frozen.take().expect("it was just looked at");
+            mutate!(MUT_14D, (), self.handle_flushed(&frozen));
+            self.store.flush(frozen.id);
         }
     }
 

@@ -17,6 +17,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         let read = Read { ticket, acct, nsid, query, path: None };
         if slot.is_leader {
+            base::mark::hit!("shard.follower_read.at_the_leader");
             slot.turn_reads.push(read);
         } else {
             slot.turn_follower_reads.push(read);
@@ -41,6 +42,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             Outcome::NotLeader { hint } => Status::NotLeader(hint.unwrap_or_default()),
             _ => Status::Overloaded,
         };
+        base::mark::hit!("shard.follower_read.refused");
         for read in reads {
             self.replies.bare(read.ticket, slot.id, status);
         }
@@ -52,6 +54,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let is_due = |(position, _): &mut (u64, Read)| *position <= confirmed.position;
             while let Some((_, mut read)) = self.groups[at as usize].follower_joined.pop_front_if(is_due) {
                 read.path = Some(raft::ReadPath::Follower);
+                base::mark::hit!("shard.follower_read.served");
                 self.read_counts.follower += 1;
                 self.serve(at, read, Vec::new());
             }
@@ -60,6 +63,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let slot = &mut self.groups[at as usize];
             let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
             while let Some((_, read)) = slot.follower_joined.pop_front_if(|(position, _)| *position <= through) {
+                base::mark::hit!("shard.follower_read.dropped");
                 self.replies.bare(read.ticket, slot.id, status);
             }
         }

@@ -37,6 +37,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.handover_at = (self.handover_at + 1) % self.groups.len();
             let slot = &self.groups[self.handover_at];
             let Some(target) = self.successor(slot) else { continue };
+            base::mark::hit!("shard.handover.slow_disk");
             self.step(self.handover_at as u32, Input::Transfer { target, now });
             left -= 1;
             if left == 0 {
@@ -62,6 +63,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let pairs = &self.pairs;
             let before = slot.raft.uncommitted_bytes();
             if slot.raft.hand_over_now(now, |id| !pairs.is_slow(id)) {
+                base::mark::hit!("shard.handover.before_stop");
                 self.uncommitted_bytes -= before;
                 count += 1;
                 self.drain_group(at, None);

@@ -21,6 +21,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             raft::Health::Quarantined => (Health::Quarantined, kept == Health::Quarantined),
         };
         if !is_kept {
+            base::mark::hit!("shard.health.kept_on_disk");
             let epoch = self.log.set_health(group, next);
             self.note_written(at, epoch);
         }
@@ -35,6 +36,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let Some(at) = self.local(group) else { continue };
             if self.log.first_faulty(group) != self.groups[at as usize].raft.known_fault() {
                 self.step(at, Input::FaultFound { now });
+                base::mark::hit!("shard.health.fault_told");
                 self.take_back_acks(at);
             }
         }

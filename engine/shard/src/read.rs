@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{Mono, Nsid};
+use base::{LogIndex, Mono, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
@@ -41,6 +41,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             Outcome::NotLeader { hint } => Status::NotLeader(hint.unwrap_or_default()),
             _ => Status::Overloaded,
         };
+        base::mark::hit!("shard.read.refused");
         for read in slot.turn_reads.drain(..) {
             self.replies.bare(read.ticket, slot.id, status);
         }
@@ -64,6 +65,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn serve_confirmed(&mut self, at: u32) {
         while let Some((index, _)) = self.groups[at as usize].confirmed.front() {
             if *index > self.groups[at as usize].applied {
+                base::mark::hit!("shard.read.waits_for_apply");
                 break;
             }
             let (_, read) = self.groups[at as usize].confirmed.pop_front().expect("the front was just seen");
@@ -76,12 +78,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
-                let index = self.groups[at as usize].applied;
+                // A snapshot is the state from when the store has it, before the log has restarted behind it.
+                let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
+                let index = self.groups[at as usize].applied.max(shown);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
                 self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }
             Err(meta::Cold) => {
+                base::mark::hit!("shard.read.rows_cold");
                 let token = self.next_token();
                 tokens.push(token);
                 self.cold_reads.waiting.insert(token, Waiting::Query { at, read, tokens });
@@ -112,16 +117,19 @@ impl<D: Disk, S: Store> Shard<D, S> {
         match self.cold_reads.waiting.remove(&token) {
             Some(Waiting::Query { at, read, tokens }) => self.serve(at, read, tokens),
             Some(Waiting::Head { at, nsid }) => {
+                base::mark::hit!("shard.watch.head_fetched");
                 self.look_for_watchers(at, nsid);
                 self.store.release(token);
             }
             Some(Waiting::Sweeps { at }) => {
+                base::mark::hit!("shard.sweep.rows_fetched");
                 self.find_sweeps(at);
                 self.store.release(token);
             }
             None => {
                 let waiting = self.groups.iter().position(|group| group.wait == ApplyWait::Store(token));
                 if let Some(at) = waiting {
+                    base::mark::hit!("shard.apply.rows_fetched");
                     self.groups[at].wait = ApplyWait::None;
                     self.queue_apply(at as u32);
                 }
@@ -135,6 +143,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
         let waiting = slot.turn_reads.drain(..).chain(slot.joined.drain(..).map(|(_, read)| read));
         for read in waiting {
+            base::mark::hit!("shard.read.dropped");
             self.replies.bare(read.ticket, slot.id, status);
         }
     }

@@ -1,7 +1,7 @@
 //! Requests of clients and tools: taken, refused at the bounds, or answered when their turn comes.
 
 use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
-use base::{Acct, GroupId, Mono, NodeId, Nsid};
+use base::{Acct, GroupId, Mono, NodeId, Nsid, mutate};
 use meta::Store;
 use raft::{ConfigChange, Input, Outcome};
 use seglog::Disk;
@@ -20,10 +20,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let slot = &self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.command.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         if self.is_overloaded(at) {
+            base::mark::hit!("shard.command.overloaded");
             return self.replies.bare(ticket, group, Status::Overloaded);
         }
         let batch = &self.groups[at as usize].batch;
@@ -31,6 +33,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             || (batch.count() > 0 && batch.bytes() + command.len() + 16 > ENTRY_BYTES_SOFT)
         {
             self.note_turn(at);
+            base::mark::hit!("shard.command.batch_full");
             self.propose(at, self.turn_now, self.turn_wall_ms);
         }
         let slot = &mut self.groups[at as usize];
@@ -44,6 +47,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.query.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
@@ -64,7 +68,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 return None;
             }
         };
-        if self.groups[at as usize].reads_waiting() >= READS_WAITING_MAX {
+        if self.groups[at as usize].reads_waiting() >= mutate!(MUT_38B, READS_WAITING_MAX, usize::MAX) {
+            base::mark::hit!("shard.query.too_many");
             self.replies.bare(ticket, group, Status::Overloaded);
             return None;
         }
@@ -79,11 +84,31 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
+            base::mark::hit!("shard.watch.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         slot.watchers.entry(nsid).or_default().push(Watcher { ticket, told: None });
         self.look_for_watchers(at, nsid);
+        mutate!(MUT_23A, (), self.stop_listening(at, nsid, ticket));
+    }
+
+    /// MUT_23A: a watcher that was told a head hears nothing until the next heartbeats.
+    #[cfg(mutations)]
+    fn stop_listening(&mut self, at: u32, nsid: Nsid, ticket: Ticket) {
+        let watchers = self.groups[at as usize].watchers.get_mut(&nsid).into_iter().flatten();
+        for watcher in watchers.filter(|watcher| watcher.ticket == ticket && watcher.told.is_some()) {
+            watcher.told = Some(base::Jid(u64::MAX));
+        }
+    }
+
+    /// MUT_23A: those watchers are listened for.
+    #[cfg(mutations)]
+    pub(crate) fn begin_listening(&mut self) {
+        let groups = self.groups.iter_mut();
+        for watcher in groups.flat_map(|group| group.watchers.values_mut()).flatten() {
+            watcher.told = watcher.told.map(|told| if told == base::Jid(u64::MAX) { base::Jid(0) } else { told });
+        }
     }
 
     /// Forgets what a closed connection waits for; its commands run on.
@@ -124,12 +149,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn answer_admin(&mut self, ticket: Ticket, group: GroupId, outcome: Outcome) {
         match outcome {
             Outcome::NotLeader { hint } => {
+                base::mark::hit!("shard.admin.not_leader");
                 self.replies.bare(ticket, group, Status::NotLeader(hint.unwrap_or_default()));
             }
-            Outcome::ConfigBusy | Outcome::Transferring => {
+            Outcome::ConfigBusy | Outcome::Transferring | Outcome::Overloaded => {
+                base::mark::hit!("shard.admin.busy");
                 self.replies.bare(ticket, group, Status::Overloaded);
             }
             Outcome::ConfigRefused => {
+                base::mark::hit!("shard.admin.refused");
                 let text = "the change names an unknown member, or leaves no voter, or too many";
                 self.replies.text(ticket, group, Status::Refused, text);
             }

@@ -268,9 +268,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.note_message(from, at, &body, now);
         let is_append = matches!(body, Body::AppendEntries { .. });
         if matches!(body, Body::EntryFetchResp { .. }) && self.is_full() {
+            base::mark::hit!("shard.full.repair_refused");
             return;
         }
         if is_append && (self.groups[at as usize].installing.is_some() || self.is_full()) {
+            base::mark::hit!("shard.full.append_refused", self.is_full());
+            base::mark::hit!("shard.snapshot.append_refused", self.groups[at as usize].installing.is_some());
             // As if lost: the leader probes again after its heartbeat interval.
             return;
         }
@@ -304,6 +307,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.disk_pace.note_sync(self.turn_now.since(since), self.turn_now);
         }
         if let Err(failure) = self.log.handle_op_done(token, result) {
+            base::mark::hit!("shard.stop.log_failed");
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
         }
@@ -340,6 +344,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         else {
             return;
         };
+        base::mark::hit!("shard.snapshot.installed");
         group.installing = None;
         group.applied = installed.index;
         group.commit = group.commit.max(installed.index);
@@ -447,6 +452,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             Err(Unreadable::Cold { .. }) => self.log.fault_in(group, first, last),
             Err(Unreadable::Faulty(_)) => {}
         }
+        base::mark::hit!("shard.peer.entries_not_in_memory");
         out.truncate(start);
         false
     }
@@ -519,6 +525,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 /// One group as log and store hold it.
 fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store: &S, id: GroupId, now: Mono) -> Group {
     if !log.has_group(id) {
+        base::mark::hit!("shard.boot.group_begun");
         log.new_group(id, &settings.initial.encode());
     }
     let machine = store.machine(id).cloned().unwrap_or_default();
@@ -527,6 +534,7 @@ fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store
     // A snapshot was installed and the stop came before the log heard of it: the machine row is ahead of the log.
     let reaches = log.term(id, machine.applied_index) == Some(machine.applied_term);
     if machine.applied_index > LogIndex(0) && !reaches {
+        base::mark::hit!("shard.boot.store_ahead_of_log");
         log.install(id, machine.applied_index, machine.applied_term, machine.applied_crc, &config_bytes, false);
     }
     let config = Config::decode(&config_bytes).expect("configurations are written by raft and checked by the log");

@@ -138,11 +138,17 @@ impl Snapshots {
     }
 }
 
+/// A snapshot of what is committed here already would take the group back.
+fn is_behind(index: LogIndex, commit: LogIndex) -> bool {
+    mutate!(MUT_20A, index <= commit, false)
+}
+
 impl<D: Disk, S: Store> Shard<D, S> {
     // Sending.
 
     pub(crate) fn want_snapshot(&mut self, group: GroupId, to: NodeId) {
         if !self.pairs.is_up(to) {
+            base::mark::hit!("shard.snapshot.peer_is_down");
             // Raft asks again once the peer answers.
             return self.report_snapshot(group, to, None);
         }
@@ -151,6 +157,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.resume_snapshot(which);
             }
         } else if !self.snapshots.waiting.contains(&(group, to)) {
+            base::mark::hit!("shard.snapshot.waits_its_turn", self.snapshots.running() >= OUTGOING_MAX);
             self.snapshots.waiting.push_back((group, to));
             self.begin_snapshots();
         }
@@ -179,6 +186,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.snapshots.next_id += 1;
             let id = self.settings.incarnation << 32 | self.snapshots.next_id;
             let Some(mut machine) = self.store.snapshot_begin(id, group) else {
+                base::mark::hit!("shard.snapshot.nothing_to_send");
                 self.report_snapshot(group, to, None);
                 continue;
             };
@@ -205,6 +213,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 is_resuming: false,
             };
             self.peer_out.push_back(out.message(term, 0, false, body));
+            base::mark::hit!("shard.snapshot.offered");
             self.snapshots.outgoing.push(out);
         }
     }
@@ -263,6 +272,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(which) = found else { return };
         let out = &mut self.snapshots.outgoing[which];
         if refused {
+            base::mark::hit!("shard.snapshot.refused");
             return self.finish_snapshot(which, None);
         }
         if next_part < out.acked && out.is_resuming {
@@ -281,6 +291,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let out = &mut self.snapshots.outgoing[which];
         if out.parts.is_some_and(|parts| out.acked >= parts) {
+            base::mark::hit!("shard.snapshot.all_acked");
             let index = out.index;
             return self.finish_snapshot(which, Some(index));
         }
@@ -316,6 +327,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let (ended, kept) = std::mem::take(&mut self.snapshots.outgoing).into_iter().partition(|o| o.group == group);
         self.snapshots.outgoing = kept;
         let ended: Vec<Outgoing> = ended;
+        base::mark::hit!("shard.snapshot.ended_with_the_lead", !ended.is_empty());
         ended.iter().for_each(|out| self.store.snapshot_end(out.id));
     }
 
@@ -324,6 +336,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.snapshots.waiting.retain(|(_, to)| *to != peer);
         let now = self.turn_now;
         for out in self.snapshots.outgoing.iter_mut().filter(|out| out.to == peer) {
+            base::mark::hit!("shard.snapshot.parked");
             (out.is_parked, out.is_resuming, out.progress) = (true, false, now);
         }
         self.begin_snapshots();
@@ -336,6 +349,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let stalled = |out: &Outgoing| now.since(out.progress) >= if out.is_parked { PARKED } else { STALLED };
         while let Some(which) = self.snapshots.outgoing.iter().position(stalled) {
+            base::mark::hit!("shard.snapshot.stalled");
             self.finish_snapshot(which, None);
         }
         if self.snapshots.incoming.is_empty() {
@@ -345,8 +359,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         incoming.retain(|group, half| {
             let at = self.local(*group).expect("only local groups are installed");
             let slot = &mut self.groups[at as usize];
-            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && half.index > slot.commit;
+            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && !is_behind(half.index, slot.commit);
             if (!half.is_active(now) || !is_kept) && slot.installing.take().is_some() {
+                base::mark::hit!("shard.snapshot.half_gives_way");
                 // Its sender is silent and the half waits, or entries made it needless: the group goes on without it.
                 self.queue_apply(at);
             }
@@ -376,11 +391,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &self.groups[at as usize];
         let ack = |next_part, refused| PeerOut::SnapshotAck { to: from, group, snapshot, next_part, refused };
         if term < slot.raft.term() || slot.installed.is_some() {
+            base::mark::hit!("shard.snapshot.refuses_old_term", term < slot.raft.term());
+            base::mark::hit!("shard.snapshot.refuses_while_synced", slot.installed.is_some());
             return self.peer_out.push_back(ack(0, true));
         }
         if part == 0 {
             let Ok(mut machine) = Machine::decode(body) else { return self.peer_out.push_back(ack(0, true)) };
-            if machine.applied_index != index || mutate!(MUT_20A, index <= slot.commit, false) {
+            if machine.applied_index != index || is_behind(index, slot.commit) {
+                base::mark::hit!("shard.snapshot.refuses_old_state");
                 return self.peer_out.push_back(ack(0, true));
             }
             if raft::Config::decode(&machine.config).is_err() {
@@ -396,6 +414,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 }
                 // A newer one replaces it, but never while the store makes it the group's state.
                 if half.is_whole || half.is_active(now) && index < half.index {
+                    base::mark::hit!("shard.snapshot.refuses_another");
                     return self.peer_out.push_back(ack(0, true));
                 }
             }
@@ -404,6 +423,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 base::mark::hit!("shard.snapshot.too_many");
                 return self.peer_out.push_back(ack(0, true));
             }
+            base::mark::hit!("shard.snapshot.begins_install");
             machine.config.shrink_to_fit();
             self.store.install_begin(group, machine);
             self.groups[at as usize].installing = Some(now);
@@ -412,8 +432,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.peer_out.push_back(ack(1, false));
         }
         match self.snapshots.incoming.get_mut(&group) {
-            Some(half) if (half.id, half.from) == (snapshot, from) && (half.is_whole || half.index > slot.commit) => {
+            Some(half)
+                if (half.id, half.from) == (snapshot, from)
+                    && (half.is_whole || !is_behind(half.index, slot.commit)) =>
+            {
                 half.heard = now;
+                base::mark::hit!("shard.snapshot.part_out_of_order", part != half.next_part);
                 if part == half.next_part && !half.is_whole {
                     half.next_part += 1;
                     half.is_whole = last;
@@ -433,6 +457,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.snapshots.incoming.remove(&group);
         let (index, term) = (machine.applied_index, machine.applied_term);
         let keeps = mutate!(MUT_20B, self.log.term(group, index) == Some(term), self.log.last_index(group) > index);
+        base::mark::hit!("shard.snapshot.log_goes_on_behind", keeps);
         let epoch = self.log.install(group, index, term, machine.applied_crc, &machine.config, keeps);
         self.note_written(at, epoch);
         let slot = &mut self.groups[at as usize];
@@ -440,6 +465,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     pub(crate) fn handle_install_failed(&mut self, group: GroupId, _reason: &str) {
+        base::mark::hit!("shard.snapshot.install_failed");
         let Some(at) = self.local(group) else { return };
         self.snapshots.incoming.remove(&group);
         self.groups[at as usize].installing = None;

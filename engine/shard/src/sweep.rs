@@ -23,9 +23,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for _ in 0..SWEEPS_PER_TURN.min(self.sweeps.len()) {
             let Some((at, nsid)) = self.sweeps.pop_front() else { return };
             if !self.groups[at as usize].is_leader {
+                base::mark::hit!("shard.sweep.lead_lost");
                 continue;
             }
             if self.is_overloaded(at) {
+                base::mark::hit!("shard.sweep.overloaded");
                 self.sweeps.push_back((at, nsid));
                 return;
             }
@@ -46,6 +48,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// A step is done: another one is due if something is left.
     pub(crate) fn handle_swept(&mut self, at: u32, nsid: Nsid, outcome: &[u8]) {
         if let Ok(Outcome::Swept { has_more: true, .. }) = Outcome::decode(outcome) {
+            base::mark::hit!("shard.sweep.goes_on");
             self.note_sweep(at, nsid);
         }
     }
@@ -65,11 +68,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 for (key, _) in &rows {
                     let nsid = key.get(1..9).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
                     if let Some(nsid) = nsid {
+                        base::mark::hit!("shard.sweep.found_at_start_of_lead");
                         self.note_sweep(at, Nsid(nsid));
                     }
                 }
             }
             Err(Cold) => {
+                base::mark::hit!("shard.sweep.rows_cold");
                 let want = Want::Range { keys: vec![TABLE]..vec![TABLE + 1], rows_max: FOUND_MAX };
                 self.fetch_sweeps(at, &[want]);
             }

@@ -41,6 +41,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     fn send_heartbeats(&mut self, now: Mono) {
+        mutate!(MUT_23A, (), self.begin_listening());
         let mut turn = std::mem::take(&mut self.heartbeat_turn);
         turn.extend(&self.heartbeating);
         for at in turn.drain(..) {
@@ -70,6 +71,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for at in due.drain(..) {
             let slot = &mut self.groups[at as usize];
             if slot.deadline > now {
+                base::mark::hit!("shard.deadlines.moved");
                 slot.election = None;
                 self.deadlines.set(at, slot.deadline);
                 continue;
@@ -101,6 +103,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.note_unsynced(now);
         let lag = self.disk_lag.age(now);
         if lag >= DISK_LAG_STOP {
+            base::mark::hit!("shard.stop.disk_hangs");
             self.stop.get_or_insert(StopReason::DiskLag(DISK_LAG_STOP.as_ms()));
         }
         // Judged as the groups judge it: they are told once, when it changes.
@@ -168,12 +171,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         slot.batch = batch;
         let group = slot.id;
+        base::mark::hit!("shard.propose.overloaded", outcome == Outcome::Overloaded);
+        base::mark::hit!("shard.propose.transferring", outcome == Outcome::Transferring);
         match outcome {
             Outcome::Proposed { index, term } => {
                 slot.proposed.push_back(crate::group::Proposed { index, term, tickets });
                 return;
             }
             Outcome::NotLeader { hint } => {
+                base::mark::hit!("shard.propose.not_leader");
                 let status = Status::NotLeader(hint.unwrap_or_default());
                 tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, status));
             }
@@ -243,6 +249,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     Some(StateTaken::Full) => {
                         // Eight terms and votes a frame: the group waits, still dirty, for the next epoch.
                         self.dirty.push_back(at);
+                        base::mark::hit!("shard.turn.state_slots_full");
                         self.waits_for_slot = true;
                         continue;
                     }
@@ -336,13 +343,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
         slot.is_leader = false;
         self.heartbeating.remove(&at);
         for entry in slot.proposed.drain(..) {
+            base::mark::hit!("shard.lead.proposals_in_doubt");
             entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));
         }
         slot.batch.clear();
         for ticket in slot.batch_tickets.drain(..) {
+            base::mark::hit!("shard.lead.batch_given_back");
             self.replies.bare(ticket, group, status);
         }
         for (_, list) in std::mem::take(&mut slot.watchers) {
+            base::mark::hit!("shard.lead.watchers_sent_away");
             list.iter().for_each(|watcher| self.replies.bare(watcher.ticket, group, status));
         }
         self.drop_reads(at);

@@ -1,6 +1,8 @@
 //! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
 //! seed gives the same run.
 
+#[path = "cluster/checklist.rs"]
+mod checklist;
 #[path = "cluster/reads.rs"]
 mod reads;
 
@@ -53,6 +55,8 @@ struct World {
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
     /// Its disk takes 150 ms longer for a sync.
     slow: Option<NodeId>,
+    /// Where wanted: the hash of a group at an applied index, and a bit for each node that was there.
+    hashes: Option<BTreeMap<(GroupId, LogIndex), (u64, u64)>>,
 }
 
 fn log_settings(id: NodeId) -> seglog::Settings {
@@ -110,6 +114,7 @@ impl World {
             parts: Vec::new(),
             answers: BTreeMap::new(),
             slow: None,
+            hashes: None,
         };
         for id in &ids {
             world.add_node(*id, trailing, ids.clone());
@@ -155,6 +160,7 @@ impl World {
         for id in ids {
             self.turn_of(id, wall_ms);
         }
+        self.compare_hashes();
     }
 
     fn deliver(&mut self, mail: &Mail) {
@@ -543,6 +549,21 @@ fn a_clean_stop_hands_leadership_on_first() {
     world.run(Span::from_ms(100));
     let new = world.leader(group).expect("the best follower was asked");
     assert_ne!(new, old);
+}
+
+#[test]
+fn a_lead_is_not_said_to_be_handed_on_to_a_node_that_is_down() {
+    let mut world = World::new(12, 10_000);
+    begin(&mut world);
+    world.ensure_same(&[1, 2, 3]);
+    let group = base::group_of(ROOT, GROUPS);
+    let leader = world.leader(group).unwrap();
+    let target = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
+    world.kill(target);
+    let (now, ticket) = (world.now, Ticket { connection: 1, request: 900, kind: 8 });
+    world.shard(leader).handle_transfer(ticket, group, target, now);
+    world.turn();
+    assert_eq!(world.answers.remove(&900).map(|(status, _)| status), Some(Status::Overloaded));
 }
 
 #[test]

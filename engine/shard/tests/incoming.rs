@@ -1,13 +1,13 @@
 //! The receiving side of snapshots, by hand: how many at a time, and what a half is good for.
 
 use base::mono::Span;
-use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Term};
-use meta::Machine;
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, Term};
 use meta::memory::MemoryStore;
+use meta::{Machine, Query, RowBatch, Store as _, StoreEvent};
 use raft::Config;
 use seglog::SegLog;
 use seglog::testing::{MemDisk, test_settings};
-use shard::{PeerOut, Settings, Shard};
+use shard::{PeerOut, Settings, Shard, Ticket};
 
 type TestShard = Shard<MemDisk, MemoryStore>;
 
@@ -84,4 +84,33 @@ fn a_half_is_kept_ten_minutes_and_goes_on_where_it_stood() {
     assert_eq!(part(&mut shard, 0, 50, 7, 0), (1, false));
     pass(&mut shard, at(60_000 + 599_000 + 601_000));
     assert_eq!(part(&mut shard, 0, 50, 7, 1), (0, true), "it was dropped");
+}
+
+#[test]
+fn a_read_of_an_installed_snapshot_is_told_its_index_before_the_log_has_restarted() {
+    let machine = Machine {
+        applied_index: LogIndex(50),
+        config: Config::single(&[NodeId(1), NodeId(9)]).encode(),
+        ..Machine::default()
+    };
+    let mut sender = MemoryStore::new();
+    sender.write(GroupId(0), &RowBatch::default(), &machine);
+    let mut bodies = vec![Vec::new()];
+    sender.snapshot_begin(1, GroupId(0)).expect("it has the group").encode(&mut bodies[0]);
+    for part in 0..2 {
+        sender.snapshot_read(1, part);
+        let Some(StoreEvent::SnapshotPart { body, last, .. }) = sender.poll_event() else { panic!("it has that part") };
+        assert_eq!(last, part == 1);
+        bodies.push(body);
+    }
+    let mut shard = shard();
+    for (part, body) in (0..).zip(&bodies) {
+        shard.handle_snapshot_part(NodeId(1), GroupId(0), LogIndex(50), Term(1), 7, part, part == 2, body);
+    }
+    // The store has it, and the shard was not told yet.
+    assert_eq!(shard.applied_index(GroupId(0)), LogIndex(0));
+    let ticket = Ticket { connection: 1, request: 1, kind: 2 };
+    shard.handle_stale_query(ticket, GroupId(0), Nsid(10_000_000_000), Query::Head);
+    let index = shard.replies().iter().next().and_then(|reply| reply.effect).map(|effect| effect.index);
+    assert_eq!(index, Some(LogIndex(50)));
 }

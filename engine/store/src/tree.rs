@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use base::GroupId;
+use base::{GroupId, mutate};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{CompressionPolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue};
@@ -62,6 +62,9 @@ pub(crate) struct Tree {
     pub(crate) pins: Arc<Pins>,
     /// Lives that compaction may drop.
     pub(crate) dead: Arc<DeadLives>,
+    /// MUT_21D: what the crate takes for visible.
+    #[cfg(mutations)]
+    visible: SequenceNumberCounter,
 }
 
 impl Tree {
@@ -81,7 +84,9 @@ impl Tree {
         }
         let dead = Arc::new(DeadLives::default());
         let counter = SequenceNumberCounter::default();
-        let config = config(settings, &dir, counter.clone(), DeadRows::new(dead.clone(), stopping));
+        // The crate's idea of what is visible; nobody reads it.
+        let visible = SequenceNumberCounter::default();
+        let config = config(settings, &dir, [counter.clone(), visible.clone()], DeadRows::new(dead.clone(), stopping));
         let failed = |error| match TreeError::from(error) {
             TreeError::Io(source) => io(source),
             TreeError::Corrupt(what) => corrupt(what),
@@ -90,7 +95,14 @@ impl Tree {
         let tree = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| corrupt("opening the tables tripped over their bytes".into()))?
             .map_err(failed)?;
-        let tree = Tree { tree, counter: counter.clone(), pins: Arc::new(Pins::new(counter.clone())), dead };
+        let tree = Tree {
+            tree,
+            counter: counter.clone(),
+            pins: Arc::new(Pins::new(counter.clone())),
+            dead,
+            #[cfg(mutations)]
+            visible,
+        };
         let machines = catch_unwind(AssertUnwindSafe(|| tree.machines()))
             .map_err(|_| corrupt("reading the machine rows tripped over their bytes".into()))?
             .map_err(|error| match error {
@@ -159,7 +171,7 @@ impl Tree {
 
     /// The newest value of a key, given whole.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
-        Ok(self.tree.get(key, LATEST)?.map(|value| value.to_vec()))
+        Ok(self.tree.get(key, mutate!(MUT_21D, LATEST, self.visible.get()))?.map(|value| value.to_vec()))
     }
 
     /// Rows of one life from `start` on, before `end` (both without group and life; no end: to the life's last row),
@@ -227,9 +239,9 @@ pub(crate) struct RangeAt<'a> {
     pub(crate) bytes_max: usize,
 }
 
-fn config(settings: &OpenSettings, dir: &Path, counter: SequenceNumberCounter, dead: DeadRows) -> Config {
-    // The second counter is the crate's idea of what is visible; nobody reads it.
-    Config::new(dir, counter, SequenceNumberCounter::default())
+fn config(settings: &OpenSettings, dir: &Path, counters: [SequenceNumberCounter; 2], dead: DeadRows) -> Config {
+    let [counter, visible] = counters;
+    Config::new(dir, counter, visible)
         .use_cache(Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes)))
         .use_descriptor_table(Some(Arc::new(DescriptorTable::new(settings.descriptor_files))))
         .filter_block_pinning_policy(PinningPolicy::all(true))

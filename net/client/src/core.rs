@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use base::limits::CLIENT_REQUESTS_MAX;
 use base::mono::Span;
-use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng};
+use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng, mutate};
 use wire::{ClientHello, ClusterMap, RequestKind};
 
 use crate::backoff::backoff;
@@ -125,6 +125,7 @@ impl Core {
     pub fn submit(&mut self, operation: Operation, within: Span, now: Mono) -> Ticket {
         let ticket = Ticket(self.next_request);
         if self.requests.len() >= CLIENT_REQUESTS_MAX {
+            base::mark::hit!("client.request.too_many");
             self.next_request += 1;
             let result = Err(ClientError::Overloaded { max: CLIENT_REQUESTS_MAX });
             self.actions.push_back(Action::Complete { ticket, result });
@@ -189,6 +190,7 @@ impl Core {
     /// The connection could not be made, or is lost. `reason` is for the caller's eyes.
     pub fn handle_closed(&mut self, link: LinkId, reason: &str, now: Mono) {
         let Some(lost) = self.links.remove(&link) else { return };
+        base::mark::hit!("client.link.lost");
         self.routes.handle_failure(&lost.address, now, &mut self.prng);
         let sent = lost.in_flight.iter().map(|id| (*id, true));
         let unsent = lost.waiting.iter().map(|id| (*id, false));
@@ -291,6 +293,7 @@ impl Core {
             Work::Map => {}
             Work::Register(group) => {
                 let Some(session) = self.sessions.get_mut(&group) else { return };
+                base::mark::hit!("client.session.not_registered");
                 session.register = None;
                 let error = result.err().unwrap_or(ClientError::Undecodable { what: "a registration" });
                 let waiting: Vec<u64> = session.take_waiting().collect();
@@ -315,6 +318,8 @@ impl Core {
         tried.merge(&self.map_tried);
         let is_sent = matches!(request.place, Place::InFlight(_));
         let in_doubt = request.in_doubt || is_sent && (request.is_command() || request.is_once_only());
+        base::mark::hit!("client.request.late_in_doubt", in_doubt);
+        base::mark::hit!("client.request.late", !in_doubt);
         let error = if in_doubt {
             ClientError::Unknown { reason: "its time is over".to_owned(), tried }
         } else {
@@ -350,11 +355,12 @@ impl Core {
             }
         };
         if !is_needed {
+            base::mark::hit!("client.request.not_needed");
             self.complete(id, Err(ClientError::Closed));
             return;
         }
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let wait = backoff(request.tries, &mut self.prng);
+        let wait = mutate!(MUT_38A, backoff(request.tries, &mut self.prng), Span(0));
         request.tries += 1;
         self.delay(id, now + wait);
     }
@@ -381,6 +387,7 @@ impl Core {
             Route::To { address, node } => self.enqueue(id, address, node, now),
             Route::NoMap => self.wait_for_map(id),
             Route::Wait(until) => {
+                base::mark::hit!("client.route.all_rest");
                 self.want_map(now);
                 self.delay(id, until.max(now + Span::from_ms(1)));
             }
@@ -423,6 +430,7 @@ impl Core {
             request.place = Place::NoMap;
         }
         if self.map_request.is_none() {
+            base::mark::hit!("client.map.asked");
             self.map_request = Some(self.add(Request::own(Work::Map, None)));
         }
     }
@@ -431,6 +439,7 @@ impl Core {
     fn want_map(&mut self, now: Mono) {
         if self.map_request.is_none() && self.map_seen + MAP_REFRESH <= now {
             self.map_seen = now;
+            base::mark::hit!("client.map.asked_again");
             self.map_request = Some(self.add(Request::own(Work::Map, None)));
         }
     }
@@ -446,6 +455,7 @@ impl Core {
         if request.session.is_some() {
             return true;
         }
+        base::mark::hit!("client.session.waited_for");
         request.place = Place::Session;
         session.wait(id);
         self.open_session(group);

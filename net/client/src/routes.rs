@@ -118,13 +118,19 @@ impl Routes {
         let core = core_of(group, map.cores);
         let hinted = hint.and_then(|hint| core_address(map.address_of(hint)?, core));
         let is_useful = hint != node && hinted.is_some_and(|address| !self.is_resting(&address, now));
-        let Some(belief) = self.beliefs.get_mut(group.0 as usize) else { return false };
-        // A belief that has moved on since this request was sent is newer than the reply.
-        if belief.leader.is_some() && belief.leader != node {
+        let Some(believed) = self.beliefs.get(group.0 as usize).map(|belief| belief.leader) else { return false };
+        let address = believed.and_then(|leader| core_address(map.address_of(leader)?, core));
+        let is_awake = address.is_some_and(|address| !self.is_resting(&address, now));
+        // A belief that has moved on since this request was sent is newer than the reply. But when the one believed in
+        // rests, others are asked in its place, and what they say counts: it may never come back.
+        if is_awake && believed != node {
+            base::mark::hit!("client.route.leader_known_better");
             return true;
         }
+        let belief = &mut self.beliefs[group.0 as usize];
         belief.leader = hint.filter(|_| is_useful);
         if !is_useful {
+            base::mark::hit!("client.route.asks_around");
             belief.cursor = after(map, node, belief.cursor);
         }
         is_useful
@@ -236,6 +242,21 @@ mod tests {
         assert_eq!(routes.route_group(GroupId(1), now), to("a:102", 1));
         assert!(!routes.handle_not_leader(GroupId(1), Some(NodeId(1)), None, now));
         assert_eq!(routes.route_group(GroupId(1), now), to("b:102", 2));
+    }
+
+    #[test]
+    fn while_the_believed_leader_rests_others_are_heard() {
+        let mut routes = routes();
+        let now = Mono(1);
+        routes.handle_leader(GroupId(0), Some(NodeId(3)));
+        routes.handle_failure("c:101", now, &mut Prng::new(1));
+        assert_eq!(routes.route_group(GroupId(0), now), to("a:101", 1));
+        assert!(routes.handle_not_leader(GroupId(0), Some(NodeId(1)), Some(NodeId(2)), now));
+        assert_eq!(routes.route_group(GroupId(0), now), to("b:101", 2));
+        // Without a hint the turn goes on too.
+        routes.handle_leader(GroupId(0), Some(NodeId(3)));
+        assert!(!routes.handle_not_leader(GroupId(0), Some(NodeId(1)), None, now));
+        assert_eq!(routes.route_group(GroupId(0), now), to("b:101", 2));
     }
 
     #[test]

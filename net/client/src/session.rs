@@ -38,6 +38,7 @@ impl Session {
         }
         if self.next - self.executed_below >= SESSION_INFLIGHT_MAX {
             // All of the window was given up and nothing of it is known to be done: the server would take no more.
+            base::mark::hit!("client.session.renewed");
             self.is_open = false;
             self.ordinal += 1;
             return None;

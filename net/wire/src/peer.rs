@@ -12,7 +12,7 @@
 use base::bytes::{align_up, get_u16, get_u32, get_u64};
 use base::checksum::{crc32c, crc32c_append};
 use base::record::{RecordError, Records};
-use base::{CoreId, GroupId, LogIndex, Mono, Term};
+use base::{CoreId, GroupId, LogIndex, Mono, Term, mutate};
 use raft::{Body, Health};
 
 use crate::frame::FrameError;
@@ -192,19 +192,33 @@ impl<'a> PeerFrame<'a> {
             Err(error) => return Err(error.into()),
         };
         if bytes.len() < need {
+            base::mark::hit!("wire.peer.cut");
             return Err(FrameError::NeedMore { have: bytes.len(), need }.into());
         }
         if bytes.len() > need {
             return Err(FrameError::Length { found: need }.into());
         }
         let (header, messages) = bytes.split_at(PEER_FRAME_HEADER_BYTES);
+        if mutate!(MUT_34A, false, u16::from(header[4]) != crate::WIRE_VERSION) {
+            let (core, send_mono) = (CoreId(0), Mono(0));
+            return Ok(PeerFrame {
+                source_core: core,
+                target_core: core,
+                link_seq: 0,
+                send_mono,
+                message_count: 0,
+                messages: &[],
+            });
+        }
         if !matches!(header[5], 1 | 2) {
+            base::mark::hit!("wire.peer.bad_class");
             return Err(FrameError::Field("class").into());
         }
         let message_count = u16::from_le_bytes([header[6], header[7]]);
         let found = get_u32(header, 12).expect("the header is whole");
         let computed = checked_crc(header, messages, message_count)?;
         if found != computed {
+            base::mark::hit!("wire.peer.bad_crc");
             return Err(FrameError::Crc { found, computed }.into());
         }
         let header_u16 = |offset| get_u16(header, offset).expect("the header is whole");
@@ -362,6 +376,7 @@ fn message_layout(bytes: &[u8]) -> Result<(usize, usize), PeerFrameError> {
     };
     // Compared with what is left before it is added to anything.
     if body > bytes.len() - fields || align_up(body, 8) > bytes.len() - fields {
+        base::mark::hit!("wire.peer.body_too_long");
         return Err(short);
     }
     Ok((fields, body))
@@ -375,6 +390,7 @@ fn checked_crc(header: &[u8], messages: &[u8], message_count: u16) -> Result<u32
         let (fields, body) = message_layout(rest)?;
         crc = crc32c_append(crc, &rest[..fields]);
         if rest[fields + body..fields + align_up(body, 8)].iter().any(|byte| *byte != 0) {
+            base::mark::hit!("wire.peer.bad_padding");
             return Err(PeerFrameError::Field { kind: rest[4], field: "padding" });
         }
         rest = &rest[fields + align_up(body, 8)..];

@@ -3,6 +3,7 @@
 //! Both frame headers begin alike (magic, version, class, count, `frame_bytes` at 8), so one reader serves both.
 
 use base::bytes::{get_u16, get_u32};
+use base::mutate;
 
 use crate::frame::{CLIENT_FRAME_HEADER_BYTES, CLIENT_FRAME_MAGIC, FrameError};
 use crate::hello::{CLIENT_HELLO_BYTES, ClientHello, HelloError, SERVER_HELLO_BYTES, ServerHello};
@@ -42,25 +43,31 @@ pub fn frame_bytes(link: Link, bytes: &[u8], frame_bytes_max: usize) -> Result<O
     let magic = link.magic().to_le_bytes();
     let begin = bytes.len().min(4);
     if bytes[..begin] != magic[..begin] {
+        base::mark::hit!("wire.frame.bad_magic");
         let mut first = [0; 4];
         first[..begin].copy_from_slice(&bytes[..begin]);
         return Err(FrameError::Magic { found: u32::from_le_bytes(first) });
     }
     if let Some(version) = bytes.get(4)
         && u16::from(*version) != crate::WIRE_VERSION
+        && mutate!(MUT_34A, true, link == Link::Client)
     {
+        base::mark::hit!("wire.frame.bad_version");
         return Err(FrameError::Version { found: *version });
     }
     let Some(length) = get_u32(bytes, 8) else { return Ok(None) };
     let length = length as usize;
     if length < link.header_bytes() || !length.is_multiple_of(8) {
+        base::mark::hit!("wire.frame.bad_length");
         return Err(FrameError::Length { found: length });
     }
     if length > frame_bytes_max {
+        base::mark::hit!("wire.frame.too_large");
         return Err(FrameError::TooLarge { found: length, max: frame_bytes_max });
     }
     // An empty frame has no sense and would let a peer spin the receiver for free.
     if get_u16(bytes, 6) == Some(0) {
+        base::mark::hit!("wire.frame.empty");
         return Err(FrameError::Field("count"));
     }
     Ok(Some(length))

@@ -8,9 +8,13 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use crate::caught::run_caught;
+use crate::coverage::{Coverage, MESSAGES, ROLES};
+use crate::failure::tell;
 use crate::fault::Class;
+use crate::json::Document;
 use crate::profile::Profile;
-use crate::run::{Options, Report, run as run_seed};
+use crate::run::{Options, run as run_seed};
 use crate::schedule::Schedule;
 use crate::swarm::{Progress, Totals, swarm};
 
@@ -23,12 +27,25 @@ pub const THIN: u8 = 3;
 /// A claim was broken.
 pub const VIOLATION: u8 = 4;
 
+/// Failures of a swarm that are told whole, each by another run; of the others there is a line.
+const FAILURES_TOLD: usize = 3;
+
 /// Simulate a whole cluster on one thread, with faults of every kind.
 #[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub struct SimArgs {
     #[command(subcommand)]
     command: Command,
+    /// Write a report in JSON to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
+
+const AFTER_HELP: &str = "\
+A report is one JSON object. All commands: format, command, verdict (green, thin, violation, usage), exit, wall_s, revision
+(of DROPSTONE_REVISION), has_checks. Those that run seeds: options, runs, simulated_hours, events, operations,
+acknowledged, crashes, disks_lost, elections, faults_total, faults, failures, thin, speed, coverage.
+Exit codes: 0 green  2 usage  3 green but too thin to prove anything  4 a claim was broken";
 
 #[derive(Subcommand, Debug)]
 enum Command {
@@ -40,12 +57,14 @@ enum Command {
     Determinism(DeterminismArgs),
     /// How fast it is.
     Bench(BenchArgs),
-    /// Run a failing seed's faults with ever less of them, and write what is left.
+    /// Negative control: with clocks at half to twice their rate leases must be seen to fail, and without leases nothing.
+    Control(ControlArgs),
+    /// Run a failing seed with ever fewer of its faults and operations, and write what is left.
     Shrink(crate::hunting::ShrinkArgs),
     /// Run schedules that were kept: files, or folders of them.
     Replay(crate::hunting::ReplayArgs),
     /// Switch on one seeded bug after the other, until a checker sees each.
-    Mutations(crate::hunting::MutationArgs),
+    Mutations(crate::mutating::MutationArgs),
     /// Lost bytes, lost files, failed operations: the storage-fault matrix.
     Matrix(crate::matrix::MatrixArgs),
     /// A crash after every I/O of short scripts.
@@ -55,7 +74,7 @@ enum Command {
 /// What is common to all.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Common {
-    /// standard, dense, clock, hopeless or liar.
+    /// standard, dense, clock, clock-broken, hopeless or liar.
     #[arg(long, default_value = "dense", value_parser = profile)]
     profile: Profile,
     /// Classes of faults that never strike, e.g. NET1,PROC5.
@@ -67,9 +86,6 @@ pub(crate) struct Common {
     /// Checkers that are not asked, by name.
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
-    /// Damage what is durable: lost and misdirected writes, rot, torn sectors.
-    #[arg(long)]
-    damage: bool,
 }
 
 #[derive(Args, Debug)]
@@ -81,12 +97,16 @@ struct RunArgs {
     /// Print every event.
     #[arg(long)]
     trace: bool,
-    /// Write the faults that struck to this file.
+    /// Write the faults that struck and the operations that began to this file.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Strike the faults of this file, and no others.
+    /// Strike the faults and begin the operations of this file, and no others.
     #[arg(long, value_name = "FILE")]
     schedule: Option<PathBuf>,
+    /// With this seeded bug, as `16a`.
+    #[cfg(mutations)]
+    #[arg(long, value_name = "ID")]
+    mutation: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -105,6 +125,12 @@ struct SwarmArgs {
     /// Strikes of each class that prove enough; 0 asks for none.
     #[arg(long, default_value_t = 0)]
     gate: u64,
+    /// Percent of the marks to be reached that prove enough; 0 asks for none.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(..=100))]
+    mark_gate: u32,
+    /// List the marks, those never reached first.
+    #[arg(long)]
+    marks: bool,
 }
 
 #[derive(Args, Debug)]
@@ -123,6 +149,16 @@ struct BenchArgs {
     seconds: u64,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Args, Debug)]
+struct ControlArgs {
+    /// How many from 0, or FROM..TO.
+    #[arg(long, default_value = "60", value_parser = seeds)]
+    seeds: Seeds,
+    /// Print every seed.
+    #[arg(long)]
+    verbose: bool,
 }
 
 /// `from..to`.
@@ -155,7 +191,22 @@ impl Common {
         } else {
             crate::fault::ALL.into_iter().filter(|class| !self.only.contains(class)).collect()
         };
-        Options { without, skips: self.skip.clone(), damages_disks: self.damage, ..Options::new(self.profile) }
+        Options { without, skips: self.skip.clone(), ..Options::new(self.profile) }
+    }
+
+    /// The command that repeats a seed.
+    pub(crate) fn again(&self, seed: u64) -> String {
+        let mut text = format!("dropstone sim run {seed} --profile {}", self.profile.name());
+        let names = |classes: &[Class]| classes.iter().map(|class| class.name()).collect::<Vec<_>>().join(",");
+        let mut add = |flag: &str, list: String| {
+            if !list.is_empty() {
+                text += &format!(" --{flag} {list}");
+            }
+        };
+        add("without", names(&self.without));
+        add("only", names(&self.only));
+        add("skip", self.skip.join(","));
+        text
     }
 }
 
@@ -165,16 +216,25 @@ pub fn run(args: &SimArgs) -> u8 {
     if cfg!(not(sim)) {
         eprintln!("note: without marks and the assertions of debug builds; `cargo xtask sim` has them");
     }
-    match &args.command {
-        Command::Run(args) => one(args),
-        Command::Swarm(args) => many(args),
-        Command::Determinism(args) => twice(args),
-        Command::Bench(args) => bench(args),
-        Command::Shrink(args) => crate::hunting::shrink_seed(args),
-        Command::Replay(args) => crate::hunting::replay(args),
-        Command::Mutations(args) => crate::hunting::hunt_all(args),
-        Command::Matrix(args) => verdict(crate::matrix::run(args)),
-        Command::Sweep(args) => verdict(crate::sweep::run(args)),
+    let begin = Instant::now();
+    let mut document = Document::default();
+    let out = &mut document;
+    let (name, exit) = match &args.command {
+        Command::Run(args) => ("run", one(args, out)),
+        Command::Swarm(args) => ("swarm", many(args, out)),
+        Command::Determinism(args) => ("determinism", twice(args, out)),
+        Command::Bench(args) => ("bench", bench(args, out)),
+        Command::Control(args) => ("control", crate::control::control(args.seeds.0.clone(), args.verbose)),
+        Command::Shrink(args) => ("shrink", crate::hunting::shrink_seed(args, out)),
+        Command::Replay(args) => ("replay", crate::hunting::replay(args, out)),
+        Command::Mutations(args) => ("mutations", crate::mutating::hunt_all(args, out)),
+        Command::Matrix(args) => ("matrix", verdict(crate::matrix::run(args, out))),
+        Command::Sweep(args) => ("sweep", verdict(crate::sweep::run(args, out))),
+    };
+    let Some(path) = &args.report else { return exit };
+    match document.write(path, name, exit, begin.elapsed().as_secs_f64()) {
+        Ok(()) => exit,
+        Err(error) => complain(&format!("could not write {}: {error}", path.display())),
     }
 }
 
@@ -182,7 +242,7 @@ fn verdict(is_green: bool) -> u8 {
     if is_green { GREEN } else { VIOLATION }
 }
 
-fn one(args: &RunArgs) -> u8 {
+fn one(args: &RunArgs, document: &mut Document) -> u8 {
     let mut options = Options { print: args.trace, is_recording: args.record.is_some(), ..args.common.options() };
     if let Some(path) = &args.schedule {
         let text = match std::fs::read_to_string(path) {
@@ -191,18 +251,27 @@ fn one(args: &RunArgs) -> u8 {
         };
         match Schedule::parse(&text) {
             Ok(schedule) => {
-                options.size = schedule.size;
-                options.profile = schedule.profile;
-                options.schedule = Some(schedule.faults);
+                let Options { print, is_recording, skips, .. } = options;
+                options = Options { print, is_recording, skips, ..Options::replaying(&schedule) };
             }
             Err(error) => return complain(&error.to_string()),
         }
     }
+    #[cfg(mutations)]
+    if let Some(id) = &args.mutation {
+        let Some(mutation) = base::mutations::ALL.iter().find(|mutation| mutation.id == id) else {
+            return complain("no seeded bug has such a number");
+        };
+        base::mutations::switch(Some(*mutation));
+    }
     let begin = Instant::now();
-    let report = run_seed(args.seed, &options, &mut options.checkers());
+    let report = run_caught(args.seed, &options);
     let wall = begin.elapsed().as_secs_f64();
     let mut totals = Totals::default();
     totals.add(&report);
+    document.set_options(&options);
+    document.set_totals(&totals, wall);
+    document.set_run(&report);
     println!(
         "seed {}: {:.1} s simulated in {:.3} s ({:.0}x), {} events, {} of {} operations acknowledged, {} crashes, {} \
          disks lost, {} elections, {} faults, hash {:032x}",
@@ -220,18 +289,18 @@ fn one(args: &RunArgs) -> u8 {
         report.trace_hash,
     );
     println!("{}", totals.faults_line());
+    let fails = report.violation.as_ref().map(|violation| violation.checker.to_owned());
     if let (Some(path), Some(schedule)) = (&args.record, &report.schedule)
-        && let Err(error) = std::fs::write(path, schedule.print())
+        && let Err(error) = std::fs::write(path, Schedule { fails, ..schedule.clone() }.print())
     {
         return complain(&format!("could not write {}: {error}", path.display()));
     }
-    match &report.violation {
-        None => GREEN,
-        Some(violation) => {
-            println!("VIOLATION at {:.6} s: {violation}", report.simulated_ns as f64 / 1e9);
-            VIOLATION
-        }
+    if report.violation.is_none() {
+        return GREEN;
     }
+    let schedule = args.schedule.as_ref().map(|path| format!(" --schedule {}", path.display()));
+    print!("{}", tell(&report, &options, &(args.common.again(args.seed) + &schedule.unwrap_or_default())));
+    VIOLATION
 }
 
 pub(crate) fn complain(text: &str) -> u8 {
@@ -239,8 +308,9 @@ pub(crate) fn complain(text: &str) -> u8 {
     USAGE
 }
 
-fn many(args: &SwarmArgs) -> u8 {
+fn many(args: &SwarmArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
+    let begin = Instant::now();
     let is_live = std::io::stderr().is_terminal();
     let totals = swarm(args.seeds.0.clone(), args.threads, &options, !args.keep_going, |progress| {
         if is_live {
@@ -253,19 +323,51 @@ fn many(args: &SwarmArgs) -> u8 {
     }
     println!("{}", totals_line(&totals, args.common.profile));
     println!("{}", totals.faults_line());
-    for (seed, (checker, what)) in &totals.failures {
-        println!("seed {seed}: {checker}: {what}");
-        println!("  again: dropstone sim run {seed} --profile {}", args.common.profile.name());
+    println!("{}", kinds_line(&totals.coverage));
+    document.set_options(&options);
+    document.set("seeds", vec![args.seeds.0.start, args.seeds.0.end]);
+    document.set_totals(&totals, begin.elapsed().as_secs_f64());
+    for (place, (seed, (checker, what))) in totals.failures.iter().enumerate() {
+        let again = args.common.again(*seed);
+        if place < FAILURES_TOLD {
+            print!("{}", tell(&run_caught(*seed, &options), &options, &again));
+        } else {
+            println!("seed {seed}: {checker}: {what}\n  again: {again}");
+        }
     }
-    if !totals.failures.is_empty() {
-        return VIOLATION;
+    let mut thin = if args.gate > 0 { totals.thin(&options, args.gate) } else { Vec::new() };
+    thin.extend(totals.coverage.thin(args.mark_gate));
+    document.set("thin", thin.clone());
+    if args.marks {
+        list_marks(&totals.coverage);
     }
-    let thin = if args.gate > 0 { totals.thin(&options, args.gate) } else { Vec::new() };
-    if thin.is_empty() {
-        return GREEN;
+    let exit = match (totals.failures.is_empty(), thin.is_empty()) {
+        (false, _) => VIOLATION,
+        (true, false) => THIN,
+        (true, true) => GREEN,
+    };
+    if exit == THIN {
+        thin.iter().for_each(|why| println!("thin: {why}"));
     }
-    thin.iter().for_each(|why| println!("thin: {why}"));
-    THIN
+    println!("{}", totals.marks_line());
+    exit
+}
+
+fn kinds_line(coverage: &Coverage) -> String {
+    let (messages, states) = coverage.kinds_seen();
+    format!(
+        "seen: {messages}/{} of message kinds x roles, {states} of role x health x progress",
+        MESSAGES.len() * ROLES.len()
+    )
+}
+
+/// Those never reached, those that should not be excused, and then all others, the rarest first.
+fn list_marks(coverage: &Coverage) {
+    coverage.missing().iter().for_each(|name| println!("mark never reached: {name}"));
+    coverage.wrongly_excused().iter().for_each(|name| println!("mark reached although excused: {name}"));
+    let mut reached: Vec<_> = coverage.reached().filter(|(_, count)| *count > 0).collect();
+    reached.sort_by_key(|(_, count)| *count);
+    reached.iter().for_each(|(name, count)| println!("mark {name}: {count}"));
 }
 
 fn progress_line(progress: &Progress) -> String {
@@ -303,9 +405,11 @@ fn totals_line(totals: &Totals, profile: Profile) -> String {
     )
 }
 
-fn twice(args: &DeterminismArgs) -> u8 {
+fn twice(args: &DeterminismArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
     let count = args.seeds.0.end.saturating_sub(args.seeds.0.start);
+    document.set_options(&options);
+    document.set("seeds", vec![args.seeds.0.start, args.seeds.0.end]);
     for seed in args.seeds.0.clone() {
         // The second run on another thread: nothing of a thread may matter.
         let first = run_seed(seed, &options, &mut options.checkers());
@@ -317,29 +421,56 @@ fn twice(args: &DeterminismArgs) -> u8 {
         });
         if first.trace_hash != again.trace_hash {
             println!("seed {seed}: two runs differ: {:032x} and {:032x}", first.trace_hash, again.trace_hash);
+            document.set("differs", seed);
             show_difference(seed, &options);
             return THIN;
         }
     }
+    document.set("same", count);
     println!("same {count}/{count}");
     GREEN
 }
 
-/// Prints the first event that differs, with its neighbours.
+/// Prints the first event that differs, with both neighbours, from two more runs that are made like the first two.
 fn show_difference(seed: u64, options: &Options) {
+    let both = |options: &Options| {
+        let again = || run_seed(seed, options, &mut options.checkers());
+        let first = again();
+        let again = std::thread::scope(|scope| scope.spawn(again).join().expect("the first run did not panic"));
+        [first, again]
+    };
     let stepping = Options { keeps_steps: true, ..options.clone() };
-    let steps = |report: &Report| report.steps.clone().unwrap_or_default();
-    let first = steps(&run_seed(seed, &stepping, &mut stepping.checkers()));
-    let again = steps(&run_seed(seed, &stepping, &mut stepping.checkers()));
-    let at = first.iter().zip(&again).position(|(a, b)| a != b).unwrap_or(first.len().min(again.len())) as u64;
-    let wanted = Options { wanted_events: Some(at.saturating_sub(3)..at + 4), ..options.clone() };
-    for name in ["one", "other"] {
-        println!("{name} run, around event {at}:");
-        run_seed(seed, &wanted, &mut wanted.checkers()).text.iter().for_each(|line| println!("  {line}"));
+    let [first, again] = both(&stepping).map(|report| report.steps.unwrap_or_default());
+    let Some(at) = first_difference(&first, &again) else {
+        println!("two more runs of it do not differ: what differed depends on more than the seed and the thread");
+        return;
+    };
+    // Events count from 1 in the trace; those between have a hash and no text.
+    let event = at as u64 + 1;
+    let wanted =
+        Options { wanted_events: Some(event.saturating_sub(NEIGHBOURS)..event + NEIGHBOURS + 1), ..options.clone() };
+    let [first, again] = both(&wanted).map(|report| report.text);
+    println!("the first event that differs is the {event}th; around it, and marked where the texts part:");
+    let part = first.iter().zip(&again).position(|(a, b)| a != b).unwrap_or(first.len().min(again.len()));
+    for (name, text) in [("one", &first), ("other", &again)] {
+        println!("{name} run:");
+        for (place, line) in text.iter().enumerate() {
+            println!("{} {line}", if place == part { '>' } else { ' ' });
+        }
     }
 }
 
-fn bench(args: &BenchArgs) -> u8 {
+/// Events shown on each side of the first that differs.
+const NEIGHBOURS: u64 = 4;
+
+/// Where two lists part; none when they are equal.
+fn first_difference(one: &[u64], other: &[u64]) -> Option<usize> {
+    let both = one.len().min(other.len());
+    let at = one.iter().zip(other).position(|(a, b)| a != b);
+    at.or((one.len() != other.len()).then_some(both))
+}
+
+fn bench(args: &BenchArgs, document: &mut Document) -> u8 {
     let options = args.common.options();
     let begin = Instant::now();
     let mut totals = Totals::default();
@@ -357,6 +488,8 @@ fn bench(args: &BenchArgs) -> u8 {
         }
     }
     let wall = begin.elapsed().as_secs_f64();
+    document.set_options(&options);
+    document.set_totals(&totals, wall);
     println!("{}", totals_line(&totals, args.common.profile));
     println!(
         "{:.0}x real time on one core, {:.0} seeds/h, {:.2} M events/s, {:.0} ns per event; slowest seed {}: {:.0}x",
@@ -373,6 +506,13 @@ fn bench(args: &BenchArgs) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_runs_part_at_the_first_event_that_differs_or_that_one_lacks() {
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 2, 3]), None);
+        assert_eq!(first_difference(&[1, 2, 3], &[1, 4, 3]), Some(1));
+        assert_eq!(first_difference(&[1, 2], &[1, 2, 3]), Some(2));
+    }
 
     #[test]
     fn seeds_are_a_count_or_a_range() {

@@ -50,6 +50,10 @@ pub(crate) enum Due {
     Operator,
     /// The run's plan looks around.
     Plan,
+    /// A calm ends.
+    Stir,
+    /// Probes look for groups with two leaders.
+    Probe,
     /// The next phase of the run.
     Phase,
 }

@@ -34,6 +34,7 @@ pub struct Injector {
     counters: Vec<Vec<u64>>,
     listed: Option<BTreeMap<(Class, u32), Listed>>,
     is_enabled: bool,
+    is_paused: bool,
     counts: [u64; CLASSES],
     record: Vec<Fault>,
     is_recording: bool,
@@ -52,6 +53,7 @@ impl Injector {
             counters: vec![Vec::new(); CLASSES],
             listed: listed.map(index),
             is_enabled: true,
+            is_paused: false,
             counts: [0; CLASSES],
             record: Vec::new(),
             is_recording,
@@ -59,7 +61,8 @@ impl Injector {
         for class in ALL {
             let mut dice = prng(seed, Stream::Shape, 1000 + class as u64, 0);
             let odds = if matches!(class, Class::Ctl1 | Class::Proc1) { 700 } else { 500 };
-            let is_on = dice.below(1000) < odds && !off.contains(&class);
+            let is_forced = class == Class::Clk2 && profile.is_of_clocks();
+            let is_on = (dice.below(1000) < odds || is_forced) && !off.contains(&class);
             injector.is_on[class as usize] = is_on;
             if !is_on {
                 continue;
@@ -107,6 +110,11 @@ impl Injector {
         self.is_enabled = false;
     }
 
+    /// While it pauses no chance is counted, and nothing strikes.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
     /// Whether anything may strike still.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
@@ -121,7 +129,7 @@ impl Injector {
         entity: u32,
         describe: impl FnOnce(&mut Prng) -> Parameters,
     ) -> Option<Parameters> {
-        if !self.is_enabled || (self.listed.is_none() && self.thresholds[class as usize] == 0) {
+        if !self.is_enabled || self.is_paused || (self.listed.is_none() && self.thresholds[class as usize] == 0) {
             return None;
         }
         let counter = self.count(class, entity);
@@ -259,6 +267,16 @@ mod tests {
         let left = strikes(&mut fewer);
         let differs: Vec<usize> = (0..200).filter(|at| left[*at] != first[*at]).collect();
         assert_eq!(differs, [record[0].counter as usize]);
+    }
+
+    #[test]
+    fn a_pause_strikes_nothing_and_shifts_no_draw() {
+        let mut injector = Injector::new(on_seed(), Profile::Dense, &[], None, true);
+        let mut paused = Injector::new(on_seed(), Profile::Dense, &[], None, true);
+        paused.pause(true);
+        assert!(strikes(&mut paused).iter().all(|struck| !struck));
+        paused.pause(false);
+        assert_eq!(strikes(&mut paused), strikes(&mut injector));
     }
 
     #[test]

@@ -3,13 +3,18 @@
 //!
 //! Layer 5: it drives the rooms below exactly as the metaserver does, with a simulated network, disk, store and clock.
 
+pub mod begun;
 pub mod caught;
 pub mod checker;
+pub mod claims;
 pub mod cli;
+pub mod coverage;
 pub mod disk;
 pub mod draw;
+pub mod failure;
 pub mod fault;
 pub mod inject;
+pub mod json;
 pub mod linear;
 pub mod matrix;
 #[cfg(mutations)]
@@ -24,8 +29,12 @@ pub mod sweep;
 
 mod buffers;
 mod clock;
+mod control;
 mod heap;
 mod hunting;
+#[cfg(mutations)]
+mod keeping;
+mod mutating;
 mod spec;
 mod store;
 mod trace;

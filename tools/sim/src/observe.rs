@@ -41,6 +41,11 @@ pub trait LogView {
     fn term(&self, index: LogIndex) -> Option<Term>;
     /// The chained crc of a held entry, or of the one before the first: it names the entry's bytes and all before it.
     fn crc(&self, index: LogIndex) -> Option<u32>;
+    /// Its identity is known and its bytes are lost.
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        let _ = index;
+        false
+    }
     /// Appends the entry's payload (`meta::payload` for commands) to `out`; false when it is not in memory.
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool;
 }
@@ -109,6 +114,8 @@ pub struct GroupView<'a> {
     pub config_index: LogIndex,
     /// It raised an alarm and does nothing any more.
     pub is_stopped: bool,
+    /// Its disk lost what it had promised, it knows that, and takes part no more.
+    pub is_quarantined: bool,
     /// The end of the lease, by its own clock, under which it would serve a read now; none without one.
     pub lease_until: Option<Mono>,
     /// The followers, when it leads.
@@ -138,6 +145,7 @@ impl<'a> GroupView<'a> {
             config: raft.config(),
             config_index: raft.config_index(),
             is_stopped: raft.alarm().is_some(),
+            is_quarantined: raft.health() == raft::Health::Quarantined,
             lease_until: None,
             peers: raft,
             log,
@@ -189,6 +197,25 @@ pub enum Asked<'a> {
         /// It may be old.
         is_stale_allowed: bool,
     },
+}
+
+/// What a stranger asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Foreign {
+    /// A request of an unknown kind.
+    Kind,
+    /// A command of an unknown format.
+    CommandFormat,
+    /// A command of an unknown kind.
+    CommandKind,
+    /// A query of an unknown kind.
+    QueryKind,
+    /// A query about another account's namespace.
+    Query,
+    /// A command in another account's namespace.
+    Command,
+    /// A frame between nodes of an unknown version; `Unsupported` stands for a closed connection.
+    PeerFrame,
 }
 
 /// How an operation ended, as its client knows.
@@ -243,6 +270,19 @@ pub enum Event<'a> {
         /// The message.
         body: &'a Body,
     },
+    /// A message of consensus is read by the node that it is for, whether or not it makes anything of it.
+    Read {
+        /// The sender.
+        from: NodeId,
+        /// The receiver.
+        to: NodeId,
+        /// The receiver's incarnation.
+        incarnation: u64,
+        /// The group.
+        group: GroupId,
+        /// The message.
+        body: &'a Body,
+    },
     /// Before a message that promises something leaves: term and vote that would survive a power cut of the sender right
     /// now, and the last entry that would. From the disk model, not from the node. Also, of every node that is up, before
     /// the acknowledgement of a write leaves for its client.
@@ -288,6 +328,52 @@ pub enum Event<'a> {
         nsid: Nsid,
         /// The head.
         head: base::Jid,
+    },
+    /// Faults pause: these nodes run, hear each other, and nothing ails their disks. They are a quorum of every group, and
+    /// must do without the others.
+    Calm {
+        /// Who; all nodes, perhaps.
+        nodes: &'a [NodeId],
+        /// Clients begin nothing new, and no node is left out: all must become equal.
+        is_idle: bool,
+    },
+    /// Faults may strike again: the calm is over.
+    Stir,
+    /// Something foreign met a node: of another version, or of somebody who may not.
+    Foreign {
+        /// What.
+        asked: Foreign,
+        /// The answer; none when what came after it was answered and this was not.
+        status: Option<wire::ReplyStatus>,
+        /// Its body.
+        body: &'a [u8],
+    },
+    /// The run gives a group up, which is not live although all nodes were healed: a group that could be is a violation.
+    Stuck {
+        /// Which.
+        group: GroupId,
+        /// The nodes that run, as they stand.
+        views: &'a [GroupView<'a>],
+    },
+    /// The rows of a group in a node's store: when it offers a snapshot or has installed one, and at the end.
+    Content {
+        /// Which.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// What is applied.
+        applied: LogIndex,
+        /// Hash of all rows.
+        hash: u64,
+    },
+    /// A node's tables hold the state of a group up to here, durably: a checkpoint.
+    Checkpoint {
+        /// Which.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The last entry that is in it.
+        applied: LogIndex,
     },
     /// All faults have ended; what must become live must now.
     Healed,

@@ -28,6 +28,8 @@ pub enum Profile {
     Dense,
     /// Dense, with clock rates up to 5 %.
     Clock,
+    /// Dense, with clocks that run at half to twice the right rate: outside what leases are made for.
+    ClockBroken,
     /// Dense, without the atlas rule.
     Hopeless,
     /// Dense, with disks that lie.
@@ -36,7 +38,8 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] = [Profile::Standard, Profile::Dense, Profile::Clock, Profile::Hopeless, Profile::Liar];
+    pub const ALL: [Profile; 6] =
+        [Profile::Standard, Profile::Dense, Profile::Clock, Profile::ClockBroken, Profile::Hopeless, Profile::Liar];
 
     /// As on the command line.
     #[must_use]
@@ -45,6 +48,7 @@ impl Profile {
             Profile::Standard => "standard",
             Profile::Dense => "dense",
             Profile::Clock => "clock",
+            Profile::ClockBroken => "clock-broken",
             Profile::Hopeless => "hopeless",
             Profile::Liar => "liar",
         }
@@ -65,10 +69,20 @@ impl Profile {
         }
     }
 
-    /// Parts in a million by which a clock may run too fast or too slow.
+    /// Parts in a million by which a clock may run too slow at most, and too fast.
     #[must_use]
-    pub fn clock_ppm(self) -> u64 {
-        if self == Profile::Clock { 50_000 } else { 10_000 }
+    pub fn clock_ppm(self) -> (u64, u64) {
+        match self {
+            Profile::ClockBroken => (500_000, 1_000_000),
+            Profile::Clock => (50_000, 50_000),
+            _ => (10_000, 10_000),
+        }
+    }
+
+    /// Runs of this profile are about leases: all have them, and clocks that run at rates of their own.
+    #[must_use]
+    pub fn is_of_clocks(self) -> bool {
+        matches!(self, Profile::Clock | Profile::ClockBroken)
     }
 
     /// The largest wall clock offset at start, in seconds.
@@ -115,29 +129,29 @@ const TABLE: [(Rate, Rate); CLASSES] = [
     (percent(10), percent(100)),             // NET8
     (Rate::PerHour(60), Rate::PerHour(600)), // NET9
     (Rate::PerHour(60), Rate::PerHour(600)), // NET10
-    (node_hour(16), node_hour(1000)),        // PROC1
+    (node_hour(16), node_hour(2000)),        // PROC1
     (percent(500), percent(3000)),           // PROC2
     (node_hour(30), node_hour(600)),         // PROC3
     (range(80, 100), range(50, 100)),        // PROC4
-    (percent(200), percent(3000)),           // PROC5
-    (node_hour(20), node_hour(300)),         // PROC6
-    (node_hour(20), node_hour(300)),         // PROC7
-    (percent(1000), percent(1000)),          // DISK1
+    (percent(200), percent(6000)),           // PROC5
+    (node_hour(20), node_hour(500)),         // PROC6
+    (node_hour(20), node_hour(500)),         // PROC7
+    (range(80, 100), range(80, 100)),        // DISK1
     (range(80, 100), range(80, 100)),        // DISK2
     (percent(1), percent(100)),              // DISK3
     (percent(1), percent(100)),              // DISK4
-    (percent(1), percent(100)),              // DISK5
+    (percent(10), percent(2000)),            // DISK5
     (node_hour(100), node_hour(2000)),       // DISK6
     (percent(100), percent(1000)),           // DISK7
-    (node_hour(5), node_hour(100)),          // DISK8
-    (node_hour(5), node_hour(100)),          // DISK9
-    (node_hour(10), node_hour(100)),         // DISK10
+    (node_hour(5), node_hour(500)),          // DISK8
+    (node_hour(5), node_hour(400)),          // DISK9
+    (node_hour(10), node_hour(500)),         // DISK10
     (percent(10), percent(200)),             // DISK11
     (percent(10), percent(500)),             // DISK12
     (Rate::On, Rate::On),                    // CLK1
     (Rate::On, Rate::On),                    // CLK2
-    (node_hour(10), node_hour(300)),         // CLK3
-    (Rate::PerHour(4), Rate::PerHour(60)),   // CTL1
+    (node_hour(10), node_hour(500)),         // CLK3
+    (Rate::PerHour(4), Rate::PerHour(180)),  // CTL1
     (Rate::On, Rate::On),                    // CTL2
 ];
 

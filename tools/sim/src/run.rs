@@ -1,5 +1,9 @@
 //! One run: a seed, what it may do, and what came of it.
 
+use base::NodeId;
+
+use crate::begun::Begun;
+use crate::coverage::Coverage;
 use crate::fault::{ALL, CLASSES, Class};
 use crate::observe::{Checker, Violation};
 use crate::profile::Profile;
@@ -15,14 +19,18 @@ pub struct Options {
     pub size: Size,
     /// Faults to strike instead of those that would be drawn.
     pub schedule: Option<Vec<Fault>>,
+    /// Operations to begin instead of those that would be drawn.
+    pub operations: Option<Vec<Begun>>,
     /// Classes that never strike.
     pub without: Vec<Class>,
     /// Checkers that are not asked, by name.
     pub skips: Vec<String>,
-    /// Faults that show damage to what was durable: DISK3 to DISK6, torn sectors.
-    pub damages_disks: bool,
-    /// Keep the faults that struck, for [`Report::schedule`].
+    /// No leader has a lease: reads are confirmed by a round.
+    pub has_no_leases: bool,
+    /// Keep the faults that struck and the operations that began, for [`Report::schedule`].
     pub is_recording: bool,
+    /// The run is over, without a verdict, when faults end: for failures known to come before.
+    pub stops_with_faults: bool,
     /// Print every event.
     pub print: bool,
     /// Keep the hash after each event, for [`Report::steps`].
@@ -39,10 +47,12 @@ impl Options {
             profile,
             size: Size::default(),
             schedule: None,
+            operations: None,
             without: Vec::new(),
             skips: Vec::new(),
-            damages_disks: false,
+            has_no_leases: false,
             is_recording: false,
+            stops_with_faults: false,
             print: false,
             keeps_steps: false,
             wanted_events: None,
@@ -52,7 +62,12 @@ impl Options {
     /// A run that repeats a schedule.
     #[must_use]
     pub fn replaying(schedule: &Schedule) -> Options {
-        Options { size: schedule.size, schedule: Some(schedule.faults.clone()), ..Options::new(schedule.profile) }
+        Options {
+            size: schedule.size,
+            schedule: Some(schedule.faults.clone()),
+            operations: schedule.operations.clone(),
+            ..Options::new(schedule.profile)
+        }
     }
 
     /// No faults at all.
@@ -69,12 +84,8 @@ impl Options {
         checkers
     }
 
-    pub(crate) fn off(&self) -> Vec<Class> {
-        let mut off = self.without.clone();
-        if !self.damages_disks {
-            off.extend([Class::Disk1, Class::Disk3, Class::Disk4, Class::Disk5, Class::Disk6]);
-        }
-        off
+    pub(crate) fn off(&self) -> &[Class] {
+        &self.without
     }
 }
 
@@ -107,12 +118,18 @@ pub struct Report {
     pub elections: u64,
     /// Faults, by class.
     pub faults: [u64; CLASSES],
+    /// What it came by.
+    pub coverage: Coverage,
     /// What struck, if it was recorded.
     pub schedule: Option<Schedule>,
     /// Hash after each event, if kept.
     pub steps: Option<Vec<u64>>,
     /// Text of the events that were wanted.
     pub text: Vec<String>,
+    /// Events in the trace.
+    pub traced: u64,
+    /// Who sits on which seat at the end.
+    pub nodes: Vec<NodeId>,
 }
 
 impl Report {
@@ -132,9 +149,50 @@ impl Report {
             disks_lost: 0,
             elections: 0,
             faults: [0; CLASSES],
+            coverage: Coverage::default(),
             schedule: None,
             steps: None,
             text: Vec::new(),
+            traced: 0,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Of a run that is over, wherever it ended.
+    pub(crate) fn of(mut world: World<'_>) -> Report {
+        world.coverage.take_marks();
+        let (seed, shape) = (world.seed, world.shape.size());
+        let nodes = world.nodes_by_seat();
+        let World { violation, trace, injector, counts, coverage, now, options, begun, .. } = world;
+        let faults = injector.counts();
+        let record = options.is_recording.then(|| Schedule {
+            seed,
+            profile: options.profile,
+            size: shape,
+            faults: injector.into_record(),
+            operations: Some(begun),
+            fails: None,
+        });
+        Report {
+            seed,
+            violation,
+            trace_hash: trace.digest(),
+            simulated_ns: now,
+            events: counts.events,
+            turns: counts.turns,
+            frames: counts.messages,
+            operations: counts.operations,
+            acknowledged: counts.acknowledged,
+            crashes: counts.crashes,
+            disks_lost: counts.disks_lost,
+            elections: counts.elections,
+            faults,
+            coverage,
+            schedule: record,
+            steps: trace.steps,
+            text: trace.text,
+            traced: trace.events,
+            nodes,
         }
     }
 
@@ -147,33 +205,8 @@ impl Report {
 
 /// Runs a seed to its end, or to the first violation.
 pub fn run(seed: u64, options: &Options, checkers: &mut [Box<dyn Checker>]) -> Report {
+    crate::coverage::begin();
     let mut world = World::new(seed, options, checkers);
     world.run();
-    let shape = world.shape.size();
-    let World { violation, trace, injector, counts, now, .. } = world;
-    let faults = injector.counts();
-    let record = options.is_recording.then(|| Schedule {
-        seed,
-        profile: options.profile,
-        size: shape,
-        faults: injector.into_record(),
-    });
-    Report {
-        seed,
-        violation,
-        trace_hash: trace.digest(),
-        simulated_ns: now,
-        events: counts.events,
-        turns: counts.turns,
-        frames: counts.messages,
-        operations: counts.operations,
-        acknowledged: counts.acknowledged,
-        crashes: counts.crashes,
-        disks_lost: counts.disks_lost,
-        elections: counts.elections,
-        faults,
-        schedule: record,
-        steps: trace.steps,
-        text: trace.text,
-    }
+    Report::of(world)
 }

@@ -1,15 +1,19 @@
-//! The faults of a run as text, one line each: what was drawn once can be replayed, shortened, kept.
+//! Faults and operations of a run as text, one line each: what was drawn once can be replayed, shortened, kept.
 //!
 //! ```text
 //! dropstone-sim 1
 //! seed 17
 //! profile dense
 //! nodes 5
+//! fails durable              the checker that fails under it, or failed when it was kept
 //! NET1 12 345 0 0 0          class, entity, the how-many-eth chance, three parameters
+//! load recorded              clients do what the lines `op` say; without this line their operations are drawn
+//! op 0 0 10000000 ...        see begun.rs
 //! ```
 
 use std::fmt::{self, Write as _};
 
+use crate::begun::Begun;
 use crate::fault::Class;
 use crate::profile::Profile;
 
@@ -26,7 +30,7 @@ pub struct Fault {
     pub parameters: [u64; 3],
 }
 
-/// How large a run is. `None`: drawn from the seed.
+/// How large a run is, and what else is drawn once for all of it. `None`: drawn from the seed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Size {
     /// Nodes, 3 or 5.
@@ -39,12 +43,24 @@ pub struct Size {
     pub clients: Option<u32>,
     /// Simulated milliseconds before everything is healed.
     pub length_ms: Option<u64>,
-    /// Operations that each client begins at most.
+    /// Operations that each client begins at most, when they are drawn.
     pub operations: Option<u64>,
+    /// Entries kept behind a checkpoint.
+    pub trailing: Option<u64>,
+    /// Bytes of a segment of the log.
+    pub segment_bytes: Option<u64>,
+    /// 1: rows are cold after a flush.
+    pub cold: Option<u32>,
+    /// Seats whose disks may be damaged or lost, a bit for each.
+    pub damageable: Option<u32>,
+    /// How long a lease is; 0: reads have none.
+    pub lease_ms: Option<u64>,
+    /// When an unused group rests; 0: never.
+    pub rest_ms: Option<u64>,
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 6] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 12] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -52,6 +68,12 @@ impl Size {
             ("clients", Field::U32(&mut self.clients)),
             ("length_ms", Field::U64(&mut self.length_ms)),
             ("operations", Field::U64(&mut self.operations)),
+            ("trailing", Field::U64(&mut self.trailing)),
+            ("segment_bytes", Field::U64(&mut self.segment_bytes)),
+            ("cold", Field::U32(&mut self.cold)),
+            ("damageable", Field::U32(&mut self.damageable)),
+            ("lease_ms", Field::U64(&mut self.lease_ms)),
+            ("rest_ms", Field::U64(&mut self.rest_ms)),
         ]
     }
 }
@@ -92,6 +114,10 @@ pub struct Schedule {
     pub size: Size,
     /// What strikes, in the order in which it struck.
     pub faults: Vec<Fault>,
+    /// What clients begin, in the order in which they began it; `None`: drawn from the seed.
+    pub operations: Option<Vec<Begun>>,
+    /// The checker that fails.
+    pub fails: Option<String>,
 }
 
 /// A line that is none.
@@ -108,7 +134,7 @@ impl Schedule {
     /// A run of this seed without any fault.
     #[must_use]
     pub fn new(seed: u64, profile: Profile) -> Schedule {
-        Schedule { seed, profile, size: Size::default(), faults: Vec::new() }
+        Schedule { seed, profile, size: Size::default(), faults: Vec::new(), operations: None, fails: None }
     }
 
     /// The text.
@@ -139,6 +165,12 @@ impl Schedule {
             "dropstone-sim" => return (words.next()? == "1").then_some(()),
             "seed" => self.seed = words.next()?.parse().ok()?,
             "profile" => self.profile = Profile::from_name(words.next()?)?,
+            "fails" => self.fails = Some(words.next()?.to_owned()),
+            "load" => {
+                (words.next()? == "recorded").then_some(())?;
+                self.operations.get_or_insert_default();
+            }
+            "op" => self.operations.get_or_insert_default().push(Begun::parse(&mut words)?),
             _ => {
                 let number = |word: Option<&str>| word?.parse::<u64>().ok();
                 if let Some(class) = Class::from_name(word) {
@@ -167,9 +199,16 @@ impl fmt::Display for Schedule {
                 writeln!(head, "{name} {value}")?;
             }
         }
+        if let Some(checker) = &self.fails {
+            writeln!(head, "fails {checker}")?;
+        }
         f.write_str(&head)?;
         for Fault { class, entity, counter, parameters: [a, b, c] } in &self.faults {
             writeln!(f, "{} {entity} {counter} {a} {b} {c}", class.name())?;
+        }
+        if let Some(operations) = &self.operations {
+            writeln!(f, "load recorded")?;
+            operations.iter().try_for_each(|operation| writeln!(f, "{operation}"))?;
         }
         Ok(())
     }
@@ -186,12 +225,38 @@ mod tests {
         schedule.size.length_ms = Some(1234);
         schedule.faults.push(Fault { class: Class::Net10, entity: 3, counter: 9, parameters: [1, 2, 3] });
         schedule.faults.push(Fault { class: Class::Ctl2, entity: 0, counter: 1, parameters: [u64::MAX, 0, 0] });
+        assert_eq!(Schedule::parse(&schedule.print()), Ok(schedule.clone()));
+        schedule.fails = Some("durable".to_owned());
+        schedule.size.damageable = Some(5);
+        schedule.size.lease_ms = Some(0);
+        schedule.operations = Some(Vec::new());
+        assert_eq!(Schedule::parse(&schedule.print()), Ok(schedule.clone()));
+        let head = client::Operation::Query { acct: base::Acct(1), nsid: base::Nsid(2), query: meta::Query::Head };
+        schedule.operations.as_mut().expect("it was just set").extend(Begun::new(1, 0, 9, &head));
         assert_eq!(Schedule::parse(&schedule.print()), Ok(schedule));
     }
 
     #[test]
+    fn a_file_from_before_operations_were_kept_still_parses() {
+        let text = "dropstone-sim 1\nseed 5\nprofile dense\nnodes 3\nlength_ms 900\nNET1 12 345 0 0 0\n";
+        let schedule = Schedule::parse(text).expect("it did once");
+        assert_eq!((schedule.operations.as_ref(), schedule.fails.as_ref()), (None, None));
+        assert_eq!((schedule.faults.len(), schedule.size.nodes), (1, Some(3)));
+        assert_eq!(schedule.print(), text);
+    }
+
+    #[test]
     fn a_line_that_makes_no_sense_is_named() {
-        for text in ["seed x", "NET1 1 2 3", "NET99 1 2 3 4 5", "nodes", "NET1 1 2 3 4 5 6", "dropstone-sim 2"] {
+        for text in [
+            "seed x",
+            "NET1 1 2 3",
+            "NET99 1 2 3 4 5",
+            "nodes",
+            "NET1 1 2 3 4 5 6",
+            "dropstone-sim 2",
+            "load drawn",
+            "op 1 2 3",
+        ] {
             let error = Schedule::parse(&format!("# why\n\n{text}")).expect_err(text);
             assert_eq!((error.line, error.text.as_str()), (3, text));
         }

@@ -4,15 +4,20 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use base::GroupId;
+use base::{GroupId, LogIndex, Prng, mutate};
 use meta::{Cold, Frozen, Machine, MemoryStore, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
+use xxhash_rust::xxh3::Xxh3;
 
 /// The store of one core.
 #[derive(Clone, Default)]
 pub struct SimStore {
     inner: MemoryStore,
-    /// Flushes asked for; the world finishes them in order.
-    flushes: VecDeque<u64>,
+    /// Flushes asked for, and the groups whose snapshot was on its way then; the world finishes them in order.
+    flushes: VecDeque<(u64, Vec<GroupId>)>,
+    /// Groups whose snapshot is on its way.
+    installing: Vec<GroupId>,
+    /// Those of the flush that ended last.
+    excused: Vec<GroupId>,
     /// Flushes asked for and not yet seen by the world.
     asked: u32,
     /// What the store finished and has not told yet; the world says when it does.
@@ -20,6 +25,8 @@ pub struct SimStore {
     /// Of these, so many that the world has not seen.
     unseen: u32,
     told: VecDeque<StoreEvent>,
+    /// The next part of a snapshot is read with other bytes, drawn from this.
+    rot: Option<u64>,
 }
 
 impl SimStore {
@@ -38,12 +45,25 @@ impl SimStore {
 
     /// The oldest flush is durable. False when there is none.
     pub fn finish_flush(&mut self) -> bool {
-        let Some(frozen) = self.flushes.pop_front() else { return false };
+        let Some((frozen, excused)) = self.flushes.pop_front() else { return false };
+        self.excused = excused;
         self.inner.flush(frozen);
         while let Some(event) = self.inner.poll_event() {
             self.told.push_back(event);
         }
         true
+    }
+
+    /// What the newest checkpoint holds of each group, until the core is told of it. Groups whose snapshot was on its
+    /// way are left out: their log begins anew behind that.
+    #[must_use]
+    pub fn checkpointed(&self) -> Vec<(GroupId, LogIndex)> {
+        match self.told.back() {
+            Some(StoreEvent::Flushed(frozen)) => {
+                frozen.applied.iter().filter(|(group, _)| !self.excused.contains(group)).copied().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Reads and installs that ended since the last call: each wants [`SimStore::tell`] once.
@@ -57,16 +77,45 @@ impl SimStore {
     }
 
     fn gather(&mut self) {
-        while let Some(event) = self.inner.poll_event() {
+        while let Some(mut event) = self.inner.poll_event() {
+            if let StoreEvent::SnapshotPart { body, last: false, .. } = &mut event
+                && let Some(seed) = self.rot.take()
+            {
+                let mut dice = Prng::new(seed);
+                let at = dice.below(body.len() as u64) as usize;
+                body[at] ^= 1 << dice.below(8);
+            }
+            if let StoreEvent::Installed { group, .. } | StoreEvent::InstallFailed { group, .. } = &event {
+                self.installing.retain(|other| other != group);
+            }
             self.waiting.push_back(event);
             self.unseen += 1;
         }
+    }
+
+    /// A bit of the next part of a snapshot that is read is another one.
+    pub fn rot_snapshot(&mut self, seed: u64) {
+        self.rot = Some(seed);
+    }
+
+    /// Hash of all rows of a group.
+    #[must_use]
+    pub fn content(&self, group: GroupId) -> u64 {
+        let mut hash = Xxh3::new();
+        for (key, value) in self.inner.rows(group) {
+            hash.update(&(key.len() as u64).to_le_bytes());
+            hash.update(&key);
+            hash.update(&(value.len() as u64).to_le_bytes());
+            hash.update(&value);
+        }
+        hash.digest()
     }
 
     /// Loses all that is not durable.
     pub fn crash(&mut self) {
         self.inner.crash();
         self.flushes.clear();
+        self.installing.clear();
         self.waiting.clear();
         self.told.clear();
         (self.asked, self.unseen) = (0, 0);
@@ -104,7 +153,8 @@ impl Store for SimStore {
     }
 
     fn flush(&mut self, frozen: u64) {
-        self.flushes.push_back(frozen);
+        mutate!(MUT_14E, (), self.inner.flush_machines(frozen));
+        self.flushes.push_back((frozen, self.installing.clone()));
         self.asked += 1;
     }
 
@@ -130,6 +180,7 @@ impl Store for SimStore {
     }
 
     fn install_begin(&mut self, group: GroupId, machine: Machine) {
+        self.installing.push(group);
         self.inner.install_begin(group, machine);
     }
 

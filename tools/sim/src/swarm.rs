@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::caught::run_caught;
+use crate::coverage::Coverage;
 use crate::fault::{ALL, CLASSES, Class};
 use crate::run::{Options, Report};
 
@@ -30,6 +31,8 @@ pub struct Totals {
     pub elections: u64,
     /// Faults, by class.
     pub faults: [u64; CLASSES],
+    /// What they came by.
+    pub coverage: Coverage,
     /// Runs that failed: seed, checker and what it saw; the first ones, by seed.
     pub failures: BTreeMap<u64, (String, String)>,
 }
@@ -49,6 +52,7 @@ impl Default for Totals {
             disks_lost: 0,
             elections: 0,
             faults: [0; CLASSES],
+            coverage: Coverage::default(),
             failures: BTreeMap::new(),
         }
     }
@@ -66,6 +70,7 @@ impl Totals {
         self.disks_lost += report.disks_lost;
         self.elections += report.elections;
         self.faults.iter_mut().zip(report.faults).for_each(|(sum, count)| *sum += count);
+        self.coverage.add(&report.coverage);
         if let Some(violation) = &report.violation
             && self.failures.len() < FAILURES_MAX
         {
@@ -107,6 +112,13 @@ impl Totals {
     pub fn faults_line(&self) -> String {
         let count = |class: Class| format!("{} {}", class.name(), self.faults[class as usize]);
         ALL.into_iter().map(count).collect::<Vec<_>>().join("  ")
+    }
+
+    /// Marks reached of how many, as the last line of a report.
+    #[must_use]
+    pub fn marks_line(&self) -> String {
+        let (reached, wanted) = self.coverage.share();
+        format!("marks: {reached}/{wanted} hit")
     }
 }
 

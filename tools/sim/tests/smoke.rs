@@ -37,6 +37,7 @@ fn what_was_recorded_replays_to_the_same_hash_and_parses_back() {
         let options = Options { is_recording: true, ..short(Options::new(Profile::Dense)) };
         let first = run(seed, &options, &mut []);
         let schedule = first.schedule.expect("it was recorded");
+        assert_eq!(schedule.operations.as_ref().map(|begun| begun.len() as u64), Some(first.operations));
         let parsed = sim::Schedule::parse(&schedule.print()).expect("what is printed parses");
         assert_eq!(parsed, schedule);
         let replayed = Options { is_recording: true, ..Options::replaying(&parsed) };
@@ -44,6 +45,39 @@ fn what_was_recorded_replays_to_the_same_hash_and_parses_back() {
         assert_eq!(first.trace_hash, again.trace_hash, "seed {seed}");
         assert_eq!(again.schedule.as_ref(), Some(&schedule), "seed {seed}");
     }
+}
+
+#[test]
+fn operations_left_out_are_not_begun_and_the_others_are() {
+    let options = Options { is_recording: true, ..short(Options::new(Profile::Dense)) };
+    let schedule = run(2, &options, &mut []).schedule.expect("it was recorded");
+    let all = schedule.operations.clone().expect("operations are recorded");
+    // What is begun behind the faults depends on how soon a quorum is healed.
+    let is_kept = |begun: &&sim::begun::Begun| begun.client != 1 && begun.at < 12_000_000_000;
+    let kept: Vec<_> = all.iter().filter(is_kept).cloned().collect();
+    assert!(kept.len() < all.len() && kept.len() > 20, "{} of {}", kept.len(), all.len());
+    let fewer = sim::Schedule { operations: Some(kept.clone()), ..schedule };
+    let again = run(2, &Options { is_recording: true, ..Options::replaying(&fewer) }, &mut []);
+    assert_eq!(again.schedule.and_then(|schedule| schedule.operations), Some(kept));
+}
+
+#[test]
+fn every_kept_schedule_parses_and_says_who_fails() {
+    let seeds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let mut count = 0;
+    for folder in [seeds.clone(), seeds.join("mutations")] {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("it was listed").path();
+            if path.extension().is_some_and(|extension| extension == "txt") {
+                let text = std::fs::read_to_string(&path).expect("it was listed");
+                let schedule =
+                    sim::Schedule::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                assert!(schedule.fails.is_some() && text.starts_with("# "), "{} does not say why", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 0, "nothing is kept");
 }
 
 #[test]

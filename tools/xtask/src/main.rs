@@ -2,6 +2,7 @@
 //! `cargo xtask e2e` runs real processes.
 
 mod e2e;
+mod mutants;
 mod sim;
 mod tidy;
 
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   tidy         check layers, unsafe, clocks and threads, dependencies, headers, lengths and words
   marks        write tools/sim/marks.txt, the list of the code's marks
   sim ARGS     build the simulator with all its checks and run it: `cargo xtask sim help`
+  mutants [ID] show by tests the seeded bugs that the simulator cannot reach
   e2e [SUITE]  run the end-to-end suites with real processes, or those named; `e2e list` names them";
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn run() -> anyhow::Result<bool> {
         ["tidy"] => tidy::run(&root()?),
         ["marks"] => tidy::write_marks(&root()?).map(|()| true),
         ["sim", ..] => sim::run(&root()?, &arguments[1..]),
+        ["mutants", ..] => mutants::run(&root()?, &arguments[1..]),
         ["e2e", ..] => e2e::run(&arguments[1..]).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -19,6 +19,7 @@ pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
         .current_dir(root)
         .env("RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", target.join(directory))
+        .env("DROPSTONE_REVISION", revision(root))
         .args(["run", "--quiet", "--locked", "--profile", "sim", "-p", "dropstone-sim", "--bin", "dropstone-sim", "--"])
         .args(arguments)
         .status()
@@ -28,4 +29,14 @@ pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
         Some(code) => std::process::exit(code),
         None => anyhow::bail!("the simulator was killed by a signal"),
     }
+}
+
+/// The commit that is built, for reports, as told or as git says; empty when nobody knows.
+fn revision(root: &Path) -> String {
+    if let Ok(told) = std::env::var("DROPSTONE_REVISION") {
+        return told;
+    }
+    let asked = Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]).output();
+    let said = asked.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).trim().to_owned()
 }

@@ -84,7 +84,7 @@ pub fn write_marks(root: &Path) -> anyhow::Result<()> {
 
 /// What git tracks or would track; so build output and data directories are not looked at.
 fn project_files(root: &Path) -> anyhow::Result<Vec<Source>> {
-    const SUFFIXES: [&str; 7] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run", marks::LIST];
+    const SUFFIXES: [&str; 8] = [".rs", ".toml", ".md", ".yml", ".sh", ".ci/run", marks::LIST, marks::UNREACHED];
     let listed = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)

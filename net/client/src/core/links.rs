@@ -55,11 +55,15 @@ impl Core {
         let due: Vec<LinkId> = due.map(|(name, _)| *name).collect();
         for name in due {
             let link = self.links.get_mut(&name).expect("it was found above");
+            base::mark::hit!("client.link.not_connected", link.state == LinkState::Connecting);
+            base::mark::hit!("client.link.no_hello", link.state == LinkState::Greeting);
+            base::mark::hit!("client.link.silent", link.state == LinkState::Ready && link.is_pinged);
             let reason = match link.state {
                 LinkState::Connecting => "no connection in time",
                 LinkState::Greeting => "connected, but no hello in time; is it a client port of a metaserver?",
                 LinkState::Ready if link.is_pinged => "connected, but silent",
                 LinkState::Ready => {
+                    base::mark::hit!("client.link.pinged");
                     link.is_pinged = true;
                     let ping = self.next_request;
                     self.next_request += 1;
@@ -86,6 +90,7 @@ impl Core {
         if let Some(expected) = entry.node
             && expected != hello.node_id
         {
+            base::mark::hit!("client.link.another_node");
             return Err(format!("is node {}, not node {expected}", hello.node_id));
         }
         entry.node = Some(hello.node_id);
@@ -114,12 +119,14 @@ impl Core {
         request.place = Place::Ready;
         request.tried.note(&lost.address, reason);
         request.in_doubt |= was_sent && request.is_command();
+        base::mark::hit!("client.request.in_doubt", request.in_doubt);
         let group = request.group;
         if let Some(address) = request.pinned() {
             let error = ClientError::Unreachable { address: address.to_owned(), reason: reason.to_owned() };
             return self.complete(id, Err(error));
         }
         if was_sent && request.is_once_only() {
+            base::mark::hit!("client.request.once_only_lost");
             let error = ClientError::Unknown { reason: reason.to_owned(), tried: request.tried.clone() };
             return self.complete(id, Err(error));
         }
@@ -130,6 +137,7 @@ impl Core {
         match group {
             Some(group) => self.routes.forget_leader(group, lost.node),
             None => {
+                base::mark::hit!("client.map.lost");
                 self.map_tried.note(&lost.address, reason);
                 self.routes.rotate_any();
             }

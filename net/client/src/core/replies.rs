@@ -1,6 +1,6 @@
 //! What an answer means for its request: it ends, goes elsewhere, or waits.
 
-use base::{GroupId, Mono};
+use base::{GroupId, Mono, mutate};
 use meta::Outcome;
 use wire::client::parse_jid;
 use wire::{ClusterMap, CoreStatus, ReplyItem, ReplyStatus};
@@ -16,6 +16,7 @@ impl Core {
         let id = item.request_id;
         let Some(entry) = self.links.get_mut(&link) else { return };
         if !entry.in_flight.contains(&id) {
+            base::mark::hit!("client.reply.late");
             return; // The answer to a Ping, or to what was given up.
         }
         let node = entry.node;
@@ -51,6 +52,7 @@ impl Core {
                 // Two nodes that name each other must not be asked in a tight circle.
                 let request = self.requests.get_mut(&id).expect("it was found above");
                 if is_hinted && request.tries < 2 {
+                    base::mark::hit!("client.reply.leader_hinted");
                     request.tries += 1;
                     self.make_ready(id);
                 } else {
@@ -58,15 +60,18 @@ impl Core {
                 }
             }
             Some(ReplyStatus::Overloaded) => {
+                base::mark::hit!("client.reply.overloaded");
                 request.tried.note(&address, "is overloaded");
                 self.retry(id, now);
             }
             Some(ReplyStatus::WrongCore) => {
+                base::mark::hit!("client.reply.wrong_core");
                 request.tried.note(&address, "is the wrong core");
                 self.want_map(now);
                 self.retry(id, now);
             }
             Some(ReplyStatus::Unavailable) => {
+                base::mark::hit!("client.reply.unavailable");
                 request.tried.note(&address, "lost its leadership or is stopping");
                 request.in_doubt |= request.is_command();
                 if request.is_once_only() {
@@ -79,9 +84,11 @@ impl Core {
                 self.retry(id, now);
             }
             Some(ReplyStatus::Malformed) => {
+                base::mark::hit!("client.reply.malformed");
                 self.complete(id, Err(ClientError::Malformed { text: item.text().into_owned() }));
             }
             Some(ReplyStatus::Refused) => {
+                base::mark::hit!("client.reply.refused");
                 self.complete(id, Err(ClientError::Refused { text: item.text().into_owned() }));
             }
             Some(ReplyStatus::Unsupported) => self.complete(id, Err(ClientError::Unsupported { kind: item.kind })),
@@ -100,9 +107,12 @@ impl Core {
             Work::Map => return self.handle_map(id, body),
             Work::Operation(Operation::Watch { since, .. }) => {
                 let Ok(head) = parse_jid(body) else { return self.complete(id, unreadable("a watch")) };
+                let is_passed_over = mutate!(MUT_24A, false, *since > base::Jid(0) && request.tries > 0);
                 if *since < head {
                     *since = head;
-                    self.actions.push_back(Action::Head { ticket: Ticket(id), head });
+                    if !is_passed_over {
+                        self.actions.push_back(Action::Head { ticket: Ticket(id), head });
+                    }
                 }
                 self.deadlines.remove(&(request.deadline, id));
                 (request.deadline, request.tries) = (Mono::MAX, 0);
@@ -111,6 +121,7 @@ impl Core {
             Work::Operation(Operation::Command { .. }) => match codec::outcome(body) {
                 Ok(Outcome::SessionGone) => return self.handle_session_gone(id, now),
                 Ok(Outcome::Acknowledged) => {
+                    base::mark::hit!("client.reply.outcome_gone");
                     let reason = "the server has dropped its outcome".to_owned();
                     Err(ClientError::Unknown { reason, tried: request.tried.clone() })
                 }
@@ -187,8 +198,10 @@ impl Core {
     fn handle_session_gone(&mut self, id: u64, now: Mono) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let (Some(group), Some((session, _))) = (request.group, request.session) else { return };
+        base::mark::hit!("client.session.gone");
         self.sessions.entry(group).or_default().handle_gone(session);
         if request.in_doubt {
+            base::mark::hit!("client.session.gone_in_doubt");
             let reason = "the session ended while the command was in doubt".to_owned();
             let error = ClientError::Unknown { reason, tried: request.tried.clone() };
             return self.complete(id, Err(error));

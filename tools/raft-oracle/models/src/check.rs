@@ -1,19 +1,26 @@
-//! Runs a plan to its end and says what was found.
+//! Runs a plan to its end or to a bound, and says what was found.
 
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
 use crate::plan::Plan;
+use crate::search::{Bounds, Search};
 use crate::world::{Action, World};
 
 /// What a search found.
 #[derive(Debug)]
 pub struct Report {
-    /// States that differ.
+    /// States that were made.
     pub states: usize,
+    /// Of these, those that differ.
+    pub unique: usize,
+    /// Of these, those that differ in more than the messages under way; 0 if they were not counted.
+    pub shapes: usize,
     /// The longest of all shortest paths.
     pub depth: usize,
+    /// The search met a bound: all states of fewer actions than this were looked at.
+    pub cut: Option<usize>,
     /// The time it took.
     pub took: Duration,
     /// The first rule that broke, and how.
@@ -23,16 +30,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Is it as the plan says: a rule breaks in a broken twin, and otherwise all hold and nothing is idle?
+    /// Is it as the plan says: the rule breaks in a broken twin, and otherwise all hold and nothing is idle?
     #[must_use]
     pub fn is_expected(&self, plan: &Plan) -> bool {
-        self.broken.is_some() == plan.breaks && self.never.is_empty()
+        self.broken.is_some() == plan.breaks.is_some() && self.never.is_empty()
     }
 }
 
-/// Looks at every state within the plan's bounds, or at those up to the first broken rule.
+/// Looks at every state within the plan's bounds, breadth first, or at those up to the first broken rule.
 #[must_use]
-pub fn check(plan: &Plan, threads: usize) -> Report {
+pub fn check(plan: &Plan, bounds: Bounds) -> Report {
     let began = Instant::now();
     let quiet = std::panic::take_hook();
     // An assert that fails is a finding with a path, not a page of text.
@@ -41,14 +48,20 @@ pub fn check(plan: &Plan, threads: usize) -> Report {
             eprintln!("{info}");
         }
     }));
-    let checker = plan.clone().checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let search = Search::new(plan, bounds);
+    let checker = search.checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, unique, depth) = (checker.state_count(), checker.unique_state_count(), checker.max_depth());
+    checker.model().end();
+    let cut = checker.model().cut();
+    let shapes = checker.model().shapes();
     let mut broken = None;
     let mut never = Vec::new();
-    for property in plan.properties() {
+    for property in checker.model().properties() {
         let path = checker.discovery(property.name);
         match (property.expectation.discovery_is_failure(), path) {
-            (true, Some(path)) => broken = broken.or(Some((property.name, tell(plan, path)))),
-            (false, None) => never.push(property.name),
+            (true, Some(path)) => broken = broken.or(Some((property.name, tell(checker.model(), path)))),
+            // Nobody knows what a bounded search would still have met.
+            (false, None) if cut.is_none() => never.push(property.name),
             _ => {}
         }
     }
@@ -56,9 +69,9 @@ pub fn check(plan: &Plan, threads: usize) -> Report {
     if broken.is_some() {
         never.clear();
     }
-    Report { states: checker.unique_state_count(), depth: checker.max_depth(), took: began.elapsed(), broken, never }
+    Report { states, unique, shapes, depth, cut, took: began.elapsed(), broken, never }
 }
 
-fn tell(plan: &Plan, path: Path<World, Action>) -> Vec<String> {
-    path.into_vec().into_iter().filter_map(|(world, action)| plan.format_step(&world, action?)).collect()
+fn tell(search: &Search, path: Path<World, Action>) -> Vec<String> {
+    path.into_vec().into_iter().filter_map(|(_, action)| Some(search.tell(action?))).collect()
 }

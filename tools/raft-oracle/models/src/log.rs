@@ -37,6 +37,8 @@ pub struct Image {
     pub entries: Vec<Arc<Entry>>,
     /// Term and vote.
     pub hard_state: HardState,
+    /// The entry whose bytes are lost, if one is; its term and crc are known.
+    pub faulty: Option<LogIndex>,
 }
 
 impl Image {
@@ -56,6 +58,7 @@ impl Image {
     #[must_use]
     pub fn is_same(&self, other: &Image) -> bool {
         self.hard_state == other.hard_state
+            && self.faulty == other.faulty
             && self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(|(a, b)| (a.term, a.crc) == (b.term, b.crc))
     }
@@ -129,22 +132,26 @@ impl Log for ModelLog {
 
     fn truncate_from(&mut self, index: LogIndex) {
         self.image.entries.truncate(usize::try_from(index.0 - 1).expect("a handful"));
+        self.image.faulty.take_if(|faulty| *faulty >= index);
     }
 
     fn first_faulty(&self) -> Option<LogIndex> {
-        None
+        self.image.faulty
     }
 
-    fn is_faulty(&self, _index: LogIndex) -> bool {
-        false
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.image.faulty == Some(index)
     }
 
     fn rewrite(&mut self, record: Record<'_>) -> SyncEpoch {
-        unreachable!("entry {} was never faulty", record.header().index)
+        let index = record.header().index;
+        assert!(self.image.faulty.take() == Some(index), "entry {index} was not faulty");
+        self.open
     }
 
     fn config_payload(&self, index: LogIndex) -> Option<Vec<u8>> {
-        let entry = self.image.entry(index.0).filter(|entry| entry.kind == EntryKind::Config)?;
+        let entry =
+            self.image.entry(index.0).filter(|entry| entry.kind == EntryKind::Config && !self.is_faulty(index))?;
         Some(Record::parse(&entry.raw).expect("written by this log").0.payload().to_vec())
     }
 }

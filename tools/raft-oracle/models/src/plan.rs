@@ -1,7 +1,12 @@
-//! What is checked: each plan is one small world with its bounds, and what its broken twin does wrong.
+//! What a model is: a small world with its bounds, how its core is driven, and what must hold or break in it.
 
-use base::NodeId;
+use base::mono::Span;
+use base::{Mono, NodeId};
 use ours::{Body, ConfigChange};
+
+use crate::node::NOW;
+use crate::search::Mark;
+use crate::truth::Rule;
 
 /// How the core is driven: right, or wrong in one way that a rule must notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,10 +24,28 @@ pub enum Driver {
     AsksBeforeSyncOnly,
     /// Answers to a former life of the asker count, but RequestVote waits.
     IgnoresIncarnations,
-    /// A peer that came back counts with what its former life acked.
+    /// A peer that came back counts with what its former life acked, and its messages still arrive.
     KeepsOldAcks,
+    /// Messages to a former life arrive at the new one.
+    KeepsConnections,
     /// A change of the members is written as one step.
     SkipsJoint,
+    /// A faulty entry is cut when it is found.
+    CutsFaulty,
+    /// A lost head is taken for a log that was never longer.
+    TrustsHead,
+    /// Answers about lost entries count whatever their term.
+    OldAnswersCount,
+    /// After a transfer was given up, any ack brings the lease back.
+    ResumesSoon,
+    /// A late TimeoutNow is obeyed.
+    ObeysLate,
+    /// A lease counts from when an ack came, not from when its message was sent.
+    LeaseFromReceipt,
+    /// A new life votes at once.
+    VotesAfterBoot,
+    /// The lists of resting groups are not compared.
+    ComparesNothing,
 }
 
 impl Driver {
@@ -42,6 +65,45 @@ impl Driver {
     pub(crate) fn ignores_incarnations(self) -> bool {
         matches!(self, Driver::AsksBeforeSync | Driver::IgnoresIncarnations)
     }
+
+    pub(crate) fn keeps_connections(self) -> bool {
+        matches!(self, Driver::KeepsOldAcks | Driver::KeepsConnections)
+    }
+}
+
+/// What a crash takes from a disk beside what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// Nothing.
+    Nothing,
+    /// The last entry, and nobody notices: the disk lied.
+    Tail,
+    /// The bytes of the last entry; its term and crc are known.
+    Bytes,
+    /// The last entry, and that something may be lost is known.
+    Head,
+}
+
+/// Where a search begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Nobody has ever led.
+    Fresh,
+    /// Node 1 leads term 1, and its first entry is committed everywhere.
+    Led,
+    /// And its next one is on the disk of node 2 alone, acked, and lost there by a crash.
+    Doubted,
+}
+
+/// Which times count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timing {
+    /// None: every timer may fire whenever it could, and no promise that lasts for a time holds.
+    None,
+    /// Those of leases and of loyalty to a leader.
+    Lease,
+    /// Those of rest.
+    Rest,
 }
 
 /// A world and its bounds.
@@ -55,149 +117,119 @@ pub struct Plan {
     pub voters: u64,
     /// Nodes that may join.
     pub spares: u64,
+    /// Nodes that stand in the same lists of every configuration, and alike at the beginning but for what they do.
+    pub alike: &'static [NodeId],
+    /// Where it begins.
+    pub start: Start,
+    /// Who may campaign; empty: all.
+    pub candidates: &'static [NodeId],
     /// No election raises a term beyond.
     pub term_max: u64,
     /// Proposals of all leaders together; each leader's first entry comes on top.
     pub proposals: u8,
     /// Nothing follows after so many elections were won.
     pub leaders_max: usize,
-    /// Crashes of all nodes together.
+    /// Crashes of all nodes together: of one node in each branch of the search.
     pub crashes: u8,
-    /// Entries that a crash also takes from the disk (a disk that lied).
-    pub lost_entries: usize,
+    /// What a crash takes.
+    pub loss: Loss,
+    /// Transfers that are asked for.
+    pub transfers: u8,
+    /// Which times count.
+    pub timing: Timing,
+    /// So often time passes.
+    pub clock_max: u8,
+    /// So much each time.
+    pub clock_step: Span,
     /// Links have incarnations, and a new one must be noticed before messages pass.
     pub has_links: bool,
     /// Followers hear of commits beside new entries.
     pub has_heartbeats: bool,
+    /// And answer: with leases and rest.
+    pub has_heartbeat_acks: bool,
+    /// Refused votes and answers to lower terms are told; else they are lost.
+    pub has_refusals: bool,
+    /// Messages stay although they can do nothing any more: to see that nothing is lost with them.
+    pub keeps_messages: bool,
     /// One leader may make this change.
     pub change: Option<ConfigChange>,
     /// How the core is driven.
     pub driver: Driver,
-    /// Must a rule break?
-    pub breaks: bool,
-    /// Not within the default run. None of these has run to its end yet: their count is not recorded.
+    /// The rule that must break; `None`: all must hold.
+    pub breaks: Option<Rule>,
+    /// What must happen in some state.
+    pub shows: &'static [Mark],
+    /// Not within the default run.
     pub is_long: bool,
 }
 
 impl Plan {
-    const BASE: Plan = Plan {
+    /// Three voters, two terms, nothing else.
+    pub(crate) const BASE: Plan = Plan {
         name: "",
         why: "",
         voters: 3,
         spares: 0,
+        alike: &[NodeId(1), NodeId(2), NodeId(3)],
+        start: Start::Fresh,
+        candidates: &[],
         term_max: 2,
         proposals: 0,
         leaders_max: usize::MAX,
         crashes: 0,
-        lost_entries: 0,
+        loss: Loss::Nothing,
+        transfers: 0,
+        timing: Timing::None,
+        clock_max: 0,
+        clock_step: Span(0),
         has_links: false,
         has_heartbeats: false,
+        has_heartbeat_acks: false,
+        has_refusals: false,
+        keeps_messages: false,
         change: None,
         driver: Driver::Right,
-        breaks: false,
+        breaks: None,
+        shows: &[Mark::Elected, Mark::Committed],
         is_long: false,
     };
 
-    fn broken(&self, name: &'static str, why: &'static str, driver: Driver) -> Plan {
-        Plan { name, why, driver, breaks: true, ..self.clone() }
+    /// The same world with a driver that is wrong, in which `rule` must break.
+    pub(crate) fn broken(&self, name: &'static str, why: &'static str, driver: Driver, rule: Rule) -> Plan {
+        Plan { name, why, driver, breaks: Some(rule), shows: &[], is_long: false, ..self.clone() }
     }
-}
 
-/// All plans, cheap ones first.
-#[must_use]
-pub fn all() -> Vec<Plan> {
-    let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
-    let elections = Plan {
-        name: "elections",
-        why: "two terms, a crash: who leads, and with which entries",
-        crashes: 1,
-        is_long: true,
-        ..Plan::BASE
-    };
-    let one_term = Plan {
-        name: "one-term",
-        why: "one leader, an entry of its own, every order of messages",
-        term_max: 1,
-        has_heartbeats: true,
-        ..Plan::BASE
-    };
-    let one_term_crash =
-        Plan { name: "one-term-crash", why: "the same with a crash", crashes: 1, is_long: true, ..one_term.clone() };
-    let calm = Plan {
-        name: "elections-calm",
-        why: "two terms without a crash",
-        crashes: 0,
-        is_long: false,
-        ..elections.clone()
-    };
-    let core = Plan {
-        name: "core",
-        why: "two terms, three entries, a crash: the rules of Raft figure 3",
-        proposals: 1,
-        crashes: 1,
-        has_heartbeats: true,
-        is_long: true,
-        ..Plan::BASE
-    };
-    let core_calm = Plan { name: "core-calm", why: "the same without a crash", crashes: 0, ..core.clone() };
-    let vote = Plan {
-        name: "vote-after-sync",
-        why: "P1b: a candidate asks once its term, vote and last entry are on disk",
-        crashes: 1,
-        leaders_max: 2,
-        is_long: true,
-        ..Plan::BASE
-    };
-    let incarnation = Plan {
-        name: "incarnation",
-        why: "a peer that came back with less counts with what it holds, not with what it acked",
-        term_max: 1,
-        crashes: 1,
-        lost_entries: 1,
-        has_links: true,
-        is_long: true,
-        ..Plan::BASE
-    };
-    let joint = Plan {
-        name: "joint",
-        why: "three voters become three others by joint consensus",
-        spares: 1,
-        crashes: 1,
-        change: Some(ConfigChange { add_voters: nodes(&[4]), remove: nodes(&[3]), add_learners: Vec::new() }),
-        is_long: true,
-        ..Plan::BASE
-    };
-    let short = |plan| Plan { is_long: false, ..plan };
-    vec![
-        short(elections.broken(
-            "elections-broken",
-            "votes are answered before they are on disk",
-            Driver::VotesBeforeSync,
-        )),
-        short(elections.broken("acks-broken", "entries are acked before they are on disk", Driver::AcksBeforeSync)),
-        vote.broken("vote-after-sync-broken", "asks at once, takes any answer", Driver::AsksBeforeSync),
-        short(incarnation.broken("incarnation-broken", "old acks count", Driver::KeepsOldAcks)),
-        joint.broken("joint-broken", "one step from three voters to three others", Driver::SkipsJoint),
-        Plan {
-            driver: Driver::AsksBeforeSyncOnly,
-            name: "vote-one-cure",
-            why: "asks at once, drops old answers",
-            ..vote.clone()
-        },
-        Plan {
-            driver: Driver::IgnoresIncarnations,
-            name: "vote-other-cure",
-            why: "asks late, takes any answer",
-            ..vote.clone()
-        },
-        one_term,
-        one_term_crash,
-        calm,
-        vote,
-        elections,
-        incarnation,
-        core_calm,
-        joint,
-        core,
-    ]
+    /// All nodes.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.voters + self.spares).map(NodeId)
+    }
+
+    /// In a broken twin the one rule counts that must break. Where one of two cures is left out and the other is to be
+    /// enough, what is left out breaks its own rule.
+    pub(crate) fn watches(&self, rule: Rule) -> bool {
+        match self.breaks {
+            Some(breaks) => breaks == rule,
+            None => rule != Rule::DiskFirst || !self.driver.asks_before_sync(),
+        }
+    }
+
+    /// May it campaign?
+    pub(crate) fn may_campaign(&self, id: NodeId) -> bool {
+        self.candidates.is_empty() || self.candidates.contains(&id)
+    }
+
+    /// What was synced stays.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.loss == Loss::Nothing
+    }
+
+    /// What is lost is known, so it is asked for.
+    pub(crate) fn has_repair(&self) -> bool {
+        matches!(self.loss, Loss::Bytes | Loss::Head)
+    }
+
+    /// The time of everybody's clock.
+    pub(crate) fn time(&self, clock: u8) -> Mono {
+        NOW + Span(self.clock_step.0 * u64::from(clock))
+    }
 }

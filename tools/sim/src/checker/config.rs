@@ -17,6 +17,7 @@ struct Node {
     incarnation: u64,
     is_leader: bool,
     term: Term,
+    commit: LogIndex,
     config: Config,
     config_index: LogIndex,
     /// Of the configuration's entry: when it changes, so did the entry.
@@ -35,8 +36,9 @@ impl ConfigChanges {
         let node = self.nodes.of((view.group, view.node));
         let is_new_life = node.incarnation != view.incarnation;
         let crc = view.log.crc(view.config_index).unwrap_or(0);
-        // Behind a snapshot it is committed, and changes no more.
-        let is_same_entry = node.crc == crc || view.config_index < view.log.first_index();
+        // What was committed is the same behind a snapshot; what was not may have been another entry of that index.
+        let was_committed = view.config_index <= node.commit;
+        let is_same_entry = node.crc == crc || was_committed && view.config_index < view.log.first_index();
         let is_same = !is_new_life && node.config_index == view.config_index && is_same_entry;
         if is_same {
             let (group, id) = (view.group, view.node);
@@ -50,7 +52,7 @@ impl ConfigChanges {
             node.config.clone_from(view.config);
             (node.incarnation, node.config_index, node.crc) = (view.incarnation, view.config_index, crc);
         }
-        (node.is_leader, node.term) = (view.role == Role::Leader, view.term);
+        (node.is_leader, node.term, node.commit) = (view.role == Role::Leader, view.term, view.commit);
         Ok(())
     }
 }

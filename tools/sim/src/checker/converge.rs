@@ -1,8 +1,9 @@
 //! Claim: twenty seconds after all is healed, or when the run ends after that, every replica that runs has applied
-//! everything that is committed, and nothing waits in a log uncommitted.
+//! everything that is committed, and nothing waits in a log uncommitted; the same of a run that is calm and idle for so
+//! long; and no group is asked to rest before each of its members has held all that is committed.
 
 use base::{GroupId, LogIndex, NodeId};
-use raft::{Config, Role};
+use raft::{Body, Config, Role};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
@@ -18,6 +19,9 @@ struct Node {
     is_up: bool,
     applied: LogIndex,
     last: LogIndex,
+    commit: LogIndex,
+    /// The most that it was ever seen to have on its disk.
+    held: LogIndex,
     state_hash: u64,
 }
 
@@ -37,13 +41,17 @@ pub struct Converge {
     /// What must be applied, when it must be.
     due: Option<(Time, Vec<(GroupId, LogIndex)>)>,
     is_healed: bool,
+    /// Calm and idle since then, and nobody was down.
+    calm: Option<Time>,
 }
 
 impl Converge {
     fn note_view(&mut self, view: &GroupView<'_>) {
         let last = view.log.last_index();
-        let node = Node { is_up: true, applied: view.applied, last, state_hash: view.state_hash };
-        *self.nodes.of((view.group, view.node)) = node;
+        let node = self.nodes.of((view.group, view.node));
+        let held = node.held.max(view.persisted);
+        let (applied, commit, state_hash) = (view.applied, view.commit, view.state_hash);
+        *node = Node { is_up: true, applied, last, commit, held, state_hash };
         let group = self.groups.of(view.group);
         if view.role == Role::Leader && view.term >= group.term {
             group.term = view.term;
@@ -61,6 +69,21 @@ impl Converge {
     fn members<'a>(&'a self, group: GroupId, config: &'a Config) -> impl Iterator<Item = (NodeId, Node)> + 'a {
         let known = config.members().map(move |id| (id, self.nodes.get((group, id)).copied().unwrap_or_default()));
         known.filter(|(_, node)| node.is_up)
+    }
+
+    /// Who rests hears of nothing until somebody uses the group.
+    fn check_rest(&self, leader: NodeId, group: GroupId, term: base::Term) -> Result<(), Violation> {
+        let Some(known) = self.groups.get(group).filter(|known| known.term == term) else { return Ok(()) };
+        let commit = self.nodes.get((group, leader)).map_or(LogIndex(0), |node| node.commit);
+        for id in known.config.members() {
+            let held = self.nodes.get((group, id)).map_or(LogIndex(0), |node| node.held);
+            ensure!(
+                NAME,
+                held >= commit,
+                "group {group} leader {leader}: asks for rest at commit {commit}, and node {id} never held more than {held}"
+            );
+        }
+        Ok(())
     }
 
     /// What was committed at the heal is applied everywhere by now.
@@ -86,12 +109,12 @@ impl Converge {
                 ensure!(
                     NAME,
                     node.applied == *commit && node.last == *commit,
-                    "group {group} node {id}: applied {} last {} at the end, and {commit} is committed",
+                    "group {group} node {id}: applied {} last {} after a long calm, and {commit} is committed",
                     node.applied,
                     node.last
                 );
                 let first = *hash.get_or_insert(node.state_hash);
-                ensure!(NAME, first == node.state_hash, "group {group} node {id}: another state at the end");
+                ensure!(NAME, first == node.state_hash, "group {group} node {id}: another state after a long calm");
             }
         }
         Ok(())
@@ -110,7 +133,15 @@ impl Checker for Converge {
         match event {
             Event::Turn(view) => self.note_view(view),
             Event::Boot { groups, .. } => groups.iter().for_each(|view| self.note_view(view)),
-            Event::Crash { node, .. } | Event::DiskLost { node } => self.note_down(*node),
+            Event::Crash { node, .. } | Event::DiskLost { node } => {
+                self.note_down(*node);
+                self.calm = None;
+            }
+            Event::Sent { from, group, body: Body::Heartbeat { quiesce: true, term, .. }, .. } => {
+                self.check_rest(*from, *group, *term)?;
+            }
+            Event::Calm { is_idle: true, .. } => self.calm = Some(at),
+            Event::Stir if self.calm.take().is_some_and(|since| at.0 - since.0 >= CONVERGE_MAX) => self.check_end()?,
             Event::Healed => {
                 let wanted = self.groups.iter().map(|(group, kept)| (group, kept.commit)).collect();
                 self.due = Some((Time(at.0 + CONVERGE_MAX), wanted));
@@ -155,5 +186,53 @@ mod tests {
         let mut other = leader_and_follower(2);
         turn(&mut other, &Seat { state_hash: 9, ..Seat::with(2, &[1, 1], 2) }).unwrap();
         fires(NAME, other.observe(ms(11), &Event::End));
+    }
+
+    #[test]
+    fn a_calm_that_lasts_must_end_in_equal_replicas() {
+        let calm = |checker: &mut Converge, is_idle: bool| {
+            checker.observe(ms(10), &Event::Calm { nodes: &[NodeId(1), NodeId(2)], is_idle }).unwrap();
+        };
+        let behind = || {
+            let mut checker = Converge::default();
+            turn(&mut checker, &Seat::with(1, &[1, 1], 2).leading()).unwrap();
+            turn(&mut checker, &Seat::with(2, &[1, 1], 1)).unwrap();
+            checker
+        };
+        let mut checker = behind();
+        calm(&mut checker, true);
+        fires(NAME, checker.observe(ms(20_010), &Event::Stir));
+        // Too short, busy, a node down meanwhile, or in time.
+        let mut checker = behind();
+        calm(&mut checker, true);
+        checker.observe(ms(20_009), &Event::Stir).unwrap();
+        let mut checker = behind();
+        calm(&mut checker, false);
+        checker.observe(ms(20_010), &Event::Stir).unwrap();
+        let mut checker = behind();
+        calm(&mut checker, true);
+        checker.observe(ms(12), &Event::Crash { node: NodeId(3), is_power_cut: true }).unwrap();
+        checker.observe(ms(20_010), &Event::Stir).unwrap();
+        let mut checker = behind();
+        calm(&mut checker, true);
+        turn(&mut checker, &Seat::with(2, &[1, 1], 2)).unwrap();
+        checker.observe(ms(20_010), &Event::Stir).unwrap();
+    }
+
+    #[test]
+    fn a_rest_while_a_member_lags_is_seen() {
+        let ask = |checker: &mut Converge| {
+            let (term, send_mono) = (base::Term(1), base::Mono(1));
+            let body = Body::Heartbeat { term, commit_index: LogIndex(0), read_position: 0, quiesce: true, send_mono };
+            let (from, to, group) = (NodeId(1), NodeId(2), crate::checker::testing::GROUP);
+            checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group, body: &body })
+        };
+        let mut checker = Converge::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1], 2).leading()).unwrap();
+        turn(&mut checker, &Seat::with(2, &[1, 1], 2)).unwrap();
+        turn(&mut checker, &Seat::with(3, &[1], 1)).unwrap();
+        fires(NAME, ask(&mut checker));
+        turn(&mut checker, &Seat::with(3, &[1, 1], 1)).unwrap();
+        ask(&mut checker).unwrap();
     }
 }

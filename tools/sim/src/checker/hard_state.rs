@@ -20,9 +20,13 @@ struct OnDisk {
 
 #[derive(Default)]
 struct Kept {
+    /// It lost what it had promised, and promises nothing more.
+    is_quarantined: bool,
     incarnation: u64,
     term: Term,
     vote: NodeId,
+    /// The term of its log's last entry, and where that term's entries begin.
+    newest: (Term, LogIndex),
     on_disk: Option<OnDisk>,
 }
 
@@ -36,6 +40,11 @@ impl HardState {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let kept = self.kept.of((view.group, view.node));
         let (group, node) = (view.group, view.node);
+        kept.is_quarantined = view.is_quarantined;
+        if view.is_quarantined {
+            (kept.term, kept.vote) = (view.term, view.vote);
+            return Ok(());
+        }
         if kept.incarnation != view.incarnation {
             kept.incarnation = view.incarnation;
             // What only memory held is gone; what was on disk when something left on its strength is not.
@@ -52,11 +61,34 @@ impl HardState {
             view.term
         );
         (kept.term, kept.vote) = (view.term, view.vote);
+        let mut begin = view.log.last_index();
+        let term = view.log.term(begin).unwrap_or_default();
+        if kept.newest.0 != term {
+            // A term begins at one place in every log that has it: looking once is enough.
+            while begin > view.log.first_index() && view.log.term(begin.prev()) == Some(term) {
+                begin = begin.prev();
+            }
+            kept.newest = (term, begin);
+        }
         Ok(())
     }
 
     fn check_sent(&self, from: NodeId, to: NodeId, group: GroupId, body: &Body) -> Result<(), Violation> {
-        let Some(disk) = self.kept.get((group, from)).and_then(|kept| kept.on_disk) else { return Ok(()) };
+        let Some(kept) = self.kept.get((group, from)) else { return Ok(()) };
+        let is_promise = matches!(
+            *body,
+            Body::VoteResp { rejected: false, .. }
+                | Body::RequestVote { .. }
+                | Body::AppendResp { rejected: false, busy: false, .. }
+        );
+        ensure!(
+            NAME,
+            !(kept.is_quarantined && is_promise),
+            "group {group}: node {from} is quarantined and sent {body:?}"
+        );
+        let Some(disk) = kept.on_disk else { return Ok(()) };
+        // On disk there may still be what the log has replaced.
+        let is_replaced = |index| body.term() == kept.term && index >= kept.newest.1 && disk.last_term < kept.newest.0;
         let has_term = disk.term >= body.term();
         // A vote of a term that has passed on disk was replaced by a later one: it was there.
         let has_vote = |vote| disk.term > body.term() || disk.term == body.term() && disk.vote == vote;
@@ -68,7 +100,9 @@ impl HardState {
             Body::RequestVote { last_index, last_term, .. } => {
                 has_vote(from) && (disk.last_term, disk.last_index) >= (last_term, last_index)
             }
-            Body::AppendResp { index, rejected: false, busy: false, .. } => has_term && index <= disk.last_index,
+            Body::AppendResp { index, rejected: false, busy: false, .. } => {
+                has_term && index <= disk.last_index && !is_replaced(index)
+            }
             _ => has_term,
         };
         ensure!(
@@ -177,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_replaced_on_disk_is_not_what_is_acked() {
+        let mut checker = HardState::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1, 3, 3], 0)).unwrap();
+        disk(&mut checker, 3, 2, (1, 6)).unwrap();
+        sent(&mut checker, ack(3, 2, false)).unwrap();
+        fires(NAME, sent(&mut checker, ack(3, 3, false)));
+        disk(&mut checker, 3, 2, (3, 3)).unwrap();
+        sent(&mut checker, ack(3, 3, false)).unwrap();
+        fires(NAME, sent(&mut checker, ack(3, 4, false)));
+    }
+
+    #[test]
     fn term_and_vote_never_go_back() {
         let mut checker = HardState::default();
         let mut seat = Seat { term: 3, vote: 2, ..Seat::new(1) };
@@ -186,6 +232,18 @@ mod tests {
         seat.term = 4;
         seat.vote = 0;
         turn(&mut checker, &seat).unwrap();
+    }
+
+    #[test]
+    fn who_is_quarantined_may_have_forgotten_and_promises_nothing() {
+        let mut checker = HardState::default();
+        disk(&mut checker, 3, 2, (2, 7)).unwrap();
+        let lost = Seat { incarnation: 2, is_quarantined: true, ..Seat::new(1) };
+        boot(&mut checker, &lost).unwrap();
+        sent(&mut checker, vote(3, true)).unwrap();
+        for body in [vote(3, false), ack(3, 7, false), ask(3, 2, 7)] {
+            fires(NAME, sent(&mut checker, body));
+        }
     }
 
     #[test]

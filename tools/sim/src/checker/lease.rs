@@ -1,4 +1,4 @@
-//! Claim: at no instant would two nodes serve a leased read of one group.
+//! Claim: at no instant would two nodes serve a leased read of one group, and no node would when its lease is over.
 
 use base::{GroupId, Mono, NodeId, Term};
 use raft::Role;
@@ -13,6 +13,8 @@ const RATE_SPAN: u64 = 1_000_000;
 /// What a clock may gain on its rate between two looks, parts of 1,024: rates drift, and a lease that is not over for
 /// sure is taken for over.
 const RATE_SLACK: u64 = 2;
+/// Rates that clocks have, parts of 1,024: from half to twice as fast as true time.
+const RATES: std::ops::RangeInclusive<u64> = 512..=2048;
 
 /// What a node could serve when it was last seen, and how its clock runs against true time.
 #[derive(Default)]
@@ -35,8 +37,8 @@ impl Node {
             (self.rate, self.rate_from) = (0, (at, view.now));
         } else if since >= RATE_SPAN {
             let passed = u128::from(view.now.0 - self.rate_from.1.0) * 1024 / u128::from(since);
-            // A clock that jumps is no measure; then the lease counts only at the very instant of a look.
-            self.rate = u64::try_from(passed).unwrap_or(u64::MAX);
+            // A clock that stood still or jumps is no measure; then the lease counts only at the very instant of a look.
+            self.rate = u64::try_from(passed).ok().filter(|rate| RATES.contains(rate)).unwrap_or(0);
             self.rate_from = (at, view.now);
         }
         self.is_up = true;
@@ -70,6 +72,17 @@ impl Lease {
     fn note_view(&mut self, at: Time, view: &GroupView<'_>) -> Result<(), Violation> {
         let node = self.nodes.of((view.group, view.node));
         node.note(at, view);
+        if let Some(until) = node.lease_until {
+            ensure!(
+                NAME,
+                view.now < until,
+                "group {}: node {} in term {} would serve a read at {:?} of its clock, under a lease that ended at {until:?}",
+                view.group,
+                view.node,
+                view.term,
+                view.now
+            );
+        }
         if !node.serves(at) {
             return Ok(());
         }
@@ -147,6 +160,27 @@ mod tests {
         look(&mut checker, 1, 0, 1000, Some(1400)).unwrap();
         look(&mut checker, 1, 100, 1050, Some(1450)).unwrap();
         fires(NAME, look(&mut checker, 2, 800, 0, Some(400)));
+    }
+
+    #[test]
+    fn a_lease_that_is_over_and_still_shown_is_seen() {
+        let mut checker = Lease::default();
+        look(&mut checker, 1, 0, 1000, Some(1001)).unwrap();
+        look(&mut checker, 1, 1, 1001, None).unwrap();
+        look(&mut checker, 1, 2, 1002, Some(1003)).unwrap();
+        fires(NAME, look(&mut checker, 1, 3, 1003, Some(1003)));
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_is_no_measure_of_its_rate() {
+        let mut checker = Lease::default();
+        look(&mut checker, 1, 0, 1000, Some(1400)).unwrap();
+        look(&mut checker, 1, 2000, 1000, None).unwrap();
+        look(&mut checker, 1, 2000, 1000, Some(1450)).unwrap();
+        // Its lease may be over by now, whatever the time that its clock lost would make of it.
+        look(&mut checker, 2, 2500, 0, Some(400)).unwrap();
+        // At the very instant of a look there is no doubt.
+        fires(NAME, look(&mut checker, 1, 2500, 1010, Some(1450)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Claim: a recovered log is one that a crash may leave: contiguous, terms rising, no gap behind what was applied, and
-//! with all that was on disk before, unless a later leader had replaced it.
+//! with all that was on disk before, unless a later leader had replaced it or the node says itself that it lost it; and no
+//! checkpoint is ahead of it.
 
 use base::{GroupId, LogIndex, NodeId, Term};
 
@@ -33,6 +34,10 @@ impl LogShape {
 
     fn check_boot(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let (group, node) = (view.group, view.node);
+        if view.is_quarantined {
+            self.note_turn(view);
+            return Ok(());
+        }
         let (first, last) = (view.log.first_index(), view.log.last_index());
         ensure!(NAME, first <= last.next(), "group {group} node {node}: a log from {first} to {last}");
         let mut term = view.log.term(first.prev()).unwrap_or_default();
@@ -82,6 +87,14 @@ impl Checker for LogShape {
         match *event {
             Event::Turn(ref view) => self.note_turn(view),
             Event::Boot { groups, .. } => groups.iter().try_for_each(|view| self.check_boot(view))?,
+            Event::Checkpoint { node, group, applied } => {
+                let persisted = self.nodes.of((group, node)).index;
+                ensure!(
+                    NAME,
+                    applied <= persisted,
+                    "group {group} node {node}: a checkpoint holds entry {applied}, the log is on disk up to {persisted}"
+                );
+            }
             Event::DiskLost { node } => {
                 self.nodes
                     .iter_mut()
@@ -97,7 +110,7 @@ impl Checker for LogShape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::testing::{Seat, Twin, boot, fires, turn};
+    use crate::checker::testing::{GROUP, Seat, Twin, boot, fires, ms, turn};
 
     #[test]
     fn unsynced_and_unseen_entries_may_go_and_come() {
@@ -124,6 +137,18 @@ mod tests {
         let mut terms_fall = Seat::with(1, &[1], 1);
         terms_fall.log = Twin::of(&[3, 1, 4]);
         fires(NAME, boot(&mut checker, &terms_fall));
+    }
+
+    #[test]
+    fn a_checkpoint_ahead_of_the_log_on_disk_is_seen() {
+        let mut checker = LogShape::default();
+        turn(&mut checker, &Seat { persisted: 2, ..Seat::with(1, &[1, 1, 1], 3) }).unwrap();
+        let mut checkpoint = |applied| {
+            let (node, applied) = (NodeId(1), LogIndex(applied));
+            checker.observe(ms(0), &Event::Checkpoint { node, group: GROUP, applied })
+        };
+        checkpoint(2).unwrap();
+        fires(NAME, checkpoint(3));
     }
 
     #[test]

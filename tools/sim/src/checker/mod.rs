@@ -3,14 +3,18 @@
 //! A checker remembers what it needs of the past itself and looks only at what moved since, so that a turn costs it a
 //! few compares; what reads everything runs at [`Event::End`].
 
+pub(crate) mod answers;
 pub(crate) mod committed;
+pub(crate) mod lives;
 pub(crate) mod mirror;
 pub(crate) mod quorum;
 pub(crate) mod slots;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod advertised;
 pub mod bounds;
+pub mod compat;
 pub mod config;
 pub mod converge;
 pub mod durable;
@@ -29,9 +33,12 @@ pub mod notify;
 pub mod once;
 pub mod progress;
 pub mod refinement;
+pub mod register;
 pub mod repair;
 pub mod session;
 pub mod state_equal;
+pub mod tenant;
+pub mod unrecoverable;
 pub mod wakeup;
 pub mod watermarks;
 
@@ -55,6 +62,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(model::Model::default()),
         Box::new(once::Once::default()),
         Box::new(linear::Linear::default()),
+        Box::new(register::Register::default()),
         Box::new(lease::Lease::default()),
         Box::new(freshness::Freshness::default()),
         Box::new(session::Session::default()),
@@ -65,6 +73,10 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(converge::Converge::default()),
         Box::new(fail_slow::FailSlow::default()),
         Box::new(bounds::Bounds::default()),
+        Box::new(advertised::Advertised::default()),
+        Box::new(compat::Compat),
+        Box::new(tenant::Tenant),
+        Box::new(unrecoverable::Unrecoverable),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Claim: what a node held committed and on disk it holds for ever, unchanged, whatever happens to it; and at the end
-//! every committed entry is held by someone.
+//! Claim: what a node held committed and on disk it holds for ever, unchanged, whatever happens to it, or it knows that it
+//! lost it; and at the end every committed entry is held by someone.
 
 use base::{GroupId, LogIndex, NodeId, Term};
 
@@ -28,6 +28,10 @@ pub struct Repair {
 impl Repair {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let held = self.nodes.of((view.group, view.node));
+        if view.is_quarantined {
+            *held = Held::default();
+            return Ok(());
+        }
         let (first, last) = (view.log.first_index(), view.log.last_index());
         if held.index >= first {
             let (term, crc) = (view.log.term(held.index), view.log.crc(held.index).unwrap_or(0));
@@ -77,6 +81,11 @@ impl Checker for Repair {
                 self.nodes.iter_mut().filter(|((_, of), _)| *of == node).for_each(|(_, held)| *held = Held::default());
                 Ok(())
             }
+            // What is lost everywhere nobody holds; that it had to be, `unrecoverable` asks for.
+            Event::Stuck { group, .. } => {
+                *self.committed.of(group) = LogIndex(0);
+                Ok(())
+            }
             Event::End => self.check_end(),
             _ => Ok(()),
         }
@@ -107,6 +116,7 @@ mod tests {
         let mut rotten = Seat::with(1, &[1, 1, 1], 2);
         rotten.log.rot(2);
         fires(NAME, boot(&mut checker, &rotten));
+        boot(&mut checker, &Seat { is_quarantined: true, ..Seat::with(1, &[], 0) }).unwrap();
     }
 
     #[test]

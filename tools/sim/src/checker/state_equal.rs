@@ -1,4 +1,6 @@
-//! Claim: replicas that have applied up to the same index have the same state.
+//! Claim: replicas that have applied up to the same index have the same state, and the same rows.
+
+use std::collections::BTreeMap;
 
 use base::{GroupId, LogIndex, NodeId};
 
@@ -15,6 +17,8 @@ pub struct StateEqual {
     groups: Slots<GroupId, Vec<Option<u64>>>,
     /// What each node was last seen with.
     nodes: Slots<(GroupId, NodeId), Option<(LogIndex, u64)>>,
+    /// The rows behind some entries: who was seen with them first, and their hash.
+    contents: BTreeMap<(GroupId, LogIndex), (NodeId, u64)>,
 }
 
 impl StateEqual {
@@ -50,6 +54,14 @@ impl Checker for StateEqual {
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
+        if let Event::Content { node, group, applied, hash } = *event {
+            let (first, known) = *self.contents.entry((group, applied)).or_insert((node, hash));
+            ensure!(
+                NAME,
+                known == hash,
+                "group {group}: the rows of node {node} behind entry {applied} are others than those of node {first}"
+            );
+        }
         event.views().iter().try_for_each(|view| self.note_view(view))
     }
 }
@@ -57,7 +69,7 @@ impl Checker for StateEqual {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::testing::{Seat, boot, fires, turn};
+    use crate::checker::testing::{GROUP, Seat, boot, fires, ms, turn};
 
     #[test]
     fn another_state_behind_the_same_entry_is_seen() {
@@ -70,5 +82,18 @@ mod tests {
         boot(&mut checker, &seat(1, 2, 20)).unwrap();
         fires(NAME, turn(&mut checker, &seat(3, 2, 21)));
         fires(NAME, turn(&mut checker, &seat(2, 3, 31)));
+    }
+
+    #[test]
+    fn other_rows_behind_the_same_entry_are_seen() {
+        let mut checker = StateEqual::default();
+        let mut content = |node, applied, hash| {
+            let (node, applied) = (NodeId(node), LogIndex(applied));
+            checker.observe(ms(0), &Event::Content { node, group: GROUP, applied, hash })
+        };
+        content(1, 5, 7).unwrap();
+        content(1, 6, 8).unwrap();
+        content(2, 5, 7).unwrap();
+        fires(NAME, content(3, 6, 7));
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct Twin {
     first: u64,
     before: (u64, u32),
     entries: Vec<(u64, u32, Vec<u8>)>,
+    faulty: Vec<u64>,
 }
 
 impl Twin {
@@ -32,6 +33,11 @@ impl Twin {
     pub(crate) fn rot(&mut self, index: u64) {
         let at = (index - self.first_index().0) as usize;
         self.entries[at].1 ^= 0x0100;
+    }
+
+    /// The bytes of an entry are lost, and the node knows.
+    pub(crate) fn spoil(&mut self, index: u64) {
+        self.faulty.push(index);
     }
 
     /// Drops the entries up to `index`.
@@ -67,6 +73,10 @@ impl LogView for Twin {
         self.held(index).map(|held| held.1).or(before)
     }
 
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.faulty.contains(&index.0)
+    }
+
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool {
         self.held(index).is_some_and(|held| {
             out.extend(&held.2);
@@ -90,6 +100,7 @@ pub(crate) struct Seat {
     pub(crate) state_hash: u64,
     pub(crate) config: Config,
     pub(crate) config_index: u64,
+    pub(crate) is_quarantined: bool,
     pub(crate) lease_until_ms: Option<u64>,
     pub(crate) peers: Vec<PeerMark>,
     pub(crate) log: Twin,
@@ -114,6 +125,7 @@ impl Seat {
             state_hash: 0,
             config: Config::single(&[NodeId(1), NodeId(2), NodeId(3)]),
             config_index: 0,
+            is_quarantined: false,
             lease_until_ms: None,
             peers: Vec::new(),
             log: Twin::default(),
@@ -150,6 +162,7 @@ impl Seat {
             config: &self.config,
             config_index: LogIndex(self.config_index),
             is_stopped: false,
+            is_quarantined: self.is_quarantined,
             lease_until: self.lease_until_ms.map(|ms| Mono(ms * 1_000_000)),
             peers: &self.peers,
             log: &self.log,

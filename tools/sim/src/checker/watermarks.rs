@@ -1,12 +1,15 @@
 //! Claim: first - 1 <= applied <= commit <= last, commit never goes back, match < next, a leader commits only what a
-//! quorum persisted in its own term, and nobody acknowledges beyond what it persisted.
+//! quorum persisted in its own term, and nobody acknowledges beyond what it persisted, nor beyond what is committed or
+//! what the message matched that it answers; nor does a leader count a follower for more than its present life acked.
 
 use std::collections::BTreeMap;
 
-use base::{GroupId, LogIndex, NodeId, Term};
+use base::{GroupId, LogIndex, Mono, NodeId, Term};
 use raft::{Body, Config, Role};
 
+use crate::checker::answers::Answers;
 use crate::checker::ensure;
+use crate::checker::lives::Lives;
 use crate::checker::quorum::is_quorum;
 use crate::checker::slots::Slots;
 use crate::observe::{Checker, Event, GroupView, Time, Violation};
@@ -78,12 +81,24 @@ struct Node {
 pub struct Watermarks {
     groups: Slots<GroupId, Copies>,
     nodes: Slots<(GroupId, NodeId), Node>,
+    answers: Answers,
+    lives: Lives,
 }
 
 impl Watermarks {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         check_order(view)?;
         check_peers(view)?;
+        self.lives.note_view(view);
+        if let Some((peer, held)) = self.lives.overrated(view) {
+            let (group, id, counted) = (view.group, view.node, peer.match_index);
+            ensure!(
+                NAME,
+                false,
+                "group {group} leader {id}: counts {} for {counted}, and the life it is connected with acked {held}",
+                peer.id
+            );
+        }
         let node = self.nodes.of((view.group, view.node));
         if node.incarnation != view.incarnation {
             *node = Node { incarnation: view.incarnation, config: std::mem::take(&mut node.config), ..Node::default() };
@@ -144,6 +159,24 @@ impl Watermarks {
             view.term,
             view.config.voters().filter(|id| holds(*id)).collect::<Vec<_>>(),
             view.config.voters().collect::<Vec<_>>()
+        );
+        Ok(())
+    }
+
+    /// More may follow in the log of who answers, of another leader: its like in the asker's log is another entry.
+    fn check_answer(
+        &self,
+        (from, to): (NodeId, NodeId),
+        group: GroupId,
+        (term, index): (Term, LogIndex),
+        echo: Mono,
+    ) -> Result<(), Violation> {
+        let Some(most) = self.answers.most(group, from, to, term, echo) else { return Ok(()) };
+        let commit = self.nodes.get((group, from)).map_or(LogIndex(0), |node| node.commit);
+        ensure!(
+            NAME,
+            index <= most.max(commit),
+            "group {group} node {from}: acked {index} to {to} for a message that matched {most}, commit {commit}"
         );
         Ok(())
     }
@@ -229,13 +262,23 @@ impl Checker for Watermarks {
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
         match *event {
-            Event::Turn(ref view) => self.note_view(view),
+            Event::Turn(ref view) => {
+                self.answers.note_turn(view.group, view.node);
+                self.note_view(view)
+            }
             Event::Boot { groups, .. } => groups.iter().try_for_each(|view| self.note_view(view)),
-            Event::Sent { from, incarnation, group, body, .. } => {
-                if let Body::AppendResp { index, rejected: false, busy: false, .. } = *body {
-                    self.note_ack(from, incarnation, group, index);
-                }
+            Event::Read { from, to, incarnation, group, body } => {
+                self.answers.note_read(group, from, to, incarnation, body);
+                self.lives.note_read(group, from, to, incarnation);
                 Ok(())
+            }
+            Event::Sent { from, incarnation, to, group, body } => {
+                let Body::AppendResp { term, index, rejected: false, busy: false, echo_mono, .. } = *body else {
+                    return Ok(());
+                };
+                self.note_ack(from, incarnation, group, index);
+                self.lives.note_ack(group, from, incarnation, index);
+                self.check_answer((from, to), group, (term, index), echo_mono)
             }
             _ => Ok(()),
         }
@@ -244,8 +287,6 @@ impl Checker for Watermarks {
 
 #[cfg(test)]
 mod tests {
-    use base::Mono;
-
     use super::*;
     use crate::checker::testing::{GROUP, Seat, boot, fires, ms, turn};
     use crate::observe::PeerMark;
@@ -363,6 +404,21 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_that_is_counted_for_what_only_an_earlier_life_acked_is_seen() {
+        let mut checker = Watermarks::default();
+        let peers = vec![PeerMark { id: NodeId(2), match_index: LogIndex(3), next_index: LogIndex(4) }];
+        let leader = Seat { peers, ..Seat::with(1, &[1, 1, 1], 0).leading() };
+        turn(&mut checker, &Seat::with(2, &[1, 1, 1], 0)).unwrap();
+        turn(&mut checker, &leader).unwrap();
+        boot(&mut checker, &Seat { incarnation: 2, ..Seat::with(2, &[1, 1], 0) }).unwrap();
+        turn(&mut checker, &leader).unwrap();
+        let body = Body::HeartbeatAck { term: Term(1), read_position: 0, quiesce: false, echo_mono: Mono(0) };
+        let (from, to) = (NodeId(2), NodeId(1));
+        checker.observe(ms(0), &Event::Read { from, to, incarnation: 1, group: GROUP, body: &body }).unwrap();
+        fires(NAME, turn(&mut checker, &leader));
+    }
+
+    #[test]
     fn an_ack_beyond_what_is_persisted_is_seen() {
         let mut checker = Watermarks::default();
         let mut seat = Seat { persisted: 1, ..Seat::with(1, &[1, 1], 0) };
@@ -375,5 +431,50 @@ mod tests {
         turn(&mut checker, &seat).unwrap();
         ack(&mut checker, 1, 1, 3);
         fires(NAME, turn(&mut checker, &seat));
+    }
+
+    #[test]
+    fn an_ack_of_more_than_its_message_matched_is_seen() {
+        let append = |checker: &mut Watermarks, sent: u64, prev: u64, count: u16| {
+            let body = Body::AppendEntries {
+                term: Term(1),
+                prev_index: LogIndex(prev),
+                prev_term: Term(1),
+                prev_crc: 0,
+                commit_index: LogIndex(0),
+                read_position: 0,
+                count,
+                send_mono: Mono(sent),
+            };
+            let (from, to) = (NodeId(2), NodeId(1));
+            checker.observe(ms(0), &Event::Read { from, to, incarnation: 1, group: GROUP, body: &body }).unwrap();
+            turn(checker, &Seat::with(1, &[1, 1, 1], 1)).unwrap();
+        };
+        let answer = |checker: &mut Watermarks, index: u64, echo: u64| {
+            let body = Body::AppendResp {
+                term: Term(1),
+                index: LogIndex(index),
+                rejected: false,
+                busy: false,
+                faulty: false,
+                hint_index: LogIndex(0),
+                hint_term: Term(0),
+                read_position: 0,
+                echo_mono: Mono(echo),
+            };
+            let (from, to) = (NodeId(1), NodeId(2));
+            checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group: GROUP, body: &body })
+        };
+        let mut checker = Watermarks::default();
+        append(&mut checker, 10, 0, 2);
+        append(&mut checker, 20, 2, 0);
+        answer(&mut checker, 2, 10).unwrap();
+        answer(&mut checker, 2, 20).unwrap();
+        fires(NAME, answer(&mut checker, 3, 20));
+        // What is committed may always be told, and what echoes nothing is no answer to an append.
+        append(&mut checker, 30, 0, 0);
+        answer(&mut checker, 1, 30).unwrap();
+        fires(NAME, answer(&mut checker, 2, 30));
+        answer(&mut checker, 3, 0).unwrap();
     }
 }

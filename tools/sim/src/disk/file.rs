@@ -149,6 +149,12 @@ impl SimFile {
         &self.durable[range.start as usize..range.end as usize]
     }
 
+    /// The durable bytes of a range as far as it was ever written.
+    pub fn durable_in(&self, range: &Range<u32>) -> &[u8] {
+        let end = (range.end as usize).min(self.durable.len());
+        &self.durable[(range.start as usize).min(end)..end]
+    }
+
     /// Nothing waits for a sync.
     pub fn is_settled(&self) -> bool {
         self.volatile.is_empty()

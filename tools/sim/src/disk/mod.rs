@@ -8,14 +8,18 @@
 //! 1. Operations complete out of order, after a latency that the world draws.
 //! 2. A sync makes durable every write that was complete when the sync was submitted, nothing later.
 //! 3. A power cut keeps any subset of the sectors that are not durable; a kill keeps what was complete.
+//! 4. What is durable may rot, and writes and reads may go astray, where that can be seen: unproven.rs.
 
+mod astray;
 mod damage;
 mod file;
 mod image;
 mod platter;
 mod reader;
 mod sim_disk;
+mod unproven;
 
+pub use astray::{Astray, Misread};
 pub use damage::Spoil;
 pub use platter::OnPlatter;
 pub use reader::SimLogReader;

@@ -2,6 +2,7 @@
 //! as they get there, so that it does not depend on what the node believes.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use base::bytes::get_u64;
 use base::limits::LOG_BLOCK_BYTES;
@@ -98,8 +99,14 @@ impl Platter {
         Platter { groups: groups.iter().map(on_platter).collect(), ..Platter::default() }
     }
 
-    /// A write begins.
-    pub fn handle_write(&mut self, segment_seq: u64, offset: u32, bytes: &[u8]) {
+    /// A write begins; `tell` hears of each frame in it and of its place.
+    pub fn handle_write(
+        &mut self,
+        segment_seq: u64,
+        offset: u32,
+        bytes: &[u8],
+        mut tell: impl FnMut(&Head, Range<u32>),
+    ) {
         let mut at = 0;
         while at + LOG_BLOCK_BYTES <= bytes.len() {
             let salt = get_u64(bytes, at + 8).unwrap_or_default();
@@ -110,9 +117,11 @@ impl Platter {
                 continue;
             };
             let frame = &bytes[at..at + head.header.frame_bytes()];
+            let start = offset + at as u32;
             at += frame.len();
             // The rest of a short write may begin with a frame that is known.
             if self.frames.back().is_none_or(|last| last.frame_seq < head.header.frame_seq) {
+                tell(&head, start..start + frame.len() as u32);
                 let before = self.changes.len();
                 self.read(&head, frame);
                 self.frames.push_back(Frame {
@@ -160,14 +169,22 @@ impl Platter {
         }
     }
 
-    /// Writes up to `sequence` of a segment are durable.
-    pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64) {
+    /// What was written to a segment and is not durable is gone: no later sync brings it there.
+    pub fn handle_forgotten(&mut self, segment_seq: u64) {
+        for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq && !frame.is_durable) {
+            frame.written = 0;
+        }
+    }
+
+    /// Writes up to `sequence` of a segment are durable; `tell` hears of each frame that is now.
+    pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64, mut tell: impl FnMut(u64)) {
         for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq) {
             frame.is_durable |= frame.written != 0 && frame.written <= sequence;
         }
         // A frame counts once all before it are there: recovery follows the chain.
         while self.frames.front().is_some_and(|frame| frame.is_durable) {
             let frame = self.frames.pop_front().expect("the front was just seen");
+            tell(frame.frame_seq);
             for _ in 0..frame.changes {
                 let change = self.changes.pop_front().expect("each frame has its changes");
                 self.apply(change);

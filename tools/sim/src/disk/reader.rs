@@ -2,18 +2,27 @@
 
 use seglog::{FoundSegment, LogReader};
 
-use super::SimDisk;
+use base::limits::LOG_BLOCK_BYTES;
+
+use super::{Misread, SimDisk};
 
 /// Reads a core's log directory.
 pub struct SimLogReader<'a> {
     disk: &'a SimDisk,
+    misread: Option<Misread>,
 }
 
 impl<'a> SimLogReader<'a> {
     /// A reader of this directory.
     #[must_use]
     pub fn new(disk: &'a SimDisk) -> SimLogReader<'a> {
-        SimLogReader { disk }
+        SimLogReader { disk, misread: None }
+    }
+
+    /// The first read of this block brings another.
+    #[must_use]
+    pub fn misreading(disk: &'a SimDisk, misread: Option<Misread>) -> SimLogReader<'a> {
+        SimLogReader { disk, misread }
     }
 }
 
@@ -36,6 +45,17 @@ impl LogReader for SimLogReader<'_> {
     }
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.disk.read(segment_seq, offset as u32, out)
+        self.disk.read(segment_seq, offset as u32, out)?;
+        let covers = |misread: &mut Misread| {
+            let at = u64::from(misread.at);
+            misread.segment_seq == segment_seq
+                && offset <= at
+                && at + LOG_BLOCK_BYTES as u64 <= offset + out.len() as u64
+        };
+        if let Some(misread) = self.misread.take_if(covers) {
+            let at = (u64::from(misread.at) - offset) as usize;
+            out[at..at + LOG_BLOCK_BYTES].copy_from_slice(&self.disk.misread_block(&misread));
+        }
+        Ok(())
     }
 }

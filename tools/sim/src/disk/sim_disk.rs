@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use base::{GroupId, Prng};
+use base::{GroupId, Prng, mutate};
 use seglog::{Disk, DiskOp, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
+use super::astray::Stale;
 use super::file::{SECTOR_BYTES, SimFile};
 use super::image::Image;
 use super::platter::{OnPlatter, Platter};
+use super::unproven::Unproven;
 
 /// How a power cut treats what is not durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,6 +57,10 @@ pub struct SimDisk {
     completed: u64,
     spare: Vec<Vec<u8>>,
     platter: Platter,
+    /// What damage must spare.
+    pub(super) unproven: Unproven,
+    /// What maps show wrongly.
+    pub(super) stale: Vec<Stale>,
     /// `Prepare` and `Activate` find no space until then.
     pub full_until: u64,
     /// They find none now.
@@ -63,6 +69,9 @@ pub struct SimDisk {
     pub is_lying: bool,
     /// Durable bytes so far, for figures.
     pub bytes_written: u64,
+    /// MUT_27A: the newest name of a segment is not durable.
+    #[cfg(mutations)]
+    unsynced_name: Option<u64>,
 }
 
 impl SimDisk {
@@ -83,7 +92,11 @@ impl SimDisk {
             let image = self.segments[slot.0 as usize].image.as_ref().expect("only images are written");
             bytes.extend_from_slice(image.slice(offset..offset + count));
             let seq = self.segments[slot.0 as usize].file.expect("nothing is written before the file is there");
-            self.platter.handle_write(seq, offset, &bytes);
+            let before = self.place(seq).map(|at| &self.files[at].1);
+            self.platter.handle_write(seq, offset, &bytes, |head, range| {
+                let before = before.map_or(&[][..], |file| file.durable_in(&range));
+                self.unproven.note_issued(head, seq, range, before);
+            });
         }
         self.pending.push(Pending { token, op, bytes, covers: self.completed });
     }
@@ -119,7 +132,7 @@ impl SimDisk {
                     self.file_mut(slot).sync(covers, &mut spare);
                     self.spare = spare;
                     let seq = self.segments[slot.0 as usize].file.expect("it was synced");
-                    self.platter.handle_synced(seq, covers);
+                    self.platter.handle_synced(seq, covers, |frame_seq| self.unproven.handle_durable(frame_seq));
                 }
                 Ok(0)
             }
@@ -140,6 +153,8 @@ impl SimDisk {
             let mut spare = std::mem::take(&mut self.spare);
             self.file_mut(slot).forget(&mut spare);
             self.spare = spare;
+            let seq = self.segments[slot.0 as usize].file.expect("it was to be synced");
+            self.platter.handle_forgotten(seq);
         }
         Err(OpError::Errno(errno))
     }
@@ -167,6 +182,7 @@ impl SimDisk {
                 let at = self.files.partition_point(|(seq, _)| seq < segment_seq);
                 self.files.insert(at, (*segment_seq, file));
                 self.segments[slot.0 as usize].file = Some(*segment_seq);
+                mutate!(MUT_27A, (), self.unsynced_name = Some(*segment_seq));
             }
             DiskOp::Retire { slots } => {
                 for (slot, segment_seq) in slots {
@@ -189,6 +205,7 @@ impl SimDisk {
         if !segment.resident.iter().any(|have| have.start <= range.start && range.end <= have.end) {
             segment.resident.push(range.clone());
         }
+        self.refresh(Some((seq, &range)));
         let at = self.place(seq).expect("an open segment is there");
         let file = &mut self.files[at].1;
         if file.is_unreadable(range.clone()) {
@@ -196,6 +213,21 @@ impl SimDisk {
         }
         file.bring_in(range);
         Ok(0)
+    }
+
+    /// The operation, a fault-in, is done, and one of the blocks that it brought in is another. Units of `dice`: a seed.
+    ///
+    /// Panics for a token that is not on its way.
+    pub fn complete_misread(&mut self, token: OpToken, dice: u64) -> OpResult {
+        let Some(DiskOp::FaultIn { slot, offset, bytes }) = self.pending_op(token).cloned() else {
+            return self.complete(token, u32::MAX);
+        };
+        let result = self.complete(token, u32::MAX);
+        let seq = self.segments[slot.0 as usize].file.expect("only open segments are faulted in");
+        if result.is_ok() {
+            self.make_stale(seq, offset..offset + bytes, &mut Prng::new(dice));
+        }
+        result
     }
 
     // Crashes.
@@ -219,6 +251,7 @@ impl SimDisk {
         let mut spare = std::mem::take(&mut self.spare);
         self.files.iter_mut().for_each(|(_, file)| file.cut(dice, cut.keep_per_1024, &mut spare));
         self.spare = spare;
+        mutate!(MUT_27A, (), self.lose_name(dice));
         let mut torn = (0, 0);
         for pending in std::mem::take(&mut self.pending) {
             let (writes, sectors) = self.settle_in_flight(pending, cut, dice);
@@ -226,6 +259,16 @@ impl SimDisk {
         }
         self.forget_memory();
         torn
+    }
+
+    /// MUT_27A: the file may have its old name, in `free/`, again.
+    #[cfg(mutations)]
+    fn lose_name(&mut self, dice: &mut Prng) {
+        let named = self.unsynced_name.take().and_then(|seq| self.place(seq));
+        let is_busy = self.pending.iter().any(|pending| pending.op.is_ring());
+        if let Some(at) = named.filter(|_| !is_busy && dice.below(2) == 0) {
+            self.free.push(self.files.remove(at).1);
+        }
     }
 
     fn settle_in_flight(&mut self, pending: Pending, cut: Cut, dice: &mut Prng) -> (u64, u64) {
@@ -295,6 +338,8 @@ impl SimDisk {
     }
 
     fn forget_memory(&mut self) {
+        self.refresh(None);
+        self.unproven.handle_crash();
         self.segments.clear();
         self.pending.clear();
     }
@@ -331,16 +376,17 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Flips bits of a random written sector; false when there is none.
+    /// Flips bits of a random written sector; false when there is none, or nothing could show it.
     pub fn rot(&mut self, dice: &mut Prng) -> bool {
         if self.files.is_empty() {
             return false;
         }
         let at = dice.below(self.files.len() as u64) as usize;
-        let file = &mut self.files[at].1;
+        let (segment_seq, file) = &mut self.files[at];
         file.sectors() > 0 && {
             let sector = dice.below(u64::from(file.sectors())) as u32;
-            file.rot(sector, dice)
+            let start = sector * SECTOR_BYTES as u32;
+            !self.unproven.spares(*segment_seq, &(start..start + SECTOR_BYTES as u32)) && file.rot(sector, dice)
         }
     }
 
@@ -378,6 +424,12 @@ impl SimDisk {
     /// Operations on their way, by name.
     pub fn pending_tokens(&self) -> impl Iterator<Item = OpToken> + '_ {
         self.pending.iter().map(|pending| pending.token)
+    }
+
+    /// Writes on their way.
+    #[must_use]
+    pub fn writes_in_flight(&self) -> usize {
+        self.pending.iter().filter(|pending| matches!(pending.op, DiskOp::Write { .. })).count()
     }
 
     /// Operations on their way.

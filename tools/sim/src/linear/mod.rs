@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod log_check;
+pub mod path;
 pub mod replay;
 pub(crate) mod tree;
 pub mod wgl;

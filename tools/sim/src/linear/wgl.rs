@@ -48,6 +48,12 @@ pub enum Disorder {
         /// The operation, by invocation, before which none was put in order.
         at: usize,
     },
+    /// Too many configurations to tell.
+    #[error("no order was found among the first {tried} configurations")]
+    TooMany {
+        /// So many were tried.
+        tried: usize,
+    },
 }
 
 /// Is there an order of the operations that respects time and that one copy could have had?
@@ -58,7 +64,20 @@ pub enum Disorder {
 /// # Errors
 /// [`Disorder`].
 pub fn check<S: Sequential>(copy: &S, history: &mut [Timed<S::Operation>]) -> Result<(), Disorder> {
+    check_within(copy, history, usize::MAX)
+}
+
+/// As [`check`], and gives up after so many configurations.
+///
+/// # Errors
+/// [`Disorder`]; only [`Disorder::None`] says that there is no order.
+pub fn check_within<S: Sequential>(
+    copy: &S,
+    history: &mut [Timed<S::Operation>],
+    configurations_max: usize,
+) -> Result<(), Disorder> {
     history.sort_by_key(|timed| timed.invoked);
+    let mut too_wide = None;
     let mut seen: BTreeSet<(usize, u64, S::State)> = BTreeSet::new();
     let mut stack = vec![(0, 0u64, copy.first())];
     let mut stuck = 0;
@@ -69,8 +88,18 @@ pub fn check<S: Sequential>(copy: &S, history: &mut [Timed<S::Operation>]) -> Re
         if !seen.insert((base, mask, state.clone())) {
             continue;
         }
+        if seen.len() > configurations_max {
+            return Err(Disorder::TooMany { tried: configurations_max });
+        }
         stuck = stuck.max(base);
-        let open = open_until(history, base, mask)?;
+        let open = match open_until(history, base, mask) {
+            Ok(open) => open,
+            Err(wide) => {
+                // Another configuration may still lead to the end.
+                too_wide.get_or_insert(wide);
+                continue;
+            }
+        };
         // The last pushed is tried first: what was asked first.
         for at in (base..open.end).rev().filter(|at| mask >> (at - base) & 1 == 0) {
             if history[at].invoked > open.deadline {
@@ -86,7 +115,7 @@ pub fn check<S: Sequential>(copy: &S, history: &mut [Timed<S::Operation>]) -> Re
             }
         }
     }
-    Err(Disorder::None { stuck })
+    Err(too_wide.unwrap_or(Disorder::None { stuck }))
 }
 
 /// The operations that may come next.
@@ -242,6 +271,13 @@ mod tests {
         assert_eq!(check(&Register, &mut [unknown.clone(), read(10, 0), read(20, 7)]), Ok(()));
         assert_eq!(check(&Register, &mut [unknown.clone(), read(10, 0)]), Ok(()));
         assert!(check(&Register, &mut [unknown, read(10, 7), read(20, 0)]).is_err());
+    }
+
+    #[test]
+    fn what_costs_too_much_is_given_up_and_not_condemned() {
+        let write = |value| timed(1, 0, Touch::Write(value));
+        let mut history: Vec<_> = (1..20).map(write).chain([timed(5, 6, Touch::Read(99))]).collect();
+        assert_eq!(check_within(&Register, &mut history, 1000), Err(Disorder::TooMany { tried: 1000 }));
     }
 
     #[test]

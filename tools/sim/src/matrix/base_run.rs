@@ -77,7 +77,9 @@ impl Past {
                 rig.kill(2, 1);
             }
             if let Some(leader) = rig.leader(group) {
-                (0..story.wide).for_each(|_| client.put_at(&mut rig, leader));
+                for _ in 0..story.wide {
+                    client.put_at(&mut rig, leader);
+                }
             }
             assert!(client.put(&mut rig, Span::from_ms(20_000)), "a whole cluster takes folder {put}");
             let leader = rig.leader(group).expect("who answered leads");

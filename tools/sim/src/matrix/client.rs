@@ -71,8 +71,8 @@ impl Client {
         }
     }
 
-    /// Asks a node that believes it leads, and waits for nothing.
-    pub fn put_at(&mut self, rig: &mut Rig, at: usize) {
+    /// Asks a node that believes it leads, and waits for nothing: the request, and the folder it is to make.
+    pub fn put_at(&mut self, rig: &mut Rig, at: usize) -> (u64, String) {
         self.sequence += 1;
         let path = format!("/{:04} {}", self.sequence, "x".repeat(40));
         self.asked.insert(path.clone());
@@ -82,6 +82,17 @@ impl Client {
         if let Some(shard) = &mut rig.seats[at].shard {
             shard.handle_command(ticket, group, &bytes);
         }
+        (ticket.request, path)
+    }
+
+    /// Looks whether a request of [`Client::put_at`] was answered by now, and that it was done.
+    pub fn take_answer(&mut self, rig: &mut Rig, (request, path): &(u64, String)) -> bool {
+        let Some((Status::Ok, body)) = rig.answers.remove(request) else { return false };
+        let is_done = Outcome::decode(&body).is_ok_and(|outcome| outcome.is_ok());
+        if is_done {
+            self.acknowledged.insert(path.clone());
+        }
+        is_done
     }
 
     pub fn ticket(&mut self, kind: u8) -> Ticket {

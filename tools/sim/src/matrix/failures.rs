@@ -62,7 +62,9 @@ impl Cases for Failures {
                 && let Some(leader) = rig.leader(Client::group(&rig))
             {
                 // Frames of more than one block.
-                (0..60).for_each(|_| client.put_at(&mut rig, leader));
+                for _ in 0..60 {
+                    client.put_at(&mut rig, leader);
+                }
             }
             is_answered &= client.put(&mut rig, Span::from_ms(15_000));
             rig.run(Span::from_ms(15));

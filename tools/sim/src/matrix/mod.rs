@@ -6,6 +6,7 @@
 //! | masks, frames | every corruption of 4 entries on 3 nodes; of their whole frames | correct where each is intact somewhere, else unavailable |
 //! | blocks, errors, lagging, stranded | random records, blocks and sectors | correct while each is intact somewhere |
 //! | snapshots | entries of a log that was compacted | correct |
+//! | doubts | a node's last frames, or an entry that few have, while others are away | correct once they are back |
 //! | files | whole segment files and `meta` | never unsafe |
 //! | segments | minorities and helices over several segments | correct |
 //! | tails | all after a frame, or a part of the last one | what was persisted is there, and is Clean |
@@ -13,6 +14,7 @@
 
 mod base_run;
 pub(crate) mod client;
+mod doubts;
 mod failures;
 mod files;
 pub(crate) mod judge;
@@ -28,6 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use judge::Verdict;
+
+use crate::json::Document;
 
 /// One case's end.
 #[derive(Clone, Debug)]
@@ -85,7 +89,7 @@ pub struct Set {
 }
 
 /// All sets.
-pub const SETS: [Set; 11] = [
+pub const SETS: [Set; 12] = [
     Set { name: "masks", make: |_| Box::new(masks::Masks::of_entries()) },
     Set { name: "frames", make: |_| Box::new(masks::Masks::of_frames()) },
     Set { name: "blocks", make: |times| Box::new(random::Random::new(random::Kind::Blocks, times)) },
@@ -93,6 +97,7 @@ pub const SETS: [Set; 11] = [
     Set { name: "lagging", make: |times| Box::new(random::Random::new(random::Kind::Lagging, times)) },
     Set { name: "snapshots", make: |times| Box::new(random::Random::new(random::Kind::Snapshots, times)) },
     Set { name: "stranded", make: |times| Box::new(random::Random::new(random::Kind::Stranded, times)) },
+    Set { name: "doubts", make: |times| Box::new(doubts::Doubts::new(times)) },
     Set { name: "files", make: |times| Box::new(files::Files::new(times)) },
     Set { name: "segments", make: |times| Box::new(masks::Segments::new(times)) },
     Set { name: "tails", make: |_| Box::new(tails::Tails::new()) },
@@ -122,6 +127,14 @@ const BAD_MAX: usize = 20;
 /// Runs cases `from..` of a set, at most `most`, on so many threads. `progress` is told how many are done, of how many.
 pub fn run_set(set: &Set, times: u64, only: Option<u64>, threads: usize, progress: impl Fn(u64, u64) + Sync) -> Tally {
     sweep_cases(set.make, times, only, threads, progress)
+}
+
+/// The first case of a set that does not end as it must, and how it ended.
+#[must_use]
+pub fn first_bad(set: &Set) -> Option<(u64, String)> {
+    let cases = (set.make)(1);
+    (0..cases.count())
+        .find_map(|case| Some(cases.run(case)).filter(|ended| !ended.is_good).map(|ended| (case, ended.what)))
 }
 
 pub(crate) fn sweep_cases(
@@ -159,6 +172,18 @@ pub(crate) fn sweep_cases(
 }
 
 impl Tally {
+    /// For a report.
+    pub(crate) fn to_json(&self, name: &str) -> serde_json::Value {
+        serde_json::json!({
+            "name": name,
+            "cases": self.cases,
+            "good": self.good,
+            "unsafe": self.unsafes,
+            "nodes_lost": self.lost,
+            "bad": self.bad,
+        })
+    }
+
     fn add(&mut self, case: u64, ended: Ended) {
         self.cases += 1;
         self.good += u64::from(ended.is_good);
@@ -192,12 +217,13 @@ pub struct MatrixArgs {
 
 /// Runs the sets that are named, or all, and prints what came of it; true if all is as it must be.
 #[must_use]
-pub fn run(args: &MatrixArgs) -> bool {
+pub fn run(args: &MatrixArgs, document: &mut Document) -> bool {
     let MatrixArgs { sets: names, times, case: only, threads } = args;
     let (times, only, threads) = (*times, *only, *threads);
     let wanted = |set: &&Set| names.is_empty() || names.iter().any(|name| name == set.name);
     let (mut is_green, mut unsafes) = (true, 0);
     let mut summary = Vec::new();
+    let mut sets = Vec::new();
     for set in SETS.iter().filter(wanted) {
         let tally = run_set(set, times, only, threads, |done, of| {
             eprint!("\r{}: {done}/{of}   ", set.name);
@@ -208,6 +234,7 @@ pub fn run(args: &MatrixArgs) -> bool {
             println!("{} {case}: {what}", set.name);
             println!("  again: dropstone sim matrix --set {} --case {case}", set.name);
         }
+        sets.push(tally.to_json(set.name));
         is_green &= tally.good == tally.cases;
         unsafes += tally.unsafes;
         let (hopeless, refused) = tally.hopeless;
@@ -217,6 +244,7 @@ pub fn run(args: &MatrixArgs) -> bool {
         }
         summary.push(line);
     }
+    document.set("sets", sets);
     println!("faults: {}, unsafe {unsafes}", summary.join(", "));
     is_green
 }

@@ -134,6 +134,8 @@ pub(crate) struct Rig {
     pub now: Mono,
     pub seats: Vec<Seat>,
     mail: VecDeque<Mail>,
+    /// Pairs of seats that do not hear each other.
+    cuts: Vec<(usize, usize)>,
     pub answers: BTreeMap<u64, (Status, Vec<u8>)>,
     states: BTreeMap<(GroupId, LogIndex), u64>,
     /// The first claim that was broken.
@@ -221,6 +223,7 @@ impl Rig {
             now: Mono(1_000_000_000),
             seats: (1..=nodes).map(seat).collect(),
             mail: VecDeque::new(),
+            cuts: Vec::new(),
             answers: BTreeMap::new(),
             states: BTreeMap::new(),
             broken: None,
@@ -297,8 +300,9 @@ impl Rig {
         }
         let (id, incarnation) = (self.seats[at].id, self.seats[at].incarnation);
         for other in (0..self.seats.len()).filter(|other| *other != at) {
+            let is_cut = self.is_cut(at, other);
             let peer = &mut self.seats[other];
-            if peer.is_isolated {
+            if peer.is_isolated || is_cut {
                 continue;
             }
             let (peer_id, peer_incarnation) = (peer.id, peer.incarnation);
@@ -327,6 +331,31 @@ impl Rig {
     pub fn isolate(&mut self, at: usize, is_isolated: bool) {
         self.seats[at].is_isolated = is_isolated;
         if is_isolated { self.unlink(at) } else { self.link(at) }
+    }
+
+    /// Cuts two nodes off from each other, or lets them hear each other again.
+    pub fn cut(&mut self, one: usize, other: usize, is_cut: bool) {
+        if is_cut == self.is_cut(one, other) {
+            return;
+        }
+        if is_cut {
+            self.cuts.push((one, other));
+        } else {
+            self.cuts.retain(|pair| *pair != (one, other) && *pair != (other, one));
+        }
+        let ends = [one, other].map(|at| (self.seats[at].id, self.seats[at].incarnation, self.is_up(at)));
+        for (at, (peer, incarnation, is_up)) in [(one, ends[1]), (other, ends[0])] {
+            let Some(shard) = &mut self.seats[at].shard else { continue };
+            if is_cut {
+                shard.handle_peer_down(peer);
+            } else if is_up {
+                shard.handle_peer_up(peer, incarnation);
+            }
+        }
+    }
+
+    fn is_cut(&self, one: usize, other: usize) -> bool {
+        self.cuts.contains(&(one, other)) || self.cuts.contains(&(other, one))
     }
 
     pub fn start_all(&mut self) {
@@ -419,7 +448,8 @@ impl Rig {
     fn deliver(&mut self, mail: &Mail) {
         let now = self.now;
         let (from, to) = (&self.seats[mail.from.0], &self.seats[mail.to.0]);
-        let is_linked = from.incarnation == mail.from.1 && to.incarnation == mail.to.1;
+        let is_linked =
+            from.incarnation == mail.from.1 && to.incarnation == mail.to.1 && !self.is_cut(mail.from.0, mail.to.0);
         if !is_linked || from.is_isolated || to.is_isolated || from.shard.is_none() {
             return;
         }

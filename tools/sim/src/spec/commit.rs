@@ -59,9 +59,11 @@ impl Group {
     /// Does a quorum hold everything up to the view's commit, persisted?
     fn is_acked(&self, turn: &Turn<'_, '_>, config: &Config, term: Term) -> bool {
         let (view, index) = (turn.view, turn.view.commit);
+        // What it has on disk a node counts only up to its first faulty entry, which it may have found in this very turn.
+        let own = view.persisted.max(self.nodes[turn.place].persisted);
         is_quorum(config, |id| {
             let acked = self.place_of(id).map_or(LogIndex(0), |place| self.terms.get(term, place).acked);
-            if id == view.node { view.persisted >= index } else { acked >= index }
+            if id == view.node { own >= index } else { acked >= index }
         })
     }
 

@@ -49,6 +49,10 @@ impl Group {
     pub(super) fn check_vote(&self, turn: &Turn<'_, '_>) -> Step {
         let (view, before) = (turn.view, &self.nodes[turn.place]);
         let known = self.terms.get(view.term, turn.place).vote;
+        if view.is_quarantined && view.vote == NodeId(0) {
+            // It may have lost the one it gave, and gives none any more.
+            return Ok(());
+        }
         guard!(
             Grant,
             known == NodeId(0) || known == view.vote,

@@ -37,7 +37,7 @@ pub(super) struct Node {
     /// Other nodes gave it lost entries up to here.
     pub fetched: LogIndex,
     /// These nodes told it that they never had the entry at this index.
-    pub absent: (LogIndex, Nodes),
+    pub absent: Vec<(LogIndex, Nodes)>,
 }
 
 impl Node {
@@ -122,7 +122,10 @@ impl Group {
         let last_term = view.log.term(view.log.last_index()).unwrap_or_default();
         guard!(Restart, view.role == Role::Follower, "it begins as {:?}", view.role);
         guard!(Restart, view.term <= before.term.max(last_term), "term {} after {}", view.term, before.term);
-        guard!(Restart, view.term >= before.promised, "term {} after it spoke in {}", view.term, before.promised);
+        // Who is quarantined has lost a part of what it promised, and says so.
+        let keeps = !view.is_quarantined;
+        let is_late = view.term >= before.promised || !keeps;
+        guard!(Restart, is_late, "term {} after it spoke in {}", view.term, before.promised);
         let fact = self.terms.get(view.term, turn.place);
         guard!(
             Restart,
@@ -134,7 +137,7 @@ impl Group {
         );
         guard!(
             Restart,
-            !fact.is_vote_told || fact.vote == view.vote,
+            !fact.is_vote_told || fact.vote == view.vote || !keeps,
             "vote for {} in term {} after {} was told of one",
             view.vote,
             view.term,

@@ -85,9 +85,8 @@ impl Group {
         guard!(Truncate, !leads, "leader of term {} lost its entry {index}", view.term);
         if index > view.log.last_index() {
             // Without a successor: so many never had it that it is committed nowhere.
-            let (missing, nodes) = before.absent;
-            let rest_decides = is_quorum(&before.config, |id| !self.is_in(nodes, id));
-            let is_absent = missing == index && !rest_decides;
+            let nodes = before.absent.iter().find(|(missing, _)| *missing == index).map_or(0, |(_, nodes)| *nodes);
+            let is_absent = !is_quorum(&before.config, |id| !self.is_in(nodes, id));
             guard!(Truncate, is_absent, "entry {index} is gone and nothing took its place");
             return Ok(());
         }

@@ -35,7 +35,7 @@ impl Group {
             }
             Body::PreVoteResp { rejected: false, incarnation, .. } => {
                 let poll = &mut self.fact(said.term, to)?.pre_vote;
-                let is_asked = poll.asked >> from & 1 == 1 && poll.incarnation >= incarnation;
+                let is_asked = poll.has_asked(from, incarnation);
                 guard!(PreVote, is_asked, "it grants term {} to node {to_id}, which did not ask", said.term);
                 poll.granted |= if poll.incarnation == incarnation { 1 << from } else { 0 };
                 return Ok(());
@@ -131,7 +131,7 @@ impl Group {
     fn say_grant(&mut self, said: &Said, incarnation: u64) -> Step {
         let Said { term, from, to, to_id, .. } = *said;
         let poll = self.terms.get(term, to).votes;
-        let is_asked = poll.asked >> from & 1 == 1 && poll.incarnation >= incarnation;
+        let is_asked = poll.has_asked(from, incarnation);
         guard!(Grant, is_asked, "it votes for {to_id} in term {term}, which did not ask");
         let fact = self.fact(term, from)?;
         guard!(
@@ -242,10 +242,10 @@ impl Group {
             node.fetched = node.fetched.max(last);
         }
         if absent {
-            if node.absent.0 != first {
-                node.absent = (first, 0);
+            match node.absent.iter_mut().find(|(index, _)| *index == first) {
+                Some((_, nodes)) => *nodes |= 1 << said.from,
+                None => node.absent.push((first, 1 << said.from)),
             }
-            node.absent.1 |= 1 << said.from;
         }
         Ok(())
     }

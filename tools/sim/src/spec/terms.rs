@@ -13,6 +13,8 @@ pub(super) struct Poll {
     /// Term and index of the asker's last entry.
     pub last: (Term, LogIndex),
     pub asked: Nodes,
+    /// By earlier lives of the asker: their answers may still come, and count for nothing.
+    asked_before: Nodes,
     pub granted: Nodes,
 }
 
@@ -20,10 +22,17 @@ impl Poll {
     /// The poll of this life of the asker, which asks anew. Answers to what it asked before in this term still count.
     pub fn of(&mut self, incarnation: u64, last: (Term, LogIndex)) -> &mut Poll {
         if self.incarnation != incarnation {
-            *self = Poll { incarnation, ..Poll::default() };
+            let asked_before = self.asked_before | self.asked;
+            *self = Poll { incarnation, asked_before, ..Poll::default() };
         }
         self.last = last;
         self
+    }
+
+    /// True when this life of the asker has asked the node, or may have, when there were later ones.
+    pub fn has_asked(&self, node: usize, incarnation: u64) -> bool {
+        let asked = if self.incarnation == incarnation { self.asked } else { self.asked_before };
+        asked >> node & 1 == 1 && self.incarnation >= incarnation
     }
 }
 

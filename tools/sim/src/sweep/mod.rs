@@ -8,6 +8,7 @@ use std::io::Write as _;
 use base::mono::Span;
 use clap::Args;
 
+use crate::json::Document;
 use crate::matrix::client::Client;
 use crate::matrix::judge::judge;
 use crate::matrix::rig::{Doom, Rig};
@@ -105,7 +106,7 @@ impl Cases for Sweep {
 
 /// Runs the sweep and prints what came of it; true if all is as it must be.
 #[must_use]
-pub fn run(args: &SweepArgs) -> bool {
+pub fn run(args: &SweepArgs, document: &mut Document) -> bool {
     let tally = sweep_cases(
         |times| Box::new(Sweep::new(times)),
         args.times,
@@ -121,6 +122,7 @@ pub fn run(args: &SweepArgs) -> bool {
         println!("sweep {case}: {what}");
         println!("  again: dropstone sim sweep --case {case}");
     }
+    document.set("sets", vec![tally.to_json("sweep")]);
     println!("sweep: {} scripts, {}/{}, unsafe {}", SCRIPTS.len(), tally.good, tally.cases, tally.unsafes);
     tally.good == tally.cases
 }

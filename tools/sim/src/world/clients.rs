@@ -1,11 +1,14 @@
 //! Clients: the real client library over simulated connections, each with a few operations in flight.
 
+use std::collections::VecDeque;
+
 use base::mono::Span;
 use base::{Mono, NodeId};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Reply, Seed, Ticket};
 
 use super::load::{Effect, OWNER};
-use super::{MS, SECOND, What, World};
+use super::{MS, SECOND, What, World, stranger};
+use crate::begun::Begun;
 use crate::draw::{Stream, prng};
 use crate::heap::Due;
 use crate::observe::{Asked, Ended, Event, Token};
@@ -14,6 +17,11 @@ use crate::observe::{Asked, Ended, Event, Token};
 const OPERATIONS_PER_S: u64 = 16;
 /// How long an operation may take.
 const WITHIN: Span = Span::from_ms(8_000);
+
+/// Frames that a client sends in a second at most: it has a few operations in flight and waits longer with every try.
+const SENDS_MAX: u64 = 250;
+/// While a plan wants no load clients look again after this long.
+const QUIET: u64 = 50 * MS;
 
 /// An operation under way.
 struct Running {
@@ -36,6 +44,10 @@ pub(super) struct ClientHost {
     next_operation_at: u64,
     begun: u64,
     in_flight_max: usize,
+    /// The second that is counted, and frames sent in it.
+    sends: (u64, u64),
+    /// In a run that repeats a schedule: what is still to be begun and when, instead of what would be drawn.
+    listed: Option<VecDeque<(u64, Operation)>>,
 }
 
 impl World<'_> {
@@ -46,7 +58,12 @@ impl World<'_> {
         let targets = self.nodes.iter().map(|node| super::serve::address(node.id)).collect();
         let options = ClientOptions { silence: Span::from_ms(700), ..ClientOptions::default() };
         let in_flight_max = 1 + dice.below(4) as usize;
-        let first = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
+        let drawn = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
+        let listed = self.listed_operations(client);
+        let first = match &listed {
+            Some(listed) => listed.front().map_or(u64::MAX, |(at, _)| *at),
+            None => drawn,
+        };
         self.clients.push(ClientHost {
             core: Core::new(targets, options, Seed { nonce, jitter: dice.next_u64() }),
             wake_at: u64::MAX,
@@ -56,8 +73,18 @@ impl World<'_> {
             next_operation_at: first,
             begun: 0,
             in_flight_max,
+            sends: (0, 0),
+            listed,
         });
         self.wake_client_at(client, first);
+    }
+
+    /// What a schedule says that this client begins, by time; none where operations are drawn.
+    fn listed_operations(&self, client: usize) -> Option<VecDeque<(u64, Operation)>> {
+        let all = self.options.operations.as_ref()?.iter().filter(|begun| begun.client as usize == client);
+        let mut listed: Vec<_> = all.filter_map(|begun| Some((begun.at, begun.operation()?))).collect();
+        listed.sort_by_key(|(at, _)| *at);
+        Some(listed.into())
     }
 
     fn wake_client_at(&mut self, client: usize, at: u64) {
@@ -75,7 +102,10 @@ impl World<'_> {
         }
         host.wake_at = u64::MAX;
         if host.next_operation_at <= self.now {
-            self.begin_operation(client);
+            // Now and then all at once: they may share an entry.
+            let is_burst = prng(self.seed, Stream::Load, 1 << 32 | client as u64, host.begun).below(6) == 0;
+            let count = if is_burst { host.in_flight_max } else { 1 };
+            (0..count).for_each(|_| self.begin_operation(client));
         }
         self.drive(client);
     }
@@ -87,17 +117,36 @@ impl World<'_> {
 
     fn begin_operation(&mut self, client: usize) {
         let pace = 2 * SECOND * self.clients.len() as u64 / OPERATIONS_PER_S;
-        let is_loading = self.is_loading();
+        let (is_loading, hushed_until, is_quiet_wanted) =
+            (self.is_loading(), self.calm.hushed_until, self.wants_quiet());
         let host = &mut self.clients[client];
+        if let Some(listed) = &mut host.listed {
+            let operation = listed.pop_front().filter(|_| is_loading);
+            let next = listed.front().map(|(at, _)| (*at).max(self.now + 1)).filter(|_| is_loading);
+            host.next_operation_at = next.unwrap_or(u64::MAX);
+            if let Some((_, operation)) = operation {
+                host.begun += 1;
+                self.submit(client, operation, Effect::None);
+            }
+            return;
+        }
         let number = host.begun;
         let mut dice = prng(self.seed, Stream::Load, client as u64, number);
         host.next_operation_at = self.now + 1 + dice.below(pace);
         let busy = host.running.iter().filter(|running| !running.is_watch).count();
+        if is_loading && self.now < hushed_until {
+            host.next_operation_at = hushed_until + 1 + dice.below(pace);
+            return;
+        }
         if !is_loading || number >= self.shape.operations {
             host.next_operation_at = u64::MAX;
             return;
         }
         if busy >= host.in_flight_max {
+            return;
+        }
+        if is_quiet_wanted {
+            host.next_operation_at = self.now + QUIET;
             return;
         }
         host.begun += 1;
@@ -116,6 +165,10 @@ impl World<'_> {
     fn submit(&mut self, client: usize, operation: Operation, effect: Effect) {
         self.counts.operations += 1;
         let number = self.counts.operations;
+        if self.options.is_recording {
+            let count = self.clients[client].begun - 1;
+            self.begun.extend(Begun::new(client as u32, count, self.now, &operation));
+        }
         let (acct, nsid, is_watch) = match &operation {
             Operation::Command { acct, nsid, .. } | Operation::Query { acct, nsid, .. } => (*acct, *nsid, false),
             Operation::Watch { acct, nsid, .. } => (*acct, *nsid, true),
@@ -146,6 +199,7 @@ impl World<'_> {
                     self.connect(client as u32, link, &address);
                 }
                 Action::Send { link, bytes } => {
+                    self.count_send(client);
                     if let Some(number) = self.number_of(client, link) {
                         self.send_to_server(number, bytes);
                     }
@@ -165,6 +219,17 @@ impl World<'_> {
         let at = deadline.min(host.next_operation_at);
         if at != u64::MAX {
             self.wake_client_at(client, at.max(self.now + 1));
+        }
+    }
+
+    /// A client that tries again without end or wait would send ever more.
+    fn count_send(&mut self, client: usize) {
+        let second = self.now / SECOND;
+        let sends = &mut self.clients[client].sends;
+        *sends = if sends.0 == second { (second, sends.1 + 1) } else { (second, 1) };
+        let count = sends.1;
+        if count > SENDS_MAX {
+            self.fail("bounds", format!("client {client} sent {count} frames in a second"));
         }
     }
 
@@ -221,6 +286,9 @@ impl World<'_> {
     // The network's side.
 
     pub(super) fn client_connected(&mut self, number: u32) {
+        if self.connections[number as usize].client == stranger::NAME {
+            return self.stranger_connected(number);
+        }
         let (client, link) = self.end_of(number);
         if !self.connections[number as usize].is_wanted {
             return;
@@ -233,6 +301,9 @@ impl World<'_> {
     }
 
     pub(super) fn reach_client(&mut self, number: u32, buffer: u32) {
+        if self.connections[number as usize].client == stranger::NAME {
+            return self.reach_stranger(number, buffer);
+        }
         let (client, link) = self.end_of(number);
         if self.connections[number as usize].is_wanted {
             let tokens = std::mem::take(self.buffers.tokens_mut(buffer));
@@ -247,6 +318,9 @@ impl World<'_> {
     }
 
     pub(super) fn client_closed(&mut self, number: u32) {
+        if self.connections[number as usize].client == stranger::NAME {
+            return self.stranger_closed(number);
+        }
         let (client, link) = self.end_of(number);
         if !std::mem::take(&mut self.connections[number as usize].is_wanted) {
             return;

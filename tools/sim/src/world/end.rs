@@ -4,11 +4,11 @@ use base::{GroupId, LogIndex};
 use meta::Store as _;
 use seglog::Health;
 
-use super::node::{State, state_of, with_view};
+use super::node::{ShardLog, State, state_of, with_view};
 use super::{MS, SECOND, What, World};
 use crate::draw::{Stream, prng};
 use crate::heap::Due;
-use crate::observe::Event;
+use crate::observe::{Event, GroupView};
 
 /// How often the end looks around.
 const LOOK_EVERY: u64 = 100 * MS;
@@ -37,17 +37,24 @@ pub(super) enum Phase {
 impl World<'_> {
     /// Clients begin new operations.
     pub(super) fn is_loading(&self) -> bool {
-        matches!(self.phase, Phase::Faults | Phase::Quorum(_))
+        matches!(self.phase, Phase::Faults | Phase::Quorum(_)) && !self.is_quiet()
     }
 
     pub(super) fn next_phase(&mut self) {
         match self.phase {
+            Phase::Faults if self.options.stops_with_faults => {
+                (self.phase, self.has_stopped_early) = (Phase::Over, true);
+                return;
+            }
             Phase::Faults => self.heal_quorum(),
             Phase::Quorum(since) => {
                 if self.groups().all(|group| self.leads(group)) {
                     self.enter(Phase::Settle(self.now));
                     self.start_all();
                 } else if self.now - since > QUORUM_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     let group = self.groups().find(|group| !self.leads(*group)).expect("one does not lead");
                     let what =
                         format!("group {group} has no leader {} s after a quorum was healed", QUORUM_MAX / SECOND);
@@ -59,6 +66,9 @@ impl World<'_> {
                     self.enter(Phase::Converge(self.now));
                     self.observe(&Event::Healed);
                 } else if self.now - since > SETTLE_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     return self.fail("converge", self.describe("not all nodes run without doubt"));
                 }
             }
@@ -67,6 +77,9 @@ impl World<'_> {
                     return self.finish();
                 }
                 if self.now - since > CONVERGE_MAX {
+                    if self.give_up() {
+                        return;
+                    }
                     return self.fail("converge", self.describe("replicas differ"));
                 }
             }
@@ -82,6 +95,8 @@ impl World<'_> {
 
     fn heal_quorum(&mut self) {
         self.injector.end();
+        self.stir();
+        (self.calm.hushed_until, self.wish) = (0, super::members::Wish::default());
         self.net.heal();
         let mut dice = prng(self.seed, Stream::Heal, 0, 0);
         // While members change, which nodes are a quorum depends on who knows of it: then all are healed at once.
@@ -97,10 +112,16 @@ impl World<'_> {
                         && config.voters().all(|id| self.wanted.contains(&id))
                 })
             })
-        }) && self.counts.disks_lost == 0;
+        }) && self.counts.disks_lost == 0
+            && self.options.profile.has_atlas_rule();
+        let is_damaged = self.nodes.iter().any(|node| node.is_damaged);
         let mut excluded = 0u32;
         while is_stable && excluded.count_ones() < (self.shape.seats as u32 - 1) / 2 {
-            excluded |= 1 << dice.below(self.shape.seats as u64);
+            let seat = dice.below(self.shape.seats as u64) as usize;
+            // Nor may those be down that are the only ones to be intact.
+            if !is_damaged || self.may_be_damaged(seat) {
+                excluded |= 1 << seat;
+            }
         }
         self.enter(Phase::Quorum(self.now));
         for seat in 0..self.shape.seats {
@@ -121,16 +142,17 @@ impl World<'_> {
         self.close_dead_connections();
     }
 
-    fn heal_seat(&mut self, seat: usize) {
+    pub(super) fn heal_seat(&mut self, seat: usize) {
         let soon = self.now + MS;
         let node = &mut self.nodes[seat];
         node.paused_until = 0;
+        node.clock.resume(self.now);
         node.doom = None;
         let mut late = Vec::new();
         for (core, cell) in node.cores.iter_mut().flatten().enumerate() {
             cell.slow = (0, 0);
             cell.mailbox = (0, 0);
-            cell.hung_until = 0;
+            (cell.hung_until, cell.syncs_wait, cell.reads_wait) = (0, 0, 0);
             // Its queue goes with it: the operations that made the storage thread busy end now.
             cell.storage_busy = cell.storage_busy.min(soon);
             (cell.fails_write, cell.fails_sync) = (false, None);
@@ -173,6 +195,7 @@ impl World<'_> {
 
     fn is_converged(&self) -> bool {
         self.operations_running() == 0
+            && self.probes.is_idle()
             && self.groups().all(|group| {
                 let Some(leader) = self.leader_of(group) else { return false };
                 let last = self.nodes[leader].shard_of(group).map(|shard| shard.log().last_index(group));
@@ -208,6 +231,55 @@ impl World<'_> {
         text
     }
 
+    /// Where anything may be lost a group may be dead: checkers look whether it had to be, and the run is over. False where
+    /// the atlas rule holds, or when no group is to blame.
+    fn give_up(&mut self) -> bool {
+        if self.options.profile.has_atlas_rule() {
+            return false;
+        }
+        let is_equal = |group: GroupId| {
+            let mut states = (0..self.shape.seats).map(|seat| self.applied(seat, group));
+            let first = states.next().flatten();
+            first.is_some() && states.all(|state| state == first)
+        };
+        // As much as the phase asks for: in the first ones groups are at work still.
+        let is_live = |group: &GroupId| match self.phase {
+            Phase::Faults | Phase::Quorum(_) | Phase::Over => self.leads(*group),
+            Phase::Settle(_) => self.leads(*group) && self.is_as_wanted(*group),
+            Phase::Converge(_) => self.leads(*group) && self.is_as_wanted(*group) && is_equal(*group),
+        };
+        let stuck: Vec<GroupId> = self.groups().filter(|group| !is_live(group)).collect();
+        for group in &stuck {
+            self.show_stuck(*group);
+        }
+        if !stuck.is_empty() {
+            self.note(What::Phase, stuck.len() as u64, 2, |world| world.describe(&format!("given up: {stuck:?}")));
+            self.phase = Phase::Over;
+        }
+        !stuck.is_empty()
+    }
+
+    fn show_stuck(&mut self, group: GroupId) {
+        let World { nodes, checkers, violation, now, .. } = self;
+        let logs: Vec<_> = nodes
+            .iter()
+            .filter(|node| node.is_up())
+            .filter_map(|node| Some((node, node.shard_of(group)?)))
+            .map(|(node, shard)| (node, shard, ShardLog { log: shard.log(), group }))
+            .collect();
+        let mut views = Vec::new();
+        for (node, shard, log) in &logs {
+            let Some(raft) = shard.raft(group) else { continue };
+            let state = state_of(shard, group).unwrap_or((shard.applied_index(group), 0));
+            views.push(GroupView::of(node.clock.mono(*now), node.incarnation, raft, log, state));
+        }
+        for checker in checkers.iter_mut() {
+            if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Stuck { group, views: &views }) {
+                violation.get_or_insert(found);
+            }
+        }
+    }
+
     /// Checkers see every group once more.
     fn finish(&mut self) {
         let mut digest = LogIndex(0);
@@ -224,6 +296,8 @@ impl World<'_> {
                         }
                     }
                 });
+                let (node, hash) = (nodes[seat].id, shard.store().content(group));
+                self.observe(&Event::Content { node, group, applied: state.0, hash });
             }
         }
         self.phase = Phase::Over;

@@ -3,31 +3,38 @@
 //! ```text
 //!  heap ─▶ turn of a core (turn.rs) ─▶ frames ─▶ network (net.rs) ─▶ mail ─▶ turn ...
 //!             │  └─▶ disk operations ─▶ completions ─▶ mail
-//!             └─▶ replies ─▶ clients (clients.rs) ─▶ requests ─▶ mail
+//!             └─▶ replies ─▶ clients (clients.rs), probes (probes.rs) ─▶ requests ─▶ mail
 //!  faults by time (strikes.rs), plans (plan/) ─▶ crashes and starts (process.rs), partitions, pauses
 //!  end.rs: everything is healed, and must become live
 //! ```
 
+mod astray;
+mod calm;
 mod clients;
 mod end;
 mod load;
+mod members;
 mod net;
 mod node;
 mod plan;
+mod probes;
 mod process;
 mod serve;
+mod stranger;
 mod strikes;
+mod suspend;
 mod turn;
 
 use base::{GroupId, NodeId};
 
+use crate::begun::Begun;
 use crate::buffers::Buffers;
+use crate::coverage::Coverage;
 use crate::draw::{Stream, between, log_between, prng};
 use crate::fault::Class;
 use crate::heap::{Due, Heap};
 use crate::inject::Injector;
 use crate::observe::{Checker, Event, Time, Violation};
-use crate::profile::Profile;
 use crate::run::Options;
 use crate::schedule::{Fault, Size};
 use crate::trace::Trace;
@@ -65,7 +72,7 @@ pub(crate) struct Shape {
     pub is_cold: bool,
     /// Seats whose disks may be damaged, a minority.
     pub damageable: u32,
-    /// Consensus: with leases in three of four runs, and with groups that rest early in half of them.
+    /// Consensus: with leases in half of the runs, and with groups that rest early in half of them.
     pub raft: raft::Settings,
 }
 
@@ -73,7 +80,7 @@ impl Shape {
     fn draw(seed: u64, options: &Options, injector: &Injector) -> Shape {
         let mut dice = prng(seed, Stream::Shape, 0, 0);
         let (least, most) = options.profile.seconds();
-        let Size { nodes, cores, groups, clients, length_ms, operations } = options.size;
+        let Size { nodes, cores, groups, clients, length_ms, operations, .. } = options.size;
         let seats = nodes.unwrap_or(if dice.below(3) == 0 { 3 } else { 5 }) as usize;
         let drawn_cores = between(&mut dice, 1, 3) as u16;
         let drawn_clients = log_between(&mut dice, 4, 16) as u32;
@@ -87,16 +94,17 @@ impl Shape {
         }
         let mut raft = raft::Settings::default();
         let mut raft_dice = prng(seed, Stream::Shape, 1, 0);
-        if raft_dice.below(4) == 0 && options.profile != Profile::Clock {
+        if raft_dice.below(2) == 0 && !options.profile.is_of_clocks() || options.has_no_leases {
             raft.lease = None;
         }
         if raft_dice.below(2) == 0 {
             raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
         }
-        Shape {
+        let plan = plan::Driver::draw(seed, options.profile);
+        let mut shape = Shape {
             raft,
             seats,
-            cores: cores.unwrap_or(drawn_cores),
+            cores: drawn_cores,
             groups: groups.unwrap_or(3),
             clients: clients.unwrap_or(drawn_clients) as usize,
             length: length_ms.unwrap_or(length) * MS,
@@ -105,10 +113,26 @@ impl Shape {
             segment_bytes,
             is_cold,
             damageable,
-        }
+        };
+        plan.shape(&mut shape);
+        shape.cores = cores.unwrap_or(shape.cores);
+        shape.with(&options.size)
+    }
+
+    /// What is given takes the place of what was drawn.
+    fn with(mut self, given: &Size) -> Shape {
+        let span = |ms: u64| (ms > 0).then(|| base::Span::from_ms(ms));
+        self.trailing = given.trailing.unwrap_or(self.trailing);
+        self.segment_bytes = given.segment_bytes.unwrap_or(self.segment_bytes);
+        self.is_cold = given.cold.map_or(self.is_cold, |cold| cold == 1);
+        self.damageable = given.damageable.unwrap_or(self.damageable);
+        self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
+        self.raft.quiesce_after = given.rest_ms.map_or(self.raft.quiesce_after, span);
+        self
     }
 
     pub fn size(&self) -> Size {
+        let ms = |span: Option<base::Span>| Some(span.map_or(0, |span| span.0 / MS));
         Size {
             nodes: Some(self.seats as u32),
             cores: Some(self.cores),
@@ -116,6 +140,12 @@ impl Shape {
             clients: Some(self.clients as u32),
             length_ms: Some(self.length / MS),
             operations: (self.operations != u64::MAX).then_some(self.operations),
+            trailing: Some(self.trailing),
+            segment_bytes: Some(self.segment_bytes),
+            cold: Some(u32::from(self.is_cold)),
+            damageable: Some(self.damageable),
+            lease_ms: ms(self.raft.lease),
+            rest_ms: ms(self.raft.quiesce_after),
         }
     }
 }
@@ -147,17 +177,28 @@ pub(crate) struct World<'c> {
     connections: Vec<Connection>,
     clients: Vec<ClientHost>,
     load: Load,
+    stranger: stranger::Stranger,
+    /// What clients began, if it is recorded.
+    pub begun: Vec<Begun>,
     buffers: Buffers,
     timed: Vec<Fault>,
     next_node: u64,
     /// Nodes that each group is to have, by the operator's wish.
     wanted: Vec<NodeId>,
+    /// What each of them is to be.
+    wish: members::Wish,
     operator_draws: u64,
+    calm: calm::Calm,
     driver: plan::Driver,
+    probes: probes::Probes,
+    episode: Option<plan::Episode>,
     phase: end::Phase,
+    /// It ended with its faults, by wish: nothing is owed.
+    has_stopped_early: bool,
     checkers: &'c mut [Box<dyn Checker>],
     pub violation: Option<Violation>,
     pub counts: Counts,
+    pub coverage: Coverage,
     ms: u64,
     events_in_ms: u64,
     /// Memory that turns work with.
@@ -167,7 +208,7 @@ pub(crate) struct World<'c> {
 impl<'c> World<'c> {
     pub fn new(seed: u64, options: &Options, checkers: &'c mut [Box<dyn Checker>]) -> World<'c> {
         let listed = options.schedule.as_deref();
-        let injector = Injector::new(seed, options.profile, &options.off(), listed, options.is_recording);
+        let injector = Injector::new(seed, options.profile, options.off(), listed, options.is_recording);
         let shape = Shape::draw(seed, options, &injector);
         let mut world = World {
             seed,
@@ -182,16 +223,24 @@ impl<'c> World<'c> {
             connections: Vec::new(),
             clients: Vec::new(),
             load: Load::new(seed, shape.groups),
+            stranger: stranger::Stranger::default(),
+            begun: Vec::new(),
             buffers: Buffers::default(),
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
+            wish: members::Wish::default(),
             operator_draws: 0,
-            driver: plan::Driver::draw(seed),
+            calm: calm::Calm::default(),
+            driver: plan::Driver::draw(seed, options.profile),
+            probes: probes::Probes::new(shape.groups),
+            episode: None,
             phase: end::Phase::Faults,
+            has_stopped_early: false,
             checkers,
             violation: None,
             counts: Counts::default(),
+            coverage: Coverage::default(),
             ms: 0,
             events_in_ms: 0,
             records: Vec::new(),
@@ -215,6 +264,8 @@ impl<'c> World<'c> {
         }
         self.begin_strikes();
         self.begin_plan();
+        self.push(2 * SECOND, Due::Client { client: stranger::NAME });
+        self.probe_at(SECOND);
         self.push(self.shape.length, Due::Phase);
         self.push(300 * MS, Due::Operator);
     }
@@ -228,7 +279,14 @@ impl<'c> World<'c> {
             self.guard();
             self.handle(due);
         }
-        self.observe(&Event::End);
+        if !self.has_stopped_early {
+            self.observe(&Event::End);
+        }
+    }
+
+    /// Who sits where.
+    pub fn nodes_by_seat(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(|node| node.id).collect()
     }
 
     fn guard(&mut self) {
@@ -259,12 +317,15 @@ impl<'c> World<'c> {
             Due::ToClient { connection, buffer } => self.reach_client(connection, buffer),
             Due::ServerClosed { connection } => self.server_closed(connection),
             Due::ClientClosed { connection } => self.client_closed(connection),
+            Due::Client { client: stranger::NAME } => self.wake_stranger(),
             Due::Client { client } => self.wake_client(client as usize),
             Due::Fault { which } => self.strike_timed(which),
             Due::Crash { seat, life } => self.crash_if(seat, life),
             Due::Start { seat, life } => self.start_if(seat, life),
             Due::Operator => self.operate(),
             Due::Plan => self.advance_plan(),
+            Due::Stir => self.stir(),
+            Due::Probe => self.look_for_rivals(),
             Due::Phase => self.next_phase(),
         }
     }
@@ -316,6 +377,11 @@ impl<'c> World<'c> {
 
     fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         (0..self.shape.groups).map(GroupId)
+    }
+
+    /// The term of a group on the node in a seat, while it runs.
+    fn term_of(&self, seat: usize, group: GroupId) -> Option<base::Term> {
+        Some(self.nodes[seat].shard_of(group)?.raft(group)?.term())
     }
 
     /// The leader of the highest term among running nodes.

@@ -42,6 +42,8 @@ pub(super) struct Net {
     blocked_until: [[u64; SEATS_MAX]; SEATS_MAX],
     /// NET6: the longest clog of this run.
     clog_max: u64,
+    /// What a seat sends to a seat until then arrives once more, so much later.
+    echoes: [[(u64, u64); SEATS_MAX]; SEATS_MAX],
 }
 
 pub(super) fn link_of(from: usize, to: usize, core: usize) -> u16 {
@@ -66,6 +68,7 @@ impl Net {
             links: vec![LinkState::default(); count],
             pairs: vec![PairState::default(); count],
             blocked_until: [[0; SEATS_MAX]; SEATS_MAX],
+            echoes: [[(0, 0); SEATS_MAX]; SEATS_MAX],
             clog_max: log_between(&mut prng(seed, Stream::Shape, 7, 0), 50 * MS, 5 * SECOND),
         };
         // Most clusters are close, some links are far: log-uniform up to a bound of this run.
@@ -87,7 +90,21 @@ impl Net {
         *blocked = (*blocked).max(until);
     }
 
+    /// All links of these seats hold what they are given until then.
+    pub fn clog(&mut self, from: usize, to: usize, until: u64) {
+        for core in 0..CORES_MAX {
+            let clogged = &mut self.links[link_of(from, to, core) as usize].clogged_until;
+            *clogged = (*clogged).max(until);
+        }
+    }
+
+    /// Whatever a seat sends to another until then arrives once more, so much later.
+    pub fn echo(&mut self, from: usize, to: usize, delay: u64, until: u64) {
+        self.echoes[from][to] = (delay, until);
+    }
+
     pub fn heal(&mut self) {
+        self.echoes = Default::default();
         self.blocked_until = [[0; SEATS_MAX]; SEATS_MAX];
         self.links.iter_mut().for_each(|link| link.clogged_until = 0);
     }
@@ -219,6 +236,8 @@ impl World<'_> {
             *clogged = (*clogged).max(at + span);
         }
         self.corrupt(link, buffer);
+        let frames = self.net.links[link as usize].frames;
+        self.change_version(link, frames, buffer);
         let state = &mut self.net.links[link as usize];
         let arrival = (at + delay).max(state.clogged_until).max(state.last_arrival + 1);
         state.last_arrival = arrival;
@@ -266,6 +285,11 @@ impl World<'_> {
         let entity = u32::from(link);
         if self.injector.strike(Class::Net1, entity, |_| [0; 3]).is_some() {
             return false;
+        }
+        let (from, to, _) = parts(link);
+        let (delay, until) = self.net.echoes[from][to];
+        if until > self.now {
+            self.repeat(link, generation, buffer, ordinal, delay);
         }
         if let Some([delay, ..]) = self.injector.strike(Class::Net2, entity, |d| [log_between(d, MS, SECOND), 0, 0]) {
             self.repeat(link, generation, buffer, ordinal, delay);

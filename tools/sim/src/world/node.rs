@@ -53,6 +53,12 @@ pub(crate) enum Mail {
         group: GroupId,
         target: NodeId,
     },
+    /// A probe, by its operation.
+    Probe {
+        operation: u64,
+        group: GroupId,
+        kind: super::probes::Kind,
+    },
 }
 
 /// What a group looked like after its last turn: when it differs, checkers are told.
@@ -89,6 +95,10 @@ pub(crate) struct Core {
     pub storage_busy: u64,
     /// The disk does not answer until then.
     pub hung_until: u64,
+    /// Syncs of the log do not end before then.
+    pub syncs_wait: u64,
+    /// Reads of the store do not end before then.
+    pub reads_wait: u64,
     /// CLK3: its clock was found to have jumped.
     pub has_jumped: bool,
     /// DISK8, DISK9: the next one fails.
@@ -116,6 +126,8 @@ impl Core {
             mailbox: (0, 0),
             storage_busy: now,
             hung_until: 0,
+            syncs_wait: 0,
+            reads_wait: 0,
             has_jumped: false,
             fails_write: false,
             fails_sync: None,
@@ -157,10 +169,14 @@ pub(crate) struct Node {
     pub paused_until: u64,
     /// PROC1: it crashes at the operation after so many, before it (0), during it (1) or after it (2).
     pub doom: Option<(u64, u64)>,
+    /// PROC1: for so many ms; 0 is as drawn.
+    pub down_ms: u64,
     /// The members it was formed with; none when it joins.
     pub initial: Vec<NodeId>,
     /// Believed leaders, by group.
     pub leaders: Vec<NodeId>,
+    /// What was durable on its disk is, or may be, another.
+    pub is_damaged: bool,
     /// The operations of the current start may fail as its recovery did.
     pub restarts: u32,
 }
@@ -220,6 +236,10 @@ impl LogView for ShardLog<'_> {
 
     fn crc(&self, index: LogIndex) -> Option<u32> {
         self.log.crc(self.group, index)
+    }
+
+    fn is_faulty(&self, index: LogIndex) -> bool {
+        self.log.is_faulty(self.group, index)
     }
 
     fn payload(&self, index: LogIndex, out: &mut Vec<u8>) -> bool {

@@ -23,14 +23,15 @@ impl World<'_> {
         let begins = |class| self.injector.begins_with(class, seat as u32);
         let (has_offset, has_rate) = (begins(Class::Clk1), begins(Class::Clk2));
         let offset_ms = 1 + dice.below(self.options.profile.clock_offset_s() * 2000);
-        let (offset, ppm) = (offset_ms as i64, dice.below(2 * self.options.profile.clock_ppm() + 1) as i64);
+        let (slow, fast) = self.options.profile.clock_ppm();
+        let (offset, ppm) = (offset_ms as i64, dice.below(slow + fast + 1) as i64);
         let entity = seat as u32;
         if has_offset {
             clock.wall_start_ms += offset - self.options.profile.clock_offset_s() as i64 * 1000;
             self.injector.note(Fault { class: Class::Clk1, entity, counter: 0, parameters: [offset_ms, 0, 0] });
         }
         if has_rate {
-            clock.ppm = ppm - self.options.profile.clock_ppm() as i64;
+            clock.ppm = ppm - slow as i64;
             self.injector.note(Fault { class: Class::Clk2, entity, counter: 0, parameters: [ppm as u64, 0, 0] });
         }
         let mut node = Node {
@@ -43,9 +44,11 @@ impl World<'_> {
             remains: Vec::new(),
             paused_until: 0,
             doom: None,
+            down_ms: 0,
             initial: self.wanted.clone(),
             leaders: vec![NodeId(0); self.shape.groups as usize],
             restarts: 0,
+            is_damaged: false,
         };
         node.remains = self.fresh_disks(&node);
         self.nodes.push(node);
@@ -85,6 +88,7 @@ impl World<'_> {
         node.cores = cores;
         node.state = State::Up;
         node.paused_until = 0;
+        node.clock.resume(now);
         node.leaders.fill(NodeId(0));
         let (id, incarnation) = (node.id, node.incarnation);
         self.note(What::Start, seat as u64, id.0 << 32 | incarnation, |_| {
@@ -105,6 +109,10 @@ impl World<'_> {
     /// A core as its disk and store make it, or why its log does not open.
     fn boot_core(&mut self, seat: usize, core: usize, remains: Remains, is_empty: bool) -> Result<Box<Core>, String> {
         let Remains { mut disk, mut store } = remains;
+        if self.may_be_damaged(seat) {
+            disk.keep_proven();
+        }
+        let misread = if is_empty { None } else { self.draw_misread(seat, core, &disk) };
         let node = &self.nodes[seat];
         let salt = draw(self.seed, Stream::Seed as u8, node.id.0 << 8 | core as u64, node.incarnation);
         let log_settings = log_settings(node, core, &self.shape, salt);
@@ -112,11 +120,13 @@ impl World<'_> {
         let recovered = if is_empty {
             seglog::create(&log_settings)
         } else {
-            match seglog::recover(&mut SimLogReader::new(&disk), &log_settings) {
+            match seglog::recover(&mut SimLogReader::misreading(&disk, misread), &log_settings) {
                 Ok(recovered) => recovered,
                 Err(error) => return Err(error.to_string()),
             }
         };
+        self.tell_trace(|_| format!("{seat}.{core} recovers: {:?}", recovered.report()));
+        let node = &self.nodes[seat];
         disk.handle_recovered(&recovered.groups());
         for segment in recovered.segments() {
             disk.open_existing(segment.slot, segment.segment_seq);
@@ -166,22 +176,23 @@ impl World<'_> {
     /// A log that does not open: allowed where disks may be damaged, and then the disk is as good as lost.
     fn refuse(&mut self, seat: usize, reason: &str) {
         let id = self.nodes[seat].id;
-        if !self.may_be_damaged(seat) {
+        if !self.nodes[seat].is_damaged {
             return self.fail("recovery", format!("node {id} refuses an undamaged log: {reason}"));
         }
         self.note(What::DiskLost, seat as u64, id.0, |_| format!("{seat}: node {id} refuses its log: {reason}"));
         self.replace_disk(seat);
     }
 
-    /// Faults that show damage may have struck this seat.
+    /// Damage may strike this seat: under the atlas rule a minority, so that each committed entry has an intact copy and
+    /// a majority has its hard state.
     pub(super) fn may_be_damaged(&self, seat: usize) -> bool {
-        self.options.damages_disks && (self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule())
+        self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule()
     }
 
     /// A crash at an I/O point.
     pub(super) fn crash_if(&mut self, seat: u8, life: u32) {
         let node = &self.nodes[seat as usize];
-        if node.life == life && node.is_up() {
+        if node.life == life && node.is_up() && !self.is_spared(seat as usize) {
             self.crash(seat as usize);
         }
     }
@@ -203,6 +214,11 @@ impl World<'_> {
         self.nodes[seat].restarts += u32::from(!self.injector.is_enabled());
         self.note(What::Crash, seat as u64, 3, |_| format!("{seat}.{core}: stops: {reason}"));
         self.stop(seat, None);
+    }
+
+    /// The node in a seat loses power.
+    pub(super) fn cut_power_of(&mut self, seat: usize, dice: u64) {
+        self.stop(seat, Some(dice));
     }
 
     fn stop(&mut self, seat: usize, power_cut: Option<u64>) {
@@ -240,10 +256,13 @@ impl World<'_> {
         let life = node.life;
         self.drop_links(seat, is_power_cut && dice.below(2) == 0);
         self.drop_connections(seat, is_power_cut);
-        let down = log_between(&mut dice, 20 * MS, 5 * SECOND);
+        let drawn = log_between(&mut dice, 20 * MS, 5 * SECOND);
+        let down = match std::mem::take(&mut self.nodes[seat].down_ms) {
+            0 => drawn,
+            wanted => wanted * MS,
+        };
         self.push(self.now + down, Due::Start { seat: seat as u8, life });
-        let is_allowed = self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule();
-        if is_allowed && self.injector.strike(Class::Proc5, seat as u32, |_| [0; 3]).is_some() {
+        if self.may_be_damaged(seat) && self.injector.strike(Class::Proc5, seat as u32, |_| [0; 3]).is_some() {
             self.replace_disk(seat);
         }
     }
@@ -252,11 +271,12 @@ impl World<'_> {
         let entity = (seat * super::CORES_MAX + core) as u32;
         let mut dice = Prng::new(seed ^ core as u64);
         let keep_per_1024 = [0, 1024, 512, 128, 896][dice.below(5) as usize];
-        let writes = self.injector.strike(Class::Disk2, entity, |_| [0; 3]).is_some();
-        let tears = disk.pending() > 0
-            && self.may_be_damaged(seat)
-            && self.injector.strike(Class::Disk1, entity, |_| [0; 3]).is_some();
-        let cut = Cut { keep_per_1024, tears_writes: writes, torn_per_1024: if tears { 102 } else { 0 } };
+        let has_writes = disk.writes_in_flight() > 0;
+        let tears_writes = has_writes && self.injector.strike(Class::Disk2, entity, |_| [0; 3]).is_some();
+        // What is in flight nobody was told of: any node may lose it.
+        let torn =
+            if has_writes { self.injector.strike(Class::Disk1, entity, |d| [1 + d.below(256), 0, 0]) } else { None };
+        let cut = Cut { keep_per_1024, tears_writes, torn_per_1024: torn.map_or(0, |[share, ..]| share) };
         disk.power_cut(cut, &mut dice);
     }
 
@@ -270,7 +290,7 @@ impl World<'_> {
         let id = mutate!(MUT_19E, NodeId(self.next_node), lost);
         self.next_node += 1;
         let node = &mut self.nodes[seat];
-        (node.id, node.incarnation, node.state) = (id, 0, State::Down);
+        (node.id, node.incarnation, node.state, node.is_damaged) = (id, 0, State::Down, false);
         node.life += 1;
         node.cores = Vec::new();
         node.initial = mutate!(MUT_19E, Vec::new(), node.initial.clone());

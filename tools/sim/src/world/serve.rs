@@ -10,6 +10,7 @@ use wire::{
 };
 
 use super::node::{Core, Mail};
+use super::probes::PROBER;
 use super::turn::OPERATOR;
 use super::{MS, World};
 use crate::draw::{Stream, log_between, prng};
@@ -286,6 +287,11 @@ impl World<'_> {
             if connection == OPERATOR {
                 continue;
             }
+            let token = reply.effect.map(|effect| token_of(&reply, effect, node));
+            if connection == PROBER {
+                self.end_probe(&reply, token);
+                continue;
+            }
             let Some(entry) = self.connections.get_mut(connection as usize).filter(|entry| entry.is_open) else {
                 continue;
             };
@@ -304,16 +310,8 @@ impl World<'_> {
             if entry.writer.push_reply(request, status as u8, kind, reply.group, write).is_err() {
                 continue;
             }
-            if let Some(effect) = reply.effect {
-                let shard::Effect { index, term, place, path } = effect;
-                let path = match path {
-                    _ if kind == RequestKind::Command as u8 => Path::Write,
-                    Some(raft::ReadPath::Round) => Path::ReadIndex,
-                    Some(raft::ReadPath::Lease) => Path::Lease,
-                    Some(raft::ReadPath::Follower) => Path::Follower,
-                    None => Path::Stale,
-                };
-                entry.tokens.push((request, Token { group: reply.group, index, term, place, path, node }));
+            if let Some(token) = token {
+                entry.tokens.push((request, token));
             }
         }
         cell.shard.replies().clear();
@@ -336,6 +334,19 @@ impl World<'_> {
         connection.to_client_at = arrival;
         self.push(arrival, Due::ToClient { connection: number, buffer });
     }
+}
+
+/// Where a request of this reply took effect, at this node.
+fn token_of(reply: &shard::Reply<'_>, effect: shard::Effect, node: NodeId) -> Token {
+    let shard::Effect { index, term, place, path } = effect;
+    let path = match path {
+        _ if reply.ticket.kind == RequestKind::Command as u8 => Path::Write,
+        Some(raft::ReadPath::Round) => Path::ReadIndex,
+        Some(raft::ReadPath::Lease) => Path::Lease,
+        Some(raft::ReadPath::Follower) => Path::Follower,
+        None => Path::Stale,
+    };
+    Token { group: reply.group, index, term, place, path, node }
 }
 
 fn spare_connection() -> Connection {

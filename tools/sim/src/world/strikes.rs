@@ -1,9 +1,8 @@
 //! Faults that strike by time, and the operator who changes members.
 
-use base::NodeId;
-use raft::ConfigChange;
-
+use super::net::Net;
 use super::node::Mail;
+use super::plan::COUNTER_FIRST;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
 use crate::fault::Class;
@@ -24,7 +23,46 @@ const SEAT_CLASSES: [Class; 9] = [
 ];
 /// Classes that strike the cluster by time.
 const CLUSTER_CLASSES: [Class; 3] = [Class::Net9, Class::Net10, Class::Ctl1];
+/// Classes that strike where there is a chance, and by time when a plan wants them: see [`World::apply`].
+const PLANNED_CLASSES: [Class; 3] = [Class::Net3, Class::Proc4, Class::Disk11];
 
+/// What CTL1 does beside what is drawn: plans give such orders. The other parameter says to whom or how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// The operator wants other members: masks as of [`super::members::Wish`].
+    Wish,
+    /// One step to such members, at once, at everyone who believes to lead.
+    Change,
+    /// The lead of a group goes to a seat.
+    Transfer,
+    /// Clients begin nothing for so many ns.
+    Hush,
+    /// Faults pause for so many ns (from bit 8), and a mask of seats is cut off (8 bits).
+    Calm,
+    /// The same without load, and with all seats.
+    IdleCalm,
+}
+
+impl Order {
+    const ALL: [Order; 6] = [Order::Wish, Order::Change, Order::Transfer, Order::Hush, Order::Calm, Order::IdleCalm];
+    /// Parameters below this were drawn, and are no orders.
+    const FIRST: u64 = 16;
+
+    /// As the second parameter of a fault.
+    pub fn parameter(self, group: u32) -> u64 {
+        (Order::FIRST + self as u64) | u64::from(group) << 8
+    }
+
+    fn from_parameter(parameter: u64) -> Option<(Order, u32)> {
+        let at = (parameter & 0xff).checked_sub(Order::FIRST)?;
+        Order::ALL.get(at as usize).map(|order| (*order, (parameter >> 8) as u32))
+    }
+}
+
+/// Of CLK3: not the wall clock jumps, the machine is suspended. Above these 8 bits: ms until its links work again.
+pub(super) const SUSPENDS: u64 = 2;
+/// Of PROC1: it crashes now, at no operation. Above these 8 bits: ms until it starts again, 0 for a draw.
+pub(super) const AT_ONCE: u64 = 3;
 /// In the shape of a partition: it lists its links.
 const LISTED_LINKS: u64 = 1 << 63;
 
@@ -34,13 +72,25 @@ pub(super) fn links_between(from: u64, to: u64) -> u64 {
     LISTED_LINKS | (to & seats) << SEATS_MAX | from & seats
 }
 
+/// In the shape of a partition that lists its links: they hold what they are given, and bring it when it is over.
+const HOLDS: u64 = 1 << 62;
+
+/// As [`links_between`], but the links hold everything and release it later.
+pub(super) fn held_between(from: u64, to: u64) -> u64 {
+    HOLDS | links_between(from, to)
+}
+
 impl World<'_> {
     pub(super) fn begin_strikes(&mut self) {
         let mut timed = SEAT_CLASSES.to_vec();
         timed.extend(CLUSTER_CLASSES);
         timed.push(Class::Ctl2);
+        let drawn = timed.len();
+        timed.extend(PLANNED_CLASSES);
         for fault in self.injector.listed_timed(&timed) {
-            self.push_timed(fault);
+            if timed[..drawn].contains(&fault.class) || fault.counter >= COUNTER_FIRST {
+                self.push_timed(fault);
+            }
         }
         for seat in 0..self.shape.seats as u32 {
             SEAT_CLASSES.iter().for_each(|class| self.next_timed(*class, seat));
@@ -54,7 +104,8 @@ impl World<'_> {
         let cores = u64::from(self.shape.cores);
         let fault = self.injector.next_timed(class, entity, now, |d| match class {
             Class::Net9 | Class::Net10 => [log_between(d, 100 * MS, 20 * SECOND), d.next_u64() >> 1],
-            Class::Proc1 => [d.below(8), d.below(3)],
+            // More often during an operation than before or after it: that is what tears writes.
+            Class::Proc1 => [d.below(8), [0, 1, 1, 2][d.below(4) as usize]],
             Class::Proc3 if d.below(2) == 0 => [log_between(d, 10 * MS, 500 * MS), 0],
             Class::Proc3 => [log_between(d, SECOND / 2, 60 * SECOND), 0],
             Class::Proc6 => {
@@ -62,7 +113,10 @@ impl World<'_> {
             }
             Class::Proc7 => [log_between(d, SECOND, 30 * SECOND), (1 + d.below(4)) * CORES_MAX as u64 + d.below(cores)],
             Class::Disk10 => [log_between(d, SECOND, 30 * SECOND), d.below(cores)],
-            Class::Clk3 => [log_between(d, SECOND / MS, 30 * 24 * 3600 * 1000), d.below(2)],
+            Class::Clk3 => match d.below(3) {
+                SUSPENDS => [log_between(d, 10, 10_000), SUSPENDS | d.below(400) << 8],
+                direction => [log_between(d, SECOND / MS, 30 * 24 * 3600 * 1000), direction],
+            },
             Class::Disk9 => [d.below(3), d.below(cores)],
             _ => [d.next_u64(), d.below(cores)],
         });
@@ -81,7 +135,9 @@ impl World<'_> {
             return;
         }
         let fault = self.timed[which as usize];
-        self.strike(fault);
+        if !self.is_calm() {
+            self.strike(fault);
+        }
         self.next_timed(fault.class, fault.entity);
     }
 
@@ -101,7 +157,17 @@ impl World<'_> {
         let now = self.now;
         match class {
             Class::Net9 | Class::Net10 => self.partition(now + a, b, class == Class::Net10),
-            Class::Ctl1 => return self.control(a),
+            Class::Ctl1 => return self.control(a, b),
+            // The node in a seat loses power.
+            Class::Proc4 => {
+                let is_up = self.nodes[seat].is_up();
+                if is_up {
+                    self.cut_power_of(seat, a);
+                }
+                return is_up;
+            }
+            // Whatever a seat sends to another within `b` ns arrives once more, in order, `a` ns later.
+            Class::Net3 => self.net.echo(seat / SEATS_MAX, seat % SEATS_MAX, a, now + b),
             _ => return self.nodes[seat].is_up() && self.strike_seat(class, seat, a, b),
         }
         true
@@ -114,20 +180,34 @@ impl World<'_> {
         let core = (b as usize % CORES_MAX).min(node.cores.len() - 1);
         let cell = node.cores[core].as_mut().expect("a core is at home between turns");
         match class {
-            Class::Proc1 => node.doom = Some((a, b)),
+            Class::Proc1 => {
+                node.down_ms = b >> 8;
+                if b & 0xff == AT_ONCE {
+                    let life = node.life;
+                    self.push(now, Due::Crash { seat: seat as u8, life });
+                } else {
+                    node.doom = Some((a, b & 0xff));
+                }
+            }
             Class::Proc3 => node.paused_until = node.paused_until.max(now + a),
             Class::Proc6 => cell.slow = (now + a, b / CORES_MAX as u64),
             Class::Proc7 => cell.mailbox = (now + a, b / CORES_MAX as u64),
+            // What the store reads for a snapshot: nothing is lost by that.
+            Class::Disk6 if b >= CORES_MAX as u64 => cell.shard.store_mut().rot_snapshot(a),
             Class::Disk6 => {
-                return is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
+                let is_struck = is_damageable && cell.shard.log_mut().disk_mut().rot(&mut base::Prng::new(a));
+                node.is_damaged |= is_struck;
+                return is_struck;
             }
             Class::Disk8 => cell.fails_write = true,
             Class::Disk9 => cell.fails_sync = Some(a),
+            // Syncs of a core's log, or reads of its store, do not end within `a` ns.
+            Class::Disk11 if b / CORES_MAX as u64 == 0 => cell.syncs_wait = cell.syncs_wait.max(now + a),
+            Class::Disk11 => cell.reads_wait = cell.reads_wait.max(now + a),
             Class::Disk10 => cell.shard.log_mut().disk_mut().full_until = now + a,
-            Class::Clk3 => {
-                node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) };
-                node.cores.iter_mut().flatten().for_each(|cell| cell.has_jumped = true);
-            }
+            // BOOTTIME against MONOTONIC.
+            Class::Clk3 if b & 0xff == SUSPENDS => self.suspend(seat, now + a * MS, (b >> 8) * MS),
+            Class::Clk3 => node.clock.wall_start_ms += if b == 0 { a as i64 } else { -(a as i64) },
             Class::Ctl2 => {
                 for core in 0..node.cores.len() {
                     self.tell(seat, core, Mail::Checkpoint);
@@ -143,9 +223,11 @@ impl World<'_> {
         let seats = self.shape.seats;
         let mut dice = base::Prng::new(shape);
         let cut = |world: &mut Self, from: usize, to: usize| {
-            world.net.block(from, to, until);
+            let holds = shape & (LISTED_LINKS | HOLDS) == LISTED_LINKS | HOLDS;
+            let stop = if holds { Net::clog } else { Net::block };
+            stop(&mut world.net, from, to, until);
             if !is_one_way {
-                world.net.block(to, from, until);
+                stop(&mut world.net, to, from, until);
             }
         };
         let side = |mask: u64, seat: usize| mask >> seat & 1;
@@ -184,7 +266,18 @@ impl World<'_> {
     }
 
     /// The operator hands a lead on, or takes a node out for good and puts an empty one in its place.
-    fn control(&mut self, kind: u64) -> bool {
+    fn control(&mut self, kind: u64, order: u64) -> bool {
+        if let Some((order, group)) = Order::from_parameter(order) {
+            let group = base::GroupId(group % self.shape.groups);
+            return match order {
+                Order::Wish => self.order_wish(kind),
+                Order::Change => self.order_change(group, kind),
+                Order::Transfer => self.order_transfer(group, kind as usize),
+                Order::Hush => self.order_hush(kind),
+                Order::Calm => self.order_calm(kind >> 8, kind as u32 & 0xff, false),
+                Order::IdleCalm => self.order_calm(kind >> 8, 0, true),
+            };
+        }
         let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);
         if !kind.is_multiple_of(8) {
             let Some(leader) = self.leader_of(group) else { return false };
@@ -207,15 +300,6 @@ impl World<'_> {
         true
     }
 
-    pub(super) fn is_as_wanted(&self, group: base::GroupId) -> bool {
-        let Some(leader) = self.leader_of(group) else { return false };
-        let Some(raft) = self.nodes[leader].shard_of(group).and_then(|shard| shard.raft(group)) else { return false };
-        let config = raft.config();
-        !config.is_joint()
-            && config.incoming().len() == self.wanted.len()
-            && self.wanted.iter().all(|id| config.is_voter(*id))
-    }
-
     /// The operator looks whether every group has the members that it is to have.
     pub(super) fn operate(&mut self) {
         self.operator_draws += 1;
@@ -232,11 +316,7 @@ impl World<'_> {
             if config.is_joint() {
                 continue;
             }
-            let add: Vec<NodeId> = self.wanted.iter().copied().filter(|id| !config.is_voter(*id)).collect();
-            let remove: Vec<NodeId> = config.members().filter(|id| !self.wanted.contains(id)).collect();
-            let add_voters = add.into_iter().take(1).collect();
-            let remove = remove.into_iter().take(1).collect();
-            let change = ConfigChange { add_voters, add_learners: Vec::new(), remove };
+            let change = self.step_to_wish(config);
             let core = base::core_of(group, self.shape.cores).0 as usize;
             self.note(What::Operator, u64::from(group.0), leader as u64, |_| format!("group {group}: {change:?}"));
             self.tell(leader, core, Mail::Change { group, change });
@@ -251,12 +331,25 @@ impl World<'_> {
         };
         let Some(group) = self.groups().find(|group| is_lost(*group)) else { return };
         let id = self.nodes[seat].id;
-        if !self.may_be_damaged(seat) {
+        if !self.nodes[seat].is_damaged {
             return self.fail("quarantine", format!("node {id}, group {group}: quarantined with an undamaged disk"));
         }
         self.crash(seat);
         if self.nodes[seat].id == id {
             self.replace_disk(seat);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_lead_back_and_drawn_parameters_are_none() {
+        for order in Order::ALL {
+            assert_eq!(Order::from_parameter(order.parameter(5)), Some((order, 5)));
+        }
+        assert!((0..CORES_MAX as u64).all(|drawn| Order::from_parameter(drawn).is_none()));
     }
 }

@@ -6,7 +6,7 @@ use shard::{PeerOut, Resting, Ticket};
 use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart};
 
 use super::net::{cut_frame, link_of, open_writer};
-use super::node::{Core, Look, Mail, state_of, with_view};
+use super::node::{Core, Look, Mail, SimShard, state_of, with_view};
 use super::{MS, SECOND, What, World};
 use crate::draw::{Stream, draw, log_between, prng};
 use crate::fault::Class;
@@ -149,7 +149,7 @@ impl World<'_> {
             self.push(at + log_between(&mut dice, MS, 200 * MS), Due::Flush { seat, core, life });
         }
         for _ in 0..reads {
-            self.push(at + log_between(&mut dice, 10_000, MS), Due::Store { seat, core, life });
+            self.push(at.max(cell.reads_wait) + log_between(&mut dice, 10_000, MS), Due::Store { seat, core, life });
         }
     }
 
@@ -188,6 +188,7 @@ impl World<'_> {
                 cell.touched |= 1 << (group.0 / u32::from(self.shape.cores));
                 cell.shard.handle_transfer(ticket, group, target, now);
             }
+            Mail::Probe { operation, group, kind } => self.read_probe(cell, operation, group, kind),
         }
     }
 
@@ -207,7 +208,11 @@ impl World<'_> {
         let mut ordinal = 0;
         let is_current = self.generation(link) == generation;
         'frames: while is_current && !rest.is_empty() {
+            let is_unknown = rest.get(4).is_some_and(|version| u16::from(*version) != wire::WIRE_VERSION);
             let Some((frame, more)) = cut_frame(rest) else {
+                if is_unknown {
+                    self.note_unknown_frame(true);
+                }
                 self.reset(from, seat, core);
                 break;
             };
@@ -216,6 +221,9 @@ impl World<'_> {
                 self.reset(from, seat, core);
                 break;
             };
+            if is_unknown {
+                self.note_unknown_frame(false);
+            }
             for message in frame.messages() {
                 let Ok(message) = message else {
                     self.reset(from, seat, core);
@@ -229,9 +237,13 @@ impl World<'_> {
                     continue;
                 }
                 cell.touched |= 1 << (message.group.0 / u32::from(self.shape.cores)).min(63);
+                self.coverage.note_message(cell.shard.raft(message.group), &message.kind);
                 match message.kind {
                     PeerKind::Raft { body, entries } => {
                         self.tell_trace(|_| format!("{seat}.{core} reads of node {sender}: {body:?}"));
+                        let (to, incarnation) = (self.nodes[seat].id, self.nodes[seat].incarnation);
+                        let group = message.group;
+                        self.observe(&Event::Read { from: sender, to, incarnation, group, body: &body });
                         cell.shard.handle_peer(sender, message.group, body, entries, now);
                     }
                     PeerKind::Snapshot(SnapshotPart { leader_term, index, snapshot_id, part, last, body, .. }) => cell
@@ -284,6 +296,7 @@ impl World<'_> {
             if look == before && cell.touched & 1 << local.min(63) == 0 {
                 continue;
             }
+            self.coverage.note_state(raft);
             if look != before {
                 self.tell_trace(|_| format!("{seat}.{core} group {group}: {look:?}"));
                 let state = look.term.0 << 20 ^ look.commit.0 << 40 ^ look.last.0 ^ look.leader.0 << 56;
@@ -303,11 +316,15 @@ impl World<'_> {
                     }
                 }
             });
+            if look.first != before.first && look.first == look.applied.next() {
+                // A snapshot was installed, most likely.
+                self.show_content(seat, &cell.shard, group);
+            }
         }
         while let Some((group, alarm)) = cell.shard.poll_alarm() {
             let node = self.nodes[seat].id;
             let is_allowed = match alarm {
-                raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.may_be_damaged(seat)),
+                raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.nodes[seat].is_damaged),
                 _ => false,
             };
             if !is_allowed {
@@ -339,6 +356,9 @@ impl World<'_> {
                 }
                 _ => true,
             };
+            if let PeerOut::SnapshotPart { group, part: 0, .. } = message {
+                self.show_content(seat, &cell.shard, group);
+            }
             if is_whole {
                 self.show_sent(seat, cell, to, &message);
                 has_sent |= 1 << peer;
@@ -364,6 +384,13 @@ impl World<'_> {
                 cell.writers[peer] = Some(writer);
             }
         }
+    }
+
+    /// Tells checkers what rows a group has.
+    pub(super) fn show_content(&mut self, seat: usize, shard: &SimShard, group: GroupId) {
+        let Some((applied, _)) = state_of(shard, group) else { return };
+        let (node, hash) = (self.nodes[seat].id, shard.store().content(group));
+        self.observe(&Event::Content { node, group, applied, hash });
     }
 
     fn show_sent(&mut self, seat: usize, cell: &mut Core, to: NodeId, message: &PeerOut) {
@@ -449,6 +476,7 @@ impl World<'_> {
         }
         let begin = if op.is_ring() { at } else { at.max(cell.storage_busy) };
         let due = (begin + span).max(cell.hung_until + 1);
+        let due = if matches!(op, DiskOp::Sync { .. }) { due.max(cell.syncs_wait + span) } else { due };
         if !op.is_ring() {
             cell.storage_busy = due;
         }
@@ -461,6 +489,7 @@ impl World<'_> {
             return;
         }
         let entity = (seat * super::CORES_MAX + core) as u32;
+        let is_damageable = self.may_be_damaged(seat);
         let World { nodes, injector, now, .. } = self;
         let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
         let (mut fails_write, mut fails_sync) = (cell.fails_write, cell.fails_sync);
@@ -484,6 +513,13 @@ impl World<'_> {
             Some(DiskOp::FaultIn { .. }) if injector.strike(Class::Disk7, entity, |d| [d.below(2), 0, 0]).is_some() => {
                 disk.fail(token, 5, false)
             }
+            Some(DiskOp::FaultIn { .. }) if is_damageable => {
+                let misread = injector.strike(Class::Disk5, entity, |d| [d.next_u64(), 0, 0]);
+                match misread {
+                    Some([dice, ..]) => disk.complete_misread(token, dice),
+                    None => disk.complete(token, u32::MAX),
+                }
+            }
             Some(DiskOp::Write { bytes, .. }) if *bytes > 4096 => {
                 let blocks = u64::from(*bytes / 4096);
                 let short = injector.strike(Class::Disk12, entity, |d| {
@@ -495,7 +531,9 @@ impl World<'_> {
             Some(_) => disk.complete(token, u32::MAX),
             None => return,
         };
+        let astrays = super::astray::lead_astray(disk, injector, entity);
         (cell.fails_write, cell.fails_sync) = (fails_write, fails_sync);
+        self.note_astray(seat, core, &astrays);
         let outcome = result.map_or(1, u64::from);
         self.note(What::Op, u64::from(entity), token.0 ^ outcome << 32, |_| {
             format!("{seat}.{core}: operation {} ends: {result:?}", token.0)
@@ -510,6 +548,11 @@ impl World<'_> {
         }
         let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
         if cell.shard.store_mut().finish_flush() {
+            let held = cell.shard.store().checkpointed();
+            let node = self.nodes[seat].id;
+            for (group, applied) in held {
+                self.observe(&Event::Checkpoint { node, group, applied });
+            }
             self.mail(seat, core, Mail::Store);
         }
     }

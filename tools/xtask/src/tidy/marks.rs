@@ -7,11 +7,14 @@ use super::{Finding, Source};
 
 /// All marks, one a line, for the simulator's report of those that it never reached.
 pub const LIST: &str = "tools/sim/marks.txt";
+/// Those that no run of the simulator can reach: `name: reason` a line.
+pub const UNREACHED: &str = "tools/sim/marks-unreached.txt";
 const MUTATIONS: &str = "engine/base/src/mutations.rs";
 
 /// Runs every rule of this file.
 pub fn check(sources: &[Source]) -> Vec<Finding> {
     let mut findings = check_marks(sources);
+    findings.extend(check_unreached(sources));
     findings.extend(check_mutations(sources));
     findings
 }
@@ -38,6 +41,17 @@ fn check_marks(sources: &[Source]) -> Vec<Finding> {
         findings.push(Finding::error("mark", LIST, "is not the list of the code's marks; run `cargo xtask marks`"));
     }
     findings
+}
+
+/// Each mark that is excused is one, and has a reason.
+fn check_unreached(sources: &[Source]) -> Vec<Finding> {
+    let marks = places(sources, "mark::hit!(\"");
+    let text = sources.iter().find(|source| source.path == UNREACHED).map_or("", |source| source.text.as_str());
+    let is_good = |line: &&str| {
+        line.split_once(": ").is_some_and(|(name, reason)| marks.contains_key(name) && !reason.trim().is_empty())
+    };
+    let bad = text.lines().filter(|line| !is_good(line));
+    bad.map(|line| Finding::error("mark", UNREACHED, format!("`{line}` is no `name of a mark: reason`"))).collect()
 }
 
 fn check_mutations(sources: &[Source]) -> Vec<Finding> {
@@ -115,6 +129,16 @@ mod tests {
         assert!(rules(&[good, twice, listed])[0].contains("engine/raft/src/b.rs:2"));
         let foreign = source("engine/meta/src/a.rs", "mark::hit!(\"raft.vote.forced\");\n");
         assert_eq!(rules(&[foreign, source(LIST, "raft.vote.forced\n")]).len(), 1);
+    }
+
+    #[test]
+    fn an_excuse_names_a_mark_and_a_reason() {
+        let code = source("engine/raft/src/a.rs", "mark::hit!(\"raft.vote.forced\");\n");
+        let listed = source(LIST, "raft.vote.forced\n");
+        let excused = |text: &str| rules(&[code.clone(), listed.clone(), source(UNREACHED, text)]);
+        assert_eq!(excused("raft.vote.forced: nobody is forced\n"), Vec::<String>::new());
+        assert!(excused("raft.vote.forced: \n")[0].contains("reason"));
+        assert!(excused("raft.vote.gone: nobody is forced\n")[0].contains("raft.vote.gone"));
     }
 
     #[test]

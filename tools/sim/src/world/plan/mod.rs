@@ -3,16 +3,31 @@
 //! A plan looks at the world and strikes with the timed classes of [`super::strikes`], through [`World::strike_now`]: what it
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
+mod figure8;
 mod leader_only;
+mod members;
+mod quiet;
+mod quiet_end;
+mod reads;
+mod slow_leader;
+mod snapshots;
+mod suspend;
+mod swizzle;
+mod unsynced;
 
-use super::{MS, What, World};
+use base::GroupId;
+
+use super::{MS, Shape, What, World};
 use crate::draw::{Stream, prng};
 use crate::fault::Class;
 use crate::heap::Due;
+use crate::profile::Profile;
 use crate::schedule::Fault;
 
+pub(super) use reads::Episode;
+
 /// Counters of faults that plans made begin here: drawn ones never get so far.
-const COUNTER_FIRST: u64 = 1 << 40;
+pub(super) const COUNTER_FIRST: u64 = 1 << 40;
 
 /// What a run is driven towards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,10 +36,52 @@ pub(super) enum Plan {
     Drawn,
     /// Whoever leads is crashed, paused, cut off.
     LeaderOnly,
+    /// Links stop one by one and come back in random order.
+    Swizzle,
+    /// Figure 8 of the Raft paper.
+    Figure8,
+    /// Members come and go.
+    Members,
+    /// Terms fall apart, then all is quiet.
+    Quiet,
+    /// All but one stand still.
+    Suspend,
+    /// Clients rest before the end, leaders change.
+    QuietEnd,
+    /// Old leaders are asked while others lead.
+    Reads,
+    /// The node with the slowest clock is to lead, and is cut off: only where leases cannot hold.
+    SlowLeader,
+    /// Followers need snapshots, which meet entries, old snapshots and slow stores.
+    Snapshots,
+    /// Disks that do not sync in time meet new leaders, checkpoints and power cuts.
+    Unsynced,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
-const SHARES: [(Plan, u64); 1] = [(Plan::LeaderOnly, 5)];
+const SHARES: &[(Plan, u64)] = &[
+    (Plan::LeaderOnly, 4),
+    (Plan::Swizzle, 4),
+    (Plan::Figure8, 6),
+    (Plan::Members, 10),
+    (Plan::Quiet, 6),
+    (Plan::Suspend, 6),
+    (Plan::QuietEnd, 6),
+    (Plan::Reads, 10),
+    (Plan::Snapshots, 10),
+    (Plan::Unsynced, 10),
+];
+
+/// A round of a plan: what was drawn at its first step.
+#[derive(Clone, Copy, Default, Debug)]
+struct Round {
+    step: u8,
+    kind: u64,
+    group: GroupId,
+    seat: usize,
+    leader: usize,
+    span: u64,
+}
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug)]
@@ -32,30 +89,57 @@ pub(super) struct Driver {
     pub plan: Plan,
     /// Looks so far: the counter of its draws.
     pub looks: u64,
+    /// The seat that the plan is about just now.
+    pub target: usize,
     strikes: u64,
+    scene: figure8::Scene,
+    /// The round under way, for plans that go in rounds: its step, and whom it is about.
+    round: Round,
 }
 
 impl Driver {
     /// Draws the plan of a seed.
-    pub fn draw(seed: u64) -> Driver {
-        let mut left = prng(seed, Stream::Plan, 0, 0).below(100);
-        let mut plan = Plan::Drawn;
-        for (candidate, share) in SHARES {
-            if left < share {
-                plan = candidate;
-                break;
-            }
-            left -= share;
-        }
-        Driver { plan, looks: 0, strikes: 0 }
+    pub fn draw(seed: u64, profile: Profile) -> Driver {
+        let (scene, round) = Default::default();
+        Driver { plan: plan_of(seed, profile), looks: 0, target: 0, strikes: 0, scene, round }
     }
+
+    /// What a plan wants of the cluster beside what was drawn.
+    pub fn shape(self, shape: &mut Shape) {
+        match self.plan {
+            // Learners stay learners until the operator wants them to vote.
+            Plan::Members => shape.raft.promote_learners = false,
+            // All groups share their timers, and none rests without.
+            Plan::Suspend => (shape.cores, shape.raft.quiesce_after) = (1, None),
+            // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
+            Plan::Snapshots => (shape.trailing, shape.is_cold) = (4, true),
+            _ => {}
+        }
+    }
+}
+
+fn plan_of(seed: u64, profile: Profile) -> Plan {
+    if profile == Profile::ClockBroken {
+        return Plan::SlowLeader;
+    }
+    let mut left = prng(seed, Stream::Plan, 0, 0).below(100);
+    for &(candidate, share) in SHARES {
+        if left < share {
+            return candidate;
+        }
+        left -= share;
+    }
+    Plan::Drawn
 }
 
 impl World<'_> {
     /// The first look of a plan. A run that follows a schedule has its plan's faults in there.
     pub(super) fn begin_plan(&mut self) {
-        if self.options.schedule.is_none() && self.driver.plan != Plan::Drawn {
-            self.note(What::Plan, self.driver.plan as u64, 0, |world| format!("{:?}", world.driver.plan));
+        if self.driver.plan == Plan::Drawn {
+            return;
+        }
+        self.note(What::Plan, self.driver.plan as u64, 0, |world| format!("{:?}", world.driver.plan));
+        if self.options.schedule.is_none() {
             self.push(1_500 * MS, Due::Plan);
         }
     }
@@ -70,6 +154,16 @@ impl World<'_> {
         let wait = match self.driver.plan {
             Plan::Drawn => return,
             Plan::LeaderOnly => self.strike_leaders(&mut dice),
+            Plan::Swizzle => self.swizzle(&mut dice),
+            Plan::Figure8 => self.drive_figure8(&mut dice),
+            Plan::Members => self.change_members(&mut dice),
+            Plan::Quiet => self.strand_and_rest(&mut dice),
+            Plan::Suspend => self.suspend_all_but_one(&mut dice),
+            Plan::QuietEnd => self.cut_leaders(),
+            Plan::Reads => self.depose_leaders(&mut dice),
+            Plan::SlowLeader => self.isolate_slow_leader(&mut dice),
+            Plan::Snapshots => self.strike_snapshots(&mut dice),
+            Plan::Unsynced => self.strike_unsynced(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
