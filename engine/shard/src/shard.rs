@@ -425,7 +425,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.to_apply.is_empty()
-            || !self.sweeps.is_empty()
+            // What ends an overload is itself a reason for a turn: until then a core must not spin.
+            || self.sweeps.iter().any(|(at, _)| !self.is_overloaded(*at))
             || !self.turn_groups.is_empty()
             || (!self.dirty.is_empty() && self.log.is_quiet())
     }

@@ -29,7 +29,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             if self.is_overloaded(at) {
                 base::mark::hit!("shard.sweep.overloaded");
                 self.sweeps.push_back((at, nsid));
-                return;
+                continue;
             }
             let header = CommandHeader {
                 session: SessionId(0),
