@@ -132,6 +132,18 @@ impl Raft {
                 base::mark::hit!("raft.resp.replicate_rejected", peer.progress == Progress::Replicate);
                 base::mark::hit!("raft.resp.probe_rejected", peer.progress != Progress::Replicate);
                 match peer.progress {
+                    // It lost bytes behind `hint_index`, acked before, that are dropped here: only a state helps, since
+                    // no other node need hold them either.
+                    _ if faulty && hint_index.next() < first => {
+                        base::mark::hit!("raft.snapshot.needed_for_lost_bytes");
+                        peer.become_snapshot(now);
+                        self.outbox.need_snapshot.push(peer.id);
+                    }
+                    // It fetches them; to ask again at once would go back and forth until it has.
+                    _ if faulty && hint_index < peer.match_index => {
+                        base::mark::hit!("raft.resp.waits_for_repair");
+                        peer.become_probe(peer.match_index.next(), true);
+                    }
                     Progress::Replicate => peer.become_probe(peer.match_index.next(), false),
                     _ => {
                         // The follower's last entry that may match, and of those our last of no later term.

@@ -138,9 +138,10 @@ impl Snapshots {
     }
 }
 
-/// A snapshot of what is committed here already would take the group back.
-fn is_behind(index: LogIndex, commit: LogIndex) -> bool {
-    mutate!(MUT_20A, index <= commit, false)
+/// A snapshot of what is committed and can be applied here already would take the group back. `floor` is
+/// [`Shard::appliable`].
+fn is_behind(index: LogIndex, floor: LogIndex) -> bool {
+    mutate!(MUT_20A, index <= floor, false)
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -358,8 +359,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut incoming = std::mem::take(&mut self.snapshots.incoming);
         incoming.retain(|group, half| {
             let at = self.local(*group).expect("only local groups are installed");
+            let floor = self.appliable(at);
             let slot = &mut self.groups[at as usize];
-            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && !is_behind(half.index, slot.commit);
+            let is_kept = half.is_whole || now.since(half.heard) < HALF_KEPT && !is_behind(half.index, floor);
             if (!half.is_active(now) || !is_kept) && slot.installing.take().is_some() {
                 base::mark::hit!("shard.snapshot.half_gives_way");
                 // Its sender is silent and the half waits, or entries made it needless: the group goes on without it.
@@ -371,6 +373,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     // Receiving.
+
+    /// The last entry that this node can apply without help: what is committed, up to an entry whose bytes are lost.
+    fn appliable(&self, at: u32) -> LogIndex {
+        let slot = &self.groups[at as usize];
+        let lost = self.log.first_faulty(slot.id).filter(|index| *index > slot.applied);
+        lost.map_or(slot.commit, |index| index.prev().min(slot.commit))
+    }
 
     /// A part of a snapshot that a leader sends.
     #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
@@ -388,16 +397,19 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else { return };
         let now = self.turn_now;
         self.pairs.note_heard(from, now);
+        let floor = self.appliable(at);
         let slot = &self.groups[at as usize];
         let ack = |next_part, refused| PeerOut::SnapshotAck { to: from, group, snapshot, next_part, refused };
-        if term < slot.raft.term() || slot.installed.is_some() {
+        // Who leads still has not heard of the sender's term, and must not take its state while it answers as a leader.
+        if term < slot.raft.term() || slot.installed.is_some() || slot.raft.is_leader() {
             base::mark::hit!("shard.snapshot.refuses_old_term", term < slot.raft.term());
+            base::mark::hit!("shard.snapshot.refuses_while_leading", slot.raft.is_leader());
             base::mark::hit!("shard.snapshot.refuses_while_synced", slot.installed.is_some());
             return self.peer_out.push_back(ack(0, true));
         }
         if part == 0 {
             let Ok(mut machine) = Machine::decode(body) else { return self.peer_out.push_back(ack(0, true)) };
-            if machine.applied_index != index || is_behind(index, slot.commit) {
+            if machine.applied_index != index || is_behind(index, floor) {
                 base::mark::hit!("shard.snapshot.refuses_old_state");
                 return self.peer_out.push_back(ack(0, true));
             }
@@ -433,8 +445,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         match self.snapshots.incoming.get_mut(&group) {
             Some(half)
-                if (half.id, half.from) == (snapshot, from)
-                    && (half.is_whole || !is_behind(half.index, slot.commit)) =>
+                if (half.id, half.from) == (snapshot, from) && (half.is_whole || !is_behind(half.index, floor)) =>
             {
                 half.heard = now;
                 base::mark::hit!("shard.snapshot.part_out_of_order", part != half.next_part);

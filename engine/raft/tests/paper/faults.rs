@@ -508,3 +508,53 @@ fn questions_and_answers_of_any_term_depose_nobody() {
     assert!(member.raft.is_leader());
     assert!(member.sends().iter().any(|out| matches!(out.body, Body::EntryFetchResp { count: 1, .. })));
 }
+
+/// A leader whose entries up to 5 are gone; peer 2 has acked 9 and then lost the bytes of an entry behind `sound`.
+fn leader_of_one_that_lost(sound: u64) -> Member {
+    let mut leader = Member::leader(1, voters(&[1, 2, 3]), &[1; 9]);
+    leader.log.image.compact(5);
+    leader.drain();
+    leader.receive_ack(2, 10);
+    leader.propose(b"x");
+    leader.drain();
+    // Entry 11 was sent, and the question behind it is refused.
+    reject_for_loss(&mut leader, 11, sound);
+    leader
+}
+
+fn reject_for_loss(leader: &mut Member, prev: u64, sound: u64) {
+    let body = Body::AppendResp {
+        term: leader.raft.term(),
+        index: LogIndex(prev),
+        rejected: true,
+        busy: false,
+        faulty: true,
+        hint_index: LogIndex(sound),
+        hint_term: Term(1),
+        read_position: 0,
+        echo_mono: leader.now,
+    };
+    leader.receive(2, body);
+}
+
+#[test]
+fn bytes_that_were_acked_and_lost_and_are_compacted_everywhere_come_with_a_snapshot() {
+    let mut leader = leader_of_one_that_lost(3);
+    assert_eq!(leader.drain().need_snapshot, [NodeId(2)]);
+    reject_for_loss(&mut leader, 11, 3);
+    assert_eq!(leader.drain().need_snapshot, [], "asked for once");
+}
+
+#[test]
+fn one_that_fetches_lost_bytes_is_not_asked_again_before_it_is_heard_of() {
+    let mut leader = leader_of_one_that_lost(7);
+    let mut sent = appends(&leader.sends());
+    for _ in 0..5 {
+        reject_for_loss(&mut leader, 10, 7);
+        sent.extend(appends(&leader.sends()));
+    }
+    assert!(sent.len() <= 1, "{sent:?}");
+    leader.wait(100);
+    leader.receive_heartbeat_ack(2, 0);
+    assert_eq!(appends(&leader.sends()).len(), 1, "then it is");
+}
