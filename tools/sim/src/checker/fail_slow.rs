@@ -33,7 +33,8 @@ pub struct FailSlow {
 impl FailSlow {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
         let node = self.nodes.of((view.group, view.node));
-        let is_waiting = view.persisted < view.log.last_index();
+        // An entry whose bytes were on disk and are lost waits for other nodes, not for the disk.
+        let is_waiting = view.persisted < view.log.last_index() && !view.log.is_faulty(view.persisted.next());
         if !is_waiting || view.persisted != node.persisted || view.incarnation != node.incarnation {
             let since = is_waiting.then_some(view.now);
             *node = Node { incarnation: view.incarnation, persisted: view.persisted, since, late: None };

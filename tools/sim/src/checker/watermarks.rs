@@ -181,10 +181,11 @@ impl Watermarks {
         Ok(())
     }
 
-    fn note_ack(&mut self, from: NodeId, incarnation: u64, group: GroupId, index: LogIndex) {
+    fn note_ack(&mut self, from: NodeId, incarnation: u64, group: GroupId, (term, index): (Term, LogIndex)) {
         let node = self.nodes.of((group, from));
-        // Reported before its turn, perhaps: the next view decides.
-        if node.incarnation == incarnation && index > node.persisted {
+        // Reported before its turn, perhaps: the next view decides. What was acked in an earlier term and left behind the
+        // turn that raised it may be replaced already; `hard_state` knows whether it was on disk.
+        if node.incarnation == incarnation && index > node.persisted && term >= node.term {
             node.acked = node.acked.max(index);
         }
     }
@@ -276,7 +277,7 @@ impl Checker for Watermarks {
                 let Body::AppendResp { term, index, rejected: false, busy: false, echo_mono, .. } = *body else {
                     return Ok(());
                 };
-                self.note_ack(from, incarnation, group, index);
+                self.note_ack(from, incarnation, group, (term, index));
                 self.lives.note_ack(group, from, incarnation, index);
                 self.check_answer((from, to), group, (term, index), echo_mono)
             }

@@ -63,6 +63,8 @@ enum Change {
     Entry(GroupId, LogIndex, Term),
     Cut(GroupId, LogIndex),
     Reset(GroupId, LogIndex, Term),
+    /// What is before is dropped, and all if there is nothing behind.
+    Begin(GroupId, LogIndex, Term),
 }
 
 /// A frame on its way to the disk.
@@ -97,6 +99,11 @@ impl Platter {
             OnPlatter { group: group.group, term: group.term, vote: group.vote, last: group.last, runs, is_new: true }
         };
         Platter { groups: groups.iter().map(on_platter).collect(), ..Platter::default() }
+    }
+
+    /// The node's tables hold the state of a group up to here, durably: with them the log begins anew behind it.
+    pub fn handle_state(&mut self, group: GroupId, last: LogIndex, term: Term) {
+        self.apply(Change::Begin(group, last, term));
     }
 
     /// A write begins; `tell` hears of each frame in it and of its place.
@@ -153,6 +160,7 @@ impl Platter {
                 }
                 RecordKind::TruncSuffix => Change::Cut(group, index),
                 RecordKind::TruncPrefix if header.flags == 2 => Change::Reset(group, index.prev(), term),
+                RecordKind::TruncPrefix => Change::Begin(group, index.prev(), term),
                 RecordKind::GroupNew => Change::Reset(group, LogIndex(0), Term(0)),
                 _ => continue,
             };
@@ -193,8 +201,11 @@ impl Platter {
     }
 
     fn apply(&mut self, change: Change) {
-        let (Change::State(group, ..) | Change::Entry(group, ..) | Change::Cut(group, _) | Change::Reset(group, ..)) =
-            change;
+        let (Change::State(group, ..)
+        | Change::Entry(group, ..)
+        | Change::Cut(group, _)
+        | Change::Begin(group, ..)
+        | Change::Reset(group, ..)) = change;
         let at = match self.groups.iter().position(|entry| entry.group == group) {
             Some(at) => at,
             None => {
@@ -208,7 +219,8 @@ impl Platter {
             Change::State(_, term, vote) => entry.vote(term, vote),
             Change::Entry(_, index, term) => entry.push(index, term),
             Change::Cut(_, from) => entry.cut(from),
-            Change::Reset(_, last, term) => {
+            Change::Begin(_, last, _) if last <= entry.last => {}
+            Change::Reset(_, last, term) | Change::Begin(_, last, term) => {
                 entry.runs.clear();
                 entry.last = last;
                 if last > LogIndex(0) {

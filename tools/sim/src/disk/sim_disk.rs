@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use base::{GroupId, Prng, mutate};
+use base::{GroupId, LogIndex, Prng, Term, mutate};
 use seglog::{Disk, DiskOp, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
 use super::astray::Stale;
@@ -355,6 +355,11 @@ impl SimDisk {
     /// Recovery has read the log: what it found is what is there.
     pub fn handle_recovered(&mut self, groups: &[seglog::RecoveredGroup]) {
         self.platter = Platter::recovered(groups);
+    }
+
+    /// The node's tables hold the state of a group up to here, durably.
+    pub fn handle_state(&mut self, group: GroupId, last: LogIndex, term: Term) {
+        self.platter.handle_state(group, last, term);
     }
 
     /// What a power cut would leave of a group, if that has moved since it was last asked for.

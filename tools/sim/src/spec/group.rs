@@ -144,9 +144,11 @@ impl Group {
             fact.vote
         );
         let floor = view.log.first_index().prev();
+        // In the turn in which it died, which nobody saw, it may have learned and applied what was committed.
+        let is_known = || self.committed_at(view.commit) == Some(entry(view, view.commit));
         guard!(
             Restart,
-            view.commit <= before.commit.max(floor),
+            view.commit <= before.commit.max(floor) || is_known(),
             "commit {} after {}, with a log from {floor}",
             view.commit,
             before.commit

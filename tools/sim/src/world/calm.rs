@@ -57,7 +57,7 @@ impl World<'_> {
         {
             return false;
         }
-        self.net.heal();
+        self.heal_links();
         let until = self.now + span;
         for one in (0..seats).filter(|seat| is_out(*seat)) {
             for other in (0..seats).filter(|seat| !is_out(*seat)) {

@@ -104,7 +104,11 @@ impl World<'_> {
         if host.next_operation_at <= self.now {
             // Now and then all at once: they may share an entry.
             let is_burst = prng(self.seed, Stream::Load, 1 << 32 | client as u64, host.begun).below(6) == 0;
-            let count = if is_burst { host.in_flight_max } else { 1 };
+            let count = match &host.listed {
+                Some(listed) => listed.iter().take_while(|(at, _)| *at <= self.now).count(),
+                None if is_burst => host.in_flight_max,
+                None => 1,
+            };
             (0..count).for_each(|_| self.begin_operation(client));
         }
         self.drive(client);

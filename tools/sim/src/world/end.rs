@@ -58,7 +58,7 @@ impl World<'_> {
                     let group = self.groups().find(|group| !self.leads(*group)).expect("one does not lead");
                     let what =
                         format!("group {group} has no leader {} s after a quorum was healed", QUORUM_MAX / SECOND);
-                    return self.fail("leader", what);
+                    return self.fail("leader", self.describe(&what));
                 }
             }
             Phase::Settle(since) => {
@@ -97,7 +97,7 @@ impl World<'_> {
         self.injector.end();
         self.stir();
         (self.calm.hushed_until, self.wish) = (0, super::members::Wish::default());
-        self.net.heal();
+        self.heal_links();
         let mut dice = prng(self.seed, Stream::Heal, 0, 0);
         // While members change, which nodes are a quorum depends on who knows of it: then all are healed at once.
         let is_stable = self.nodes.iter().filter(|node| node.is_up()).all(|node| {
@@ -143,6 +143,15 @@ impl World<'_> {
     }
 
     pub(super) fn heal_seat(&mut self, seat: usize) {
+        // A disk that could not be read for a while has all its bytes: whoever sees to it starts the node anew.
+        let is_misled = |group: GroupId| {
+            let shard = self.nodes[seat].shard_of(group);
+            shard.is_some_and(|shard| shard.log().health(group) == Health::Faulty)
+        };
+        let is_restarted = self.nodes[seat].is_up() && !self.nodes[seat].is_damaged && self.groups().any(is_misled);
+        if is_restarted && !self.is_calm() {
+            self.crash(seat);
+        }
         let soon = self.now + MS;
         let node = &mut self.nodes[seat];
         node.paused_until = 0;
@@ -183,11 +192,13 @@ impl World<'_> {
     }
 
     fn is_settled(&self) -> bool {
+        // A log that found no space looks for it again ten seconds later.
         let is_sure = |node: &super::Node| {
             node.is_up()
                 && self.groups().all(|group| {
-                    node.shard_of(group)
-                        .is_some_and(|shard| matches!(shard.log().health(group), Health::Clean | Health::Faulty))
+                    node.shard_of(group).is_some_and(|shard| {
+                        matches!(shard.log().health(group), Health::Clean | Health::Faulty) && !shard.log().is_full()
+                    })
                 })
         };
         self.nodes.iter().all(is_sure) && self.groups().all(|group| self.leads(group) && self.is_as_wanted(group))

@@ -175,6 +175,8 @@ pub(crate) struct World<'c> {
     nodes: Vec<Node>,
     net: Net,
     connections: Vec<Connection>,
+    /// Those that servers have, ascending, and some that they had.
+    open: Vec<u32>,
     clients: Vec<ClientHost>,
     load: Load,
     stranger: stranger::Stranger,
@@ -221,6 +223,7 @@ impl<'c> World<'c> {
             nodes: Vec::new(),
             net: Net::new(seed, &shape),
             connections: Vec::new(),
+            open: Vec::new(),
             clients: Vec::new(),
             load: Load::new(seed, shape.groups),
             stranger: stranger::Stranger::default(),

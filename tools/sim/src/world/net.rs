@@ -24,6 +24,9 @@ struct PairState {
     lower: NodeId,
 }
 
+/// After a heal frames may be on their way for so long still.
+const HELD: u64 = 100 * MS;
+
 #[derive(Clone, Copy, Default)]
 struct LinkState {
     /// Mean delay in ns.
@@ -269,6 +272,19 @@ impl World<'_> {
             return self.buffers.release(buffer);
         }
         self.mail(to, core, Mail::Frames { from: from as u8, generation, buffer, only });
+    }
+
+    /// Nothing is cut, clogged or repeated any more. A connection that still holds what it was given for long is made anew:
+    /// what is on its way in it would keep back all that comes behind.
+    pub(super) fn heal_links(&mut self) {
+        self.net.heal();
+        for link in 0..self.net.links.len() as u16 {
+            let pair = pair_of(link);
+            let state = self.net.pairs[pair as usize];
+            if state.is_up && self.net.links[link as usize].last_arrival > self.now + HELD {
+                self.push(self.now, Due::Unlinked { pair, generation: state.generation });
+            }
+        }
     }
 
     /// A frame that makes no sense ends its connection.

@@ -270,11 +270,21 @@ pub(crate) fn with_view<T>(
     let now = node.clock.mono(time);
     let view = GroupView::of(now, node.incarnation, raft, &log, state);
     let mut view = GroupView { lease_until: raft.lease_until(now), ..view };
-    if state.0 > shard.applied_index(group) {
-        // Until the log's restart is on disk consensus is not told of a snapshot that is installed: it is committed.
-        view.commit = view.commit.max(state.0);
-        view.persisted = view.persisted.min(log.last_index()).max(state.0);
+    if state.0 <= shard.applied_index(group) {
+        return Some(see(&view));
     }
+    // Until the log's restart is on disk consensus is not told of a snapshot that is installed: it is committed, and its
+    // members are in force unless a later entry has others.
+    use meta::Store as _;
+    let is_held = state.0 < view.config_index && view.config_index <= log.last_index();
+    let is_news = state.0 > view.commit && !is_held;
+    let config = shard.store().machine(group).and_then(|machine| raft::Config::decode(&machine.config).ok());
+    let config = config.filter(|config| is_news && config != view.config);
+    if let Some(config) = &config {
+        (view.config, view.config_index) = (config, state.0);
+    }
+    view.commit = view.commit.max(state.0);
+    view.persisted = view.persisted.min(log.last_index()).max(state.0);
     Some(see(&view))
 }
 

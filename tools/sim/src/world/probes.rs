@@ -118,7 +118,9 @@ impl World<'_> {
         self.probes.wake_at = u64::MAX;
         self.end_probes();
         let mut wait = LOOK_EVERY;
-        if self.is_loading() {
+        if self.is_loading() && self.now < self.calm.hushed_until {
+            wait = self.calm.hushed_until - self.now;
+        } else if self.is_loading() {
             for group in self.groups() {
                 if self.probe_rivals(group) {
                     wait = LOOK_CLOSELY;

@@ -1,6 +1,7 @@
 //! Processes: they start from what is on their disks, and stop without warning.
 
 use base::{CoreId, LogIndex, NodeId, Prng, mutate};
+use meta::Store as _;
 use raft::Config;
 use seglog::SegLog;
 use shard::Shard;
@@ -128,6 +129,11 @@ impl World<'_> {
         self.tell_trace(|_| format!("{seat}.{core} recovers: {:?}", recovered.report()));
         let node = &self.nodes[seat];
         disk.handle_recovered(&recovered.groups());
+        for group in self.groups() {
+            if let Some(machine) = store.machine(group) {
+                disk.handle_state(group, machine.applied_index, machine.applied_term);
+            }
+        }
         for segment in recovered.segments() {
             disk.open_existing(segment.slot, segment.segment_seq);
         }

@@ -91,6 +91,10 @@ impl World<'_> {
             return self.push(self.now + delay, Due::ClientClosed { connection: number });
         }
         connection.is_open = true;
+        let World { open, connections, .. } = self;
+        open.retain(|number| connections[*number as usize].is_open);
+        let place = open.partition_point(|other| *other < number);
+        open.insert(place, number);
         self.push(self.now + delay, Due::Accepted { connection: number });
     }
 
@@ -315,7 +319,8 @@ impl World<'_> {
             }
         }
         cell.shard.replies().clear();
-        for number in 0..self.connections.len() {
+        for at_open in 0..self.open.len() {
+            let number = self.open[at_open] as usize;
             let entry = &self.connections[number];
             if entry.seat as usize == seat && entry.is_open && !entry.writer.is_empty() {
                 let mut connection = std::mem::replace(&mut self.connections[number], spare_connection());

@@ -60,6 +60,9 @@ impl World<'_> {
         if !self.is_loading() {
             return;
         }
+        if self.now < self.calm.hushed_until {
+            return self.push(self.calm.hushed_until + 1, Due::Client { client: NAME });
+        }
         self.stranger.looks += 1;
         let looks = self.stranger.looks;
         let mut dice = prng(self.seed, Stream::Load, u64::from(NAME), looks);

@@ -4,6 +4,7 @@
 //! did is in the run's record like any other fault, so that `replay` and `shrink` need to know nothing of plans.
 
 mod figure8;
+mod full;
 mod leader_only;
 mod members;
 mod quiet;
@@ -56,20 +57,23 @@ pub(super) enum Plan {
     Snapshots,
     /// Disks that do not sync in time meet new leaders, checkpoints and power cuts.
     Unsynced,
+    /// Disks are full until no prepared segment is left.
+    Full,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
 const SHARES: &[(Plan, u64)] = &[
-    (Plan::LeaderOnly, 4),
-    (Plan::Swizzle, 4),
-    (Plan::Figure8, 6),
+    (Plan::LeaderOnly, 3),
+    (Plan::Swizzle, 3),
+    (Plan::Figure8, 4),
     (Plan::Members, 10),
-    (Plan::Quiet, 6),
+    (Plan::Quiet, 9),
     (Plan::Suspend, 6),
-    (Plan::QuietEnd, 6),
-    (Plan::Reads, 10),
+    (Plan::QuietEnd, 4),
+    (Plan::Reads, 14),
     (Plan::Snapshots, 10),
-    (Plan::Unsynced, 10),
+    (Plan::Unsynced, 9),
+    (Plan::Full, 4),
 ];
 
 /// A round of a plan: what was drawn at its first step.
@@ -111,6 +115,8 @@ impl Driver {
             Plan::Members => shape.raft.promote_learners = false,
             // All groups share their timers, and none rests without.
             Plan::Suspend => (shape.cores, shape.raft.quiesce_after) = (1, None),
+            // Segments are used up while a disk is full.
+            Plan::Full => shape.segment_bytes = seglog::SEGMENT_BYTES_LEAST,
             // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
             Plan::Snapshots => (shape.trailing, shape.is_cold) = (4, true),
             _ => {}
@@ -164,6 +170,7 @@ impl World<'_> {
             Plan::SlowLeader => self.isolate_slow_leader(&mut dice),
             Plan::Snapshots => self.strike_snapshots(&mut dice),
             Plan::Unsynced => self.strike_unsynced(&mut dice),
+            Plan::Full => self.fill_disks(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
