@@ -301,6 +301,8 @@ pub struct FileLogReader {
     segments: Vec<FoundSegment>,
     buffer: MmapMut,
     open: Option<(u64, File)>,
+    /// Nothing is synced, and files are opened for reading alone.
+    is_looking: bool,
 }
 
 impl FileLogReader {
@@ -308,6 +310,18 @@ impl FileLogReader {
     ///
     /// Errors: any of the system's; a failed sync means that the disk must not be trusted.
     pub fn open(dir: &Path) -> io::Result<FileLogReader> {
+        FileLogReader::list(dir, false)
+    }
+
+    /// As [`FileLogReader::open`] for a log that is only looked at: it changes and syncs nothing, so it may be in use, and
+    /// the file system may be mounted for reading. What a running process has not synced may be missing.
+    ///
+    /// Errors: any of the system's.
+    pub fn look(dir: &Path) -> io::Result<FileLogReader> {
+        FileLogReader::list(dir, true)
+    }
+
+    fn list(dir: &Path, is_looking: bool) -> io::Result<FileLogReader> {
         let mut segments = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -315,14 +329,23 @@ impl FileLogReader {
             let Some(segment_seq) = name.to_str().and_then(|name| number_of(name, "seg-", ".log", 16)) else {
                 continue;
             };
-            let file = File::open(entry.path())?;
-            file.sync_all()?;
-            drop_cache(&file);
+            let file = match File::open(entry.path()) {
+                // Retired by a running process since the directory was listed.
+                Err(error) if is_looking && error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            if !is_looking {
+                file.sync_all()?;
+                drop_cache(&file);
+            }
             segments.push(FoundSegment { segment_seq, bytes: file.metadata()?.len() });
         }
-        sync_dir(dir)?;
+        if !is_looking {
+            sync_dir(dir)?;
+        }
         segments.sort_by_key(|segment| segment.segment_seq);
-        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer: MmapMut::map_anon(CHUNK_BYTES)?, open: None })
+        let buffer = MmapMut::map_anon(CHUNK_BYTES)?;
+        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, is_looking })
     }
 }
 
@@ -333,8 +356,10 @@ impl LogReader for FileLogReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok([const { None }; META_COPIES]),
             Err(error) => return Err(error),
         };
-        file.sync_all()?;
-        drop_cache(&file);
+        if !self.is_looking {
+            file.sync_all()?;
+            drop_cache(&file);
+        }
         Ok([0, 1, 2, 3].map(|copy| {
             let mut block = vec![0; LOG_BLOCK_BYTES];
             // A copy that cannot be read is a copy that is not there: the others decide.
@@ -352,7 +377,8 @@ impl LogReader for FileLogReader {
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|(seq, _)| *seq != segment_seq) {
-            self.open = Some((segment_seq, open_segment(&segment_path(&self.dir, segment_seq))?));
+            let path = segment_path(&self.dir, segment_seq);
+            self.open = Some((segment_seq, if self.is_looking { open_to_look(&path) } else { open_segment(&path) }?));
         }
         let (_, file) = self.open.as_ref().expect("it was opened above");
         let mut offset = offset;
@@ -374,7 +400,16 @@ pub(crate) fn segment_path(dir: &Path, segment_seq: u64) -> PathBuf {
 
 /// Opens a segment for direct reading and writing; without `O_DIRECT` where the file system refuses it.
 pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
-    let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+    open_direct(OpenOptions::new().read(true).write(true), path)
+}
+
+/// As [`open_segment`], for reading alone.
+fn open_to_look(path: &Path) -> io::Result<File> {
+    open_direct(OpenOptions::new().read(true), path)
+}
+
+fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let mut open = |flags| options.custom_flags(flags).open(path);
     match open(libc::O_DIRECT) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0),
         opened => opened,

@@ -9,6 +9,7 @@
 
 pub mod disk;
 pub mod format;
+pub mod inspect;
 pub mod testing;
 
 mod commit;

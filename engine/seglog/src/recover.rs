@@ -185,6 +185,12 @@ impl Recovered {
         &self.live
     }
 
+    /// How many prepared files wait.
+    #[must_use]
+    pub fn free_files(&self) -> u32 {
+        self.free_files
+    }
+
     /// What recovery saw.
     #[must_use]
     pub fn report(&self) -> &RecoveryReport {

@@ -150,7 +150,7 @@ pub(crate) fn scan(
 }
 
 /// The salt of a segment whose header is damaged: that of two frames which follow each other.
-fn salt_of_chain(bytes: &[u8], segment_seq: u64) -> Option<u64> {
+pub(crate) fn salt_of_chain(bytes: &[u8], segment_seq: u64) -> Option<u64> {
     let mut last: Option<Head> = None;
     for (block, content) in bytes.chunks_exact(LOG_BLOCK_BYTES).enumerate().skip(1) {
         let Some(salt) = base::bytes::get_u64(content, 8) else { continue };

@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod files;
 mod format;
+mod log;
 mod ports;
 mod selfcheck;
 mod serve;
@@ -61,6 +62,8 @@ enum Command {
     Account(account::AccountCommand),
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    #[command(subcommand)]
+    Log(log::LogCommand),
     Doctor(doctor::DoctorArgs),
     Selfcheck(selfcheck::SelfcheckArgs),
     Sim(sim::cli::SimArgs),
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Config(command) => config_cmd::run(&command, cli.cluster.json),
         Command::Account(command) => account::run(&command, &cli.cluster),
         Command::Admin(command) => admin::run(&command, &cli.cluster),
+        Command::Log(command) => log::run(&command, cli.cluster.json),
         Command::Doctor(args) => doctor::run(&args, cli.cluster.json),
         Command::Selfcheck(args) => selfcheck::run(&args, &cli.cluster),
         Command::Sim(args) => Ok(ExitCode::from(sim::cli::run(&args))),

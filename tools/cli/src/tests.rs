@@ -55,6 +55,10 @@ fn what_the_manual_says_is_accepted() {
         "dropstone admin member replace 3 --node 4 --peer h:7201 --client h:7100",
         "dropstone admin leader move 5 2",
         "dropstone doctor --json",
+        "dropstone log stat x",
+        "dropstone log verify x --core 1 --json",
+        "dropstone log dump x --group 3 --index 10..20",
+        "dropstone log dump x --frames --segment seg-00000000000000ff.log",
         "dropstone selfcheck --seconds 6 --in-flight 64",
     ] {
         assert!(parse(line).is_ok(), "{line}");

@@ -1,0 +1,169 @@
+//! Looking at a segment from outside: what stands in its bytes, frame by frame and record by record, without a verdict.
+//!
+//! For `dropstone log`: [`crate::recover`] says what a log is worth, this says what is there. It reads bytes and holds
+//! nothing of a running log.
+
+use std::ops::Range;
+
+use base::limits::LOG_BLOCK_BYTES;
+use base::record::{Record, RecordError};
+
+use crate::disk::LogReader;
+use crate::format::footer::{Item, Run, Trailer, parse_footer};
+use crate::format::frame::{self, FrameHeader, Head, RECORDS_AT, StateSlot};
+use crate::format::meta::{META_COPIES, Meta};
+use crate::format::segment_header::{SegmentHeader, SegmentHeaderError};
+use crate::scan::salt_of_chain;
+use crate::settings::Settings;
+
+/// A frame whose first block is good: it was written here, by this log, in this life of the file.
+#[derive(Clone, Debug)]
+pub struct FrameView {
+    /// Its header.
+    pub header: FrameHeader,
+    /// The checksum of the header, which the next frame repeats.
+    pub header_crc: u32,
+    /// All its blocks are as they were written.
+    pub is_whole: bool,
+    /// Terms and votes in its slots.
+    pub slots: Vec<StateSlot>,
+    /// Where it lies, in bytes from segment start.
+    pub range: Range<usize>,
+}
+
+/// A segment as it lies on disk.
+#[derive(Debug)]
+pub struct SegmentView {
+    /// Its header; an error when block 0 is damaged or of another format.
+    pub header: Result<SegmentHeader, SegmentHeaderError>,
+    /// Its last block, when that is whole.
+    pub trailer: Option<Trailer>,
+    /// The identities of its entries, when it was sealed and they are whole.
+    pub footer: Option<(Vec<Run>, Vec<Item>)>,
+    /// Its frames, in the order in which they lie.
+    pub frames: Vec<FrameView>,
+}
+
+impl SegmentView {
+    /// Looks at the bytes of a whole segment file. `segment_seq` is what its name says.
+    ///
+    /// Without a header the salt is taken from the trailer or from two frames that follow each other; with none of them
+    /// no frame can be told from recycled bytes, and none is shown.
+    #[must_use]
+    pub fn of(bytes: &[u8], segment_seq: u64) -> SegmentView {
+        let header = SegmentHeader::parse(bytes.get(..LOG_BLOCK_BYTES).unwrap_or_default());
+        let last = bytes.len().checked_sub(LOG_BLOCK_BYTES).and_then(|at| bytes.get(at..));
+        let trailer = last.and_then(Trailer::parse).filter(|trailer| trailer.segment_seq == segment_seq);
+        let own = header.ok().filter(|header| header.segment_seq == segment_seq);
+        let salt = own.map(|header| header.salt).or(trailer.map(|trailer| trailer.salt));
+        let salt = salt.or_else(|| salt_of_chain(bytes, segment_seq));
+        let trailer = trailer.filter(|trailer| Some(trailer.salt) == salt);
+        let footer = trailer.and_then(|trailer| {
+            let start = trailer.footer_block as usize * LOG_BLOCK_BYTES;
+            parse_footer(bytes.get(start..start.checked_add(trailer.footer_bytes as usize)?)?)
+        });
+        let frames = salt.map(|salt| frames_of(bytes, salt, segment_seq)).unwrap_or_default();
+        SegmentView { header, trailer, footer, frames }
+    }
+
+    /// True when its last frame ends it.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.frames.last().is_some_and(|frame| frame.is_whole && frame.header.has(frame::SEAL))
+    }
+
+    /// Items of the footer whose record does not lie where they say with that crc, or no longer parses.
+    #[must_use]
+    pub fn footer_mismatches(&self, bytes: &[u8]) -> u64 {
+        let Some((_, items)) = &self.footer else { return 0 };
+        let is_there = |item: &&Item| {
+            let record = bytes.get(item.offset as usize * 8..).map(Record::parse);
+            record.is_some_and(|record| record.is_ok_and(|(record, _)| record.crc() == item.crc))
+        };
+        items.iter().filter(|item| !is_there(item)).count() as u64
+    }
+}
+
+fn frames_of(bytes: &[u8], salt: u64, segment_seq: u64) -> Vec<FrameView> {
+    let mut frames = Vec::new();
+    let mut block = 1;
+    let blocks = (bytes.len() / LOG_BLOCK_BYTES) as u32;
+    while block < blocks {
+        let start = block as usize * LOG_BLOCK_BYTES;
+        let Some(head) = Head::parse(&bytes[start..], salt, segment_seq, block) else {
+            block += 1;
+            continue;
+        };
+        let range = start..(start + head.header.frame_bytes()).min(bytes.len());
+        let is_whole = head.has_body(&bytes[range.clone()]);
+        let (header, header_crc, slots) = (head.header, head.header_crc, head.slots().to_vec());
+        frames.push(FrameView { header, header_crc, is_whole, slots, range });
+        if is_whole && header.has(frame::SEAL) {
+            break;
+        }
+        block += if is_whole { u32::from(header.frame_blocks) } else { 1 };
+    }
+    frames
+}
+
+/// Walks the records of a frame. `bytes` is the frame.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    end: usize,
+    left: u16,
+}
+
+impl<'a> Records<'a> {
+    /// The records of a frame, from its first byte on.
+    #[must_use]
+    pub fn of(bytes: &'a [u8], header: &FrameHeader) -> Records<'a> {
+        let end = RECORDS_AT.saturating_add(header.records_bytes as usize).min(bytes.len());
+        Records { bytes, at: RECORDS_AT, end, left: header.records }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    /// Where the record begins in the frame, and the record. An error ends the walk: what follows cannot be found.
+    type Item = (usize, Result<Record<'a>, RecordError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 || self.at >= self.end {
+            return None;
+        }
+        let at = self.at;
+        let parsed = Record::parse(&self.bytes[at..self.end]);
+        self.left -= 1;
+        self.at += parsed.as_ref().map_or(self.end, |(_, space)| *space);
+        Some((at, parsed.map(|(record, _)| record)))
+    }
+}
+
+/// The settings of a log that is only looked at, from its `meta`, or from the first of its segments that says whose it is
+/// and from `cores`. `None` when nothing in it does.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn settings_of(reader: &mut dyn LogReader, cores: Option<u16>) -> std::io::Result<Option<Settings>> {
+    let settings = |core, cores, segment_blocks: u32, cluster_id, node_uuid| {
+        let segment_bytes = u64::from(segment_blocks) * LOG_BLOCK_BYTES as u64;
+        Settings { cluster_id, node_uuid, core, cores, segment_bytes, log_bytes_max: 8 * segment_bytes, salt_seed: 0 }
+    };
+    let copies: [Option<Vec<u8>>; META_COPIES] = reader.meta()?;
+    if let Ok(Some(meta)) = Meta::newest(&copies) {
+        return Ok(Some(settings(meta.core, meta.cores, meta.segment_blocks, meta.cluster_id, meta.node_uuid)));
+    }
+    let Some(cores) = cores else { return Ok(None) };
+    let mut block = vec![0; LOG_BLOCK_BYTES];
+    for segment in reader.segments()? {
+        if reader.read(segment.segment_seq, 0, &mut block).is_err() {
+            continue;
+        }
+        if let Ok(header) = SegmentHeader::parse(&block) {
+            let SegmentHeader { core, segment_blocks, cluster_id, node_uuid, .. } = header;
+            return Ok(Some(settings(core, cores, segment_blocks, cluster_id, node_uuid)));
+        }
+    }
+    Ok(None)
+}
