@@ -1,7 +1,7 @@
 //! Finding logs in a directory and reading them with a bar, without changing anything.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -164,6 +164,14 @@ fn warn_if_used(data: Option<&Path>) {
     let Some(file) = data.and_then(|data| File::open(data.join("lock")).ok()) else { return };
     if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         eprintln!("dropstone: a running node has this log; its newest frames may look torn");
+    }
+}
+
+/// Prints to stdout. A closed pipe is no failure: whoever reads has seen enough.
+pub fn put(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 

@@ -19,11 +19,9 @@ pub fn show(args: &LogArgs, as_json: bool) -> Result<ExitCode> {
             .with_context(|| format!("the log of core {} does not open", log.core));
         reader.finish();
         let recovered = recovered?;
-        if as_json {
-            println!("{}", to_json(&log, &recovered, bytes));
-        } else {
-            print!("{}", to_text(&log, &recovered, bytes));
-        }
+        let text =
+            if as_json { format!("{}\n", to_json(&log, &recovered, bytes)) } else { to_text(&log, &recovered, bytes) };
+        look::put(&text)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -78,14 +78,10 @@ pub fn judge(args: &LogArgs, as_json: bool) -> Result<ExitCode> {
             bail!("could not read the log of core {}: {error}", log.core);
         }
         worst = worst.max(seen.verdict);
-        if as_json {
-            println!("{}", to_json(&log, &seen));
-        } else {
-            print!("{}", to_text(&log, &seen));
-        }
+        look::put(&if as_json { format!("{}\n", to_json(&log, &seen)) } else { to_text(&log, &seen) })?;
     }
     if !as_json {
-        println!("{}: {}", worst.name(), worst.next_step());
+        look::put(&format!("{}: {}\n", worst.name(), worst.next_step()))?;
     }
     Ok(ExitCode::from(worst.exit_code()))
 }
