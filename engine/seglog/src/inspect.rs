@@ -9,11 +9,11 @@ use base::limits::LOG_BLOCK_BYTES;
 use base::record::{Record, RecordError};
 
 use crate::disk::LogReader;
-use crate::format::footer::{Item, Run, Trailer, parse_footer};
+use crate::format::footer::{Item, Run, Trailer};
 use crate::format::frame::{self, FrameHeader, Head, RECORDS_AT, StateSlot};
 use crate::format::meta::{META_COPIES, Meta};
 use crate::format::segment_header::{SegmentHeader, SegmentHeaderError};
-use crate::scan::salt_of_chain;
+use crate::scan::{Outline, each_frame};
 use crate::settings::Settings;
 
 /// A frame whose first block is good: it was written here, by this log, in this life of the file.
@@ -29,6 +29,14 @@ pub struct FrameView {
     pub slots: Vec<StateSlot>,
     /// Where it lies, in bytes from segment start.
     pub range: Range<usize>,
+}
+
+impl FrameView {
+    fn of(head: &Head, is_whole: bool, segment_bytes: usize) -> FrameView {
+        let start = head.header.block as usize * LOG_BLOCK_BYTES;
+        let range = start..(start + head.header.frame_bytes()).min(segment_bytes);
+        FrameView { header: head.header, header_crc: head.header_crc, is_whole, slots: head.slots().to_vec(), range }
+    }
 }
 
 /// A segment as it lies on disk.
@@ -53,16 +61,14 @@ impl SegmentView {
     pub fn of(bytes: &[u8], segment_seq: u64) -> SegmentView {
         let header = SegmentHeader::parse(bytes.get(..LOG_BLOCK_BYTES).unwrap_or_default());
         let last = bytes.len().checked_sub(LOG_BLOCK_BYTES).and_then(|at| bytes.get(at..));
-        let trailer = last.and_then(Trailer::parse).filter(|trailer| trailer.segment_seq == segment_seq);
         let own = header.ok().filter(|header| header.segment_seq == segment_seq);
-        let salt = own.map(|header| header.salt).or(trailer.map(|trailer| trailer.salt));
-        let salt = salt.or_else(|| salt_of_chain(bytes, segment_seq));
-        let trailer = trailer.filter(|trailer| Some(trailer.salt) == salt);
-        let footer = trailer.and_then(|trailer| {
-            let start = trailer.footer_block as usize * LOG_BLOCK_BYTES;
-            parse_footer(bytes.get(start..start.checked_add(trailer.footer_bytes as usize)?)?)
-        });
-        let frames = salt.map(|salt| frames_of(bytes, salt, segment_seq)).unwrap_or_default();
+        let Outline { salt, trailer, footer } = Outline::of(bytes, last, own, segment_seq);
+        let mut frames = Vec::new();
+        if let Some(salt) = salt {
+            each_frame(bytes, salt, segment_seq, |head, is_whole| {
+                frames.push(FrameView::of(&head, is_whole, bytes.len()))
+            });
+        }
         SegmentView { header, trailer, footer, frames }
     }
 
@@ -82,28 +88,6 @@ impl SegmentView {
         };
         items.iter().filter(|item| !is_there(item)).count() as u64
     }
-}
-
-fn frames_of(bytes: &[u8], salt: u64, segment_seq: u64) -> Vec<FrameView> {
-    let mut frames = Vec::new();
-    let mut block = 1;
-    let blocks = (bytes.len() / LOG_BLOCK_BYTES) as u32;
-    while block < blocks {
-        let start = block as usize * LOG_BLOCK_BYTES;
-        let Some(head) = Head::parse(&bytes[start..], salt, segment_seq, block) else {
-            block += 1;
-            continue;
-        };
-        let range = start..(start + head.header.frame_bytes()).min(bytes.len());
-        let is_whole = head.has_body(&bytes[range.clone()]);
-        let (header, header_crc, slots) = (head.header, head.header_crc, head.slots().to_vec());
-        frames.push(FrameView { header, header_crc, is_whole, slots, range });
-        if is_whole && header.has(frame::SEAL) {
-            break;
-        }
-        block += if is_whole { u32::from(header.frame_blocks) } else { 1 };
-    }
-    frames
 }
 
 /// Walks the records of a frame. `bytes` is the frame.

@@ -118,19 +118,41 @@ pub(crate) fn scan(
     found: &mut Vec<Found>,
 ) -> Result<Scanned, RecoverError> {
     let header = check_header(bytes.get(..LOG_BLOCK_BYTES).unwrap_or_default(), segment_seq, settings)?;
-    let trailer_at = settings.segment_bytes as usize - LOG_BLOCK_BYTES;
-    let trailer = bytes.get(trailer_at..).and_then(Trailer::parse).filter(|trailer| trailer.segment_seq == segment_seq);
-    let salt = header.map(|header| header.salt).or(trailer.map(|trailer| trailer.salt));
-    let salt = salt.or_else(|| salt_of_chain(bytes, segment_seq));
-    let Some(salt) = salt else {
-        base::mark::hit!("seglog.scan.no_salt");
-        return Ok(Scanned { segment_seq, header, trailer, footer: None, unreadable });
-    };
-    let trailer = trailer.filter(|trailer| trailer.salt == salt);
-    let footer = trailer.and_then(|trailer| {
-        let start = trailer.footer_block as usize * LOG_BLOCK_BYTES;
-        parse_footer(bytes.get(start..start.checked_add(trailer.footer_bytes as usize)?)?)
-    });
+    let last_block = bytes.get(settings.segment_bytes as usize - LOG_BLOCK_BYTES..);
+    let Outline { salt, trailer, footer } = Outline::of(bytes, last_block, header, segment_seq);
+    base::mark::hit!("seglog.scan.no_salt", salt.is_none());
+    if let Some(salt) = salt {
+        each_frame(bytes, salt, segment_seq, |head, is_whole| found.push(Found { segment, head, is_whole }));
+    }
+    Ok(Scanned { segment_seq, header, trailer, footer, unreadable })
+}
+
+/// What a segment says of itself besides its frames.
+pub(crate) struct Outline {
+    /// Without it no frame can be told from recycled bytes.
+    pub salt: Option<u64>,
+    pub trailer: Option<Trailer>,
+    /// The identity of every entry, when the segment was sealed and that is whole.
+    pub footer: Option<(Vec<Run>, Vec<Item>)>,
+}
+
+impl Outline {
+    /// `header` is the segment's own, if it is whole; `last_block` is where a trailer would be.
+    pub fn of(bytes: &[u8], last_block: Option<&[u8]>, header: Option<SegmentHeader>, segment_seq: u64) -> Outline {
+        let trailer = last_block.and_then(Trailer::parse).filter(|trailer| trailer.segment_seq == segment_seq);
+        let salt = header.map(|header| header.salt).or(trailer.map(|trailer| trailer.salt));
+        let salt = salt.or_else(|| salt_of_chain(bytes, segment_seq));
+        let trailer = trailer.filter(|trailer| Some(trailer.salt) == salt);
+        let footer = trailer.and_then(|trailer| {
+            let start = trailer.footer_block as usize * LOG_BLOCK_BYTES;
+            parse_footer(bytes.get(start..start.checked_add(trailer.footer_bytes as usize)?)?)
+        });
+        Outline { salt, trailer, footer }
+    }
+}
+
+/// Tells of every frame whose first block is good, and whether all of it is, up to the one that seals.
+pub(crate) fn each_frame(bytes: &[u8], salt: u64, segment_seq: u64, mut tell: impl FnMut(Head, bool)) {
     let mut block = 1;
     let blocks = (bytes.len() / LOG_BLOCK_BYTES) as u32;
     while block < blocks {
@@ -140,17 +162,17 @@ pub(crate) fn scan(
             continue;
         };
         let is_whole = rest.get(..head.header.frame_bytes()).is_some_and(|frame| head.has_body(frame));
-        found.push(Found { segment, head, is_whole });
-        if is_whole && head.header.has(frame::SEAL) {
-            break;
+        let (blocks, seals) = (u32::from(head.header.frame_blocks), head.header.has(frame::SEAL));
+        tell(head, is_whole);
+        if is_whole && seals {
+            return;
         }
-        block += if is_whole { u32::from(head.header.frame_blocks) } else { 1 };
+        block += if is_whole { blocks } else { 1 };
     }
-    Ok(Scanned { segment_seq, header, trailer, footer, unreadable })
 }
 
 /// The salt of a segment whose header is damaged: that of two frames which follow each other.
-pub(crate) fn salt_of_chain(bytes: &[u8], segment_seq: u64) -> Option<u64> {
+fn salt_of_chain(bytes: &[u8], segment_seq: u64) -> Option<u64> {
     let mut last: Option<Head> = None;
     for (block, content) in bytes.chunks_exact(LOG_BLOCK_BYTES).enumerate().skip(1) {
         let Some(salt) = base::bytes::get_u64(content, 8) else { continue };

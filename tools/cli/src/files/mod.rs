@@ -8,7 +8,7 @@ mod history;
 mod local;
 mod look;
 mod print;
-mod progress;
+pub(crate) mod progress;
 mod put;
 mod remote;
 mod walk;

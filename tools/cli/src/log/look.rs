@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use base::CoreId;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reactor::FileLogReader;
 use seglog::format::meta::META_COPIES;
 use seglog::{FoundSegment, LogReader, Settings};
 use server::identity::Identity;
 
 use super::LogArgs;
+use crate::files::progress::Progress;
 
 /// The log of one core.
 #[derive(Debug)]
@@ -32,29 +32,24 @@ impl CoreLog {
     /// # Errors
     /// The directory cannot be read.
     pub fn reader(&self, verb: &str, passes: u64, is_hidden: bool) -> Result<Reader> {
-        let inner = open(&self.dir)?;
-        let mut reader = Reader { inner, bar: ProgressBar::hidden() };
-        let bytes: u64 = reader.segments()?.iter().map(|segment| segment.bytes).sum();
-        let target = if is_hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
-        reader.bar = ProgressBar::with_draw_target(Some(passes * bytes), target);
-        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
-        reader.bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
-        reader.bar.set_message(format!("{verb} core {}", self.core));
-        Ok(reader)
+        let mut inner = open(&self.dir)?;
+        let bytes: u64 = inner.segments()?.iter().map(|segment| segment.bytes).sum();
+        let bar = Progress::of(format!("{verb} core {}", self.core), passes * bytes, is_hidden);
+        Ok(Reader { inner, bar })
     }
 }
 
 /// Reads a log and tells a bar of it.
 pub struct Reader {
     inner: FileLogReader,
-    bar: ProgressBar,
+    bar: Progress,
 }
 
 impl Reader {
     /// Removes the bar; returns the bytes that were read.
     pub fn finish(self) -> u64 {
-        self.bar.finish_and_clear();
-        self.bar.position()
+        self.bar.finish();
+        self.bar.done()
     }
 }
 
@@ -72,7 +67,7 @@ impl LogReader for Reader {
     }
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.bar.inc(out.len() as u64);
+        self.bar.add(out.len() as u64);
         self.inner.read(segment_seq, offset, out)
     }
 }
