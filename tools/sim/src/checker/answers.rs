@@ -78,20 +78,12 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checker::testing::append;
 
     const GROUP: GroupId = GroupId(1);
 
     fn read(answers: &mut Answers, incarnation: u64, term: u64, sent: u64, prev: u64, count: u16) {
-        let body = Body::AppendEntries {
-            term: Term(term),
-            prev_index: LogIndex(prev),
-            prev_term: Term(1),
-            prev_crc: 0,
-            commit_index: LogIndex(0),
-            read_position: 0,
-            count,
-            send_mono: Mono(sent),
-        };
+        let body = append(term, (1, prev), count, sent);
         answers.note_read(GROUP, NodeId(1), NodeId(2), incarnation, &body);
     }
 

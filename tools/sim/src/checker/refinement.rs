@@ -153,17 +153,7 @@ mod tests {
     }
 
     fn ack(term: u64, index: u64) -> Body {
-        Body::AppendResp {
-            term: Term(term),
-            index: LogIndex(index),
-            rejected: false,
-            busy: false,
-            faulty: false,
-            hint_index: LogIndex(0),
-            hint_term: Term(0),
-            read_position: 0,
-            echo_mono: Mono(1),
-        }
+        crate::checker::testing::ack(term, index, 1)
     }
 
     fn beat(commit: u64) -> Body {

@@ -1,9 +1,38 @@
 //! Hand-made nodes for the checkers' own tests.
 
 use base::{GroupId, LogIndex, Mono, NodeId, Term, mix64};
-use raft::{Config, Role};
+use raft::{Body, Config, Role};
 
 use crate::observe::{Checker, Event, GroupView, LogView, PeerMark, Time, Violation};
+
+/// An AppendEntries without a commit index, sent at that time of its sender's clock. `prev` is term and index.
+pub(crate) fn append(term: u64, (prev_term, prev_index): (u64, u64), count: u16, sent: u64) -> Body {
+    Body::AppendEntries {
+        term: Term(term),
+        prev_index: LogIndex(prev_index),
+        prev_term: Term(prev_term),
+        prev_crc: 0,
+        commit_index: LogIndex(0),
+        read_position: 0,
+        count,
+        send_mono: Mono(sent),
+    }
+}
+
+/// The ack of an AppendEntries that was sent at that time; 0 answers none.
+pub(crate) fn ack(term: u64, index: u64, sent: u64) -> Body {
+    Body::AppendResp {
+        term: Term(term),
+        index: LogIndex(index),
+        rejected: false,
+        busy: false,
+        faulty: false,
+        hint_index: LogIndex(0),
+        hint_term: Term(0),
+        read_position: 0,
+        echo_mono: Mono(sent),
+    }
+}
 
 /// A log as a list.
 #[derive(Clone, Default, Debug)]

@@ -289,21 +289,11 @@ impl Checker for Watermarks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::testing::{GROUP, Seat, boot, fires, ms, turn};
+    use crate::checker::testing::{GROUP, Seat, ack as acked, append, boot, fires, ms, turn};
     use crate::observe::PeerMark;
 
     fn ack(checker: &mut Watermarks, from: u64, term: u64, index: u64) {
-        let body = Body::AppendResp {
-            term: Term(term),
-            index: LogIndex(index),
-            rejected: false,
-            busy: false,
-            faulty: false,
-            hint_index: LogIndex(0),
-            hint_term: Term(0),
-            read_position: 0,
-            echo_mono: Mono(0),
-        };
+        let body = acked(term, index, 0);
         let (from, to) = (NodeId(from), NodeId(2));
         checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group: GROUP, body: &body }).unwrap();
     }
@@ -436,44 +426,25 @@ mod tests {
 
     #[test]
     fn an_ack_of_more_than_its_message_matched_is_seen() {
-        let append = |checker: &mut Watermarks, sent: u64, prev: u64, count: u16| {
-            let body = Body::AppendEntries {
-                term: Term(1),
-                prev_index: LogIndex(prev),
-                prev_term: Term(1),
-                prev_crc: 0,
-                commit_index: LogIndex(0),
-                read_position: 0,
-                count,
-                send_mono: Mono(sent),
-            };
+        let receive = |checker: &mut Watermarks, sent: u64, prev: u64, count: u16| {
+            let body = append(1, (1, prev), count, sent);
             let (from, to) = (NodeId(2), NodeId(1));
             checker.observe(ms(0), &Event::Read { from, to, incarnation: 1, group: GROUP, body: &body }).unwrap();
             turn(checker, &Seat::with(1, &[1, 1, 1], 1)).unwrap();
         };
         let answer = |checker: &mut Watermarks, index: u64, echo: u64| {
-            let body = Body::AppendResp {
-                term: Term(1),
-                index: LogIndex(index),
-                rejected: false,
-                busy: false,
-                faulty: false,
-                hint_index: LogIndex(0),
-                hint_term: Term(0),
-                read_position: 0,
-                echo_mono: Mono(echo),
-            };
+            let body = acked(1, index, echo);
             let (from, to) = (NodeId(1), NodeId(2));
             checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group: GROUP, body: &body })
         };
         let mut checker = Watermarks::default();
-        append(&mut checker, 10, 0, 2);
-        append(&mut checker, 20, 2, 0);
+        receive(&mut checker, 10, 0, 2);
+        receive(&mut checker, 20, 2, 0);
         answer(&mut checker, 2, 10).unwrap();
         answer(&mut checker, 2, 20).unwrap();
         fires(NAME, answer(&mut checker, 3, 20));
         // What is committed may always be told, and what echoes nothing is no answer to an append.
-        append(&mut checker, 30, 0, 0);
+        receive(&mut checker, 30, 0, 0);
         answer(&mut checker, 1, 30).unwrap();
         fires(NAME, answer(&mut checker, 2, 30));
         answer(&mut checker, 3, 0).unwrap();
