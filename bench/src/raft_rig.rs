@@ -113,7 +113,7 @@ impl Log for RingLog {
         None
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
+    fn first_faulty_above(&self, _: LogIndex) -> Option<LogIndex> {
         None
     }
 

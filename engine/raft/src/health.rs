@@ -102,8 +102,8 @@ impl Faults {
     pub(crate) fn find(&mut self, log: &impl Log, applied_index: LogIndex, term: Term) {
         let before = self.lowest;
         self.seen = log.first_faulty();
-        self.lowest = lowest_above(log, applied_index);
-        self.behind = lowest_above(log, self.applied_before).filter(|index| *index <= applied_index);
+        self.lowest = log.first_faulty_above(applied_index);
+        self.behind = log.first_faulty_above(self.applied_before).filter(|index| *index <= applied_index);
         if self.lowest != before {
             self.answers.clear();
         }
@@ -165,13 +165,4 @@ impl Faults {
             *lowest = (*lowest).max(index.next());
         }
     }
-}
-
-/// The lowest faulty entry above `floor`.
-fn lowest_above(log: &impl Log, floor: LogIndex) -> Option<LogIndex> {
-    let first = log.first_faulty()?;
-    if first > floor {
-        return Some(first);
-    }
-    (floor.0 + 1..=log.last_index().0).map(LogIndex).find(|index| log.is_faulty(*index))
 }

@@ -37,8 +37,13 @@ pub trait Log {
     /// Drops the entries from `index` on. The truncation and what replaces it reach the disk in one frame.
     fn truncate_from(&mut self, index: LogIndex);
 
-    /// The lowest held entry whose bytes are lost and whose index, term and crc are known. O(1).
-    fn first_faulty(&self) -> Option<LogIndex>;
+    /// The lowest held entry above `index` whose bytes are lost and whose index, term and crc are known. O(log n).
+    fn first_faulty_above(&self, index: LogIndex) -> Option<LogIndex>;
+
+    /// The lowest held entry whose bytes are lost.
+    fn first_faulty(&self) -> Option<LogIndex> {
+        self.first_faulty_above(LogIndex(0))
+    }
 
     /// Are the bytes of this held entry lost? Such an entry still has its term and crc, and is never read.
     fn is_faulty(&self, index: LogIndex) -> bool;

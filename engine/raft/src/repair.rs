@@ -48,11 +48,11 @@ impl Raft {
         self.faults.health()
     }
 
-    /// The log's first faulty entry, as far as this group knows: when the log names another one, it wants
-    /// [`crate::Input::FaultFound`].
+    /// Its log's first faulty entry, and the first above what is applied, are those that this group knows: when they are
+    /// not, it wants [`crate::Input::FaultFound`]. `first_above` is the log's [`Log::first_faulty_above`].
     #[must_use]
-    pub fn known_fault(&self) -> Option<LogIndex> {
-        self.faults.seen
+    pub fn knows_faults(&self, first_above: impl Fn(LogIndex) -> Option<LogIndex>) -> bool {
+        self.faults.seen == first_above(LogIndex(0)) && self.faults.lowest == first_above(self.applied_index)
     }
 
     /// Its acks are below what it acked before, and it knows: that makes no liar of it.

@@ -103,7 +103,7 @@ impl Log for FlatLog {
         None
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
+    fn first_faulty_above(&self, _: LogIndex) -> Option<LogIndex> {
         None
     }
 

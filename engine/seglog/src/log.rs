@@ -356,7 +356,14 @@ impl<D: Disk> SegLog<D> {
     /// The first held entry whose bytes are lost.
     #[must_use]
     pub fn first_faulty(&self, group: GroupId) -> Option<LogIndex> {
-        self.find(group).and_then(|log| log.faulty.first().copied())
+        self.first_faulty_above(group, LogIndex(0))
+    }
+
+    /// The first held entry above `index` whose bytes are lost.
+    #[must_use]
+    pub fn first_faulty_above(&self, group: GroupId, index: LogIndex) -> Option<LogIndex> {
+        let log = self.find(group).filter(|log| !log.faulty.is_empty())?;
+        log.faulty.range(index.next()..).next().copied()
     }
 
     /// The held entries whose bytes are lost, ascending.

@@ -54,8 +54,8 @@ impl<D: Disk> raft::Log for GroupLog<'_, D> {
         self.log.truncate_suffix(self.group, index);
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
-        self.log.first_faulty(self.group)
+    fn first_faulty_above(&self, index: LogIndex) -> Option<LogIndex> {
+        self.log.first_faulty_above(self.group, index)
     }
 
     fn is_faulty(&self, index: LogIndex) -> bool {

@@ -34,7 +34,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for group in changed.drain(..) {
             // A group that this core does not serve has nobody to tell.
             let Some(at) = self.local(group) else { continue };
-            if self.log.first_faulty(group) != self.groups[at as usize].raft.known_fault() {
+            let first_above = |index| self.log.first_faulty_above(group, index);
+            if !self.groups[at as usize].raft.knows_faults(first_above) {
                 self.step(at, Input::FaultFound { now });
                 base::mark::hit!("shard.health.fault_told");
                 self.take_back_acks(at);

@@ -377,7 +377,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The last entry that this node can apply without help: what is committed, up to an entry whose bytes are lost.
     fn appliable(&self, at: u32) -> LogIndex {
         let slot = &self.groups[at as usize];
-        let lost = self.log.first_faulty(slot.id).filter(|index| *index > slot.applied);
+        let lost = self.log.first_faulty_above(slot.id, slot.applied);
         lost.map_or(slot.commit, |index| index.prev().min(slot.commit))
     }
 

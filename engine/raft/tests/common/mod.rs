@@ -223,8 +223,8 @@ impl Log for TestLog {
         (self.is_truncating, self.is_written) = (true, true);
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
-        self.image.lost.first().copied().map(LogIndex)
+    fn first_faulty_above(&self, index: LogIndex) -> Option<LogIndex> {
+        self.image.lost.range(index.0 + 1..).next().copied().map(LogIndex)
     }
 
     fn is_faulty(&self, index: LogIndex) -> bool {

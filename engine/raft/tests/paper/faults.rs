@@ -464,6 +464,28 @@ fn a_leader_whose_scrub_finds_a_fault_asks_and_goes_on_without_sending_it() {
 }
 
 #[test]
+fn a_fault_above_what_is_applied_is_news_though_an_older_one_lies_behind() {
+    let mut member = Member::leader(1, voters(&[1, 2, 3]), &[1, 1, 1]);
+    member.drain();
+    member.sync();
+    member.receive_ack(2, 4);
+    member.drain();
+    member.step(Input::Applied { index: LogIndex(2) });
+    let knows = |member: &Member| member.raft.knows_faults(|index| member.log.first_faulty_above(index));
+    member.log.image.lost.insert(1);
+    assert!(!knows(&member));
+    member.step(Input::FaultFound { now: member.now });
+    member.sends();
+    assert!(knows(&member));
+    // The first of the log stays the same.
+    member.log.image.lost.insert(4);
+    assert!(!knows(&member));
+    member.step(Input::FaultFound { now: member.now });
+    assert!(knows(&member));
+    assert_eq!(asks(&member.sends()), [(2, 4, 2, 4, 0), (3, 4, 2, 4, 0)], "what is applied is not needed first");
+}
+
+#[test]
 fn a_leader_that_nobody_brings_its_faulty_entry_hands_over_and_may_then_cut_it() {
     let mut member = Member::leader(1, voters(&[1, 2, 3]), &[1, 1, 1]);
     member.drain();

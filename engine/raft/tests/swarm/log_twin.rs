@@ -281,8 +281,8 @@ impl Log for TwinLog {
         self.write(Op::Truncate(index));
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
-        self.memory.lost.first().copied()
+    fn first_faulty_above(&self, index: LogIndex) -> Option<LogIndex> {
+        self.memory.lost.range(index.next()..).next().copied()
     }
 
     fn is_faulty(&self, index: LogIndex) -> bool {

@@ -135,8 +135,8 @@ impl Log for ModelLog {
         self.image.faulty.take_if(|faulty| *faulty >= index);
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
-        self.image.faulty
+    fn first_faulty_above(&self, index: LogIndex) -> Option<LogIndex> {
+        self.image.faulty.filter(|faulty| *faulty > index)
     }
 
     fn is_faulty(&self, index: LogIndex) -> bool {

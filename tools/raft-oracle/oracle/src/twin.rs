@@ -251,7 +251,7 @@ impl ours::Log for Twin {
         self.truncate(index);
     }
 
-    fn first_faulty(&self) -> Option<LogIndex> {
+    fn first_faulty_above(&self, _index: LogIndex) -> Option<LogIndex> {
         None
     }
 
