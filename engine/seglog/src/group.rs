@@ -143,8 +143,11 @@ impl GroupLog {
         if index < self.first || self.last() < index {
             return None;
         }
-        let run = self.runs.partition_point(|(first, _)| *first <= index);
-        Some(self.runs[run - 1].1)
+        match self.runs.back() {
+            // Most of what is asked for is of the newest term.
+            Some((first, term)) if *first <= index => Some(*term),
+            _ => Some(self.runs[self.runs.partition_point(|(first, _)| *first <= index) - 1].1),
+        }
     }
 
     pub fn crc_of(&self, index: LogIndex) -> Option<u32> {

@@ -78,34 +78,51 @@ struct Pair {
     is_slow: bool,
 }
 
-/// All pairs of a core.
+/// All pairs of a core, ascending: a few, and every turn looks at each.
 #[derive(Default, Debug)]
 pub(crate) struct Pairs {
-    by_node: BTreeMap<NodeId, Pair>,
+    by_node: Vec<(NodeId, Pair)>,
 }
 
 impl Pairs {
+    fn get(&self, peer: NodeId) -> Option<&Pair> {
+        self.by_node.iter().find(|(id, _)| *id == peer).map(|(_, pair)| pair)
+    }
+
+    fn get_mut(&mut self, peer: NodeId) -> Option<&mut Pair> {
+        self.by_node.iter_mut().find(|(id, _)| *id == peer).map(|(_, pair)| pair)
+    }
+
+    /// The pair with a peer, made if it is new.
+    fn of(&mut self, peer: NodeId) -> &mut Pair {
+        let at = self.by_node.binary_search_by_key(&peer, |(id, _)| *id).unwrap_or_else(|at| {
+            self.by_node.insert(at, (peer, Pair::default()));
+            at
+        });
+        &mut self.by_node[at].1
+    }
+
     /// When a node was last heard of.
     pub(crate) fn heard(&self, peer: NodeId) -> Mono {
-        self.by_node.get(&peer).map_or(Mono(0), |pair| pair.heard)
+        self.get(peer).map_or(Mono(0), |pair| pair.heard)
     }
 
     pub(crate) fn note_heard(&mut self, peer: NodeId, now: Mono) {
-        let pair = self.by_node.entry(peer).or_default();
+        let pair = self.of(peer);
         pair.heard = pair.heard.max(now);
     }
 
     pub(crate) fn set_up(&mut self, peer: NodeId, is_up: bool) {
-        self.by_node.entry(peer).or_default().is_up = is_up;
+        self.of(peer).is_up = is_up;
     }
 
     pub(crate) fn is_up(&self, peer: NodeId) -> bool {
-        self.by_node.get(&peer).is_some_and(|pair| pair.is_up)
+        self.get(peer).is_some_and(|pair| pair.is_up)
     }
 
     /// Its disk is too slow for it to lead, as it said.
     pub(crate) fn is_slow(&self, peer: NodeId) -> bool {
-        self.by_node.get(&peer).is_some_and(|pair| pair.is_slow)
+        self.get(peer).is_some_and(|pair| pair.is_slow)
     }
 
     /// A group's state changed: it stands in exactly the sets it rests in.
@@ -124,24 +141,24 @@ impl Pairs {
 
     /// An item of the peer's list: the group is in use there, or asked to rest.
     fn note_listed(&mut self, peer: NodeId, at: u32, list: Mono) {
-        let pair = self.by_node.entry(peer).or_default();
+        let pair = self.of(peer);
         pair.followed.remove(at);
         pair.listed.insert(at, list);
     }
 
     pub(crate) fn note_listing(&mut self, peer: NodeId) {
-        self.by_node.entry(peer).or_default().is_listing = true;
+        self.of(peer).is_listing = true;
     }
 
     /// When silence must be looked at.
     pub(crate) fn deadline(&self, silence: Span) -> Mono {
-        let waiting = self.by_node.values().filter(|pair| pair.has_rest());
-        waiting.map(|pair| pair.heard + silence).min().unwrap_or(Mono::MAX)
+        let waiting = self.by_node.iter().filter(|(_, pair)| pair.has_rest());
+        waiting.map(|(_, pair)| pair.heard + silence).min().unwrap_or(Mono::MAX)
     }
 
     /// Some group led here rests with somebody.
     pub(crate) fn leads(&self) -> bool {
-        self.by_node.values().any(|pair| !pair.led.groups.is_empty())
+        self.by_node.iter().any(|(_, pair)| !pair.led.groups.is_empty())
     }
 
     fn silent(&self, now: Mono, silence: Span) -> Option<NodeId> {
@@ -207,10 +224,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.pairs.note_heard(from, now);
         // Of an older list whose end was lost: they rest, or not, since then.
         self.settle_listed(from, |of| of < list);
-        let pair_resting = self.pairs.by_node.entry(from).or_default().followed.resting();
+        let pair_resting = self.pairs.of(from).followed.resting();
         let ack = PeerOut::RestingAck { to: from, resting: pair_resting, list, is_slow: self.disk_pace.is_slow() };
         self.peer_out.push_back(ack);
-        let pair = self.pairs.by_node.entry(from).or_default();
+        let pair = self.pairs.of(from);
         pair.list_misses = if pair_resting == resting { 0 } else { pair.list_misses + 1 };
         let has_missed = pair.list_misses >= MISSES_MAX;
         self.settle_listed(from, |of| of <= list);
@@ -223,7 +240,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The follower's answer: what rested there when it compared the list of `list`.
     pub fn handle_resting_ack(&mut self, from: NodeId, resting: Resting, list: Mono, is_slow: bool, now: Mono) {
         self.pairs.note_heard(from, now);
-        let pair = self.pairs.by_node.entry(from).or_default();
+        let pair = self.pairs.of(from);
         pair.is_slow = is_slow;
         let Some((_, said)) = pair.sent.iter().find(|(of, _)| *of == list && list != Mono(0)) else { return };
         pair.ack_misses = if *said == resting { 0 } else { pair.ack_misses + 1 };
@@ -234,7 +251,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     fn settle_listed(&mut self, from: NodeId, is_due: impl Fn(Mono) -> bool) {
-        let Some(pair) = self.pairs.by_node.get_mut(&from) else { return };
+        let Some(pair) = self.pairs.get_mut(from) else { return };
         let groups = &self.groups;
         let followed = &mut pair.followed;
         pair.listed.retain(|at, of| {
@@ -252,7 +269,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Wakes every group that rests between this core and the peer's. The elections that may follow are spread by the
     /// core's budget of them.
     pub(crate) fn wake_pair(&mut self, peer: NodeId, now: Mono) {
-        let Some(pair) = self.pairs.by_node.get_mut(&peer) else { return };
+        let Some(pair) = self.pairs.get_mut(peer) else { return };
         (pair.list_misses, pair.ack_misses) = (0, 0);
         let groups: Vec<u32> = pair.led.groups.keys().chain(pair.followed.groups.keys()).copied().collect();
         for at in groups {
@@ -260,7 +277,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.groups[at as usize].raft.wake(now, |peer| pairs.heard(peer));
             self.after_step(at);
         }
-        if let Some(pair) = self.pairs.by_node.get_mut(&peer) {
+        if let Some(pair) = self.pairs.get_mut(peer) {
             (pair.led, pair.followed) = (Set::default(), Set::default());
         }
     }
