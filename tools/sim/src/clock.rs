@@ -71,18 +71,27 @@ impl Clock {
 
     fn time_of_elapsed(&self, elapsed: u128) -> u64 {
         let rate = (MILLION + i128::from(self.ppm)) as u128;
+        // The wide division is slow, and what is less than five hours needs none.
+        if let Some(parts) = u64::try_from(elapsed).ok().and_then(|elapsed| elapsed.checked_mul(MILLION as u64)) {
+            return parts.div_ceil(rate as u64);
+        }
         u64::try_from((elapsed * MILLION as u128).div_ceil(rate)).unwrap_or(u64::MAX)
     }
 
     /// Of the newest stop, as far as it reaches before `time`.
     fn lost_in_stop(&self, time: u64) -> u64 {
         let (from, until) = self.stop;
+        if until.min(time) <= from {
+            return 0;
+        }
         self.elapsed(until.min(time)) - self.elapsed(from.min(time))
     }
 
     fn elapsed(&self, time: u64) -> u64 {
-        let drift = i128::from(time) * i128::from(self.ppm) / MILLION;
-        (i128::from(time) + drift) as u64
+        match (time as i64).checked_mul(self.ppm) {
+            Some(parts) => time.wrapping_add_signed(parts / MILLION as i64),
+            None => (i128::from(time) + i128::from(time) * i128::from(self.ppm) / MILLION) as u64,
+        }
     }
 }
 

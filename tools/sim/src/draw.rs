@@ -28,6 +28,8 @@ pub enum Stream {
     Heal,
     /// Which plan a run has, and what it does.
     Plan,
+    /// When clients of a long run are busy.
+    Tide,
 }
 
 /// The 64 bits of one decision.

@@ -1,12 +1,14 @@
 //! What happens next: a heap of small events by (time, sequence).
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use seglog::OpToken;
 
+use crate::world::{CORES_MAX, SEATS_MAX};
+
 /// Something that is due. Numbers are places in the world's tables.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
     /// A core takes a turn.
     Turn { seat: u8, core: u8 },
@@ -52,6 +54,8 @@ pub(crate) enum Due {
     Plan,
     /// A calm ends.
     Stir,
+    /// Clients have been busy for a while.
+    Tide { number: u32 },
     /// Probes look for groups with two leaders.
     Probe,
     /// The next phase of the run.
@@ -64,21 +68,95 @@ impl Due {
     }
 }
 
-/// The heap.
-#[derive(Default)]
+/// An event in the heap: the earliest is the greatest. Keys differ, so what is due is never compared.
+struct Entry {
+    /// Time, and below it the sequence.
+    key: u128,
+    due: Due,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Entry {}
+
+/// The heap. Turns of cores are kept beside it: each core has one at most, and most are put forward before they come.
 pub(crate) struct Heap {
-    heap: BinaryHeap<Reverse<(u64, u64, Due)>>,
+    heap: BinaryHeap<Entry>,
     sequence: u64,
+    /// By seat and core; [`NEVER`] where no turn is due.
+    turns: [u128; CORES],
+    /// The core whose turn is due first.
+    first: usize,
+}
+
+/// Cores of all seats.
+const CORES: usize = SEATS_MAX * CORES_MAX;
+/// Behind all that is due.
+const NEVER: u128 = u128::MAX;
+
+impl Default for Heap {
+    fn default() -> Heap {
+        Heap { heap: BinaryHeap::new(), sequence: 0, turns: [NEVER; CORES], first: 0 }
+    }
 }
 
 impl Heap {
     pub fn push(&mut self, time: u64, due: Due) {
-        self.sequence += 1;
-        self.heap.push(Reverse((time, self.sequence, due)));
+        let key = self.key(time);
+        self.heap.push(Entry { key, due });
+    }
+
+    /// The core takes a turn then, in place of any that was due.
+    pub fn wake(&mut self, seat: usize, core: usize, time: u64) {
+        let at = seat * CORES_MAX + core;
+        let key = self.key(time);
+        let before = std::mem::replace(&mut self.turns[at], key);
+        if key < self.turns[self.first] {
+            self.first = at;
+        } else if at == self.first && key > before {
+            self.find_first();
+        }
     }
 
     pub fn pop(&mut self) -> Option<(u64, Due)> {
-        self.heap.pop().map(|Reverse((time, _, due))| (time, due))
+        let turn = self.turns[self.first];
+        if turn != NEVER && self.heap.peek().is_none_or(|entry| turn < entry.key) {
+            let (seat, core) = (self.first / CORES_MAX, self.first % CORES_MAX);
+            self.turns[self.first] = NEVER;
+            self.find_first();
+            return Some(((turn >> 64) as u64, Due::Turn { seat: seat as u8, core: core as u8 }));
+        }
+        self.heap.pop().map(|entry| ((entry.key >> 64) as u64, entry.due))
+    }
+
+    fn key(&mut self, time: u64) -> u128 {
+        self.sequence += 1;
+        u128::from(time) << 64 | u128::from(self.sequence)
+    }
+
+    fn find_first(&mut self) {
+        self.first = 0;
+        for at in 1..CORES {
+            if self.turns[at] < self.turns[self.first] {
+                self.first = at;
+            }
+        }
     }
 }
 
@@ -94,5 +172,18 @@ mod tests {
         heap.push(4, Due::Client { client: 1 });
         let order: Vec<_> = std::iter::from_fn(|| heap.pop()).collect();
         assert_eq!(order, [(4, Due::Client { client: 1 }), (5, Due::Phase), (5, Due::Operator)]);
+    }
+
+    #[test]
+    fn a_core_has_one_turn_which_can_be_put_forward() {
+        let mut heap = Heap::default();
+        heap.wake(1, 2, 9);
+        heap.wake(0, 0, 7);
+        heap.push(7, Due::Phase);
+        heap.push(3, Due::Operator);
+        heap.wake(1, 2, 4);
+        let turn = |seat, core| Due::Turn { seat, core };
+        let order: Vec<_> = std::iter::from_fn(|| heap.pop()).collect();
+        assert_eq!(order, [(3, Due::Operator), (4, turn(1, 2)), (7, turn(0, 0)), (7, Due::Phase)]);
     }
 }

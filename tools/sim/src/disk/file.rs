@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use base::Prng;
 
+use super::image::Content;
+
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// A write that is complete and not durable.
@@ -19,7 +21,7 @@ struct Volatile {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimFile {
     /// The durable content up to the last byte ever written.
-    durable: Vec<u8>,
+    durable: Content,
     volatile: Vec<Volatile>,
     /// Sectors that cannot be read.
     unreadable: Vec<u32>,
@@ -71,10 +73,12 @@ impl SimFile {
     /// Durable at once. What was unreadable is readable where it is written.
     pub fn put(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
+        if self.durable.len() < offset {
+            self.durable.grow().resize(offset, 0);
         }
-        self.durable[offset..end].copy_from_slice(bytes);
+        let (over, beyond) = bytes.split_at(bytes.len().min(self.durable.len() - offset));
+        self.durable[offset..offset + over.len()].copy_from_slice(over);
+        self.durable.grow().extend_from_slice(beyond);
         if !self.unreadable.is_empty() {
             self.unreadable.retain(|sector| {
                 let at = *sector as usize * SECTOR_BYTES;
@@ -140,7 +144,7 @@ impl SimFile {
     /// The durable bytes of a range, as a map shows them; grows the content with zeros so that the range exists.
     pub fn bring_in(&mut self, range: Range<u32>) {
         if self.durable.len() < range.end as usize {
-            self.durable.resize(range.end as usize, 0);
+            self.durable.grow().resize(range.end as usize, 0);
         }
     }
 

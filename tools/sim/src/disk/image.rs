@@ -1,7 +1,7 @@
-//! Tail images of segments, kept for reuse: an image is zeroed as far as it was written, not whole.
+//! Memory of tail images and of files, kept for reuse: an image is zeroed as far as it was written, not whole.
 
 use std::cell::RefCell;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 thread_local! {
     /// Images that nobody uses, all zero, by no order that could matter.
@@ -45,6 +45,51 @@ impl Drop for Image {
         bytes[..self.dirty_end].fill(0);
         POOL.with_borrow_mut(|pool| {
             if pool.len() < KEPT_MAX {
+                pool.push(bytes);
+            }
+        });
+    }
+}
+
+thread_local! {
+    /// Memory of files that are gone, empty.
+    static CONTENTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The bytes of a file. Their memory is used again by another file, so that it is neither grown nor cleared each time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content(Vec<u8>);
+
+impl Content {
+    /// To be grown: with memory, if there is some.
+    pub fn grow(&mut self) -> &mut Vec<u8> {
+        if self.0.capacity() == 0 {
+            self.0 = CONTENTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        &mut self.0
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Content {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0);
+        bytes.clear();
+        CONTENTS.with_borrow_mut(|pool| {
+            if bytes.capacity() > 0 && pool.len() < KEPT_MAX {
                 pool.push(bytes);
             }
         });

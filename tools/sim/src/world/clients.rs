@@ -12,11 +12,15 @@ use crate::begun::Begun;
 use crate::draw::{Stream, prng};
 use crate::heap::Due;
 use crate::observe::{Asked, Ended, Event, Token};
+use crate::profile::Profile;
 
 /// Operations begun by all clients together per simulated second, about.
 const OPERATIONS_PER_S: u64 = 16;
 /// How long an operation may take.
 const WITHIN: Span = Span::from_ms(8_000);
+
+/// In short runs a client asks a node that has been silent for so long whether it is there, sooner than others do.
+const SILENCE: Span = Span::from_ms(700);
 
 /// Frames that a client sends in a second at most: it has a few operations in flight and waits longer with every try.
 const SENDS_MAX: u64 = 250;
@@ -56,7 +60,10 @@ impl World<'_> {
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&dice.next_u64().to_le_bytes());
         let targets = self.nodes.iter().map(|node| super::serve::address(node.id)).collect();
-        let options = ClientOptions { silence: Span::from_ms(700), ..ClientOptions::default() };
+        let mut options = ClientOptions::default();
+        if self.options.profile != Profile::Standard {
+            options.silence = SILENCE;
+        }
         let in_flight_max = 1 + dice.below(4) as usize;
         let drawn = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };
         let listed = self.listed_operations(client);

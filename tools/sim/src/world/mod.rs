@@ -23,6 +23,7 @@ mod serve;
 mod stranger;
 mod strikes;
 mod suspend;
+mod tides;
 mod turn;
 
 use base::{GroupId, NodeId};
@@ -175,8 +176,8 @@ pub(crate) struct World<'c> {
     nodes: Vec<Node>,
     net: Net,
     connections: Vec<Connection>,
-    /// Those that servers have, ascending, and some that they had.
-    open: Vec<u32>,
+    /// Those that the turn at hand wrote to, some more than once.
+    written: Vec<u32>,
     clients: Vec<ClientHost>,
     load: Load,
     stranger: stranger::Stranger,
@@ -223,7 +224,7 @@ impl<'c> World<'c> {
             nodes: Vec::new(),
             net: Net::new(seed, &shape),
             connections: Vec::new(),
-            open: Vec::new(),
+            written: Vec::new(),
             clients: Vec::new(),
             load: Load::new(seed, shape.groups),
             stranger: stranger::Stranger::default(),
@@ -267,6 +268,7 @@ impl<'c> World<'c> {
         }
         self.begin_strikes();
         self.begin_plan();
+        self.begin_tides();
         self.push(2 * SECOND, Due::Client { client: stranger::NAME });
         self.probe_at(SECOND);
         self.push(self.shape.length, Due::Phase);
@@ -328,6 +330,7 @@ impl<'c> World<'c> {
             Due::Operator => self.operate(),
             Due::Plan => self.advance_plan(),
             Due::Stir => self.stir(),
+            Due::Tide { number } => self.turn_tide(number),
             Due::Probe => self.look_for_rivals(),
             Due::Phase => self.next_phase(),
         }

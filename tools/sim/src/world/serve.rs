@@ -91,10 +91,6 @@ impl World<'_> {
             return self.push(self.now + delay, Due::ClientClosed { connection: number });
         }
         connection.is_open = true;
-        let World { open, connections, .. } = self;
-        open.retain(|number| connections[*number as usize].is_open);
-        let place = open.partition_point(|other| *other < number);
-        open.insert(place, number);
         self.push(self.now + delay, Due::Accepted { connection: number });
     }
 
@@ -171,6 +167,9 @@ impl World<'_> {
                 cell.shard.handle_connection_closed(u64::from(number));
                 self.push(self.now + connection.delay, Due::ClientClosed { connection: number });
             }
+        }
+        if !connection.writer.is_empty() {
+            self.written.push(number);
         }
         self.connections[number as usize] = connection;
     }
@@ -317,19 +316,31 @@ impl World<'_> {
             if let Some(token) = token {
                 entry.tokens.push((request, token));
             }
+            self.written.push(connection as u32);
         }
         cell.shard.replies().clear();
-        for at_open in 0..self.open.len() {
-            let number = self.open[at_open] as usize;
-            let entry = &self.connections[number];
-            if entry.seat as usize == seat && entry.is_open && !entry.writer.is_empty() {
-                let mut connection = std::mem::replace(&mut self.connections[number], spare_connection());
+        self.send_written(at);
+    }
+
+    /// Sends what was written in this turn, in the order in which the connections were made.
+    fn send_written(&mut self, at: u64) {
+        if self.written.is_empty() {
+            return;
+        }
+        let mut written = std::mem::take(&mut self.written);
+        written.sort_unstable();
+        written.dedup();
+        for number in written.drain(..) {
+            let place = number as usize;
+            if self.connections[place].is_open && !self.connections[place].writer.is_empty() {
+                let mut connection = std::mem::replace(&mut self.connections[place], spare_connection());
                 let spare = self.buffers.spare();
                 let bytes = connection.writer.take(spare);
-                self.send_to_client(number as u32, &mut connection, bytes, at);
-                self.connections[number] = connection;
+                self.send_to_client(number, &mut connection, bytes, at);
+                self.connections[place] = connection;
             }
         }
+        self.written = written;
     }
 
     fn send_to_client(&mut self, number: u32, connection: &mut Connection, bytes: Vec<u8>, at: u64) {

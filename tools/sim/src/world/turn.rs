@@ -50,7 +50,7 @@ impl World<'_> {
         let Some(Some(cell)) = self.nodes[seat].cores.get_mut(core) else { return };
         if at < cell.wake_at {
             cell.wake_at = at;
-            self.heap.push(at, Due::Turn { seat: seat as u8, core: core as u8 });
+            self.heap.wake(seat, core, at);
         }
     }
 
@@ -310,8 +310,9 @@ impl World<'_> {
             let state = state_of(&cell.shard, group).unwrap_or(cell.states[local]);
             cell.states[local] = state;
             with_view(&nodes[seat], &cell.shard, group, *now, state, |view| {
+                let (at, event) = (crate::observe::Time(*now), Event::Turn(*view));
                 for checker in checkers.iter_mut() {
-                    if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Turn(*view)) {
+                    if let Err(found) = checker.observe(at, &event) {
                         violation.get_or_insert(found);
                     }
                 }
