@@ -101,6 +101,8 @@ pub(crate) struct Heap {
     sequence: u64,
     /// By seat and core; [`NEVER`] where no turn is due.
     turns: [u128; CORES],
+    /// No core from here on ever took a turn.
+    cores: usize,
     /// The core whose turn is due first.
     first: usize,
 }
@@ -112,7 +114,7 @@ const NEVER: u128 = u128::MAX;
 
 impl Default for Heap {
     fn default() -> Heap {
-        Heap { heap: BinaryHeap::new(), sequence: 0, turns: [NEVER; CORES], first: 0 }
+        Heap { heap: BinaryHeap::new(), sequence: 0, turns: [NEVER; CORES], cores: 1, first: 0 }
     }
 }
 
@@ -126,6 +128,7 @@ impl Heap {
     pub fn wake(&mut self, seat: usize, core: usize, time: u64) {
         let at = seat * CORES_MAX + core;
         let key = self.key(time);
+        self.cores = self.cores.max(at + 1);
         let before = std::mem::replace(&mut self.turns[at], key);
         if key < self.turns[self.first] {
             self.first = at;
@@ -152,7 +155,7 @@ impl Heap {
 
     fn find_first(&mut self) {
         self.first = 0;
-        for at in 1..CORES {
+        for at in 1..self.cores {
             if self.turns[at] < self.turns[self.first] {
                 self.first = at;
             }

@@ -276,7 +276,7 @@ impl World<'_> {
             .iter()
             .filter(|node| node.is_up())
             .filter_map(|node| Some((node, node.shard_of(group)?)))
-            .map(|(node, shard)| (node, shard, ShardLog { log: shard.log(), group }))
+            .map(|(node, shard)| (node, shard, ShardLog::new(shard.log(), group)))
             .collect();
         let mut views = Vec::new();
         for (node, shard, log) in &logs {

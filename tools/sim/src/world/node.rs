@@ -217,17 +217,26 @@ pub(crate) fn log_settings(node: &Node, core: usize, shape: &super::Shape, salt_
 
 /// A group's log as checkers see it.
 pub(crate) struct ShardLog<'a> {
-    pub log: &'a SegLog<SimDisk>,
-    pub group: GroupId,
+    log: &'a SegLog<SimDisk>,
+    group: GroupId,
+    /// Every checker asks for these.
+    first: LogIndex,
+    last: LogIndex,
+}
+
+impl<'a> ShardLog<'a> {
+    pub fn new(log: &'a SegLog<SimDisk>, group: GroupId) -> ShardLog<'a> {
+        ShardLog { log, group, first: log.first_index(group), last: log.last_index(group) }
+    }
 }
 
 impl LogView for ShardLog<'_> {
     fn first_index(&self) -> LogIndex {
-        self.log.first_index(self.group)
+        self.first
     }
 
     fn last_index(&self) -> LogIndex {
-        self.log.last_index(self.group)
+        self.last
     }
 
     fn term(&self, index: LogIndex) -> Option<Term> {
@@ -266,7 +275,7 @@ pub(crate) fn with_view<T>(
     see: impl FnOnce(&GroupView<'_>) -> T,
 ) -> Option<T> {
     let raft = shard.raft(group)?;
-    let log = ShardLog { log: shard.log(), group };
+    let log = ShardLog::new(shard.log(), group);
     let now = node.clock.mono(time);
     let view = GroupView::of(now, node.incarnation, raft, &log, state);
     let mut view = GroupView { lease_until: raft.lease_until(now), ..view };

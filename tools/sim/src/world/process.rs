@@ -160,7 +160,7 @@ impl World<'_> {
         let mut logs = Vec::new();
         for group in (0..shape.groups).map(base::GroupId) {
             if let Some(shard) = node.shard_of(group) {
-                logs.push((group, shard, ShardLog { log: shard.log(), group }));
+                logs.push((group, shard, ShardLog::new(shard.log(), group)));
             }
         }
         let views: Vec<GroupView<'_>> = logs
