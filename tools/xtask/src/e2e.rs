@@ -8,6 +8,7 @@ mod cluster;
 mod dev;
 mod files;
 mod members;
+mod powercut;
 mod syscalls;
 mod tree;
 mod watch;
@@ -18,12 +19,13 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
     ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
     ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),
+    ("powercut", "the power of ext4 disks is cut under a live load; nothing acknowledged is lost", powercut::run),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
 ];
@@ -33,6 +35,9 @@ pub fn run(names: &[String]) -> Result<()> {
     if names.iter().any(|name| matches!(name.as_str(), "list" | "--list" | "--help")) {
         SUITES.iter().for_each(|(name, what, _)| println!("{name:12} {what}"));
         return Ok(());
+    }
+    if names == [powercut::INSIDE] {
+        return powercut::run_inside();
     }
     if let Some(unknown) = names.iter().find(|name| !SUITES.iter().any(|(suite, ..)| suite == name)) {
         bail!("no suite {unknown:?}; `cargo xtask e2e list` names them");

@@ -49,11 +49,13 @@ pub struct Shape {
     pub cores: u16,
     /// More lines for the `[process]` table of each node.
     pub process: String,
+    /// Where each node's data is to lie. Empty: three nodes, in the cluster's directory.
+    pub data: Vec<PathBuf>,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { groups: 8, cores: 2, process: String::new() }
+        Shape { groups: 8, cores: 2, process: String::new(), data: Vec::new() }
     }
 }
 
@@ -86,7 +88,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Formats and starts three nodes and a block server, and makes account 1.
+    /// Formats and starts three nodes (or as many as `shape.data` names) and a block server, and makes account 1.
     pub fn start(name: &str, shape: Shape) -> Result<Cluster> {
         let dir = std::env::temp_dir().join(format!("dropstone-e2e-{name}-{}", std::process::id()));
         Cluster::start_in(dir, shape)
@@ -97,18 +99,19 @@ impl Cluster {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
         let id = run_ok(Command::new(binary()?).args(["format", "--new-id"]))?;
-        let base = free_ports(PORTS_PER_NODE * 4)?;
+        let count = if shape.data.is_empty() { 3 } else { shape.data.len() as u16 };
+        let base = free_ports(PORTS_PER_NODE * (count + 1))?;
         let mut cluster = Cluster {
             dir,
             nodes: Vec::new(),
             cluster_id: id.trim().to_owned(),
             shape,
             block: None,
-            block_port: base + PORTS_PER_NODE * 3,
+            block_port: base + PORTS_PER_NODE * count,
             keep: true,
         };
-        for at in 0..3 {
-            cluster.add_node(at + 1, base + at as u16 * PORTS_PER_NODE);
+        for at in 0..count {
+            cluster.add_node(u64::from(at) + 1, base + at * PORTS_PER_NODE);
         }
         let ids: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
         for id in &ids {
@@ -126,7 +129,8 @@ impl Cluster {
 
     /// A further place for a node.
     pub fn add_node(&mut self, id: u64, port: u16) {
-        let data = self.dir.join(format!("n{id}"));
+        let data = self.shape.data.get(id as usize - 1).cloned();
+        let data = data.unwrap_or_else(|| self.dir.join(format!("n{id}")));
         self.nodes.push(Node {
             id,
             config: self.dir.join(format!("n{id}.toml")),
@@ -267,10 +271,14 @@ impl Cluster {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The client address of every node.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect()
+    }
+
     /// `--target` for all nodes.
     pub fn targets(&self) -> String {
-        let list: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        list.join(",")
+        self.addresses().join(",")
     }
 
     /// The binary with this cluster as target.
