@@ -7,6 +7,7 @@
 //! ```
 //!
 //! A node alone shows that its own disk holds whatever it acknowledged; in a cluster of three one, two or all are cut.
+//! The control is a node on a disk that is never told to flush: there the suite must see a loss.
 
 mod disk;
 mod load;
@@ -21,7 +22,7 @@ use base::Prng;
 use serde_json::Value;
 
 use super::cluster::{Cluster, Shape, binary, wait_for};
-use disk::Disk;
+use disk::{Disk, Loss};
 use load::{Load, Totals};
 
 /// Word for the part of the suite that runs in a mount namespace of its own.
@@ -76,9 +77,10 @@ pub fn run_inside() -> Result<()> {
     println!("  {cuts} power cuts from seed {seed}");
     for (name, nodes, cuts) in [("alone", 1, cuts / 2), ("three", 3, cuts - cuts / 2)] {
         let dir = dir.join(name);
-        let done = cut_often(&dir, nodes, cuts, seed, &mut sum);
+        let done = Bench::new(&dir, nodes, false).and_then(|bench| cut_often(bench, cuts, seed, &mut sum));
         done.with_context(|| format!("the disks' images are kept in {}; seed {seed}", dir.display()))?;
     }
+    control(&dir.join("control"))?;
     fs::remove_dir_all(&dir)?;
     println!(
         "  powercut: {} cuts ({} of them again while nodes recovered), {} disks; {} commands acknowledged, {} in flight at \
@@ -104,17 +106,9 @@ fn number(name: &str, otherwise: u64) -> Result<u64> {
     }
 }
 
-/// Makes a cluster on disks of its own, and cuts their power so often.
-fn cut_often(dir: &Path, nodes: u64, cuts: u64, seed: u64, sum: &mut Sum) -> Result<()> {
-    fs::create_dir_all(dir)?;
-    let disks = (1..=nodes).map(|id| Disk::make(dir, &format!("m{id}"), DISK_BYTES)).collect::<Result<Vec<_>>>()?;
-    // A file system of its own has `lost+found` at its top, and data wants an empty directory.
-    let data: Vec<PathBuf> = disks.iter().map(|disk| disk.mount().join("data")).collect();
-    // Small segments and memtables: they are switched, retired, flushed and merged between the cuts.
-    let process = "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 256".to_owned();
-    let shape = Shape { groups: 6, process, data, ..Shape::default() };
-    // Dropped after the load and before the disks.
-    let mut bench = Bench { cluster: Cluster::start_in(dir.join("cluster"), shape)?, disks };
+/// Cuts the power of a cluster so often.
+fn cut_often(mut bench: Bench, cuts: u64, seed: u64, sum: &mut Sum) -> Result<()> {
+    let nodes = bench.disks.len() as u64;
     let mut load = Load::new(&bench.cluster.addresses())?;
     let mut dice = Prng::new(seed ^ nodes << 32);
     for cut in 1..=cuts {
@@ -140,6 +134,29 @@ fn cut_often(dir: &Path, nodes: u64, cuts: u64, seed: u64, sum: &mut Sum) -> Res
     bench.finish()
 }
 
+/// A disk that lies must be seen to lose what was acknowledged: else this suite would see nothing anywhere.
+fn control(dir: &Path) -> Result<()> {
+    let mut bench = Bench::new(dir, 1, true)?;
+    let mut load = Load::new(&bench.cluster.addresses())?;
+    load.next_round()?;
+    bench.disk(1).settle()?;
+    std::thread::sleep(Duration::from_millis(500));
+    bench.disk(1).cut(Loss::DeviceCache)?;
+    bench.cluster.kill_node(1)?;
+    bench.disk(1).power_off()?;
+    let back = bench.disk(1).power_on().and_then(|()| bench.verify(1)).and_then(|_| {
+        bench.cluster.start_node(1)?;
+        load.check()
+    });
+    let Err(error) = back else { bail!("a disk that was never flushed lost nothing: these cuts show nothing") };
+    let error = format!("{error:#}");
+    let is_loss = ["lost", "not whole", "could not mount"].iter().any(|word| error.contains(word));
+    ensure!(is_loss, "the control saw no loss but another failure: {error}");
+    println!("  control, a disk that is never flushed: {}", error.trim_end());
+    drop(load);
+    bench.finish()
+}
+
 /// One cut, and back; says what was done.
 fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) -> Result<String> {
     let nodes = bench.disks.len() as u64;
@@ -147,6 +164,7 @@ fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) 
     let first = dice.below(nodes);
     let ids: Vec<u64> = (0..count).map(|at| (first + at) % nodes + 1).collect();
     let (mut sees, is_again) = (dice.one_in(2), dice.one_in(4));
+    let loss = if dice.one_in(3) { Loss::PageCache } else { Loss::DeviceCache };
     // Each of some milliseconds and of most of a second is as likely.
     let after = Duration::from_micros(1000 << dice.below(10)) + Duration::from_micros(dice.below(1000));
     let before = load.totals();
@@ -155,7 +173,7 @@ fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) 
     let mut begun = Instant::now();
     for turn in 0..=u64::from(is_again) {
         for id in &ids {
-            bench.disk(*id).cut()?;
+            bench.disk(*id).cut(loss)?;
             if dice.one_in(3) {
                 std::thread::sleep(Duration::from_millis(dice.below(30)));
             }
@@ -191,7 +209,7 @@ fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) 
     sum.slowest = sum.slowest.max(back);
     let now = load.totals();
     Ok(format!(
-        "nodes {ids:?} after {:.3} s{}{}, {torn} torn; all of {} acknowledged are there {:.1} s after the start",
+        "{loss:?} of nodes {ids:?} after {:.3} s{}{}, {torn} torn; all of {} acknowledged are there {:.1} s after the start",
         after.as_secs_f64(),
         if is_again { ", again while they recovered" } else { "" },
         if sees { ", seen" } else { "" },
@@ -207,6 +225,18 @@ struct Bench {
 }
 
 impl Bench {
+    fn new(dir: &Path, nodes: u64, lies: bool) -> Result<Bench> {
+        fs::create_dir_all(dir)?;
+        let make = |id| Disk::make(dir, &format!("m{id}"), DISK_BYTES, lies);
+        let disks = (1..=nodes).map(make).collect::<Result<Vec<_>>>()?;
+        // A file system of its own has `lost+found` at its top, and data wants an empty directory.
+        let data: Vec<PathBuf> = disks.iter().map(|disk| disk.mount().join("data")).collect();
+        // Small segments and memtables: they are switched, retired, flushed and merged between the cuts.
+        let process = "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 256".to_owned();
+        let shape = Shape { groups: 6, process, data, ..Shape::default() };
+        Ok(Bench { cluster: Cluster::start_in(dir.join("cluster"), shape)?, disks })
+    }
+
     fn disk(&mut self, id: u64) -> &mut Disk {
         &mut self.disks[id as usize - 1]
     }

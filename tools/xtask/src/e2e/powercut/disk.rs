@@ -1,13 +1,18 @@
-//! A disk whose power can be cut: ext4 on a loop device over an image file, and the ioctl that shuts a file system down.
+//! A disk whose power can be cut: ext4 on a loop device over an image file, which lies on a second one of the same kind.
 //!
 //! ```text
-//! image file ── losetup ──▶ /dev/loopN ── mount ──▶ m1 ── cut ──▶ every write answers EIO, what was not synced is gone
-//!      ▲                                             │
-//!      └──────────── unmount, later mount: the journal is replayed, as after a power cut
+//! data                                   what a cut there takes
+//!  │  ext4, mounted at NAME              page cache and journal of this one: files, names and sizes that were not synced
+//!  │  loop device
+//! disk.img                               stands for the device: what is written and not flushed is in the cache below
+//!  │  ext4, mounted at NAME.below        the device's cache as well: all that no FLUSH covers, direct writes too
+//!  │  loop device
+//! NAME.img, on the machine's file system
 //! ```
 //!
-//! It models the loss of the page cache and of the journal's tail; not torn sectors, and not a device that forgets what it
-//! was told to keep. Those are the simulator's.
+//! A cut is the ioctl that shuts ext4 down without a flush of its journal. Every write after it is answered with EIO. Then
+//! both are unmounted and mounted again, which replays their journals. Not modelled: torn sectors, and a device that keeps
+//! any part of its cache; those are the simulator's.
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -20,7 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::e2e::cluster::{run_ok, wait_for};
 
 /// Programs that this needs.
-const PROGRAMS: [&str; 6] = ["mkfs.ext4", "losetup", "mount", "umount", "unshare", "perl"];
+const PROGRAMS: [&str; 7] = ["mkfs.ext4", "losetup", "mount", "umount", "sync", "unshare", "perl"];
 /// Major number of loop devices.
 const LOOP_MAJOR: u64 = 7;
 /// EXT4_IOC_SHUTDOWN, `_IOR('X', 125, __u32)`, with 2, EXT4_GOING_FLAGS_NOLOGFLUSH: the journal is not flushed first.
@@ -47,36 +52,92 @@ pub fn what_is_missing() -> Option<String> {
     loops.err().map(|error| format!("there is no free loop device: {error:#}"))
 }
 
-/// A disk, its file system mounted or not. Unmounted when it is dropped.
+/// What a power cut takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// What the file system had not written yet.
+    PageCache,
+    /// That, and what the device had not been told to flush.
+    DeviceCache,
+}
+
+/// A disk, its file systems mounted or not. Unmounted when it is dropped.
 pub struct Disk {
-    image: PathBuf,
-    mount: PathBuf,
-    /// While it is mounted.
-    device: Option<PathBuf>,
+    upper: Layer,
+    lower: Layer,
 }
 
 impl Disk {
-    /// Makes the image `dir/NAME.img` of that many bytes, a file system in it, and mounts that at `dir/NAME`.
-    pub fn make(dir: &Path, name: &str, bytes: u64) -> Result<Disk> {
-        let (image, mount) = (dir.join(format!("{name}.img")), dir.join(name));
-        fs::create_dir_all(&mount)?;
-        File::create(&image)?.set_len(bytes)?;
-        run_ok(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-F"]).arg(&image))?;
-        let mut disk = Disk { image, mount, device: None };
-        disk.power_on()?;
-        Ok(disk)
+    /// Makes `dir/NAME.img` of that many bytes with all that is above it, and mounts it at `dir/NAME`. If the disk `lies`,
+    /// the file system never tells it to flush.
+    pub fn make(dir: &Path, name: &str, bytes: u64, lies: bool) -> Result<Disk> {
+        let mount = dir.join(format!("{name}.below"));
+        let image = mount.join("disk.img");
+        // What the lower file system needs for itself.
+        let lower = Layer::make(dir.join(format!("{name}.img")), mount, bytes + (256 << 20), "defaults")?;
+        let options = if lies { "barrier=0" } else { "barrier=1" };
+        Ok(Disk { upper: Layer::make(image, dir.join(name), bytes, options)?, lower })
     }
 
     /// Where its file system is mounted.
     pub fn mount(&self) -> &Path {
-        &self.mount
+        &self.upper.mount
     }
 
-    /// Mounts it; ext4 replays its journal.
+    /// Mounts it; ext4 replays its journals.
     pub fn power_on(&mut self) -> Result<()> {
+        self.lower.power_on()?;
+        self.upper.power_on()
+    }
+
+    /// Makes durable what is there by now, also on a disk that lies.
+    pub fn settle(&self) -> Result<()> {
+        let sync = |layer: &Layer| run_ok(Command::new("sync").arg("-f").arg(&layer.mount)).map(drop);
+        sync(&self.upper)?;
+        sync(&self.lower)
+    }
+
+    /// Cuts the power: nothing reaches the disk any more.
+    pub fn cut(&self, loss: Loss) -> Result<()> {
+        match loss {
+            Loss::PageCache => self.upper.cut(),
+            Loss::DeviceCache => self.lower.cut(),
+        }
+    }
+
+    /// Unmounts it. Nothing may use it any more.
+    pub fn power_off(&mut self) -> Result<()> {
+        self.upper.power_off()?;
+        self.lower.power_off()
+    }
+}
+
+/// A file system on a loop device over an image. The upper one is dropped, and so unmounted, first.
+struct Layer {
+    image: PathBuf,
+    mount: PathBuf,
+    options: &'static str,
+    /// While it is mounted.
+    device: Option<PathBuf>,
+}
+
+impl Layer {
+    fn make(image: PathBuf, mount: PathBuf, bytes: u64, options: &'static str) -> Result<Layer> {
+        fs::create_dir_all(&mount)?;
+        File::create(&image)?.set_len(bytes)?;
+        run_ok(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-F"]).arg(&image))?;
+        // What was made is there before the first cut.
+        File::open(&image)?.sync_all()?;
+        let mut layer = Layer { image, mount, options, device: None };
+        layer.power_on()?;
+        Ok(layer)
+    }
+
+    fn power_on(&mut self) -> Result<()> {
         ensure!(self.device.is_none(), "{} is mounted already", self.mount.display());
         let device = PathBuf::from(run_ok(Command::new("losetup").args(["--find", "--show"]).arg(&self.image))?.trim());
-        let mounted = run_ok(Command::new("mount").args(["-t", "ext4"]).arg(&device).arg(&self.mount));
+        let mut mount = Command::new("mount");
+        let mounted = run_ok(mount.args(["-t", "ext4", "-o", self.options]).arg(&device).arg(&self.mount));
         // From now on the device goes when nothing is mounted on it any more, whatever becomes of this process.
         let detached = run_ok(Command::new("losetup").arg("-d").arg(&device));
         mounted.with_context(|| format!("could not mount {} after a power cut", self.image.display()))?;
@@ -85,14 +146,12 @@ impl Disk {
         self.check()
     }
 
-    /// Cuts the power: nothing reaches the disk any more, and what was not synced is lost.
-    pub fn cut(&self) -> Result<()> {
+    fn cut(&self) -> Result<()> {
         self.check()?;
         run_ok(Command::new("perl").args(["-e", SHUT_DOWN]).arg(&self.mount)).map(drop)
     }
 
-    /// Unmounts it. Nothing may use it any more.
-    pub fn power_off(&mut self) -> Result<()> {
+    fn power_off(&mut self) -> Result<()> {
         if self.device.is_none() {
             return Ok(());
         }
@@ -118,7 +177,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for Layer {
     fn drop(&mut self) {
         if self.device.is_some() {
             let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
@@ -159,7 +218,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_not_mounted_is_not_cut() {
         let dir = std::env::temp_dir();
-        let disk = Disk { image: dir.join("none.img"), mount: dir, device: None };
-        assert!(disk.cut().is_err());
+        let layer = Layer { image: dir.join("none.img"), mount: dir, options: "defaults", device: None };
+        assert!(layer.cut().is_err());
     }
 }

@@ -66,7 +66,8 @@ fn mkdir(path: &str) -> Command {
 impl Load {
     /// Connects, and makes the namespaces.
     pub fn new(targets: &[String]) -> Result<Load> {
-        let client = Client::connect(targets, ClientOptions { deadline: DEADLINE, ..ClientOptions::default() })?;
+        let options = ClientOptions { deadline: DEADLINE, ..ClientOptions::default() };
+        let client = Client::connect(targets, options)?;
         let mut accounts = Vec::new();
         for at in 0..ACCOUNTS {
             let put = Command::AccountPut { name: format!("writer {at}") };
@@ -229,6 +230,7 @@ impl Shared {
                         None => return Ok(names),
                     }
                 }
+                Answer::NotFound => bail!("{} of account {acct}, acknowledged, is lost", folder(round)),
                 other => bail!("could not list {}: {other:?}", folder(round)),
             }
         }
