@@ -71,6 +71,8 @@ pub struct Node {
     pub port: u16,
     child: Option<Child>,
     log: PathBuf,
+    /// Length of its log when it was last started. Unit: bytes.
+    log_from: usize,
     starts: u32,
 }
 
@@ -138,6 +140,7 @@ impl Cluster {
             data,
             port,
             child: None,
+            log_from: 0,
             starts: 0,
         });
     }
@@ -188,8 +191,10 @@ impl Cluster {
 
     /// Starts a node's process.
     pub fn start_node(&mut self, id: u64) -> Result<()> {
+        let log_from = self.log_of(id).len();
         let node = self.node_mut(id);
         ensure!(node.child.is_none(), "node {id} runs already");
+        node.log_from = log_from;
         node.starts += 1;
         let log = File::options().create(true).append(true).open(&node.log)?;
         let mut command = Command::new(binary()?);
@@ -269,6 +274,35 @@ impl Cluster {
             let _ = file.read_to_end(&mut text);
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// What a node has logged since it was last started, at most the last lines of it.
+    pub fn last_words(&self, id: u64) -> String {
+        let log = self.log_of(id);
+        let lines: Vec<&str> = log.get(self.node(id).log_from..).unwrap_or_default().lines().collect();
+        lines[lines.len().saturating_sub(6)..].join("\n")
+    }
+
+    /// True once the node's recovery is over: it writes.
+    pub fn is_serving(&self, id: u64) -> bool {
+        let log = self.log_of(id);
+        log.get(self.node(id).log_from..).is_some_and(|log| log.contains("metaserver runs"))
+    }
+
+    /// `log verify` of a node that does not run: true if its log is torn, an error if it is worse than that.
+    pub fn verify_log(&self, id: u64) -> Result<bool> {
+        let data = &self.node(id).data;
+        let output = Command::new(binary()?).args(["log", "verify", "--json"]).arg(data).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("the log of node {id} is not whole: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mut is_torn = false;
+        for line in text.lines() {
+            let core: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            is_torn |= core["verdict"] == "torn";
+        }
+        Ok(is_torn)
     }
 
     /// The client address of every node.

@@ -9,24 +9,17 @@
 //! A node alone shows that its own disk holds whatever it acknowledged; in a cluster of three one, two or all are cut.
 //! The control is a node on a disk that is never told to flush: there the suite must see a loss.
 
-mod disk;
-mod load;
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base::Prng;
-use serde_json::Value;
 
-use super::cluster::{Cluster, Shape, binary, wait_for};
-use disk::{Disk, Loss};
-use load::{Load, Totals};
+use super::cluster::{Cluster, Shape, wait_for};
+use super::disk::{self, Disk, Loss};
+use super::load::{Load, Totals};
 
-/// Word for the part of the suite that runs in a mount namespace of its own.
-pub const INSIDE: &str = "--powercut-inside";
 /// Power cuts, unless `DROPSTONE_POWER_CUTS` says how many; half of them of a node alone.
 const CUTS: u64 = 20;
 /// Drawn times and nodes, unless `DROPSTONE_POWER_SEED` names another.
@@ -55,17 +48,8 @@ struct Sum {
     totals: Totals,
 }
 
-/// Runs the suite in a mount namespace of its own: whatever ends it, nothing stays mounted.
 pub fn run() -> Result<()> {
-    if let Some(why) = disk::what_is_missing() {
-        println!("  SKIPPED: suite powercut: {why}");
-        return Ok(());
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe()?).args(["e2e", INSIDE]);
-    let status = command.status().context("could not run unshare")?;
-    ensure!(status.success(), "power cuts: {status}");
-    Ok(())
+    disk::run_with_disks("powercut")
 }
 
 /// The suite itself.
@@ -129,7 +113,7 @@ fn cut_often(mut bench: Bench, cuts: u64, seed: u64, sum: &mut Sum) -> Result<()
     for id in ids {
         let code = bench.cluster.stop_node(id)?;
         ensure!(code == Some(0), "node {id} ended with {code:?} on SIGTERM");
-        ensure!(!bench.verify(id)?, "the log of node {id} is torn after a clean stop");
+        ensure!(!bench.cluster.verify_log(id)?, "the log of node {id} is torn after a clean stop");
     }
     bench.finish()
 }
@@ -144,7 +128,7 @@ fn control(dir: &Path) -> Result<()> {
     bench.disk(1).cut(Loss::DeviceCache)?;
     bench.cluster.kill_node(1)?;
     bench.disk(1).power_off()?;
-    let back = bench.disk(1).power_on().and_then(|()| bench.verify(1)).and_then(|_| {
+    let back = bench.disk(1).power_on().and_then(|()| bench.cluster.verify_log(1)).and_then(|_| {
         bench.cluster.start_node(1)?;
         load.check()
     });
@@ -171,6 +155,8 @@ fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) 
     std::thread::sleep(after);
     let mut torn = 0;
     let mut begun = Instant::now();
+    // A node that still recovers may have nothing to write, and sees nothing.
+    sees &= ids.iter().all(|id| bench.cluster.is_serving(*id));
     for turn in 0..=u64::from(is_again) {
         for id in &ids {
             bench.disk(*id).cut(loss)?;
@@ -190,13 +176,12 @@ fn cut_once(bench: &mut Bench, load: &mut Load, dice: &mut Prng, sum: &mut Sum) 
             bench.cluster.kill_node(*id)?;
             bench.disk(*id).power_off()?;
             bench.disk(*id).power_on()?;
-            torn += u64::from(bench.verify(*id)?);
+            torn += u64::from(bench.cluster.verify_log(*id)?);
         }
         begun = Instant::now();
         ids.iter().try_for_each(|id| bench.cluster.start_node(*id))?;
         if turn == 0 && is_again {
             std::thread::sleep(Duration::from_millis(1 << dice.below(9)));
-            // A node that recovers may have nothing to write, and then sees nothing.
             sees = false;
         }
     }
@@ -244,29 +229,12 @@ impl Bench {
     /// Waits until a node has seen that it cannot write: it says so and ends with 74.
     fn wait_seen(&mut self, id: u64) -> Result<()> {
         let code = wait_for(SEES_WITHIN, || self.cluster.exited(id))
-            .with_context(|| format!("node {id} goes on without a disk: {}", tail(&self.cluster.log_of(id))))?;
-        let log = self.cluster.log_of(id);
-        ensure!(code == DISK_FAILED, "node {id} ended with {code:?} when its disk failed: {}", tail(&log));
-        let says = tail(&log).to_lowercase();
+            .with_context(|| format!("node {id} goes on without a disk: {}", self.cluster.last_words(id)))?;
+        let says = self.cluster.last_words(id).to_lowercase();
+        ensure!(code == DISK_FAILED, "node {id} ended with {code:?} when its disk failed: {says}");
         let is_clear = says.contains("errno 5") || says.contains("input/output error") || says.contains("os error 5");
         ensure!(is_clear, "node {id} does not say why it stopped: {says}");
         Ok(())
-    }
-
-    /// `log verify` of a node that does not run: true if its log is torn, an error if it is worse than that.
-    fn verify(&self, id: u64) -> Result<bool> {
-        let data = &self.cluster.node(id).data;
-        let output = Command::new(binary()?).args(["log", "verify", "--json"]).arg(data).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            bail!("the log of node {id} is not whole: {text}{}", String::from_utf8_lossy(&output.stderr));
-        }
-        let mut is_torn = false;
-        for line in text.lines() {
-            let core: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
-            is_torn |= core["verdict"] == "torn";
-        }
-        Ok(is_torn)
     }
 
     fn finish(mut self) -> Result<()> {
@@ -274,10 +242,4 @@ impl Bench {
         self.cluster.finish();
         self.disks.iter_mut().try_for_each(Disk::power_off)
     }
-}
-
-/// The last lines of a log.
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(6)..].join("\n")
 }
