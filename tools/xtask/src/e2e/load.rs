@@ -14,7 +14,7 @@ use meta::{Answer, At, Command, Mkdir, NamespaceKind, Outcome, Query};
 /// Namespaces that are written to, of several groups.
 const ACCOUNTS: usize = 3;
 /// Writers of each namespace, each with one command in flight.
-const WRITERS: usize = 5;
+const WRITERS: usize = 24;
 /// A command may outlive two power cuts and the doubt about a last frame.
 const DEADLINE: Span = Span::from_ms(90_000);
 
