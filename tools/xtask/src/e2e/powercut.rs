@@ -8,6 +8,9 @@
 //!
 //! A node alone shows that its own disk holds whatever it acknowledged; in a cluster of three one, two or all are cut.
 //! The control is a node on a disk that is never told to flush: there the suite must see a loss.
+//!
+//! Long runs: `DROPSTONE_POWER_CUTS` power cuts from `DROPSTONE_POWER_SEED`, the log written as `DROPSTONE_POWER_BACKEND` says
+//! (`process.log_backend`; without it the node chooses).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -217,7 +220,10 @@ impl Bench {
         // A file system of its own has `lost+found` at its top, and data wants an empty directory.
         let data: Vec<PathBuf> = disks.iter().map(|disk| disk.mount().join("data")).collect();
         // Small segments and memtables: they are switched, retired, flushed and merged between the cuts.
-        let process = "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 256".to_owned();
+        let mut process = "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 256".to_owned();
+        if let Ok(backend) = std::env::var("DROPSTONE_POWER_BACKEND") {
+            process += &format!("\nlog_backend = {backend:?}");
+        }
         let shape = Shape { groups: 6, process, data, ..Shape::default() };
         Ok(Bench { cluster: Cluster::start_in(dir.join("cluster"), shape)?, disks })
     }
