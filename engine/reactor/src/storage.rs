@@ -22,11 +22,12 @@ use memmap2::{Mmap, MmapMut};
 use seglog::format::meta::{META_COPIES, META_STRIDE};
 use seglog::{FoundSegment, LogReader, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
-use crate::mmap_disk::{drop_cache, map_segment, populate};
+use crate::backend::Backend;
+use crate::mmap_disk::{drop_cache, map_segment, map_window, populate};
 
 /// Jobs that wait, of all cores; a core keeps what does not fit.
 const JOBS_MAX: usize = 4096;
-/// Bytes of one write of zeros and of one read of recovery.
+/// Bytes of one direct write of zeros and of one read of recovery.
 const CHUNK_BYTES: usize = 1 << 20;
 const META_NAME: &str = "meta";
 const META_BYTES: u64 = 3 * META_STRIDE + LOG_BLOCK_BYTES as u64;
@@ -55,7 +56,7 @@ pub struct StorageDone {
 #[derive(Debug)]
 pub(crate) enum Brings {
     Nothing,
-    Segment { slot: Slot, segment: SegmentFile },
+    Segment { slot: Slot, segment: SegmentFile, way: Way },
     Resident { slot: Slot, offset: u32, bytes: u32 },
     Retired { slots: Vec<Slot> },
 }
@@ -65,6 +66,18 @@ pub(crate) enum Brings {
 pub(crate) struct SegmentFile {
     pub file: Arc<File>,
     pub map: Arc<Mmap>,
+}
+
+/// How frames reach the file of an active segment.
+#[derive(Debug, Default)]
+pub(crate) enum Way {
+    /// The ring writes.
+    #[default]
+    Ring,
+    /// The core writes, into the page cache.
+    Call,
+    /// The core copies into this map.
+    Map(MmapMut),
 }
 
 /// What a core asks of the thread.
@@ -87,6 +100,7 @@ pub(crate) enum Job {
     /// Memory or files whose release takes long.
     Release {
         _image: Option<MmapMut>,
+        _way: Way,
         _segment: Option<SegmentFile>,
     },
     Stop,
@@ -119,11 +133,19 @@ pub struct StorageThread {
 }
 
 impl StorageThread {
-    /// Starts it for these directories, which exist. `on_done` gets every operation's end.
+    /// Starts it for these directories, which exist, with the `direct` backend. `on_done` gets every operation's end.
     ///
     /// Errors: a directory cannot be read, or no thread can be started.
     pub fn start(dirs: Vec<LogDir>, on_done: OnDone) -> io::Result<StorageThread> {
-        let pools = dirs.into_iter().map(|dir| Ok((dir.core, Pool::open(dir)?))).collect::<io::Result<_>>()?;
+        StorageThread::start_with(dirs, Backend::Direct, on_done)
+    }
+
+    /// As [`StorageThread::start`]; segments that are activated from now on are appended to by `backend`.
+    ///
+    /// Errors: a directory cannot be read, or no thread can be started.
+    pub fn start_with(dirs: Vec<LogDir>, backend: Backend, on_done: OnDone) -> io::Result<StorageThread> {
+        let open = |dir: LogDir| Ok((dir.core, Pool { backend, ..Pool::open(dir)? }));
+        let pools = dirs.into_iter().map(open).collect::<io::Result<_>>()?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let run = move || run(pools, &queue, &on_done);
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(run)?;
@@ -173,6 +195,7 @@ fn op_error(error: &io::Error) -> OpError {
 #[derive(Debug)]
 struct Pool {
     at: LogDir,
+    backend: Backend,
     free: VecDeque<PathBuf>,
     next_name: u32,
     meta: Option<File>,
@@ -184,15 +207,15 @@ impl Pool {
         let names = free_files(&at.dir)?;
         let next_name = names.last().map_or(0, |(number, _)| number + 1);
         let free = names.into_iter().map(|(_, path)| path).collect();
-        Ok(Pool { at, free, next_name, meta: None })
+        Ok(Pool { at, backend: Backend::Direct, free, next_name, meta: None })
     }
 
     fn perform(&mut self, work: Work) -> io::Result<Brings> {
         match work {
             Work::Prepare => self.prepare()?,
             Work::Activate { slot, segment_seq, header } => {
-                let segment = self.activate(segment_seq, &header)?;
-                return Ok(Brings::Segment { slot, segment });
+                let (segment, way) = self.activate(segment_seq, &header)?;
+                return Ok(Brings::Segment { slot, segment, way });
             }
             Work::Retire { slots } => {
                 for (_, segment_seq) in &slots {
@@ -232,14 +255,14 @@ impl Pool {
         Ok(())
     }
 
-    fn activate(&mut self, segment_seq: u64, header: &[u8]) -> io::Result<SegmentFile> {
+    fn activate(&mut self, segment_seq: u64, header: &[u8]) -> io::Result<(SegmentFile, Way)> {
         let target = segment_path(&self.at.dir, segment_seq);
         loop {
             if self.free.is_empty() {
                 self.prepare()?;
             }
             let path = self.free.pop_front().expect("one was prepared");
-            let file = open_segment(&path)?;
+            let file = open_for_append(&path, self.backend)?;
             if file.metadata()?.len() != self.at.segment_bytes {
                 // Of another size, by hand or by a crash of an older kind: not ours to use.
                 fs::remove_file(&path)?;
@@ -252,8 +275,13 @@ impl Pool {
             file.sync_all()?;
             fs::rename(&path, &target)?;
             self.sync_dirs()?;
+            let way = match self.backend {
+                Backend::Direct => Way::Ring,
+                Backend::Pwrite => Way::Call,
+                Backend::Mmap => Way::Map(map_window(&file, self.at.segment_bytes)?),
+            };
             let map = map_segment(&file)?;
-            return Ok(SegmentFile { file: Arc::new(file), map: Arc::new(map) });
+            return Ok((SegmentFile { file: Arc::new(file), map: Arc::new(map) }, way));
         }
     }
 
@@ -403,17 +431,48 @@ pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
     open_direct(OpenOptions::new().read(true).write(true), path)
 }
 
+/// Opens a segment that is to be appended to: past the page cache, or through it where the frames go that way.
+fn open_for_append(path: &Path, backend: Backend) -> io::Result<File> {
+    match backend {
+        Backend::Direct | Backend::Mmap => open_segment(path),
+        Backend::Pwrite => open_buffered(path),
+    }
+}
+
+/// Opens a segment for reading and writing through the page cache.
+pub(crate) fn open_buffered(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// As [`open_segment`], for reading alone.
 fn open_to_look(path: &Path) -> io::Result<File> {
     open_direct(OpenOptions::new().read(true), path)
 }
 
 fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let mut open = |flags| options.custom_flags(flags).open(path);
-    match open(libc::O_DIRECT) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0),
+    match open_only_direct(options, path) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => options.custom_flags(0).open(path),
         opened => opened,
     }
+}
+
+/// Opens a file past the page cache; EINVAL where the file system cannot.
+pub(crate) fn open_only_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(libc::O_DIRECT).open(path)
+}
+
+/// A prepared file of full size, to try out what the file system does; it is made if there is none.
+///
+/// Errors: any of the system's.
+pub(crate) fn spare_file(at: &LogDir) -> io::Result<PathBuf> {
+    let is_full_size = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() == at.segment_bytes);
+    let newest = || Ok::<_, io::Error>(free_files(&at.dir)?.into_iter().map(|(_, path)| path).rfind(is_full_size));
+    if let Some(path) = newest()? {
+        return Ok(path);
+    }
+    let has = free_files(&at.dir)?.len();
+    prepare_pool(&at.dir, at.core, at.segment_bytes, has + 1)?;
+    newest()?.ok_or_else(|| io::Error::other("a file that was just prepared is gone"))
 }
 
 fn free_dir(dir: &Path) -> PathBuf {
@@ -442,18 +501,22 @@ fn number_of(name: &str, before: &str, after: &str, digits: usize) -> Option<u64
 }
 
 /// Creates a file of zeros, really written and synced.
-fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+pub(crate) fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     remove_if_there(path)?;
     drop(OpenOptions::new().write(true).create_new(true).open(path)?);
-    let file = open_segment(path)?;
+    // Large writes through the page cache leave large folios there, and a sync would later write each of them whole.
+    let (file, chunk) = match open_only_direct(OpenOptions::new().read(true).write(true), path) {
+        Ok(file) => (file, CHUNK_BYTES),
+        Err(_) => (open_buffered(path)?, LOG_BLOCK_BYTES),
+    };
     if mutate!(MUT_15B, false, true) {
         return file.set_len(bytes);
     }
     crate::mmap_disk::allocate(&file, bytes)?;
-    let zeros = MmapMut::map_anon(CHUNK_BYTES)?;
+    let zeros = MmapMut::map_anon(chunk)?;
     let mut offset = 0;
     while offset < bytes {
-        let part = (bytes - offset).min(CHUNK_BYTES as u64);
+        let part = (bytes - offset).min(chunk as u64);
         file.write_all_at(&zeros[..part as usize], offset)?;
         offset += part;
     }
