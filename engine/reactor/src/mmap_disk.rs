@@ -57,6 +57,8 @@ pub struct MmapDisk {
     slots: Vec<Option<SlotMemory>>,
     /// Resident chunks, oldest first.
     chunks: VecDeque<(Slot, u32)>,
+    /// Memory for the next image.
+    spare: Option<MmapMut>,
     storage: StorageSender,
     /// Jobs that found the queue full.
     waiting: VecDeque<Job>,
@@ -68,7 +70,7 @@ impl MmapDisk {
     pub fn new(core: CoreId, dir: PathBuf, segment_bytes: u64, storage: StorageSender) -> MmapDisk {
         let segment_bytes = u32::try_from(segment_bytes).expect("settings were checked: at most 1 GiB");
         let (slots, chunks, waiting) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        MmapDisk { core, dir, segment_bytes, slots, chunks, storage, waiting }
+        MmapDisk { core, dir, segment_bytes, slots, chunks, spare: None, storage, waiting }
     }
 
     /// Opens the segments that recovery found, for reading. Blocking; at boot.
@@ -129,16 +131,22 @@ impl MmapDisk {
     pub fn finish(&mut self, done: StorageDone) -> (OpToken, OpResult) {
         match done.brings {
             Brings::Nothing => {}
-            Brings::Segment { slot, segment, way } => {
+            Brings::Segment { slot, segment, way, spare } => {
                 let memory = self.slot(slot);
                 (memory.segment, memory.way) = (Some(segment), way);
+                self.spare = self.spare.take().or(spare);
             }
             Brings::Resident { slot, offset, bytes } => self.note_resident(slot, offset..offset + bytes),
             Brings::Retired { slots } => {
                 self.chunks.retain(|(slot, _)| !slots.contains(slot));
                 for slot in slots {
                     if let Some(memory) = self.slots.get_mut(slot.0 as usize).and_then(Option::take) {
-                        self.send(Job::Release { _image: memory.image, _way: memory.way, _segment: memory.segment });
+                        self.send(Job::Release {
+                            core: self.core,
+                            image: memory.image,
+                            _way: memory.way,
+                            _segment: memory.segment,
+                        });
                     }
                 }
             }
@@ -195,8 +203,8 @@ impl MmapDisk {
 impl Disk for MmapDisk {
     fn open_image(&mut self, slot: Slot, header: &[u8]) {
         let bytes = self.segment_bytes as usize;
-        let mut image =
-            MmapMut::map_anon(bytes).expect("address space for a tail image; raise the limit on memory maps");
+        let new = || MmapMut::map_anon(bytes).expect("address space for a tail image; raise the limit on memory maps");
+        let mut image = self.spare.take().unwrap_or_else(new);
         image[..header.len()].copy_from_slice(header);
         let memory = self.slot(slot);
         assert!(memory.image.is_none() && memory.segment.is_none(), "{slot:?} is in use");
@@ -219,10 +227,10 @@ impl Disk for MmapDisk {
     }
 
     fn drop_image(&mut self, slot: Slot) {
-        // The kernel takes its time to free a segment's worth of pages: not on a core.
+        // Freeing a segment's worth of pages, or zeroing them for the next, takes its time: not on a core.
         let memory = self.slot(slot);
         let (image, way) = (memory.image.take(), std::mem::take(&mut memory.way));
-        self.send(Job::Release { _image: image, _way: way, _segment: None });
+        self.send(Job::Release { core: self.core, image, _way: way, _segment: None });
     }
 }
 

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use base::limits::LOG_BLOCK_BYTES;
 use base::{CoreId, mutate};
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Advice, Mmap, MmapMut};
 use seglog::format::meta::{META_COPIES, META_STRIDE};
 use seglog::{FoundSegment, LogReader, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
@@ -29,6 +29,8 @@ use crate::mmap_disk::{drop_cache, map_segment, map_window, populate};
 const JOBS_MAX: usize = 4096;
 /// Bytes of one direct write of zeros and of one read of recovery.
 const CHUNK_BYTES: usize = 1 << 20;
+/// A segment up to this size is read ahead while the one before it is judged.
+const READ_AHEAD_BYTES_MAX: u64 = 256 << 20;
 const META_NAME: &str = "meta";
 const META_BYTES: u64 = 3 * META_STRIDE + LOG_BLOCK_BYTES as u64;
 const MAKING_NAME: &str = "prep.tmp";
@@ -56,9 +58,22 @@ pub struct StorageDone {
 #[derive(Debug)]
 pub(crate) enum Brings {
     Nothing,
-    Segment { slot: Slot, segment: SegmentFile, way: Way },
-    Resident { slot: Slot, offset: u32, bytes: u32 },
-    Retired { slots: Vec<Slot> },
+    /// `spare` is memory for the image of a segment to come, zero and all there, so that a core that fills it does not wait
+    /// for pages.
+    Segment {
+        slot: Slot,
+        segment: SegmentFile,
+        way: Way,
+        spare: Option<MmapMut>,
+    },
+    Resident {
+        slot: Slot,
+        offset: u32,
+        bytes: u32,
+    },
+    Retired {
+        slots: Vec<Slot>,
+    },
 }
 
 /// An open segment: its file, and its map for reading.
@@ -97,9 +112,10 @@ pub(crate) enum Job {
         token: OpToken,
         work: Work,
     },
-    /// Memory or files whose release takes long.
+    /// Memory or files whose release takes long; an image may be used again.
     Release {
-        _image: Option<MmapMut>,
+        core: CoreId,
+        image: Option<MmapMut>,
         _way: Way,
         _segment: Option<SegmentFile>,
     },
@@ -177,7 +193,10 @@ fn run(mut pools: BTreeMap<CoreId, Pool>, queue: &Receiver<Job>, on_done: &OnDon
                 };
                 on_done(core, StorageDone { token, result, brings });
             }
-            Job::Release { .. } => {}
+            Job::Release { core, image, .. } => {
+                let pool = pools.get_mut(&core).expect("the thread was started with every core's directory");
+                image.into_iter().for_each(|image| pool.keep_image(image));
+            }
             Job::Stop => return,
         }
     }
@@ -199,6 +218,8 @@ struct Pool {
     free: VecDeque<PathBuf>,
     next_name: u32,
     meta: Option<File>,
+    /// A tail image that was given up, zeroed.
+    image: Option<MmapMut>,
 }
 
 impl Pool {
@@ -207,7 +228,7 @@ impl Pool {
         let names = free_files(&at.dir)?;
         let next_name = names.last().map_or(0, |(number, _)| number + 1);
         let free = names.into_iter().map(|(_, path)| path).collect();
-        Ok(Pool { at, backend: Backend::Direct, free, next_name, meta: None })
+        Ok(Pool { at, backend: Backend::Direct, free, next_name, meta: None, image: None })
     }
 
     fn perform(&mut self, work: Work) -> io::Result<Brings> {
@@ -215,7 +236,7 @@ impl Pool {
             Work::Prepare => self.prepare()?,
             Work::Activate { slot, segment_seq, header } => {
                 let (segment, way) = self.activate(segment_seq, &header)?;
-                return Ok(Brings::Segment { slot, segment, way });
+                return Ok(Brings::Segment { slot, segment, way, spare: self.spare_image() });
             }
             Work::Retire { slots } => {
                 for (_, segment_seq) in &slots {
@@ -285,6 +306,23 @@ impl Pool {
         }
     }
 
+    fn keep_image(&mut self, mut image: MmapMut) {
+        if self.image.is_none() && image.len() as u64 == self.at.segment_bytes {
+            image.fill(0);
+            self.image = Some(image);
+        }
+    }
+
+    /// Memory of a segment's size, zero, with all its pages; `None` where memory is short.
+    fn spare_image(&mut self) -> Option<MmapMut> {
+        self.image.take().or_else(|| {
+            let image = MmapMut::map_anon(self.at.segment_bytes as usize).ok()?;
+            // Refused (before Linux 5.14), pages come when they are touched.
+            let _ = image.advise(Advice::PopulateWrite);
+            Some(image)
+        })
+    }
+
     fn free_name(&mut self) -> PathBuf {
         self.next_name += 1;
         free_dir(&self.at.dir).join(format!("prep-{:08x}.seg", self.next_name - 1))
@@ -329,6 +367,10 @@ pub struct FileLogReader {
     segments: Vec<FoundSegment>,
     buffer: MmapMut,
     open: Option<(u64, File)>,
+    /// The segment that is being read ahead.
+    ahead: Option<ReadAhead>,
+    /// Memory of a segment that was read ahead and taken.
+    spare: Option<MmapMut>,
     /// Nothing is synced, and files are opened for reading alone.
     is_looking: bool,
 }
@@ -373,8 +415,57 @@ impl FileLogReader {
         }
         segments.sort_by_key(|segment| segment.segment_seq);
         let buffer = MmapMut::map_anon(CHUNK_BYTES)?;
-        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, is_looking })
+        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, ahead: None, spare: None, is_looking })
     }
+
+    fn open_file(&self, segment_seq: u64) -> io::Result<File> {
+        let path = segment_path(&self.dir, segment_seq);
+        if self.is_looking { open_to_look(&path) } else { open_segment(&path) }
+    }
+
+    /// Fills `out`, a whole segment, from what was read ahead of it. False if nothing was, or if that failed: the reader
+    /// then reads itself, and says what is wrong.
+    fn take_ahead(&mut self, segment_seq: u64, out: &mut [u8]) -> bool {
+        let Some(ahead) = self.ahead.take_if(|ahead| ahead.segment_seq == segment_seq) else { return false };
+        match ahead.thread.join() {
+            Ok(Ok(bytes)) if bytes.len() == out.len() => {
+                out.copy_from_slice(&bytes);
+                self.spare = Some(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whoever reads whole segments reads the next one after this: it is read meanwhile.
+    fn read_ahead(&mut self, segment_seq: u64) {
+        let next = self.segments.iter().find(|segment| segment.segment_seq > segment_seq);
+        let Some(FoundSegment { segment_seq, bytes }) = next.cloned() else { return };
+        let is_known = self.ahead.as_ref().is_some_and(|ahead| ahead.segment_seq == segment_seq);
+        let is_whole_blocks = bytes % LOG_BLOCK_BYTES as u64 == 0;
+        if is_known || bytes == 0 || bytes > READ_AHEAD_BYTES_MAX || !is_whole_blocks {
+            return;
+        }
+        let Ok(file) = self.open_file(segment_seq) else { return };
+        let spare = self.spare.take().filter(|spare| spare.len() as u64 == bytes);
+        let read = move || {
+            let mut out = spare.map_or_else(|| MmapMut::map_anon(bytes as usize), Ok)?;
+            for (at, part) in out.chunks_mut(CHUNK_BYTES).enumerate() {
+                file.read_exact_at(part, (at * CHUNK_BYTES) as u64)?;
+            }
+            Ok(out)
+        };
+        // Without a thread it is read when it is asked for.
+        let thread = std::thread::Builder::new().name("log-read-ahead".to_owned()).spawn(read);
+        self.ahead = thread.ok().map(|thread| ReadAhead { segment_seq, thread });
+    }
+}
+
+/// A segment on its way into memory.
+#[derive(Debug)]
+struct ReadAhead {
+    segment_seq: u64,
+    thread: JoinHandle<io::Result<MmapMut>>,
 }
 
 impl LogReader for FileLogReader {
@@ -404,9 +495,17 @@ impl LogReader for FileLogReader {
     }
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let size = self.segments.iter().find(|segment| segment.segment_seq == segment_seq).map(|segment| segment.bytes);
+        let is_whole = offset == 0 && size == Some(out.len() as u64);
+        let is_there = is_whole && self.take_ahead(segment_seq, out);
+        if is_whole {
+            self.read_ahead(segment_seq);
+        }
+        if is_there {
+            return Ok(());
+        }
         if self.open.as_ref().is_none_or(|(seq, _)| *seq != segment_seq) {
-            let path = segment_path(&self.dir, segment_seq);
-            self.open = Some((segment_seq, if self.is_looking { open_to_look(&path) } else { open_segment(&path) }?));
+            self.open = Some((segment_seq, self.open_file(segment_seq)?));
         }
         let (_, file) = self.open.as_ref().expect("it was opened above");
         let mut offset = offset;
