@@ -25,6 +25,7 @@ use crate::config::{NodeConfig, Pin, Profile};
 use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
 use crate::exit::ExitCode;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
+use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
 
 /// Messages waiting in one core's inbox.
@@ -321,11 +322,10 @@ fn recover_log(
     getrandom::fill(&mut seed).map_err(|error| system("no random bytes", std::io::Error::other(error.to_string())))?;
     let settings = log_settings(identity, core, u64::from_le_bytes(seed));
     let path = identity::log_dir(dir, core.0);
-    let mut reader =
+    let reader =
         FileLogReader::open(&path).map_err(|source| system(&format!("could not open {}", path.display()), source))?;
-    let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
+    let recovered = recover_telling(reader, &settings, core).map_err(|source| StartError::Log { core, source })?;
     let report = recovered.report();
-    tracing::info!(core = core.0, frames = report.frames, records = report.records, "log recovered");
     if report.meta_copies < 2 {
         tracing::warn!(
             core = core.0,
