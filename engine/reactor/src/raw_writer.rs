@@ -54,7 +54,10 @@ impl RawWriter {
     ///
     /// Shape: whole blocks, at most what it was made for. Errors: either failed, or the write was short.
     pub fn commit(&mut self, bytes: u32) -> io::Result<()> {
-        assert!(bytes as usize % LOG_BLOCK_BYTES == 0 && bytes as usize <= self.image.len(), "{bytes} is no frame");
+        assert!(
+            (bytes as usize).is_multiple_of(LOG_BLOCK_BYTES) && bytes as usize <= self.image.len(),
+            "{bytes} is no frame"
+        );
         if self.offset + bytes > self.file_bytes {
             self.offset = 0;
         }

@@ -442,7 +442,7 @@ impl FileLogReader {
         let next = self.segments.iter().find(|segment| segment.segment_seq > segment_seq);
         let Some(FoundSegment { segment_seq, bytes }) = next.cloned() else { return };
         let is_known = self.ahead.as_ref().is_some_and(|ahead| ahead.segment_seq == segment_seq);
-        let is_whole_blocks = bytes % LOG_BLOCK_BYTES as u64 == 0;
+        let is_whole_blocks = bytes.is_multiple_of(LOG_BLOCK_BYTES as u64);
         if is_known || bytes == 0 || bytes > READ_AHEAD_BYTES_MAX || !is_whole_blocks {
             return;
         }
