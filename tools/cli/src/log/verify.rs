@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -91,8 +92,10 @@ pub fn judge(args: &LogArgs, as_json: bool) -> Result<ExitCode> {
 
 fn look_at(log: &CoreLog, is_quiet: bool) -> Result<Seen> {
     let begin = Instant::now();
-    let mut reader = Watching { reader: log.reader("checking", is_quiet)?, looks: BTreeMap::new() };
+    let reader = log.reader("checking", is_quiet)?;
+    let mut reader = Watching { reader, looks: BTreeMap::new(), looking: None, spare: Vec::new() };
     let recovered = seglog::recover(&mut reader, &log.settings);
+    reader.finish_look();
     let (mut broken, mut footer_mismatches, mut scarred) = (0, 0, Vec::new());
     let last_frame = recovered.as_ref().map_or(u64::MAX, |recovered| recovered.report().last_frame_seq);
     let mut bytes = Vec::new();
@@ -143,10 +146,31 @@ impl Look {
     }
 }
 
-/// Looks at each segment while recovery reads it: the files are read once.
+/// Looks at each segment while recovery judges it, on a thread of its own: the files are read once.
 struct Watching {
     reader: Reader,
     looks: BTreeMap<u64, Look>,
+    /// The segment that is being looked at; the thread gives its bytes back.
+    looking: Option<(u64, JoinHandle<(Look, Vec<u8>)>)>,
+    spare: Vec<u8>,
+}
+
+impl Watching {
+    fn finish_look(&mut self) {
+        let Some((segment_seq, thread)) = self.looking.take() else { return };
+        let (look, bytes) = thread.join().expect("looking at bytes does not panic");
+        self.looks.insert(segment_seq, look);
+        self.spare = bytes;
+    }
+
+    fn begin_look(&mut self, segment_seq: u64, bytes: &[u8]) {
+        self.finish_look();
+        let mut own = std::mem::take(&mut self.spare);
+        own.clear();
+        own.extend_from_slice(bytes);
+        let look = move || (Look::at(&own, segment_seq), own);
+        self.looking = Some((segment_seq, std::thread::spawn(look)));
+    }
 }
 
 impl LogReader for Watching {
@@ -165,8 +189,9 @@ impl LogReader for Watching {
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.reader.read(segment_seq, offset, out)?;
         let is_whole = offset == 0 && self.reader.bytes_of(segment_seq)? == out.len() as u64;
-        if is_whole && !self.looks.contains_key(&segment_seq) {
-            self.looks.insert(segment_seq, Look::at(out, segment_seq));
+        let is_known = self.looking.as_ref().is_some_and(|(looking, _)| *looking == segment_seq);
+        if is_whole && !is_known && !self.looks.contains_key(&segment_seq) {
+            self.begin_look(segment_seq, out);
         }
         Ok(())
     }
