@@ -150,14 +150,20 @@ impl Look {
 struct Watching {
     reader: Reader,
     looks: BTreeMap<u64, Look>,
-    /// The segment that is being looked at; the thread gives its bytes back.
-    looking: Option<(u64, JoinHandle<(Look, Vec<u8>)>)>,
+    looking: Option<Looking>,
     spare: Vec<u8>,
+}
+
+/// A segment that is being looked at.
+struct Looking {
+    segment_seq: u64,
+    /// Gives the bytes back besides.
+    thread: JoinHandle<(Look, Vec<u8>)>,
 }
 
 impl Watching {
     fn finish_look(&mut self) {
-        let Some((segment_seq, thread)) = self.looking.take() else { return };
+        let Some(Looking { segment_seq, thread }) = self.looking.take() else { return };
         let (look, bytes) = thread.join().expect("looking at bytes does not panic");
         self.looks.insert(segment_seq, look);
         self.spare = bytes;
@@ -169,7 +175,7 @@ impl Watching {
         own.clear();
         own.extend_from_slice(bytes);
         let look = move || (Look::at(&own, segment_seq), own);
-        self.looking = Some((segment_seq, std::thread::spawn(look)));
+        self.looking = Some(Looking { segment_seq, thread: std::thread::spawn(look) });
     }
 }
 
@@ -189,7 +195,7 @@ impl LogReader for Watching {
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.reader.read(segment_seq, offset, out)?;
         let is_whole = offset == 0 && self.reader.bytes_of(segment_seq)? == out.len() as u64;
-        let is_known = self.looking.as_ref().is_some_and(|(looking, _)| *looking == segment_seq);
+        let is_known = self.looking.as_ref().is_some_and(|looking| looking.segment_seq == segment_seq);
         if is_whole && !is_known && !self.looks.contains_key(&segment_seq) {
             self.begin_look(segment_seq, out);
         }
