@@ -167,23 +167,6 @@ impl Injector {
         Some(Fault { class, entity, counter, parameters: [at, a, b] })
     }
 
-    /// The faults by time that a schedule lists, of these classes.
-    #[must_use]
-    pub fn listed_timed(&self, classes: &[Class]) -> Vec<Fault> {
-        let Some(listed) = &self.listed else { return Vec::new() };
-        let mut all = Vec::new();
-        for ((class, entity), list) in listed.iter().filter(|((class, _), _)| classes.contains(class)) {
-            let fault = |(counter, parameters): &(u64, Parameters)| Fault {
-                class: *class,
-                entity: *entity,
-                counter: *counter,
-                parameters: *parameters,
-            };
-            all.extend(list.faults.iter().map(fault));
-        }
-        all
-    }
-
     /// A fault struck.
     pub fn note(&mut self, fault: Fault) {
         self.counts[fault.class as usize] += 1;

@@ -3,6 +3,7 @@
 use super::net::Net;
 use super::node::Mail;
 use super::plan::COUNTER_FIRST;
+use super::probes::Kind;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
 use crate::fault::Class;
@@ -41,10 +42,13 @@ pub(super) enum Order {
     Calm,
     /// The same without load, and with all seats.
     IdleCalm,
+    /// A probe reads at a seat, as if that led.
+    Read,
 }
 
 impl Order {
-    const ALL: [Order; 6] = [Order::Wish, Order::Change, Order::Transfer, Order::Hush, Order::Calm, Order::IdleCalm];
+    const ALL: [Order; 7] =
+        [Order::Wish, Order::Change, Order::Transfer, Order::Hush, Order::Calm, Order::IdleCalm, Order::Read];
     /// Parameters below this were drawn, and are no orders.
     const FIRST: u64 = 16;
 
@@ -87,7 +91,9 @@ impl World<'_> {
         timed.push(Class::Ctl2);
         let drawn = timed.len();
         timed.extend(PLANNED_CLASSES);
-        for fault in self.injector.listed_timed(&timed) {
+        // In the order of the schedule, which is that of faults that struck in one instant.
+        let listed = self.options.schedule.clone().unwrap_or_default();
+        for fault in listed.into_iter().filter(|fault| timed.contains(&fault.class)) {
             if timed[..drawn].contains(&fault.class) || fault.counter >= COUNTER_FIRST {
                 self.push_timed(fault);
             }
@@ -276,6 +282,7 @@ impl World<'_> {
                 Order::Hush => self.order_hush(kind),
                 Order::Calm => self.order_calm(kind >> 8, kind as u32 & 0xff, false),
                 Order::IdleCalm => self.order_calm(kind >> 8, 0, true),
+                Order::Read => self.probe(kind as usize % self.shape.seats, group, Kind::Read).is_some(),
             };
         }
         let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);
