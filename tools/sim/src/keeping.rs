@@ -11,14 +11,14 @@ use base::mutations::{self, Mutation};
 use crate::caught::run_caught;
 use crate::cli::{GREEN, THIN, VIOLATION, complain};
 use crate::hunting::{comment, failure_of, read, schedules, shrink_within};
-use crate::mutants::{Hunt, Kill, hunt};
+use crate::mutants::{Hunt, Kill, Tool, hunt, tool_of};
 use crate::run::Options;
 use crate::schedule::Schedule;
 
-/// A kept file of so many lines is short enough; of a longer one other seeds are tried.
-const LINES_GOOD: usize = 300;
+/// A kept file of so many bytes is short enough; of a longer one other seeds are tried.
+const BYTES_GOOD: usize = 4_000;
 /// Longer ones are not kept.
-const LINES_MAX: usize = 600;
+const BYTES_MAX: usize = 48_000;
 /// Seeds that are shortened for one bug.
 const SEEDS_SHORTENED: usize = 4;
 /// Seeds searched for the next one to shorten.
@@ -29,8 +29,6 @@ const SEARCH_MAX: u64 = 60;
 pub struct Kept {
     /// The file.
     pub text: String,
-    /// Its lines.
-    pub lines: usize,
     /// The seed it came from.
     pub seed: u64,
     /// The checker that fails.
@@ -58,18 +56,20 @@ pub fn keep(found: &Hunt, options: &Options, limit: Duration) -> Result<Kept, St
                 next
             }
         };
-        match shorten(mutation, &kill, options, limit) {
-            Ok(kept) if best.as_ref().is_none_or(|best| kept.lines < best.lines) => best = Some(kept),
+        // What the right code is not owed under either is seldom in the way: it is looked for when it was.
+        let shortened = shorten(mutation, &kill, options, limit, Care::AtTheEnd);
+        match shortened.or_else(|_| shorten(mutation, &kill, options, limit, Care::Always)) {
+            Ok(kept) if best.as_ref().is_none_or(|best| kept.text.len() < best.text.len()) => best = Some(kept),
             Ok(_) => {}
             Err(reason) => why = reason,
         }
-        if best.as_ref().is_some_and(|best| best.lines <= LINES_GOOD) {
+        if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_GOOD) {
             break;
         }
     }
     match best {
-        Some(best) if best.lines <= LINES_MAX => Ok(best),
-        Some(best) => Err(format!("the shortest schedule, of seed {}, has {} lines", best.seed, best.lines)),
+        Some(best) if best.text.len() <= BYTES_MAX => Ok(best),
+        Some(best) => Err(format!("the shortest schedule, of seed {}, has {} bytes", best.seed, best.text.len())),
         None => Err(why),
     }
 }
@@ -81,20 +81,45 @@ fn with_bug<T>(mutation: Mutation, act: impl FnOnce() -> T) -> T {
     out
 }
 
-fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration) -> Result<Kept, String> {
-    let shrunk = with_bug(mutation, || {
-        let report = run_caught(kill.seed, &Options { is_recording: true, ..options.clone() });
-        let failure = failure_of(&report)?;
-        let skips = options.skips.clone();
-        let replay = |candidate: &Schedule| Options { skips: skips.clone(), ..Options::replaying(candidate) };
-        Some(shrink_within(report.schedule?, failure, limit, replay))
-    });
-    let shrunk = shrunk.ok_or_else(|| format!("seed {} does not fail again", kill.seed))?;
+/// When a schedule that kills must be shown to be green without the bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Care {
+    AtTheEnd,
+    Always,
+}
+
+fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration, care: Care) -> Result<Kept, String> {
+    let recording = Options { is_recording: true, ..options.clone() };
+    let report = with_bug(mutation, || run_caught(kill.seed, &recording));
+    let (Some(failure), Some(schedule)) = (failure_of(&report), report.schedule) else {
+        return Err(format!("seed {} does not fail again", kill.seed));
+    };
+    let skips = options.skips.clone();
+    let replaying = |candidate: &Schedule| Options { skips: skips.clone(), ..Options::replaying(candidate) };
+    let checker = failure.checker.clone();
+    let mut run = |candidate: &Schedule, stops_with_faults: bool| {
+        let options = replaying(candidate);
+        let killing = Options { stops_with_faults, ..options.clone() };
+        let failure = failure_of(&with_bug(mutation, || run_caught(candidate.seed, &killing)))?;
+        let is_judged = care == Care::Always && failure.checker == checker;
+        (!is_judged || run_caught(candidate.seed, &options).violation.is_none()).then_some(failure)
+    };
+    let shrunk = shrink_within(schedule, failure, limit, &mut run);
     let what = judge(mutation, &shrunk.schedule)?;
     let why = format!("{}: {}", mutation.id, mutation.what);
     let saw = what.lines().next().unwrap_or_default();
     let text = comment(&why) + &comment(saw) + &shrunk.schedule.print();
-    Ok(Kept { lines: text.lines().count(), text, seed: kill.seed, checker: shrunk.failure.checker })
+    Ok(Kept { text, seed: kill.seed, checker: shrunk.failure.checker })
+}
+
+/// The file of a bug in a folder.
+pub(crate) fn path_of(folder: &Path, mutation: Mutation) -> PathBuf {
+    folder.join(format!("{}.txt", mutation.id))
+}
+
+/// What is kept of the bug in a folder kills it still, and is green without.
+pub(crate) fn is_kept(folder: &Path, mutation: Mutation) -> bool {
+    read(&path_of(folder, mutation)).is_ok_and(|schedule| judge(mutation, &schedule).is_ok())
 }
 
 /// The schedule kills the bug by the checker that it names, and nothing fails under it without the bug: what the checker
@@ -115,7 +140,8 @@ fn judge(mutation: Mutation, schedule: &Schedule) -> Result<String, String> {
     }
 }
 
-/// Replays what a folder keeps of the bugs wanted; the exit code. Of those `known` to be seen by nobody none need be kept.
+/// Replays what a folder keeps of the bugs wanted; the exit code. Of those `known`, and of what the matrix hunts, none need
+/// be kept.
 pub(crate) fn replay_all(folder: &Path, wanted: &[Mutation], known: &[String]) -> u8 {
     let files = match schedules(&[folder.to_owned()]) {
         Ok(files) => files,
@@ -155,5 +181,6 @@ pub(crate) fn replay_all(folder: &Path, wanted: &[Mutation], known: &[String]) -
 fn missing(files: &[PathBuf], wanted: &[Mutation], known: &[String]) -> Vec<&'static str> {
     let has = |id: &str| files.iter().any(|path| path.file_stem().is_some_and(|stem| stem == id));
     let is_known = |id: &str| known.iter().any(|known| known == id);
-    wanted.iter().map(|mutation| mutation.id).filter(|id| !has(id) && !is_known(id)).collect()
+    let of_seeds = wanted.iter().map(|mutation| mutation.id).filter(|id| tool_of(id) == Tool::Seeds);
+    of_seeds.filter(|id| !has(id) && !is_known(id)).collect()
 }

@@ -35,7 +35,8 @@ pub(crate) struct MutationArgs {
     /// Seeds of the median bug, by the mean of its hunts, that are still enough.
     #[arg(long, default_value_t = 60)]
     median: u64,
-    /// Write the shortest schedule found that kills each to this folder, as ID.txt.
+    /// Write the shortest schedule found that kills each to this folder, as ID.txt. Those that are there and kill still
+    /// are neither hunted nor written; remove a file to have it made anew.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
     /// Seconds to spend on shortening one schedule.
@@ -75,7 +76,7 @@ mod hunting {
     use super::MutationArgs;
     use crate::cli::{GREEN, THIN, VIOLATION, complain};
     use crate::json::Document;
-    use crate::keeping::{keep, replay_all};
+    use crate::keeping::{is_kept, keep, path_of, replay_all};
     use crate::mutants::{Hunt, Tool, hunt, hunt_in_matrix, table, tool_of};
     use crate::run::Options;
 
@@ -105,6 +106,10 @@ mod hunting {
         }
         let (mut hunts, mut unkept) = (Vec::new(), Vec::new());
         for mutation in wanted {
+            if args.keep.as_ref().is_some_and(|folder| is_kept(folder, mutation)) {
+                println!("{:>4}  kept before, and kills still", mutation.id);
+                continue;
+            }
             let begin = Instant::now();
             let firsts = (0..args.repeat.max(1)).map(|round| args.first + round * HUNTS_APART);
             let found = match tool_of(mutation.id) {
@@ -114,6 +119,7 @@ mod hunting {
             report(&found, begin.elapsed());
             if let Some(folder) = &args.keep
                 && found.is_killed()
+                && tool_of(mutation.id) == Tool::Seeds
             {
                 match keep_in(folder, &found, &options, args.keep_seconds) {
                     Ok(told) => println!("      {told}"),
@@ -144,9 +150,9 @@ mod hunting {
 
     fn keep_in(folder: &Path, found: &Hunt, options: &Options, seconds: u64) -> Result<String, String> {
         let kept = keep(found, options, Duration::from_secs(seconds))?;
-        let path = folder.join(format!("{}.txt", found.mutation.id));
+        let path = path_of(folder, found.mutation);
         std::fs::write(&path, &kept.text).map_err(|error| format!("could not write {}: {error}", path.display()))?;
-        Ok(format!("kept in {}: {} lines, seed {}, by {}", path.display(), kept.lines, kept.seed, kept.checker))
+        Ok(format!("kept in {}: {} bytes, seed {}, by {}", path.display(), kept.text.len(), kept.seed, kept.checker))
     }
 
     /// The last lines and the exit code.
