@@ -410,6 +410,7 @@ impl Hands {
         if let Some(reason) = self.shard.stop_reason() {
             let code = match reason {
                 StopReason::Log(_) | StopReason::DiskLag(_) | StopReason::Store(_) => ExitCode::Io,
+                StopReason::Newer { .. } => ExitCode::Data,
             };
             self.shared.fail(code, reason.to_string());
         }

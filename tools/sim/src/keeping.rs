@@ -4,14 +4,14 @@
 //! that the bug alone is to blame. Compiled under `--cfg mutations` alone.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::mutations::{self, Mutation};
 
 use crate::caught::run_caught;
 use crate::cli::{GREEN, THIN, VIOLATION, complain};
 use crate::hunting::{comment, failure_of, read, schedules, shrink_within};
-use crate::mutants::{Hunt, Kill, Tool, hunt, tool_of};
+use crate::mutants::{Kill, Tool, hunt, tool_of};
 use crate::run::Options;
 use crate::schedule::Schedule;
 
@@ -19,51 +19,58 @@ use crate::schedule::Schedule;
 const BYTES_GOOD: usize = 4_000;
 /// Longer ones are not kept.
 const BYTES_MAX: usize = 48_000;
-/// Seeds that are shortened for one bug.
-const SEEDS_SHORTENED: usize = 4;
-/// Seeds searched for the next one to shorten.
-const SEARCH_MAX: u64 = 60;
+/// Where kills to be shortened are looked for.
+struct Rung {
+    /// Faults end then, and the run with them; 0: runs as long as they are drawn.
+    length_ms: u64,
+    /// Seeds tried at most.
+    seeds: u64,
+    /// Kills that are shortened at most.
+    kills: usize,
+}
+
+/// An early kill takes a tenth of the time to shorten, and comes out shorter: such are looked for first.
+const RUNGS: [Rung; 2] = [Rung { length_ms: 12_000, seeds: 60, kills: 2 }, Rung { length_ms: 0, seeds: 240, kills: 3 }];
 
 /// What is written for one bug.
 #[derive(Clone, Debug)]
-pub struct Kept {
+struct Kept {
     /// The file.
-    pub text: String,
+    text: String,
     /// The seed it came from.
-    pub seed: u64,
+    seed: u64,
     /// The checker that fails.
-    pub checker: String,
+    checker: String,
 }
 
-/// Shortens the kills of a hunt, those by expected checkers first and the earliest of these, for `limit` each, until one is
-/// short enough; the shortest is what is kept.
+/// Hunts a bug and shortens its kills, for `limit` each, until one is short enough; the shortest is what is kept.
 ///
 /// # Errors
 /// None is short, or what came out is not green without the bug.
-pub fn keep(found: &Hunt, options: &Options, limit: Duration) -> Result<Kept, String> {
-    let mutation = found.mutation;
-    let mut kills: Vec<Kill> = found.kills.iter().flatten().cloned().collect();
-    kills.sort_by_key(|kill| (!found.is_by_expected(kill), kill.at));
+fn keep(mutation: Mutation, options: &Options, limit: Duration) -> Result<Kept, String> {
     let (mut best, mut why): (Option<Kept>, String) = (None, "no seed shows it".to_owned());
-    for round in 0..SEEDS_SHORTENED {
-        let kill = match kills.get(round) {
-            Some(kill) => kill.clone(),
-            None => {
-                let Some(last) = kills.iter().map(|kill| kill.seed).max() else { break };
-                let next = hunt(mutation, options, std::iter::once(last + 1), SEARCH_MAX, 1).kills.remove(0);
-                let Some(next) = next else { break };
-                kills.push(next.clone());
-                next
-            }
-        };
-        // What the right code is not owed under either is seldom in the way: it is looked for when it was.
-        let shortened = shorten(mutation, &kill, options, limit, Care::AtTheEnd);
-        match shortened.or_else(|_| shorten(mutation, &kill, options, limit, Care::Always)) {
-            Ok(kept) if best.as_ref().is_none_or(|best| kept.text.len() < best.text.len()) => best = Some(kept),
-            Ok(_) => {}
-            Err(reason) => why = reason,
+    for Rung { length_ms, seeds, kills } in RUNGS {
+        let mut options = options.clone();
+        if length_ms > 0 {
+            (options.size.length_ms, options.stops_with_faults) = (Some(length_ms), true);
         }
-        if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_GOOD) {
+        let mut first = 0;
+        for _ in 0..kills {
+            let found = hunt(mutation, &options, std::iter::once(first), seeds.saturating_sub(first), 1);
+            let Some(kill) = found.kills.into_iter().flatten().next() else { break };
+            first = kill.seed + 1;
+            // That the right code is red under what is left is rare: it is looked for from the start when it was.
+            let shortened = shorten(mutation, &kill, &options, limit, Care::AtTheEnd);
+            match shortened.or_else(|_| shorten(mutation, &kill, &options, limit, Care::Always)) {
+                Ok(kept) if best.as_ref().is_none_or(|best| kept.text.len() < best.text.len()) => best = Some(kept),
+                Ok(_) => {}
+                Err(reason) => why = reason,
+            }
+            if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_GOOD) {
+                break;
+            }
+        }
+        if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_MAX) {
             break;
         }
     }
@@ -112,16 +119,6 @@ fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration, 
     Ok(Kept { text, seed: kill.seed, checker: shrunk.failure.checker })
 }
 
-/// The file of a bug in a folder.
-pub(crate) fn path_of(folder: &Path, mutation: Mutation) -> PathBuf {
-    folder.join(format!("{}.txt", mutation.id))
-}
-
-/// What is kept of the bug in a folder kills it still, and is green without.
-pub(crate) fn is_kept(folder: &Path, mutation: Mutation) -> bool {
-    read(&path_of(folder, mutation)).is_ok_and(|schedule| judge(mutation, &schedule).is_ok())
-}
-
 /// The schedule kills the bug by the checker that it names, and nothing fails under it without the bug: what the checker
 /// says; else what is wrong.
 fn judge(mutation: Mutation, schedule: &Schedule) -> Result<String, String> {
@@ -138,6 +135,39 @@ fn judge(mutation: Mutation, schedule: &Schedule) -> Result<String, String> {
         None => Ok(killed.to_string()),
         Some(violation) => Err(format!("without the bug it is red too: {violation}")),
     }
+}
+
+/// Writes to a folder what is to be kept of the bugs that seeds hunt, one after the other; the exit code. A file that is
+/// there and kills still stays as it is.
+pub(crate) fn keep_all(folder: &Path, wanted: &[Mutation], options: &Options, limit: Duration) -> u8 {
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        return complain(&format!("could not make the folder of what is kept: {error}"));
+    }
+    let mut unkept = Vec::new();
+    for mutation in wanted.iter().copied().filter(|mutation| tool_of(mutation.id) == Tool::Seeds) {
+        let (id, begin) = (mutation.id, Instant::now());
+        let path = folder.join(format!("{id}.txt"));
+        if read(&path).is_ok_and(|schedule| judge(mutation, &schedule).is_ok()) {
+            println!("{id:>4}  is kept, and kills still");
+            continue;
+        }
+        let told = match keep(mutation, options, limit) {
+            Ok(Kept { text, seed, checker }) => match std::fs::write(&path, &text) {
+                Ok(()) => format!("kept: {} bytes, seed {seed}, by {checker}", text.len()),
+                Err(error) => return complain(&format!("could not write {}: {error}", path.display())),
+            },
+            Err(why) => {
+                unkept.push(id);
+                format!("NOT KEPT: {why}")
+            }
+        };
+        println!("{id:>4}  {told}  [{:.0} s]  {}", begin.elapsed().as_secs_f64(), mutation.what);
+    }
+    if unkept.is_empty() {
+        return GREEN;
+    }
+    println!("thin: no schedule could be kept of {}", unkept.join(", "));
+    THIN
 }
 
 /// Replays what a folder keeps of the bugs wanted; the exit code. Of those `known`, and of what the matrix hunts, none need
