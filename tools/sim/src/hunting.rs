@@ -88,13 +88,17 @@ impl Ticker {
     }
 }
 
-/// Shortens for at most so long, telling of it. `run` is how a candidate fails.
-pub(crate) fn shrink_within(schedule: Schedule, failure: Failure, limit: Duration, run: &mut Try<'_>) -> Shrunk {
+/// Shortens until `is_over`, telling of it. `run` is how a candidate fails.
+pub(crate) fn shrink_until(
+    is_over: &dyn Fn() -> bool,
+    schedule: Schedule,
+    failure: Failure,
+    run: &mut Try<'_>,
+) -> Shrunk {
     let mut ticker = Ticker::new();
-    let begin = ticker.begin;
     let mut shrunk = shrink(schedule, failure, run, &mut |best, tries| {
         ticker.tell(best, tries);
-        begin.elapsed() < limit
+        !is_over()
     });
     ticker.end();
     shrunk.schedule.fails = Some(shrunk.failure.checker.clone());
@@ -125,7 +129,8 @@ pub(crate) fn shrink_seed(args: &ShrinkArgs, document: &mut Document) -> u8 {
         let options = Options { stops_with_faults, ..replaying(candidate, &args.common) };
         failure_of(&run_caught(candidate.seed, &options))
     };
-    let shrunk = shrink_within(schedule, failure, limit, &mut run);
+    let begin = Instant::now();
+    let shrunk = shrink_until(&|| begin.elapsed() >= limit, schedule, failure, &mut run);
     let violation = run_caught(args.seed, &replaying(&shrunk.schedule, &args.common)).violation;
     let why = violation.map(|violation| violation.to_string()).unwrap_or_default();
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("sim-{}.txt", args.seed)));

@@ -3,14 +3,15 @@
 //! A kept schedule must kill its bug by the checker it names, and be green without the bug: so it proves the checker, and
 //! that the bug alone is to blame. Compiled under `--cfg mutations` alone.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base::mutations::{self, Mutation};
 
 use crate::caught::run_caught;
 use crate::cli::{GREEN, THIN, VIOLATION, complain};
-use crate::hunting::{comment, failure_of, read, schedules, shrink_within};
+use crate::hunting::{comment, failure_of, read, schedules, shrink_until};
 use crate::mutants::{Kill, Tool, hunt, tool_of};
 use crate::run::Options;
 use crate::schedule::Schedule;
@@ -43,11 +44,11 @@ struct Kept {
     checker: String,
 }
 
-/// Hunts a bug and shortens its kills, for `limit` each, until one is short enough; the shortest is what is kept.
+/// Hunts a bug and shortens its kills, for `limit_ns` of simulated time each, until one is short enough; the shortest is what is kept.
 ///
 /// # Errors
 /// None is short, or what came out is not green without the bug.
-fn keep(mutation: Mutation, options: &Options, limit: Duration) -> Result<Kept, String> {
+fn keep(mutation: Mutation, options: &Options, limit_ns: u64) -> Result<Kept, String> {
     let (mut best, mut why): (Option<Kept>, String) = (None, "no seed shows it".to_owned());
     for Rung { length_ms, seeds, kills } in RUNGS {
         let mut options = options.clone();
@@ -60,8 +61,8 @@ fn keep(mutation: Mutation, options: &Options, limit: Duration) -> Result<Kept, 
             let Some(kill) = found.kills.into_iter().flatten().next() else { break };
             first = kill.seed + 1;
             // That the right code is red under what is left is rare: it is looked for from the start when it was.
-            let shortened = shorten(mutation, &kill, &options, limit, Care::AtTheEnd);
-            match shortened.or_else(|_| shorten(mutation, &kill, &options, limit, Care::Always)) {
+            let shortened = shorten(mutation, &kill, &options, limit_ns, Care::AtTheEnd);
+            match shortened.or_else(|_| shorten(mutation, &kill, &options, limit_ns, Care::Always)) {
                 Ok(kept) if best.as_ref().is_none_or(|best| kept.text.len() < best.text.len()) => best = Some(kept),
                 Ok(_) => {}
                 Err(reason) => why = reason,
@@ -95,7 +96,7 @@ enum Care {
     Always,
 }
 
-fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration, care: Care) -> Result<Kept, String> {
+fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit_ns: u64, care: Care) -> Result<Kept, String> {
     let recording = Options { is_recording: true, ..options.clone() };
     let report = with_bug(mutation, || run_caught(kill.seed, &recording));
     let (Some(failure), Some(schedule)) = (failure_of(&report), report.schedule) else {
@@ -104,14 +105,21 @@ fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration, 
     let skips = options.skips.clone();
     let replaying = |candidate: &Schedule| Options { skips: skips.clone(), ..Options::replaying(candidate) };
     let checker = failure.checker.clone();
+    // Of simulated time, so that what comes out is the same on any machine.
+    let spent_ns = Cell::new(0);
+    let run_one = |seed: u64, options: &Options| {
+        let report = run_caught(seed, options);
+        spent_ns.set(spent_ns.get() + report.simulated_ns);
+        report
+    };
     let mut run = |candidate: &Schedule, stops_with_faults: bool| {
         let options = replaying(candidate);
         let killing = Options { stops_with_faults, ..options.clone() };
-        let failure = failure_of(&with_bug(mutation, || run_caught(candidate.seed, &killing)))?;
+        let failure = failure_of(&with_bug(mutation, || run_one(candidate.seed, &killing)))?;
         let is_judged = care == Care::Always && failure.checker == checker;
-        (!is_judged || run_caught(candidate.seed, &options).violation.is_none()).then_some(failure)
+        (!is_judged || run_one(candidate.seed, &options).violation.is_none()).then_some(failure)
     };
-    let shrunk = shrink_within(schedule, failure, limit, &mut run);
+    let shrunk = shrink_until(&|| spent_ns.get() >= limit_ns, schedule, failure, &mut run);
     let what = judge(mutation, &shrunk.schedule)?;
     let why = format!("{}: {}", mutation.id, mutation.what);
     let saw = what.lines().next().unwrap_or_default();
@@ -139,7 +147,7 @@ fn judge(mutation: Mutation, schedule: &Schedule) -> Result<String, String> {
 
 /// Writes to a folder what is to be kept of the bugs that seeds hunt, one after the other; the exit code. A file that is
 /// there and kills still stays as it is.
-pub(crate) fn keep_all(folder: &Path, wanted: &[Mutation], options: &Options, limit: Duration) -> u8 {
+pub(crate) fn keep_all(folder: &Path, wanted: &[Mutation], options: &Options, limit_ns: u64) -> u8 {
     if let Err(error) = std::fs::create_dir_all(folder) {
         return complain(&format!("could not make the folder of what is kept: {error}"));
     }
@@ -151,7 +159,7 @@ pub(crate) fn keep_all(folder: &Path, wanted: &[Mutation], options: &Options, li
             println!("{id:>4}  is kept, and kills still");
             continue;
         }
-        let told = match keep(mutation, options, limit) {
+        let told = match keep(mutation, options, limit_ns) {
             Ok(Kept { text, seed, checker }) => match std::fs::write(&path, &text) {
                 Ok(()) => format!("kept: {} bytes, seed {seed}, by {checker}", text.len()),
                 Err(error) => return complain(&format!("could not write {}: {error}", path.display())),

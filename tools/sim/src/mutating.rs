@@ -39,9 +39,9 @@ pub(crate) struct MutationArgs {
     /// stay as they are; remove a file to have it made anew.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
-    /// Seconds to spend on shortening one schedule.
-    #[arg(long, default_value_t = 20)]
-    keep_seconds: u64,
+    /// Simulated minutes to spend on shortening one schedule; a core does about five of them in a second.
+    #[arg(long, default_value_t = 150)]
+    keep_minutes: u64,
     /// Hunt for nothing: each schedule kept in this folder must still kill its bug by the same checker, and be green
     /// without it.
     #[arg(long, value_name = "FOLDER", conflicts_with = "keep")]
@@ -78,6 +78,8 @@ mod hunting {
     use crate::keeping::{keep_all, replay_all};
     use crate::mutants::{Hunt, Tool, hunt, hunt_in_matrix, table, tool_of};
 
+    /// Simulated nanoseconds of a minute.
+    const NS_PER_MINUTE: u64 = 60_000_000_000;
     /// Between the first seeds of two hunts for one bug.
     const HUNTS_APART: u64 = 100_000;
 
@@ -100,7 +102,7 @@ mod hunting {
             return replay_all(folder, &wanted, &args.known);
         }
         if let Some(folder) = &args.keep {
-            return keep_all(folder, &wanted, &options, Duration::from_secs(args.keep_seconds));
+            return keep_all(folder, &wanted, &options, args.keep_minutes * NS_PER_MINUTE);
         }
         let mut hunts = Vec::new();
         for mutation in wanted {
