@@ -28,6 +28,8 @@ pub enum Stream {
     Heal,
     /// Which plan a run has, and what it does.
     Plan,
+    /// Whose disks lie when.
+    Lies,
 }
 
 /// The 64 bits of one decision.

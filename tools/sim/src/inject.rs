@@ -62,6 +62,8 @@ impl Injector {
             let mut dice = prng(seed, Stream::Shape, 1000 + class as u64, 0);
             let odds = if matches!(class, Class::Ctl1 | Class::Proc1) { 700 } else { 500 };
             let is_forced = class == Class::Clk2 && profile.is_of_clocks();
+            // A lie shows when power is cut.
+            let is_forced = is_forced || profile.has_liars() && matches!(class, Class::Proc1 | Class::Proc4);
             let is_on = (dice.below(1000) < odds || is_forced) && !off.contains(&class);
             injector.is_on[class as usize] = is_on;
             if !is_on {

@@ -263,11 +263,13 @@ impl World<'_> {
         for group in &stuck {
             self.show_stuck(*group);
         }
-        if !stuck.is_empty() {
+        // Who answers for what was forgotten is not known any more.
+        let is_over = !stuck.is_empty() || self.has_forgotten;
+        if is_over {
             self.note(What::Phase, stuck.len() as u64, 2, |world| world.describe(&format!("given up: {stuck:?}")));
             self.phase = Phase::Over;
         }
-        !stuck.is_empty()
+        is_over
     }
 
     fn show_stuck(&mut self, group: GroupId) {

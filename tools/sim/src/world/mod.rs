@@ -12,6 +12,7 @@ mod astray;
 mod calm;
 mod clients;
 mod end;
+mod lies;
 mod load;
 mod members;
 mod net;
@@ -195,6 +196,9 @@ pub(crate) struct World<'c> {
     probes: probes::Probes,
     episode: Option<plan::Episode>,
     phase: end::Phase,
+    lies: lies::Lies,
+    /// A node goes on that is without something it was told is on its disk, and does not know: what no checksum shows.
+    has_forgotten: bool,
     /// It ended with its faults, by wish: nothing is owed.
     has_stopped_early: bool,
     checkers: &'c mut [Box<dyn Checker>],
@@ -239,6 +243,8 @@ impl<'c> World<'c> {
             probes: probes::Probes::new(shape.groups),
             episode: None,
             phase: end::Phase::Faults,
+            lies: lies::Lies::draw(seed, options.profile, shape.seats, shape.length),
+            has_forgotten: false,
             has_stopped_early: false,
             checkers,
             violation: None,

@@ -113,6 +113,7 @@ impl World<'_> {
         if self.may_be_damaged(seat) {
             disk.keep_proven();
         }
+        self.nodes[seat].is_damaged |= disk.has_lied();
         let misread = if is_empty { None } else { self.draw_misread(seat, core, &disk) };
         let node = &self.nodes[seat];
         let salt = draw(self.seed, Stream::Seed as u8, node.id.0 << 8 | core as u64, node.incarnation);
@@ -127,6 +128,7 @@ impl World<'_> {
             }
         };
         self.tell_trace(|_| format!("{seat}.{core} recovers: {:?}", recovered.report()));
+        let forgotten = self.forgotten(core, &disk, recovered.report());
         let node = &self.nodes[seat];
         disk.handle_recovered(&recovered.groups());
         for group in self.groups() {
@@ -151,6 +153,7 @@ impl World<'_> {
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
         let log = SegLog::start(recovered, log_settings, disk);
         let shard = Shard::new(settings, log, store, node.clock.mono(self.now));
+        self.show_forgotten(seat, &forgotten, &shard);
         Ok(Box::new(Core::new(shard, self.shape.seats, groups, self.now)))
     }
 
@@ -190,9 +193,10 @@ impl World<'_> {
     }
 
     /// Damage may strike this seat: under the atlas rule a minority, so that each committed entry has an intact copy and
-    /// a majority has its hard state.
+    /// a majority has its hard state. Where disks lie that is all they do.
     pub(super) fn may_be_damaged(&self, seat: usize) -> bool {
-        self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule()
+        let profile = self.options.profile;
+        (self.shape.damageable & 1 << seat != 0 || !profile.has_atlas_rule()) && !profile.has_liars()
     }
 
     /// A crash at an I/O point.
