@@ -65,7 +65,8 @@ impl World<'_> {
         self.lies.is_lying(seat, self.now) && self.injector.is_enabled() && !self.is_calm()
     }
 
-    /// Which groups of a core are without something that their disk had said is durable, by what recovery stands on.
+    /// What the groups of a core are without of what their disk had said is durable, behind what recovery stands on. Of
+    /// what it lacks before that it knows: it is judged as rot is.
     pub(super) fn forgotten(&self, core: usize, disk: &SimDisk, report: &RecoveryReport) -> Vec<Forgotten> {
         if !disk.has_lied() {
             return Vec::new();
@@ -78,7 +79,7 @@ impl World<'_> {
             has_forgotten: disk.has_forgotten(group, report.last_frame_seq),
             is_proven: newest < proof,
         };
-        here.map(of).filter(|forgotten| forgotten.has_forgotten || forgotten.is_proven).collect()
+        here.map(of).collect()
     }
 
     /// Tells checkers of it, before the node does anything.
@@ -86,6 +87,9 @@ impl World<'_> {
         let node = self.nodes[seat].id;
         for Forgotten { group, has_forgotten, is_proven } in forgotten.iter().copied() {
             let is_quarantined = shard.log().health(group) == Health::Quarantined;
+            if !is_quarantined && !has_forgotten && !is_proven {
+                continue;
+            }
             let is_known = is_quarantined || !has_forgotten;
             self.has_forgotten |= !is_known;
             self.tell_trace(|_| {

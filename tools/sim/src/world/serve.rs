@@ -54,10 +54,18 @@ pub(super) fn parse_address(address: &str) -> Option<(NodeId, u16)> {
 }
 
 impl World<'_> {
+    /// Who listens where a node did. Where all may be replaced a host keeps its first node's name: else a client that heard
+    /// of none of the others in time would know nobody.
+    fn seat_called(&self, node: NodeId) -> Option<usize> {
+        let first = (node.0 as usize).checked_sub(1).filter(|seat| *seat < self.shape.seats);
+        let keeps_names = !self.options.profile.has_atlas_rule();
+        self.seat_of(node).or(first.filter(|_| keeps_names))
+    }
+
     /// A client dials.
     pub(super) fn connect(&mut self, client: u32, link: client::LinkId, address: &str) {
         let number = self.connections.len() as u32;
-        let target = parse_address(address).and_then(|(node, core)| Some((self.seat_of(node)?, core)));
+        let target = parse_address(address).and_then(|(node, core)| Some((self.seat_called(node)?, core)));
         let delay = log_between(&mut prng(self.seed, Stream::Client, 1 << 40 | u64::from(client), 0), MS / 10, 20 * MS);
         let (seat, core) = target.unwrap_or((usize::from(u8::MAX), 0));
         let life = self.nodes.get(seat).map_or(0, |node| node.life);
