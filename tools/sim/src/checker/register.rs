@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base::Nsid;
 use base::names::path_key;
-use meta::{Answer, At, Command, CommitFile, Metadata, NodeKind, Outcome, PutMode, Query, What};
+use meta::{Answer, At, Command, CommitBatch, CommitFile, Metadata, NodeKind, Outcome, PutMode, Query, What};
 
 use crate::linear::history::Ask;
 use crate::linear::path::{Belief, Path, Touch, Was};
@@ -252,10 +252,34 @@ impl Parts<'_> {
         }
     }
 
+    /// An earlier revision is put again: its content is known to whoever is told of it.
+    fn restore(&mut self, path: &str, outcome: Option<&Outcome>) {
+        match outcome {
+            Some(Outcome::Applied(meta)) => drop(self.made(path, Was::NoFolder, meta)),
+            Some(Outcome::Unchanged(meta)) => self.at(&path_key(path), seen(belief_of(meta))),
+            // It is the revision that was not found: that says nothing of the path.
+            Some(other) => self.conflict(&path_key(path), other),
+            None => self.may_be_made(path, Was::NoFolder, Belief::FILE, false),
+        }
+    }
+
+    /// The parts in order; what several of them touch is not judged around it. One that failed as a whole did nothing.
+    fn batch(&mut self, batch: &CommitBatch, outcome: Option<&Outcome>) {
+        match outcome {
+            Some(Outcome::Batch { failed: None, outcomes }) => {
+                batch.parts.iter().zip(outcomes).for_each(|(part, outcome)| self.command(part, Some(outcome)));
+            }
+            Some(_) => {}
+            None => batch.parts.iter().for_each(|part| self.command(part, None)),
+        }
+    }
+
     fn command(&mut self, command: &Command, outcome: Option<&Outcome>) {
         let is_plain = |at: &At| at.node.0 == 0;
         match command {
-            Command::NamespaceInit { .. } | Command::Sweep { .. } => {}
+            Command::NamespaceInit { .. } | Command::Sweep { .. } | Command::BlocksPresent(_) => {}
+            Command::CommitBatch(batch) => self.batch(batch, outcome),
+            Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, outcome),
             Command::CommitFile(commit) if is_plain(&commit.at) => self.put(commit, outcome),
             Command::StoreAndCommit(both) if is_plain(&both.commit.at) => self.put(&both.commit, outcome),
             Command::Mkdir(mkdir) if is_plain(&mkdir.at) => self.mkdir(&mkdir.at.path, mkdir.autorename, outcome),
