@@ -38,7 +38,8 @@ impl Trees {
         }
         if is_refusal(&outcome) {
             if outcome == Outcome::Malformed && has_paths(&command) {
-                self.wrong.get_or_insert_with(|| format!("entry {index}: {command:?} makes sense, and came to {outcome:?}"));
+                self.wrong
+                    .get_or_insert_with(|| format!("entry {index}: {command:?} makes sense, and came to {outcome:?}"));
             }
             return;
         }

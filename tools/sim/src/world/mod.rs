@@ -72,6 +72,8 @@ pub(crate) struct Shape {
     pub is_cold: bool,
     /// Seats whose disks may be damaged, a minority.
     pub damageable: u32,
+    /// From one pass of a log's scrub to the next; none is as in production, longer than a run.
+    pub scrub_every: Option<base::Span>,
     /// Consensus: with leases in half of the runs, and with groups that rest early in half of them.
     pub raft: raft::Settings,
 }
@@ -113,6 +115,7 @@ impl Shape {
             segment_bytes,
             is_cold,
             damageable,
+            scrub_every: None,
         };
         plan.shape(&mut shape);
         shape.cores = cores.unwrap_or(shape.cores);
@@ -187,6 +190,8 @@ pub(crate) struct World<'c> {
     next_node: u64,
     /// Nodes that each group is to have, by the operator's wish.
     wanted: Vec<NodeId>,
+    /// Nodes that were replaced, and their seats: the host keeps its address.
+    former: Vec<(NodeId, usize)>,
     /// What each of them is to be.
     wish: members::Wish,
     operator_draws: u64,
@@ -232,6 +237,7 @@ impl<'c> World<'c> {
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
+            former: Vec::new(),
             wish: members::Wish::default(),
             operator_draws: 0,
             calm: calm::Calm::default(),

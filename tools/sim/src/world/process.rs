@@ -50,6 +50,7 @@ impl World<'_> {
             leaders: vec![NodeId(0); self.shape.groups as usize],
             restarts: 0,
             is_damaged: false,
+            is_dark: false,
         };
         node.remains = self.fresh_disks(&node);
         self.nodes.push(node);
@@ -89,6 +90,7 @@ impl World<'_> {
         node.cores = cores;
         node.state = State::Up;
         node.paused_until = 0;
+        node.is_dark = false;
         node.clock.resume(now);
         node.leaders.fill(NodeId(0));
         let (id, incarnation) = (node.id, node.incarnation);
@@ -149,7 +151,10 @@ impl World<'_> {
             trailing_entries: self.shape.trailing,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
-        let log = SegLog::start(recovered, log_settings, disk);
+        let mut log = SegLog::start(recovered, log_settings, disk);
+        if let Some(every) = self.shape.scrub_every {
+            log.set_scrub_every(every);
+        }
         let shard = Shard::new(settings, log, store, node.clock.mono(self.now));
         Ok(Box::new(Core::new(shard, self.shape.seats, groups, self.now)))
     }
@@ -257,6 +262,7 @@ impl World<'_> {
         let node = &mut self.nodes[seat];
         node.remains = remains;
         node.state = State::Down;
+        node.is_dark = is_power_cut;
         node.doom = None;
         node.life += 1;
         let life = node.life;
@@ -295,6 +301,7 @@ impl World<'_> {
         // A name belongs to a disk: who took it over would have forgotten votes and acks.
         let id = mutate!(MUT_19E, NodeId(self.next_node), lost);
         self.next_node += 1;
+        self.former.push((lost, seat));
         let node = &mut self.nodes[seat];
         (node.id, node.incarnation, node.state, node.is_damaged) = (id, 0, State::Down, false);
         node.life += 1;
