@@ -130,7 +130,7 @@ impl Driver {
             // Segments end soon, and are kept for a while.
             Plan::Scrub => {
                 shape.segment_bytes = seglog::SEGMENT_BYTES_LEAST;
-                shape.scrub_every = Some(base::Span::from_ms(700));
+                shape.scrub_every = Some(base::Span::from_ms(400));
             }
             // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
             Plan::Snapshots => (shape.trailing, shape.is_cold) = (4, true),
