@@ -632,6 +632,43 @@ mod tests {
         fires(NAME, history.judge());
     }
 
+    fn restored(history: &mut History, times: (u64, u64), path: &str, rev: u64, outcome: Option<Outcome>) {
+        let restore = Command::Restore(meta::Restore { at: At::path(path), rev: Jid(rev) });
+        history.write(times, &restore, outcome);
+    }
+
+    #[test]
+    fn an_earlier_revision_comes_back_as_a_new_one() {
+        let mut history = History::default();
+        history.put((10, 20), "/a", 1, applied(file("a", 1, 1)));
+        history.put((21, 30), "/a", 2, applied(file("a", 2, 2)));
+        restored(&mut history, (31, 40), "/a", 9, Some(Outcome::NotFound));
+        restored(&mut history, (41, 50), "/a", 1, applied(file("a", 3, 1)));
+        history.lookup((51, 52), "/a", Some(file("a", 3, 1)));
+        restored(&mut history, (53, 60), "/a", 2, None);
+        history.lookup((61, 62), "/a", Some(file("a", 4, 2)));
+        history.judge().unwrap();
+        history.lookup((63, 64), "/a", Some(file("a", 3, 1)));
+        fires(NAME, history.judge());
+    }
+
+    #[test]
+    fn parts_of_a_batch_count_by_themselves_and_none_when_it_failed() {
+        let mkdir = |path: &str| Command::Mkdir(Mkdir { at: At::path(path), autorename: false });
+        let batch = Command::CommitBatch(CommitBatch { atomic: true, parts: vec![mkdir("/a"), mkdir("/b")] });
+        let taken = Outcome::Conflict { file: false, folder: true, file_ancestor: false };
+        let done = [folder("a", 1), folder("b", 2)].map(Outcome::Applied).to_vec();
+        let mut history = History::default();
+        let failed = Outcome::Batch { failed: Some(1), outcomes: vec![taken] };
+        history.write((10, 11), &batch, Some(failed));
+        history.lookup((12, 13), "/a", None);
+        history.write((20, 21), &batch, Some(Outcome::Batch { failed: None, outcomes: done }));
+        history.lookup((22, 23), "/b", Some(folder("b", 2)));
+        history.judge().unwrap();
+        history.lookup((24, 25), "/a", None);
+        fires(NAME, history.judge());
+    }
+
     #[test]
     fn a_name_that_was_taken_may_have_become_another_one() {
         let mut history = History::default();
