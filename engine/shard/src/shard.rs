@@ -311,6 +311,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
         }
+        // Before a sync of the same turn counts: nothing is counted that is known to be damaged.
+        self.watch_faults(self.turn_now);
         let persisted = self.log.persisted_epoch();
         if persisted > self.synced {
             self.synced = persisted;
