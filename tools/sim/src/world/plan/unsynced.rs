@@ -23,7 +23,7 @@ impl World<'_> {
                 let group = GroupId(dice.below(groups).min(dice.below(groups)) as u32);
                 let Some(seat) = self.leader_of(group) else { return 300 * MS };
                 let core = u64::from(core_of(group, self.shape.cores).0);
-                let kind = dice.below(4).saturating_sub(1);
+                let kind = [0, 0, 0, 1, 1, 2][dice.below(6) as usize];
                 let span =
                     if kind == 0 { between(dice, 2 * SECOND, 4 * SECOND) } else { between(dice, SECOND, 1_900 * MS) };
                 self.strike_now(Class::Disk11, seat, span, core);
