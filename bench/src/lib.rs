@@ -1,3 +1,4 @@
 //! What benchmarks share: rigs that drive one room as its caller does, without the rooms around it.
 
+pub mod log_bench;
 pub mod raft_rig;

@@ -12,6 +12,10 @@ use crate::codec::{Put, Reader, len32};
 use crate::command::COMMAND_HEADER_BYTES;
 use crate::command_codec::decode_header;
 
+/// The version of a payload.
+const VERSION: u16 = 1;
+/// The format of a command, its byte 0.
+const COMMAND_FORMAT: u8 = 1;
 /// Bytes of a payload before its commands.
 pub const PAYLOAD_HEADER_BYTES: usize = 16;
 /// Bytes before each command.
@@ -53,7 +57,7 @@ impl Builder {
     /// The payload, stamped. The builder keeps it until [`Builder::clear`].
     pub fn finish(&mut self, stamp_ms: u64) -> &[u8] {
         self.out.resize(self.out.len().max(PAYLOAD_HEADER_BYTES), 0);
-        put_u16(&mut self.out, 0, 1);
+        put_u16(&mut self.out, 0, VERSION);
         put_u16(&mut self.out, 2, self.count);
         put_u64(&mut self.out, 8, stamp_ms);
         &self.out
@@ -74,6 +78,20 @@ pub fn is_framed(command: &[u8]) -> bool {
     matches!(decode_header(&mut reader), Ok((_, _, body)) if COMMAND_HEADER_BYTES + body == command.len())
 }
 
+/// The version of a payload, or the format of a command in it, that this release does not know; `None` when it knows all.
+///
+/// A leader takes only commands whose format it knows, so a newer release wrote these, and what they do is not known
+/// here. Applying the entry as if they did nothing would let replicas part in silence: who holds it stops instead.
+#[must_use]
+pub fn unknown_format(payload: &[u8]) -> Option<u16> {
+    let version = get_u16(payload, 0)?;
+    if version != VERSION {
+        return Some(version);
+    }
+    let mut formats = Commands::parse(payload).flatten().filter_map(|command| command.first().copied());
+    formats.find(|format| *format != COMMAND_FORMAT).map(u16::from)
+}
+
 /// The commands of a payload, in order. Always exactly as many as its header says (at most `ENTRY_COMMANDS_MAX`):
 /// where the bytes are damaged, the commands from there on are `None`. A payload without a header has no commands.
 #[derive(Clone, Debug)]
@@ -90,7 +108,7 @@ impl<'a> Commands<'a> {
     pub fn parse(payload: &'a [u8]) -> Commands<'a> {
         let header = || {
             let count = get_u16(payload, 2)?;
-            let is_known = get_u16(payload, 0)? == 1 && get_u32(payload, 4)? == 0 && count <= ENTRY_COMMANDS_MAX;
+            let is_known = get_u16(payload, 0)? == VERSION && get_u32(payload, 4)? == 0 && count <= ENTRY_COMMANDS_MAX;
             let stamp_ms = get_u64(payload, 8)?;
             is_known.then_some((count, stamp_ms))
         };
@@ -174,5 +192,19 @@ mod tests {
         let mut huge = whole.clone();
         huge[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(Commands::parse(&huge).all(|command| command.is_none()));
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_told_from_what_is_known_and_from_damage() {
+        let mut builder = Builder::default();
+        builder.push(&[COMMAND_FORMAT, 200, 0, 0]);
+        builder.push(&[]);
+        builder.push(&[COMMAND_FORMAT]);
+        let known = builder.finish(5).to_vec();
+        assert_eq!((unknown_format(&known), unknown_format(&known[..1]), unknown_format(&[])), (None, None, None));
+        let of_version = |version| [&[version], &known[1..]].concat();
+        assert_eq!((unknown_format(&of_version(2)), unknown_format(&of_version(0))), (Some(2), Some(0)));
+        builder.push(&[7, 0]);
+        assert_eq!(unknown_format(builder.finish(5)), Some(7));
     }
 }

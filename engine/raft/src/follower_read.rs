@@ -173,7 +173,6 @@ impl Raft {
             _ => {
                 base::mark::hit!("raft.follower_read.ask_refused");
                 self.answer_read_ask(from, read_id, incarnation, None);
-                self.dirty = true;
             }
         }
     }
@@ -194,7 +193,12 @@ impl Raft {
             read_index: read_index.unwrap_or_default(),
             rejected: read_index.is_none(),
         };
-        self.outbox.push_now(to, body);
+        // A leader's term is on disk. Who leads no more may have just learned of its term.
+        if read_index.is_some() {
+            self.outbox.push_now(to, body);
+        } else {
+            self.push_after_sync(to, body);
+        }
     }
 
     pub(crate) fn handle_read_answer(

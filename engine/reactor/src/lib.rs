@@ -3,13 +3,17 @@
 pub mod io;
 pub mod ring;
 
+pub mod backend;
 mod buffers;
 pub mod clock;
+pub mod device;
 pub mod inbox;
 mod listener;
+pub mod log_selftest;
 pub mod mmap_disk;
 mod op;
 pub mod pin;
+pub mod raw_writer;
 pub mod selftest;
 pub mod setup;
 pub mod signals;
@@ -17,6 +21,7 @@ mod slots;
 pub mod storage;
 pub mod system;
 
+pub use backend::{Backend, BackendWish};
 pub use inbox::{Doorbell, Inbox, Sender, inbox};
 pub use io::{Event, Io, SocketId, Wait};
 pub use mmap_disk::MmapDisk;

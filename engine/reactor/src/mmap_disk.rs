@@ -1,24 +1,25 @@
 //! [`MmapDisk`]: the memory of one core's segments over real files.
 //!
-//! Frames are built in a tail image, anonymous memory of a whole segment, and leave by the ring's direct writes. When the
-//! log drops the image, reads go to the file's map, but only where the storage thread has brought the bytes in: a core
-//! that touches a map anywhere else would wait for the disk.
+//! Frames are built in a tail image, anonymous memory of a whole segment, and leave it by the backend (`backend.rs`): by
+//! the ring's writes, or at once by [`MmapDisk::append_now`]. When the log drops the image, reads go to the file's map, but
+//! only where the storage thread has brought the bytes in: a core that touches a map anywhere else would wait for the disk.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::CoreId;
 use base::limits::LOG_BLOCK_BYTES;
 use memmap2::{Advice, Mmap, MmapMut};
-use seglog::{Disk, DiskOp, OpResult, OpToken, RecoveredSegment, Slot};
+use seglog::{Disk, DiskOp, OpError, OpResult, OpToken, RecoveredSegment, Slot};
 
 use crate::ring::LogFiles;
-use crate::storage::{Brings, Job, SegmentFile, StorageDone, StorageSender, Work, open_segment, segment_path};
+use crate::storage::{Brings, Job, SegmentFile, StorageDone, StorageSender, Way, Work, open_segment, segment_path};
 
 /// What is brought in and forgotten together.
 const CHUNK_BYTES: u32 = 64 << 10;
@@ -30,6 +31,8 @@ const CHUNKS_MAX: usize = 1024;
 struct SlotMemory {
     image: Option<MmapMut>,
     segment: Option<SegmentFile>,
+    /// How the image's frames reach the file.
+    way: Way,
     /// One bit per chunk of the map.
     resident: Vec<u64>,
 }
@@ -54,6 +57,8 @@ pub struct MmapDisk {
     slots: Vec<Option<SlotMemory>>,
     /// Resident chunks, oldest first.
     chunks: VecDeque<(Slot, u32)>,
+    /// Memory for the next image.
+    spare: Option<MmapMut>,
     storage: StorageSender,
     /// Jobs that found the queue full.
     waiting: VecDeque<Job>,
@@ -65,7 +70,7 @@ impl MmapDisk {
     pub fn new(core: CoreId, dir: PathBuf, segment_bytes: u64, storage: StorageSender) -> MmapDisk {
         let segment_bytes = u32::try_from(segment_bytes).expect("settings were checked: at most 1 GiB");
         let (slots, chunks, waiting) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        MmapDisk { core, dir, segment_bytes, slots, chunks, storage, waiting }
+        MmapDisk { core, dir, segment_bytes, slots, chunks, spare: None, storage, waiting }
     }
 
     /// Opens the segments that recovery found, for reading. Blocking; at boot.
@@ -102,17 +107,46 @@ impl MmapDisk {
         self.send(Job::Work { core: self.core, token, work });
     }
 
+    /// Carries a write out at once, where the backend is one that copies; its result goes to `SegLog::handle_op_done` in the
+    /// same turn, so that the sync leaves with the same enter. `None` for what the ring does: `Ring::submit_disk`.
+    pub fn append_now(&mut self, op: &DiskOp) -> Option<OpResult> {
+        let DiskOp::Write { slot, offset, bytes } = *op else { return None };
+        let memory = self.slot(slot);
+        let range = offset as usize..(offset + bytes) as usize;
+        let image = memory.image.as_ref().expect("the log writes only from images");
+        match &mut memory.way {
+            Way::Ring => None,
+            Way::Call => {
+                let segment = memory.segment.as_ref().expect("the log writes only to activated segments");
+                Some(write_now(&segment.file, &image[range], offset))
+            }
+            Way::Map(window) => {
+                window[range.clone()].copy_from_slice(&image[range]);
+                Some(Ok(bytes))
+            }
+        }
+    }
+
     /// Takes over what the storage thread made, on the core's thread. What it returns goes to `SegLog::handle_op_done`.
     pub fn finish(&mut self, done: StorageDone) -> (OpToken, OpResult) {
         match done.brings {
             Brings::Nothing => {}
-            Brings::Segment { slot, segment } => self.slot(slot).segment = Some(segment),
+            Brings::Segment { slot, segment, way, spare } => {
+                let memory = self.slot(slot);
+                (memory.segment, memory.way) = (Some(segment), way);
+                self.spare = self.spare.take().or(spare);
+            }
             Brings::Resident { slot, offset, bytes } => self.note_resident(slot, offset..offset + bytes),
             Brings::Retired { slots } => {
                 self.chunks.retain(|(slot, _)| !slots.contains(slot));
                 for slot in slots {
                     if let Some(memory) = self.slots.get_mut(slot.0 as usize).and_then(Option::take) {
-                        self.send(Job::Release { _image: memory.image, _segment: memory.segment });
+                        self.send(Job::Release {
+                            core: self.core,
+                            image: memory.image,
+                            _way: memory.way,
+                            _segment: memory.segment,
+                        });
                     }
                 }
             }
@@ -169,8 +203,8 @@ impl MmapDisk {
 impl Disk for MmapDisk {
     fn open_image(&mut self, slot: Slot, header: &[u8]) {
         let bytes = self.segment_bytes as usize;
-        let mut image =
-            MmapMut::map_anon(bytes).expect("address space for a tail image; raise the limit on memory maps");
+        let new = || MmapMut::map_anon(bytes).expect("address space for a tail image; raise the limit on memory maps");
+        let mut image = self.spare.take().unwrap_or_else(new);
         image[..header.len()].copy_from_slice(header);
         let memory = self.slot(slot);
         assert!(memory.image.is_none() && memory.segment.is_none(), "{slot:?} is in use");
@@ -193,9 +227,10 @@ impl Disk for MmapDisk {
     }
 
     fn drop_image(&mut self, slot: Slot) {
-        // The kernel takes its time to free a segment's worth of pages: not on a core.
-        let image = self.slot(slot).image.take();
-        self.send(Job::Release { _image: image, _segment: None });
+        // Freeing a segment's worth of pages, or zeroing them for the next, takes its time: not on a core.
+        let memory = self.slot(slot);
+        let (image, way) = (memory.image.take(), std::mem::take(&mut memory.way));
+        self.send(Job::Release { core: self.core, image, _way: way, _segment: None });
     }
 }
 
@@ -226,6 +261,37 @@ pub(crate) fn map_segment(file: &File) -> io::Result<Mmap> {
     Ok(map)
 }
 
+/// One write through the page cache; a short one is the log's to continue.
+fn write_now(file: &File, bytes: &[u8], offset: u32) -> OpResult {
+    loop {
+        match file.write_at(bytes, u64::from(offset)) {
+            Ok(written) => return Ok(written as u32),
+            // Nothing was written and nothing has failed.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(OpError::Errno(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+}
+
+/// Maps the first `bytes` of a segment for appending. Its pages are brought in now, one by one, so that a store into them
+/// reads nothing and a sync writes no more than was stored; where the limit on locked memory allows, they stay in.
+///
+/// Errors: any of the system's; bad sectors show here and not as a signal later.
+pub(crate) fn map_window(file: &File, bytes: u64) -> io::Result<MmapMut> {
+    // SAFETY: the descriptor is open for the call. The advice only starts reading.
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, bytes as libc::off_t, libc::POSIX_FADV_WILLNEED) };
+    // SAFETY: segment files are never truncated or shrunk, so no page of the map ever vanishes. The log stores each block
+    // once, through this map alone, and reads the file's other map there only after this one was dropped (`drop_image`).
+    let window = unsafe { memmap2::MmapOptions::new().len(bytes as usize).map_mut(file)? };
+    match window.advise(Advice::PopulateRead) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => read_through_cache(file, 0, bytes as u32)?,
+        done => done?,
+    }
+    // Refused is no failure: then the kernel may evict pages under pressure, and a store waits for a read.
+    let _ = window.lock();
+    Ok(window)
+}
+
 /// Brings a range of a map into memory, so that touching it does not wait; a bad sector is an error here and not a signal.
 pub(crate) fn populate(file: &File, map: &Mmap, offset: u32, bytes: u32) -> io::Result<()> {
     match map.advise_range(Advice::PopulateRead, offset as usize, bytes as usize) {
@@ -236,7 +302,6 @@ pub(crate) fn populate(file: &File, map: &Mmap, offset: u32, bytes: u32) -> io::
 }
 
 fn read_through_cache(file: &File, offset: u32, bytes: u32) -> io::Result<()> {
-    use std::os::unix::fs::FileExt as _;
     let cached = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let mut block = [0; LOG_BLOCK_BYTES];
     (offset..offset + bytes).step_by(LOG_BLOCK_BYTES).try_for_each(|at| cached.read_exact_at(&mut block, u64::from(at)))

@@ -18,16 +18,19 @@ use std::thread::JoinHandle;
 
 use base::limits::LOG_BLOCK_BYTES;
 use base::{CoreId, mutate};
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Advice, Mmap, MmapMut};
 use seglog::format::meta::{META_COPIES, META_STRIDE};
 use seglog::{FoundSegment, LogReader, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
-use crate::mmap_disk::{drop_cache, map_segment, populate};
+use crate::backend::Backend;
+use crate::mmap_disk::{drop_cache, map_segment, map_window, populate};
 
 /// Jobs that wait, of all cores; a core keeps what does not fit.
 const JOBS_MAX: usize = 4096;
-/// Bytes of one write of zeros and of one read of recovery.
+/// Bytes of one direct write of zeros and of one read of recovery.
 const CHUNK_BYTES: usize = 1 << 20;
+/// A segment up to this size is read ahead while the one before it is judged.
+const READ_AHEAD_BYTES_MAX: u64 = 256 << 20;
 const META_NAME: &str = "meta";
 const META_BYTES: u64 = 3 * META_STRIDE + LOG_BLOCK_BYTES as u64;
 const MAKING_NAME: &str = "prep.tmp";
@@ -55,9 +58,22 @@ pub struct StorageDone {
 #[derive(Debug)]
 pub(crate) enum Brings {
     Nothing,
-    Segment { slot: Slot, segment: SegmentFile },
-    Resident { slot: Slot, offset: u32, bytes: u32 },
-    Retired { slots: Vec<Slot> },
+    /// `spare` is memory for the image of a segment to come, zero and all there, so that a core that fills it does not wait
+    /// for pages.
+    Segment {
+        slot: Slot,
+        segment: SegmentFile,
+        way: Way,
+        spare: Option<MmapMut>,
+    },
+    Resident {
+        slot: Slot,
+        offset: u32,
+        bytes: u32,
+    },
+    Retired {
+        slots: Vec<Slot>,
+    },
 }
 
 /// An open segment: its file, and its map for reading.
@@ -65,6 +81,18 @@ pub(crate) enum Brings {
 pub(crate) struct SegmentFile {
     pub file: Arc<File>,
     pub map: Arc<Mmap>,
+}
+
+/// How frames reach the file of an active segment.
+#[derive(Debug, Default)]
+pub(crate) enum Way {
+    /// The ring writes.
+    #[default]
+    Ring,
+    /// The core writes, into the page cache.
+    Call,
+    /// The core copies into this map.
+    Map(MmapMut),
 }
 
 /// What a core asks of the thread.
@@ -84,9 +112,11 @@ pub(crate) enum Job {
         token: OpToken,
         work: Work,
     },
-    /// Memory or files whose release takes long.
+    /// Memory or files whose release takes long; an image may be used again.
     Release {
-        _image: Option<MmapMut>,
+        core: CoreId,
+        image: Option<MmapMut>,
+        _way: Way,
         _segment: Option<SegmentFile>,
     },
     Stop,
@@ -119,11 +149,19 @@ pub struct StorageThread {
 }
 
 impl StorageThread {
-    /// Starts it for these directories, which exist. `on_done` gets every operation's end.
+    /// Starts it for these directories, which exist, with the `direct` backend. `on_done` gets every operation's end.
     ///
     /// Errors: a directory cannot be read, or no thread can be started.
     pub fn start(dirs: Vec<LogDir>, on_done: OnDone) -> io::Result<StorageThread> {
-        let pools = dirs.into_iter().map(|dir| Ok((dir.core, Pool::open(dir)?))).collect::<io::Result<_>>()?;
+        StorageThread::start_with(dirs, Backend::Direct, on_done)
+    }
+
+    /// As [`StorageThread::start`]; segments that are activated from now on are appended to by `backend`.
+    ///
+    /// Errors: a directory cannot be read, or no thread can be started.
+    pub fn start_with(dirs: Vec<LogDir>, backend: Backend, on_done: OnDone) -> io::Result<StorageThread> {
+        let open = |dir: LogDir| Ok((dir.core, Pool { backend, ..Pool::open(dir)? }));
+        let pools = dirs.into_iter().map(open).collect::<io::Result<_>>()?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let run = move || run(pools, &queue, &on_done);
         let thread = std::thread::Builder::new().name("storage".to_owned()).spawn(run)?;
@@ -155,7 +193,10 @@ fn run(mut pools: BTreeMap<CoreId, Pool>, queue: &Receiver<Job>, on_done: &OnDon
                 };
                 on_done(core, StorageDone { token, result, brings });
             }
-            Job::Release { .. } => {}
+            Job::Release { core, image, .. } => {
+                let pool = pools.get_mut(&core).expect("the thread was started with every core's directory");
+                image.into_iter().for_each(|image| pool.keep_image(image));
+            }
             Job::Stop => return,
         }
     }
@@ -173,9 +214,12 @@ fn op_error(error: &io::Error) -> OpError {
 #[derive(Debug)]
 struct Pool {
     at: LogDir,
+    backend: Backend,
     free: VecDeque<PathBuf>,
     next_name: u32,
     meta: Option<File>,
+    /// A tail image that was given up, zeroed.
+    image: Option<MmapMut>,
 }
 
 impl Pool {
@@ -184,15 +228,15 @@ impl Pool {
         let names = free_files(&at.dir)?;
         let next_name = names.last().map_or(0, |(number, _)| number + 1);
         let free = names.into_iter().map(|(_, path)| path).collect();
-        Ok(Pool { at, free, next_name, meta: None })
+        Ok(Pool { at, backend: Backend::Direct, free, next_name, meta: None, image: None })
     }
 
     fn perform(&mut self, work: Work) -> io::Result<Brings> {
         match work {
             Work::Prepare => self.prepare()?,
             Work::Activate { slot, segment_seq, header } => {
-                let segment = self.activate(segment_seq, &header)?;
-                return Ok(Brings::Segment { slot, segment });
+                let (segment, way) = self.activate(segment_seq, &header)?;
+                return Ok(Brings::Segment { slot, segment, way, spare: self.spare_image() });
             }
             Work::Retire { slots } => {
                 for (_, segment_seq) in &slots {
@@ -232,14 +276,14 @@ impl Pool {
         Ok(())
     }
 
-    fn activate(&mut self, segment_seq: u64, header: &[u8]) -> io::Result<SegmentFile> {
+    fn activate(&mut self, segment_seq: u64, header: &[u8]) -> io::Result<(SegmentFile, Way)> {
         let target = segment_path(&self.at.dir, segment_seq);
         loop {
             if self.free.is_empty() {
                 self.prepare()?;
             }
             let path = self.free.pop_front().expect("one was prepared");
-            let file = open_segment(&path)?;
+            let file = open_for_append(&path, self.backend)?;
             if file.metadata()?.len() != self.at.segment_bytes {
                 // Of another size, by hand or by a crash of an older kind: not ours to use.
                 fs::remove_file(&path)?;
@@ -252,9 +296,31 @@ impl Pool {
             file.sync_all()?;
             fs::rename(&path, &target)?;
             self.sync_dirs()?;
+            let way = match self.backend {
+                Backend::Direct => Way::Ring,
+                Backend::Pwrite => Way::Call,
+                Backend::Mmap => Way::Map(map_window(&file, self.at.segment_bytes)?),
+            };
             let map = map_segment(&file)?;
-            return Ok(SegmentFile { file: Arc::new(file), map: Arc::new(map) });
+            return Ok((SegmentFile { file: Arc::new(file), map: Arc::new(map) }, way));
         }
+    }
+
+    fn keep_image(&mut self, mut image: MmapMut) {
+        if self.image.is_none() && image.len() as u64 == self.at.segment_bytes {
+            image.fill(0);
+            self.image = Some(image);
+        }
+    }
+
+    /// Memory of a segment's size, zero, with all its pages; `None` where memory is short.
+    fn spare_image(&mut self) -> Option<MmapMut> {
+        self.image.take().or_else(|| {
+            let image = MmapMut::map_anon(self.at.segment_bytes as usize).ok()?;
+            // Refused (before Linux 5.14), pages come when they are touched.
+            let _ = image.advise(Advice::PopulateWrite);
+            Some(image)
+        })
     }
 
     fn free_name(&mut self) -> PathBuf {
@@ -301,6 +367,10 @@ pub struct FileLogReader {
     segments: Vec<FoundSegment>,
     buffer: MmapMut,
     open: Option<(u64, File)>,
+    /// The segment that is being read ahead.
+    ahead: Option<ReadAhead>,
+    /// Memory of a segment that was read ahead and taken.
+    spare: Option<MmapMut>,
     /// Nothing is synced, and files are opened for reading alone.
     is_looking: bool,
 }
@@ -345,8 +415,57 @@ impl FileLogReader {
         }
         segments.sort_by_key(|segment| segment.segment_seq);
         let buffer = MmapMut::map_anon(CHUNK_BYTES)?;
-        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, is_looking })
+        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, ahead: None, spare: None, is_looking })
     }
+
+    fn open_file(&self, segment_seq: u64) -> io::Result<File> {
+        let path = segment_path(&self.dir, segment_seq);
+        if self.is_looking { open_to_look(&path) } else { open_segment(&path) }
+    }
+
+    /// Fills `out`, a whole segment, from what was read ahead of it. False if nothing was, or if that failed: the reader
+    /// then reads itself, and says what is wrong.
+    fn take_ahead(&mut self, segment_seq: u64, out: &mut [u8]) -> bool {
+        let Some(ahead) = self.ahead.take_if(|ahead| ahead.segment_seq == segment_seq) else { return false };
+        match ahead.thread.join() {
+            Ok(Ok(bytes)) if bytes.len() == out.len() => {
+                out.copy_from_slice(&bytes);
+                self.spare = Some(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whoever reads whole segments reads the next one after this: it is read meanwhile.
+    fn read_ahead(&mut self, segment_seq: u64) {
+        let next = self.segments.iter().find(|segment| segment.segment_seq > segment_seq);
+        let Some(FoundSegment { segment_seq, bytes }) = next.cloned() else { return };
+        let is_known = self.ahead.as_ref().is_some_and(|ahead| ahead.segment_seq == segment_seq);
+        let is_whole_blocks = bytes.is_multiple_of(LOG_BLOCK_BYTES as u64);
+        if is_known || bytes == 0 || bytes > READ_AHEAD_BYTES_MAX || !is_whole_blocks {
+            return;
+        }
+        let Ok(file) = self.open_file(segment_seq) else { return };
+        let spare = self.spare.take().filter(|spare| spare.len() as u64 == bytes);
+        let read = move || {
+            let mut out = spare.map_or_else(|| MmapMut::map_anon(bytes as usize), Ok)?;
+            for (at, part) in out.chunks_mut(CHUNK_BYTES).enumerate() {
+                file.read_exact_at(part, (at * CHUNK_BYTES) as u64)?;
+            }
+            Ok(out)
+        };
+        // Without a thread it is read when it is asked for.
+        let thread = std::thread::Builder::new().name("log-read-ahead".to_owned()).spawn(read);
+        self.ahead = thread.ok().map(|thread| ReadAhead { segment_seq, thread });
+    }
+}
+
+/// A segment on its way into memory.
+#[derive(Debug)]
+struct ReadAhead {
+    segment_seq: u64,
+    thread: JoinHandle<io::Result<MmapMut>>,
 }
 
 impl LogReader for FileLogReader {
@@ -376,9 +495,17 @@ impl LogReader for FileLogReader {
     }
 
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let size = self.segments.iter().find(|segment| segment.segment_seq == segment_seq).map(|segment| segment.bytes);
+        let is_whole = offset == 0 && size == Some(out.len() as u64);
+        let is_there = is_whole && self.take_ahead(segment_seq, out);
+        if is_whole {
+            self.read_ahead(segment_seq);
+        }
+        if is_there {
+            return Ok(());
+        }
         if self.open.as_ref().is_none_or(|(seq, _)| *seq != segment_seq) {
-            let path = segment_path(&self.dir, segment_seq);
-            self.open = Some((segment_seq, if self.is_looking { open_to_look(&path) } else { open_segment(&path) }?));
+            self.open = Some((segment_seq, self.open_file(segment_seq)?));
         }
         let (_, file) = self.open.as_ref().expect("it was opened above");
         let mut offset = offset;
@@ -403,17 +530,48 @@ pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
     open_direct(OpenOptions::new().read(true).write(true), path)
 }
 
+/// Opens a segment that is to be appended to: past the page cache, or through it where the frames go that way.
+fn open_for_append(path: &Path, backend: Backend) -> io::Result<File> {
+    match backend {
+        Backend::Direct | Backend::Mmap => open_segment(path),
+        Backend::Pwrite => open_buffered(path),
+    }
+}
+
+/// Opens a segment for reading and writing through the page cache.
+pub(crate) fn open_buffered(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
 /// As [`open_segment`], for reading alone.
 fn open_to_look(path: &Path) -> io::Result<File> {
     open_direct(OpenOptions::new().read(true), path)
 }
 
 fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let mut open = |flags| options.custom_flags(flags).open(path);
-    match open(libc::O_DIRECT) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0),
+    match open_only_direct(options, path) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => options.custom_flags(0).open(path),
         opened => opened,
     }
+}
+
+/// Opens a file past the page cache; EINVAL where the file system cannot.
+pub(crate) fn open_only_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(libc::O_DIRECT).open(path)
+}
+
+/// A prepared file of full size, to try out what the file system does; it is made if there is none.
+///
+/// Errors: any of the system's.
+pub(crate) fn spare_file(at: &LogDir) -> io::Result<PathBuf> {
+    let is_full_size = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.len() == at.segment_bytes);
+    let newest = || Ok::<_, io::Error>(free_files(&at.dir)?.into_iter().map(|(_, path)| path).rfind(is_full_size));
+    if let Some(path) = newest()? {
+        return Ok(path);
+    }
+    let has = free_files(&at.dir)?.len();
+    prepare_pool(&at.dir, at.core, at.segment_bytes, has + 1)?;
+    newest()?.ok_or_else(|| io::Error::other("a file that was just prepared is gone"))
 }
 
 fn free_dir(dir: &Path) -> PathBuf {
@@ -442,18 +600,22 @@ fn number_of(name: &str, before: &str, after: &str, digits: usize) -> Option<u64
 }
 
 /// Creates a file of zeros, really written and synced.
-fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+pub(crate) fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     remove_if_there(path)?;
     drop(OpenOptions::new().write(true).create_new(true).open(path)?);
-    let file = open_segment(path)?;
+    // Large writes through the page cache leave large folios there, and a sync would later write each of them whole.
+    let (file, chunk) = match open_only_direct(OpenOptions::new().read(true).write(true), path) {
+        Ok(file) => (file, CHUNK_BYTES),
+        Err(_) => (open_buffered(path)?, LOG_BLOCK_BYTES),
+    };
     if mutate!(MUT_15B, false, true) {
         return file.set_len(bytes);
     }
     crate::mmap_disk::allocate(&file, bytes)?;
-    let zeros = MmapMut::map_anon(CHUNK_BYTES)?;
+    let zeros = MmapMut::map_anon(chunk)?;
     let mut offset = 0;
     while offset < bytes {
-        let part = (bytes - offset).min(CHUNK_BYTES as u64);
+        let part = (bytes - offset).min(chunk as u64);
         file.write_all_at(&zeros[..part as usize], offset)?;
         offset += part;
     }

@@ -12,6 +12,7 @@ pub mod format;
 pub mod inspect;
 pub mod testing;
 
+mod ahead;
 mod commit;
 mod frames;
 mod gc;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scan.rs: frames found ─▶ verdict.rs: which stand, which are damaged, where it ends ─▶ salvage.rs ─▶ replay.rs
+//!      └─▶ ahead.rs: replayed at once, in case all of them stand
 //! ```
 //! The rules and what they mean: docs/design/log.md, "Recovery".
 
@@ -11,6 +12,7 @@ use base::limits::LOG_BLOCK_BYTES;
 use base::record::Record;
 use base::{GroupId, LogIndex, NodeId, Term, mutate};
 
+use crate::ahead::Ahead;
 use crate::disk::{FoundSegment, LogReader, Slot};
 use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::format::meta::{Meta, MetaError};
@@ -245,10 +247,13 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     let mut segments = Vec::new();
     let mut seen = Vec::new();
     let mut frame_seq_max = meta.persisted_seq;
+    let mut ahead = Ahead::new(settings);
     for (segment, segment_seq) in names.iter().enumerate() {
         seen.push(found.last().map_or(0, Found::seq).max(seen.last().copied().unwrap_or(0)));
         let unreadable = files.load(segment, *segment_seq)?;
+        let before = found.len();
         let scanned = scan::scan(&files.bytes, segment, *segment_seq, unreadable, settings, &mut found)?;
+        ahead.take(&found[before..], &files.bytes, *segment_seq);
         frame_seq_max = frame_seq_max.max(scanned.header.map_or(0, |header| header.base_frame_seq));
         frame_seq_max = frame_seq_max.max(scanned.trailer.map_or(0, |trailer| trailer.last_frame_seq));
         segments.push(scanned);
@@ -265,11 +270,17 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
     let (standing, rest) = found.split_at(verdict.rest);
 
     let mut out = empty(meta);
-    let mut replay = Replay::new(settings);
     let log = Log { found: standing, segments: &segments };
-    for step in &verdict.steps {
-        log.replay(*step, &mut files, &mut replay, &mut out.report)?;
-    }
+    let mut replay = match ahead.agrees(&verdict.steps, frames_void) {
+        Some(replay) => replay,
+        None => {
+            let mut replay = Replay::new(settings);
+            for step in &verdict.steps {
+                log.replay(*step, &mut files, &mut replay, &mut out.report)?;
+            }
+            replay
+        }
+    };
     let newest = names.last().copied().unwrap_or_default();
     let last = standing.last().filter(|last| last.seq() == verdict.last_seq);
     out.last_header_crc = last.map_or(0, |last| last.head.header_crc);

@@ -10,7 +10,7 @@ use seglog::format::frame::{self, Head};
 use seglog::format::meta::{Meta, MetaError};
 use seglog::format::segment_header::{SegmentHeader, SegmentHeaderError};
 use seglog::testing::{MemDisk, MemLogReader, run_ops, run_ops_until_echoed, test_settings};
-use seglog::{Health, SegLog, create, recover};
+use seglog::{Health, LogReader as _, SegLog, create, recover};
 
 /// Rows of 16 bytes, all-zero rows left out.
 fn dump(bytes: &[u8]) -> String {
@@ -64,6 +64,13 @@ fn header() -> SegmentHeader {
     }
 }
 
+/// A header or a copy of `meta` as a newer release would write it: whole, and of format 2.
+fn make_newer(block: &mut [u8]) {
+    block[8] = 2;
+    let crc = base::checksum::crc32c(&block[..4092]);
+    block[4092..].copy_from_slice(&crc.to_le_bytes());
+}
+
 #[test]
 fn the_segment_header_is_pinned() {
     let loaded = golden("segment_header.hex", &header().encode());
@@ -79,9 +86,7 @@ fn every_flipped_bit_of_a_segment_header_is_noticed_and_a_newer_format_is_told_a
         assert!(SegmentHeader::parse(&bad).is_err(), "bit {bit}");
     }
     let mut newer = block.clone();
-    newer[8] = 2;
-    let crc = base::checksum::crc32c(&newer[..4092]);
-    newer[4092..].copy_from_slice(&crc.to_le_bytes());
+    make_newer(&mut newer);
     assert_eq!(SegmentHeader::parse(&newer), Err(SegmentHeaderError::Format(2)));
     assert!(SegmentHeader::parse(&block[..4095]).is_err());
 }
@@ -138,6 +143,25 @@ fn sample() -> MemDisk {
     log.set_health(GroupId(2), Health::RecoveringHead);
     run_ops_until_echoed(&mut log);
     log.disk().clone()
+}
+
+#[test]
+fn a_log_in_which_a_newer_release_wrote_anything_is_refused_and_told_whose_it_is() {
+    let settings = test_settings();
+    let refused = |disk: &MemDisk| {
+        let Err(error) = recover(&mut MemLogReader::new(disk), &settings) else { panic!("it was taken") };
+        assert_eq!(error.to_string(), "log has format 2; this release reads format 1, start the release that wrote it");
+    };
+    let mut of_segment = sample();
+    of_segment.damage(1, 0, make_newer);
+    refused(&of_segment);
+    for copy in 0..4 {
+        let mut of_meta = sample();
+        let mut copies = MemLogReader::new(&of_meta).meta().unwrap().map(|copy| copy.expect("all are written"));
+        make_newer(&mut copies[copy]);
+        of_meta.set_meta(copies);
+        refused(&of_meta);
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use base::limits::TRAILING_ENTRIES;
 use base::{Acct, Jid, LogIndex, Nsid, mutate};
-use meta::{EntryRef, Store};
+use meta::{EntryKind, EntryRef, Store};
 use raft::Input;
 use seglog::{Disk, Slice};
 
 use crate::group::{ApplyWait, Watcher};
 use crate::sweep::SWEEPER;
-use crate::{Effect, Replies, Shard, Status};
+use crate::{Effect, Replies, Shard, Status, StopReason};
 
 /// Entries of one group applied before the next group has its turn.
 const APPLY_ENTRIES_MAX: usize = 64;
@@ -100,6 +100,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
             kind: record.entry_kind().expect("the log holds entries of known kinds"),
             payload: record.payload(),
         };
+        if entry.kind == EntryKind::Commands
+            && let Some(format) = mutate!(MUT_34B, meta::payload::unknown_format(entry.payload), None)
+        {
+            self.stop.get_or_insert(StopReason::Newer { group, index, format });
+            return Step::Idle;
+        }
         self.applied.clear();
         if self.applier.apply(&mut self.store, group, entry, &mut self.applied).is_err() {
             base::mark::hit!("shard.apply.rows_cold");

@@ -128,6 +128,18 @@ pub enum StopReason {
     /// The disk did not answer for too long.
     #[error("the log's oldest unsynced byte is older than {0} ms: the disk does not answer")]
     DiskLag(u64),
+    /// A committed entry is of a version that this release does not know. Passing over it would be a wrong state.
+    #[error(
+        "group {group}: entry {index} has format {format}, which this release does not know; start the release that wrote it"
+    )]
+    Newer {
+        /// Whose entry.
+        group: GroupId,
+        /// Which.
+        index: LogIndex,
+        /// Of its payload or of a command in it.
+        format: u16,
+    },
 }
 
 /// One core's state.
@@ -311,6 +323,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
         }
+        // Before a sync of the same turn counts: nothing is counted that is known to be damaged.
+        self.watch_faults(self.turn_now);
         let persisted = self.log.persisted_epoch();
         if persisted > self.synced {
             self.synced = persisted;

@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use base::mono::Span;
 use base::{ClusterId, NodeId};
+use reactor::BackendWish;
 
 pub use schema::{Kind, Setting, settings};
 pub use source::{ConfigError, Origin};
@@ -94,6 +95,8 @@ pub struct ProcessConfig {
     pub peer_port: u16,
     /// Bytes of one log segment, fixed at format. Invariant: a power of two.
     pub segment_bytes: u64,
+    /// How frames reach the log's files.
+    pub log_backend: BackendWish,
     /// Bytes of one core's memtable before it is flushed.
     pub memtable_bytes: u64,
     /// Entries of a group kept behind its last checkpoint, so that a slow follower needs no snapshot.

@@ -158,10 +158,13 @@ impl Core {
         hands.deliver_peer_messages();
         while let Some((token, op)) = hands.shard.poll_op() {
             hands.note_op(token, &op);
-            if op.is_ring() {
-                self.ring.submit_disk(token, &op, hands.shard.log().disk());
-            } else {
+            if !op.is_ring() {
                 hands.shard.log_mut().disk_mut().submit(token, op);
+            } else if let Some(result) = hands.shard.log_mut().disk_mut().append_now(&op) {
+                // A backend that copies is done: the sync comes next in this loop and leaves with the same enter.
+                hands.shard.handle_op_done(token, result);
+            } else {
+                self.ring.submit_disk(token, &op, hands.shard.log().disk());
             }
         }
         hands.peers.flush(&mut self.ring);
@@ -410,6 +413,7 @@ impl Hands {
         if let Some(reason) = self.shard.stop_reason() {
             let code = match reason {
                 StopReason::Log(_) | StopReason::DiskLag(_) | StopReason::Store(_) => ExitCode::Io,
+                StopReason::Newer { .. } => ExitCode::Data,
             };
             self.shared.fail(code, reason.to_string());
         }

@@ -7,6 +7,7 @@ mod core;
 pub mod exit;
 pub mod identity;
 pub mod node;
+mod recovery;
 mod requests;
 pub mod shared;
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use base::{CoreId, NodeId, mix64};
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
-use reactor::{Doorbell, Io, Ring, RingConfig, Sender, inbox};
+use reactor::{Backend, BackendWish, Doorbell, Io, Ring, RingConfig, Sender, inbox, log_selftest};
 use seglog::{Health, RecoverError, Recovered, SegLog};
 use shard::Shard;
 use store::{LsmStore, OpenSettings};
@@ -25,6 +25,7 @@ use crate::config::{NodeConfig, Pin, Profile};
 use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
 use crate::exit::ExitCode;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
+use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
 
 /// Messages waiting in one core's inbox.
@@ -61,6 +62,9 @@ pub enum StartError {
     /// The ring cannot be made.
     #[error(transparent)]
     Ring(#[from] reactor::RingError),
+    /// The log cannot be appended to as was asked for.
+    #[error(transparent)]
+    LogBackend(#[from] reactor::log_selftest::BackendError),
     /// A port cannot be had.
     #[error("could not listen on {address}: {source}; stop what listens there or choose another port")]
     Listen {
@@ -87,7 +91,9 @@ impl StartError {
             StartError::Lock(_) => ExitCode::Identity,
             StartError::Identity(error) => error.exit_code(),
             StartError::Log { .. } | StartError::Store { .. } => ExitCode::Data,
-            StartError::Ring(_) | StartError::Listen { .. } | StartError::System { .. } => ExitCode::Unavailable,
+            StartError::Ring(_) | StartError::LogBackend(_) | StartError::Listen { .. } | StartError::System { .. } => {
+                ExitCode::Unavailable
+            }
         }
     }
 }
@@ -101,6 +107,7 @@ pub struct Node {
     announcer: Option<Announcer>,
     client_address: SocketAddr,
     id: NodeId,
+    log_backend: Backend,
     _lock: Lock,
 }
 
@@ -158,7 +165,8 @@ impl Node {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
-        let storage = StorageThread::start(dirs, on_done)
+        let backend = choose_backend(&dirs, config.process.log_backend)?;
+        let storage = StorageThread::start_with(dirs, backend, on_done)
             .map_err(|source| system("could not start the storage thread", source))?;
 
         let (ready_in, ready) = mpsc::channel();
@@ -192,6 +200,7 @@ impl Node {
             announcer: None,
             client_address: SocketAddr::new(config.process.listen, config.process.client_port),
             id: identity.node,
+            log_backend: backend,
             _lock: lock,
         };
         for _ in 0..cores {
@@ -224,6 +233,12 @@ impl Node {
         self.id
     }
 
+    /// How its logs are appended to.
+    #[must_use]
+    pub fn log_backend(&self) -> Backend {
+        self.log_backend
+    }
+
     /// Why the node stopped by itself, if it did: the process must exit with that code.
     #[must_use]
     pub fn failed(&self) -> Option<Failure> {
@@ -254,6 +269,19 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The backend of all logs of the node, which lie on one file system; told once, with the reason.
+fn choose_backend(dirs: &[LogDir], wish: BackendWish) -> Result<Backend, StartError> {
+    let chosen = log_selftest::choose(dirs.first().expect("a node has a core"), wish)?;
+    for trial in &chosen.trials {
+        tracing::debug!(%trial, "log self-test");
+    }
+    if let Some(warning) = &chosen.warning {
+        tracing::warn!(backend = %chosen.backend, "log self-test: {warning}");
+    }
+    tracing::info!(backend = %chosen.backend, wanted = %wish, "log backend chosen: {}", chosen.reason);
+    Ok(chosen.backend)
 }
 
 fn system(what: &str, source: std::io::Error) -> StartError {
@@ -294,11 +322,10 @@ fn recover_log(
     getrandom::fill(&mut seed).map_err(|error| system("no random bytes", std::io::Error::other(error.to_string())))?;
     let settings = log_settings(identity, core, u64::from_le_bytes(seed));
     let path = identity::log_dir(dir, core.0);
-    let mut reader =
+    let reader =
         FileLogReader::open(&path).map_err(|source| system(&format!("could not open {}", path.display()), source))?;
-    let recovered = seglog::recover(&mut reader, &settings).map_err(|source| StartError::Log { core, source })?;
+    let recovered = recover_telling(reader, &settings, core).map_err(|source| StartError::Log { core, source })?;
     let report = recovered.report();
-    tracing::info!(core = core.0, frames = report.frames, records = report.records, "log recovered");
     if report.meta_copies < 2 {
         tracing::warn!(
             core = core.0,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base::{Acct, ClusterId, NodeId, Nsid};
 use client::{Client, ClientOptions};
 use meta::{AccountKey, Answer, At, Command, Mkdir, NamespaceKind, Outcome, Query};
+use reactor::{Backend, BackendWish};
 use server::config::{Address, NodeConfig, NodeSeed, Profile};
 use server::identity::{self, FormatRequest};
 use server::{Node, StartError};
@@ -115,6 +116,29 @@ fn one_node_keeps_what_it_acknowledged_over_a_restart() {
     assert!(mkdir(&client, root, "/after").is_ok());
     drop(client);
     node.stop();
+}
+
+#[test]
+fn a_node_goes_on_with_another_log_backend_each_time_it_starts() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut config = config(dir.path(), 1, 1, free_ports(8));
+    format(&config, 1);
+    let mut root = None;
+    let [direct, pwrite, mmap] = Backend::BY_CHOICE.map(BackendWish::Only);
+    for (at, wish) in [mmap, pwrite, direct, mmap, BackendWish::Auto].into_iter().enumerate() {
+        config.process.log_backend = wish;
+        let node = Node::start(config.clone()).expect("the node starts");
+        assert!(wish == BackendWish::Auto || wish == BackendWish::Only(node.log_backend()));
+        let client = connect(&config);
+        let root = *root.get_or_insert_with(|| make_account(&client));
+        for folder in 0..8 {
+            assert!(mkdir(&client, root, &format!("/{at} {folder}")).is_ok());
+        }
+        assert_eq!(names(&client, root).len(), 8 * (at + 1));
+        assert_eq!(node.failed(), None);
+        drop(client);
+        node.stop();
+    }
 }
 
 #[test]

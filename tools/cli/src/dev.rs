@@ -16,6 +16,7 @@ use base::NodeId;
 use blocks::{BlockConfig, BlockServer};
 use clap::Args;
 use client::Client;
+use reactor::BackendWish;
 use reactor::signals::StopSignal;
 use server::Node;
 use server::config::{Address, NodeConfig, NodeSeed, Profile};
@@ -77,6 +78,9 @@ pub struct DevArgs {
     /// Stop after the self-check.
     #[arg(long)]
     exit: bool,
+    /// How frames reach the files of the nodes' logs: auto (a self-test at start chooses), direct, pwrite or mmap.
+    #[arg(long, value_name = "BACKEND", default_value_t = BackendWish::Auto)]
+    log_backend: BackendWish,
     /// The log filter.
     #[arg(long, value_name = "FILTER", default_value = "warn", env = "DROPSTONE_LOG")]
     log: String,
@@ -88,7 +92,8 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let stopping = stop::begin(&args.log)?;
     let nodes = args.nodes.as_deref().map(|nodes| if nodes == "1" { 1 } else { 3 });
     let wanted = Wanted { nodes, cores: args.cores, groups: args.groups };
-    let template = NodeConfig::of_profile(Profile::Dev);
+    let mut template = NodeConfig::of_profile(Profile::Dev);
+    template.process.log_backend = args.log_backend;
     let layout = Layout::open(&args.data, wanted, template.process.segment_bytes)?;
     let dev = Dev::start(&layout, PortPlan { base: args.port }, &template)?;
     let outcome = dev.serve(&layout, args, &stopping, begun);

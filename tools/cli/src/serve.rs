@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use reactor::BackendWish;
 use server::config::Loaded;
 use server::exit::ExitCode as Code;
 use server::identity::Identity;
@@ -34,6 +35,10 @@ pub struct ServeArgs {
     /// The configuration file; all keys: `dropstone config show --help-keys`.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// How frames reach the log's files: auto, direct, pwrite or mmap [default: process.log_backend, which is auto:
+    /// a self-test at start chooses, and says why].
+    #[arg(long, value_name = "BACKEND")]
+    log_backend: Option<BackendWish>,
 }
 
 /// Runs it.
@@ -41,10 +46,11 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let loaded = Loaded::read(&args.config, std::env::vars_os()).map_err(usage)?;
     let dir = loaded.config.process.data_dir.clone();
     // The start reads the identity again, under the lock, and judges it; here it only tells which node this is.
-    let config = match Identity::read(&dir) {
+    let mut config = match Identity::read(&dir) {
         Ok(identity) => loaded.for_node(identity.node).map_err(usage)?,
         Err(error) => return Err(exit(error.exit_code(), error)),
     };
+    config.process.log_backend = args.log_backend.unwrap_or(config.process.log_backend);
     let stopping = stop::begin(&config.process.log_level)?;
     let cluster = (config.cluster.groups, config.cluster.cores);
     let node = match Node::start(config) {

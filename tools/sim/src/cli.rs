@@ -53,7 +53,7 @@ enum Command {
     Run(RunArgs),
     /// Many seeds; stops at the first failure.
     Swarm(SwarmArgs),
-    /// Each seed twice: nothing may differ.
+    /// Each seed twice, and once more from the schedule that it recorded: nothing may differ.
     Determinism(DeterminismArgs),
     /// How fast it is.
     Bench(BenchArgs),
@@ -410,9 +410,10 @@ fn twice(args: &DeterminismArgs, document: &mut Document) -> u8 {
     let count = args.seeds.0.end.saturating_sub(args.seeds.0.start);
     document.set_options(&options);
     document.set("seeds", vec![args.seeds.0.start, args.seeds.0.end]);
+    let recording = Options { is_recording: true, ..options.clone() };
     for seed in args.seeds.0.clone() {
         // The second run on another thread: nothing of a thread may matter.
-        let first = run_seed(seed, &options, &mut options.checkers());
+        let first = run_seed(seed, &recording, &mut options.checkers());
         let again = std::thread::scope(|scope| {
             scope
                 .spawn(|| run_seed(seed, &options, &mut options.checkers()))
@@ -422,7 +423,16 @@ fn twice(args: &DeterminismArgs, document: &mut Document) -> u8 {
         if first.trace_hash != again.trace_hash {
             println!("seed {seed}: two runs differ: {:032x} and {:032x}", first.trace_hash, again.trace_hash);
             document.set("differs", seed);
-            show_difference(seed, &options);
+            show_difference(seed, &options, &options);
+            return THIN;
+        }
+        let schedule = first.schedule.as_ref().expect("it was recorded");
+        let replaying = Options { skips: options.skips.clone(), ..Options::replaying(schedule) };
+        let replayed = run_seed(seed, &replaying, &mut options.checkers());
+        if first.trace_hash != replayed.trace_hash {
+            println!("seed {seed}: a run and the replay of what it recorded differ");
+            document.set("differs", seed);
+            show_difference(seed, &options, &replaying);
             return THIN;
         }
     }
@@ -432,24 +442,27 @@ fn twice(args: &DeterminismArgs, document: &mut Document) -> u8 {
 }
 
 /// Prints the first event that differs, with both neighbours, from two more runs that are made like the first two.
-fn show_difference(seed: u64, options: &Options) {
-    let both = |options: &Options| {
-        let again = || run_seed(seed, options, &mut options.checkers());
-        let first = again();
+fn show_difference(seed: u64, one: &Options, other: &Options) {
+    let both = |change: &dyn Fn(&mut Options)| {
+        let [one, other] = [one, other].map(|options| {
+            let mut options = options.clone();
+            change(&mut options);
+            options
+        });
+        let first = run_seed(seed, &one, &mut one.checkers());
+        let again = || run_seed(seed, &other, &mut other.checkers());
         let again = std::thread::scope(|scope| scope.spawn(again).join().expect("the first run did not panic"));
         [first, again]
     };
-    let stepping = Options { keeps_steps: true, ..options.clone() };
-    let [first, again] = both(&stepping).map(|report| report.steps.unwrap_or_default());
+    let [first, again] = both(&|options| options.keeps_steps = true).map(|report| report.steps.unwrap_or_default());
     let Some(at) = first_difference(&first, &again) else {
         println!("two more runs of it do not differ: what differed depends on more than the seed and the thread");
         return;
     };
     // Events count from 1 in the trace; those between have a hash and no text.
     let event = at as u64 + 1;
-    let wanted =
-        Options { wanted_events: Some(event.saturating_sub(NEIGHBOURS)..event + NEIGHBOURS + 1), ..options.clone() };
-    let [first, again] = both(&wanted).map(|report| report.text);
+    let wanted = event.saturating_sub(NEIGHBOURS)..event + NEIGHBOURS + 1;
+    let [first, again] = both(&|options| options.wanted_events = Some(wanted.clone())).map(|report| report.text);
     println!("the first event that differs is the {event}th; around it, and marked where the texts part:");
     let part = first.iter().zip(&again).position(|(a, b)| a != b).unwrap_or(first.len().min(again.len()));
     for (name, text) in [("one", &first), ("other", &again)] {

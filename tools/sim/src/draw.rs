@@ -30,6 +30,8 @@ pub enum Stream {
     Plan,
     /// When clients of a long run are busy.
     Tide,
+    /// Whose disks lie when.
+    Lies,
 }
 
 /// The 64 bits of one decision.

@@ -57,6 +57,7 @@ impl Place {
             Event::Content { node, group, applied, .. } | Event::Checkpoint { node, group, applied } => {
                 Place { group: Some(*group), index: Some(*applied), nodes: one(*node), ..Place::default() }
             }
+            Event::Forgot { node, group, .. } => Place { group: Some(*group), nodes: one(*node), ..Place::default() },
             Event::Stuck { group, .. } => Place { group: Some(*group), ..Place::default() },
             Event::Calm { nodes, .. } => Place { nodes: nodes.iter().copied().collect(), ..Place::default() },
             Event::Return { .. }

@@ -12,7 +12,7 @@ use crate::failure::tell;
 use crate::json::Document;
 use crate::run::{Options, Report};
 use crate::schedule::Schedule;
-use crate::shrink::{Failure, Shrunk, shrink};
+use crate::shrink::{Failure, Shrunk, Try, shrink};
 
 /// See [`crate::cli`].
 #[derive(Args, Debug)]
@@ -88,21 +88,17 @@ impl Ticker {
     }
 }
 
-/// Shortens for at most so long, telling of it. `replay` makes the options of a candidate.
-pub(crate) fn shrink_within(
+/// Shortens until `is_over`, telling of it. `run` is how a candidate fails.
+pub(crate) fn shrink_until(
+    is_over: &dyn Fn() -> bool,
     schedule: Schedule,
     failure: Failure,
-    limit: Duration,
-    replay: impl Fn(&Schedule) -> Options,
+    run: &mut Try<'_>,
 ) -> Shrunk {
     let mut ticker = Ticker::new();
-    let begin = ticker.begin;
-    let mut run = |candidate: &Schedule, stops_with_faults: bool| {
-        failure_of(&run_caught(candidate.seed, &Options { stops_with_faults, ..replay(candidate) }))
-    };
-    let mut shrunk = shrink(schedule, failure, &mut run, &mut |best, tries| {
+    let mut shrunk = shrink(schedule, failure, run, &mut |best, tries| {
         ticker.tell(best, tries);
-        begin.elapsed() < limit
+        !is_over()
     });
     ticker.end();
     shrunk.schedule.fails = Some(shrunk.failure.checker.clone());
@@ -129,7 +125,12 @@ pub(crate) fn shrink_seed(args: &ShrinkArgs, document: &mut Document) -> u8 {
         schedule.faults.len(),
     );
     let limit = Duration::from_secs(args.seconds);
-    let shrunk = shrink_within(schedule, failure, limit, |candidate| replaying(candidate, &args.common));
+    let mut run = |candidate: &Schedule, stops_with_faults: bool| {
+        let options = Options { stops_with_faults, ..replaying(candidate, &args.common) };
+        failure_of(&run_caught(candidate.seed, &options))
+    };
+    let begin = Instant::now();
+    let shrunk = shrink_until(&|| begin.elapsed() >= limit, schedule, failure, &mut run);
     let violation = run_caught(args.seed, &replaying(&shrunk.schedule, &args.common)).violation;
     let why = violation.map(|violation| violation.to_string()).unwrap_or_default();
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("sim-{}.txt", args.seed)));

@@ -62,6 +62,8 @@ impl Injector {
             let mut dice = prng(seed, Stream::Shape, 1000 + class as u64, 0);
             let odds = if matches!(class, Class::Ctl1 | Class::Proc1) { 700 } else { 500 };
             let is_forced = class == Class::Clk2 && profile.is_of_clocks();
+            // A lie shows when power is cut.
+            let is_forced = is_forced || profile.has_liars() && matches!(class, Class::Proc1 | Class::Proc4);
             let is_on = (dice.below(1000) < odds || is_forced) && !off.contains(&class);
             injector.is_on[class as usize] = is_on;
             if !is_on {
@@ -165,23 +167,6 @@ impl Injector {
         let at = now + dice.below(2 * mean);
         let [a, b] = describe(&mut dice);
         Some(Fault { class, entity, counter, parameters: [at, a, b] })
-    }
-
-    /// The faults by time that a schedule lists, of these classes.
-    #[must_use]
-    pub fn listed_timed(&self, classes: &[Class]) -> Vec<Fault> {
-        let Some(listed) = &self.listed else { return Vec::new() };
-        let mut all = Vec::new();
-        for ((class, entity), list) in listed.iter().filter(|((class, _), _)| classes.contains(class)) {
-            let fault = |(counter, parameters): &(u64, Parameters)| Fault {
-                class: *class,
-                entity: *entity,
-                counter: *counter,
-                parameters: *parameters,
-            };
-            all.extend(list.faults.iter().map(fault));
-        }
-        all
     }
 
     /// A fault struck.

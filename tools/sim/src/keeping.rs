@@ -3,73 +3,81 @@
 //! A kept schedule must kill its bug by the checker it names, and be green without the bug: so it proves the checker, and
 //! that the bug alone is to blame. Compiled under `--cfg mutations` alone.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
 use base::mutations::{self, Mutation};
 
 use crate::caught::run_caught;
 use crate::cli::{GREEN, THIN, VIOLATION, complain};
-use crate::hunting::{comment, failure_of, read, schedules, shrink_within};
-use crate::mutants::{Hunt, Kill, hunt};
+use crate::hunting::{comment, failure_of, read, schedules, shrink_until};
+use crate::mutants::{Kill, Tool, hunt, tool_of};
 use crate::run::Options;
 use crate::schedule::Schedule;
 
-/// A kept file of so many lines is short enough; of a longer one other seeds are tried.
-const LINES_GOOD: usize = 300;
+/// A kept file of so many bytes is short enough; of a longer one other seeds are tried.
+const BYTES_GOOD: usize = 4_000;
 /// Longer ones are not kept.
-const LINES_MAX: usize = 600;
-/// Seeds that are shortened for one bug.
-const SEEDS_SHORTENED: usize = 4;
-/// Seeds searched for the next one to shorten.
-const SEARCH_MAX: u64 = 60;
+const BYTES_MAX: usize = 48_000;
+/// Where kills to be shortened are looked for.
+struct Rung {
+    /// Faults end then, and the run with them; 0: runs as long as they are drawn.
+    length_ms: u64,
+    /// Seeds tried at most.
+    seeds: u64,
+    /// Kills that are shortened at most.
+    kills: usize,
+}
+
+/// An early kill takes a tenth of the time to shorten, and comes out shorter: such are looked for first.
+const RUNGS: [Rung; 2] = [Rung { length_ms: 12_000, seeds: 60, kills: 2 }, Rung { length_ms: 0, seeds: 240, kills: 3 }];
 
 /// What is written for one bug.
 #[derive(Clone, Debug)]
-pub struct Kept {
+struct Kept {
     /// The file.
-    pub text: String,
-    /// Its lines.
-    pub lines: usize,
+    text: String,
     /// The seed it came from.
-    pub seed: u64,
+    seed: u64,
     /// The checker that fails.
-    pub checker: String,
+    checker: String,
 }
 
-/// Shortens the kills of a hunt, those by expected checkers first and the earliest of these, for `limit` each, until one is
-/// short enough; the shortest is what is kept.
+/// Hunts a bug and shortens its kills, for `limit_ns` of simulated time each, until one is short enough; the shortest is what is kept.
 ///
 /// # Errors
 /// None is short, or what came out is not green without the bug.
-pub fn keep(found: &Hunt, options: &Options, limit: Duration) -> Result<Kept, String> {
-    let mutation = found.mutation;
-    let mut kills: Vec<Kill> = found.kills.iter().flatten().cloned().collect();
-    kills.sort_by_key(|kill| (!found.is_by_expected(kill), kill.at));
+fn keep(mutation: Mutation, options: &Options, limit_ns: u64) -> Result<Kept, String> {
     let (mut best, mut why): (Option<Kept>, String) = (None, "no seed shows it".to_owned());
-    for round in 0..SEEDS_SHORTENED {
-        let kill = match kills.get(round) {
-            Some(kill) => kill.clone(),
-            None => {
-                let Some(last) = kills.iter().map(|kill| kill.seed).max() else { break };
-                let next = hunt(mutation, options, std::iter::once(last + 1), SEARCH_MAX, 1).kills.remove(0);
-                let Some(next) = next else { break };
-                kills.push(next.clone());
-                next
-            }
-        };
-        match shorten(mutation, &kill, options, limit) {
-            Ok(kept) if best.as_ref().is_none_or(|best| kept.lines < best.lines) => best = Some(kept),
-            Ok(_) => {}
-            Err(reason) => why = reason,
+    for Rung { length_ms, seeds, kills } in RUNGS {
+        let mut options = options.clone();
+        if length_ms > 0 {
+            (options.size.length_ms, options.stops_with_faults) = (Some(length_ms), true);
         }
-        if best.as_ref().is_some_and(|best| best.lines <= LINES_GOOD) {
+        let mut first = 0;
+        for _ in 0..kills {
+            let found = hunt(mutation, &options, std::iter::once(first), seeds.saturating_sub(first), 1);
+            let Some(kill) = found.kills.into_iter().flatten().next() else { break };
+            first = kill.seed + 1;
+            // That the right code is red under what is left is rare: it is looked for from the start when it was.
+            let shortened = shorten(mutation, &kill, &options, limit_ns, Care::AtTheEnd);
+            match shortened.or_else(|_| shorten(mutation, &kill, &options, limit_ns, Care::Always)) {
+                Ok(kept) if best.as_ref().is_none_or(|best| kept.text.len() < best.text.len()) => best = Some(kept),
+                Ok(_) => {}
+                Err(reason) => why = reason,
+            }
+            if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_GOOD) {
+                break;
+            }
+        }
+        if best.as_ref().is_some_and(|best| best.text.len() <= BYTES_MAX) {
             break;
         }
     }
     match best {
-        Some(best) if best.lines <= LINES_MAX => Ok(best),
-        Some(best) => Err(format!("the shortest schedule, of seed {}, has {} lines", best.seed, best.lines)),
+        Some(best) if best.text.len() <= BYTES_MAX => Ok(best),
+        Some(best) => Err(format!("the shortest schedule, of seed {}, has {} bytes", best.seed, best.text.len())),
         None => Err(why),
     }
 }
@@ -81,20 +89,42 @@ fn with_bug<T>(mutation: Mutation, act: impl FnOnce() -> T) -> T {
     out
 }
 
-fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit: Duration) -> Result<Kept, String> {
-    let shrunk = with_bug(mutation, || {
-        let report = run_caught(kill.seed, &Options { is_recording: true, ..options.clone() });
-        let failure = failure_of(&report)?;
-        let skips = options.skips.clone();
-        let replay = |candidate: &Schedule| Options { skips: skips.clone(), ..Options::replaying(candidate) };
-        Some(shrink_within(report.schedule?, failure, limit, replay))
-    });
-    let shrunk = shrunk.ok_or_else(|| format!("seed {} does not fail again", kill.seed))?;
+/// When a schedule that kills must be shown to be green without the bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Care {
+    AtTheEnd,
+    Always,
+}
+
+fn shorten(mutation: Mutation, kill: &Kill, options: &Options, limit_ns: u64, care: Care) -> Result<Kept, String> {
+    let recording = Options { is_recording: true, ..options.clone() };
+    let report = with_bug(mutation, || run_caught(kill.seed, &recording));
+    let (Some(failure), Some(schedule)) = (failure_of(&report), report.schedule) else {
+        return Err(format!("seed {} does not fail again", kill.seed));
+    };
+    let skips = options.skips.clone();
+    let replaying = |candidate: &Schedule| Options { skips: skips.clone(), ..Options::replaying(candidate) };
+    let checker = failure.checker.clone();
+    // Of simulated time, so that what comes out is the same on any machine.
+    let spent_ns = Cell::new(0);
+    let run_one = |seed: u64, options: &Options| {
+        let report = run_caught(seed, options);
+        spent_ns.set(spent_ns.get() + report.simulated_ns);
+        report
+    };
+    let mut run = |candidate: &Schedule, stops_with_faults: bool| {
+        let options = replaying(candidate);
+        let killing = Options { stops_with_faults, ..options.clone() };
+        let failure = failure_of(&with_bug(mutation, || run_one(candidate.seed, &killing)))?;
+        let is_judged = care == Care::Always && failure.checker == checker;
+        (!is_judged || run_one(candidate.seed, &options).violation.is_none()).then_some(failure)
+    };
+    let shrunk = shrink_until(&|| spent_ns.get() >= limit_ns, schedule, failure, &mut run);
     let what = judge(mutation, &shrunk.schedule)?;
     let why = format!("{}: {}", mutation.id, mutation.what);
     let saw = what.lines().next().unwrap_or_default();
     let text = comment(&why) + &comment(saw) + &shrunk.schedule.print();
-    Ok(Kept { lines: text.lines().count(), text, seed: kill.seed, checker: shrunk.failure.checker })
+    Ok(Kept { text, seed: kill.seed, checker: shrunk.failure.checker })
 }
 
 /// The schedule kills the bug by the checker that it names, and nothing fails under it without the bug: what the checker
@@ -115,7 +145,41 @@ fn judge(mutation: Mutation, schedule: &Schedule) -> Result<String, String> {
     }
 }
 
-/// Replays what a folder keeps of the bugs wanted; the exit code. Of those `known` to be seen by nobody none need be kept.
+/// Writes to a folder what is to be kept of the bugs that seeds hunt, one after the other; the exit code. A file that is
+/// there and kills still stays as it is.
+pub(crate) fn keep_all(folder: &Path, wanted: &[Mutation], options: &Options, limit_ns: u64) -> u8 {
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        return complain(&format!("could not make the folder of what is kept: {error}"));
+    }
+    let mut unkept = Vec::new();
+    for mutation in wanted.iter().copied().filter(|mutation| tool_of(mutation.id) == Tool::Seeds) {
+        let (id, begin) = (mutation.id, Instant::now());
+        let path = folder.join(format!("{id}.txt"));
+        if read(&path).is_ok_and(|schedule| judge(mutation, &schedule).is_ok()) {
+            println!("{id:>4}  is kept, and kills still");
+            continue;
+        }
+        let told = match keep(mutation, options, limit_ns) {
+            Ok(Kept { text, seed, checker }) => match std::fs::write(&path, &text) {
+                Ok(()) => format!("kept: {} bytes, seed {seed}, by {checker}", text.len()),
+                Err(error) => return complain(&format!("could not write {}: {error}", path.display())),
+            },
+            Err(why) => {
+                unkept.push(id);
+                format!("NOT KEPT: {why}")
+            }
+        };
+        println!("{id:>4}  {told}  [{:.0} s]  {}", begin.elapsed().as_secs_f64(), mutation.what);
+    }
+    if unkept.is_empty() {
+        return GREEN;
+    }
+    println!("thin: no schedule could be kept of {}", unkept.join(", "));
+    THIN
+}
+
+/// Replays what a folder keeps of the bugs wanted; the exit code. Of those `known`, and of what the matrix hunts, none need
+/// be kept.
 pub(crate) fn replay_all(folder: &Path, wanted: &[Mutation], known: &[String]) -> u8 {
     let files = match schedules(&[folder.to_owned()]) {
         Ok(files) => files,
@@ -155,5 +219,6 @@ pub(crate) fn replay_all(folder: &Path, wanted: &[Mutation], known: &[String]) -
 fn missing(files: &[PathBuf], wanted: &[Mutation], known: &[String]) -> Vec<&'static str> {
     let has = |id: &str| files.iter().any(|path| path.file_stem().is_some_and(|stem| stem == id));
     let is_known = |id: &str| known.iter().any(|known| known == id);
-    wanted.iter().map(|mutation| mutation.id).filter(|id| !has(id) && !is_known(id)).collect()
+    let of_seeds = wanted.iter().map(|mutation| mutation.id).filter(|id| tool_of(id) == Tool::Seeds);
+    of_seeds.filter(|id| !has(id) && !is_known(id)).collect()
 }

@@ -15,6 +15,7 @@ pub mod failure;
 pub mod fault;
 pub mod inject;
 pub mod json;
+pub mod liar;
 pub mod linear;
 pub mod matrix;
 #[cfg(mutations)]

@@ -35,12 +35,13 @@ pub(crate) struct MutationArgs {
     /// Seeds of the median bug, by the mean of its hunts, that are still enough.
     #[arg(long, default_value_t = 60)]
     median: u64,
-    /// Write the shortest schedule found that kills each to this folder, as ID.txt.
+    /// Write the shortest schedule found that kills each to this folder, as ID.txt. Those that are there and kill still
+    /// stay as they are; remove a file to have it made anew.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
-    /// Seconds to spend on shortening one schedule.
-    #[arg(long, default_value_t = 20)]
-    keep_seconds: u64,
+    /// Simulated minutes to spend on shortening one schedule; a core does about five of them in a second.
+    #[arg(long, default_value_t = 150)]
+    keep_minutes: u64,
     /// Hunt for nothing: each schedule kept in this folder must still kill its bug by the same checker, and be green
     /// without it.
     #[arg(long, value_name = "FOLDER", conflicts_with = "keep")]
@@ -67,7 +68,6 @@ pub(crate) fn hunt_all(args: &MutationArgs, document: &mut Document) -> u8 {
 
 #[cfg(mutations)]
 mod hunting {
-    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use base::mutations::Mutation;
@@ -75,10 +75,11 @@ mod hunting {
     use super::MutationArgs;
     use crate::cli::{GREEN, THIN, VIOLATION, complain};
     use crate::json::Document;
-    use crate::keeping::{keep, replay_all};
+    use crate::keeping::{keep_all, replay_all};
     use crate::mutants::{Hunt, Tool, hunt, hunt_in_matrix, table, tool_of};
-    use crate::run::Options;
 
+    /// Simulated nanoseconds of a minute.
+    const NS_PER_MINUTE: u64 = 60_000_000_000;
     /// Between the first seeds of two hunts for one bug.
     const HUNTS_APART: u64 = 100_000;
 
@@ -100,10 +101,10 @@ mod hunting {
         if let Some(folder) = &args.replay {
             return replay_all(folder, &wanted, &args.known);
         }
-        if let Some(Err(error)) = args.keep.as_ref().map(std::fs::create_dir_all) {
-            return complain(&format!("could not make the folder of what is kept: {error}"));
+        if let Some(folder) = &args.keep {
+            return keep_all(folder, &wanted, &options, args.keep_minutes * NS_PER_MINUTE);
         }
-        let (mut hunts, mut unkept) = (Vec::new(), Vec::new());
+        let mut hunts = Vec::new();
         for mutation in wanted {
             let begin = Instant::now();
             let firsts = (0..args.repeat.max(1)).map(|round| args.first + round * HUNTS_APART);
@@ -112,17 +113,6 @@ mod hunting {
                 Tool::Seeds => hunt(mutation, &options, firsts, args.seeds, args.threads),
             };
             report(&found, begin.elapsed());
-            if let Some(folder) = &args.keep
-                && found.is_killed()
-            {
-                match keep_in(folder, &found, &options, args.keep_seconds) {
-                    Ok(told) => println!("      {told}"),
-                    Err(why) => {
-                        println!("      NOT KEPT: {why}");
-                        unkept.push(mutation.id);
-                    }
-                }
-            }
             hunts.push(found);
         }
         document.set("mutations", crate::json::hunts(&hunts));
@@ -131,7 +121,7 @@ mod hunting {
         {
             return complain(&format!("could not write {}: {error}", path.display()));
         }
-        judge(&hunts, &unkept, args)
+        judge(&hunts, args)
     }
 
     fn report(found: &Hunt, wall: Duration) {
@@ -142,15 +132,8 @@ mod hunting {
         }
     }
 
-    fn keep_in(folder: &Path, found: &Hunt, options: &Options, seconds: u64) -> Result<String, String> {
-        let kept = keep(found, options, Duration::from_secs(seconds))?;
-        let path = folder.join(format!("{}.txt", found.mutation.id));
-        std::fs::write(&path, &kept.text).map_err(|error| format!("could not write {}: {error}", path.display()))?;
-        Ok(format!("kept in {}: {} lines, seed {}, by {}", path.display(), kept.lines, kept.seed, kept.checker))
-    }
-
     /// The last lines and the exit code.
-    fn judge(hunts: &[Hunt], unkept: &[&str], args: &MutationArgs) -> u8 {
+    fn judge(hunts: &[Hunt], args: &MutationArgs) -> u8 {
         let killed = hunts.iter().filter(|hunt| hunt.is_killed()).count();
         let expected = hunts.iter().filter(|hunt| hunt.is_expected()).count();
         let mut means: Vec<f64> = hunts.iter().filter(|hunt| hunt.is_killed()).map(Hunt::mean).collect();
@@ -175,10 +158,6 @@ mod hunting {
         }
         if !late.is_empty() {
             println!("thin: more than {} seeds until they are seen: {}", args.most, ids(late));
-            code = THIN;
-        }
-        if !unkept.is_empty() {
-            println!("thin: no schedule could be kept of {}", unkept.join(", "));
             code = THIN;
         }
         if !open.is_empty() {

@@ -255,6 +255,17 @@ pub enum Event<'a> {
         /// Which.
         node: NodeId,
     },
+    /// A node starts and its group is without something that its disk had said is durable; its Boot comes behind.
+    Forgot {
+        /// Which.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// `meta` tells of frames behind the last one that is there: of some group of the same core, perhaps.
+        is_proven: bool,
+        /// The node knows, and has quarantined the group.
+        is_known: bool,
+    },
     /// A turn touched a group.
     Turn(GroupView<'a>),
     /// A message of consensus left a node.

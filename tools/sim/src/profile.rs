@@ -32,7 +32,7 @@ pub enum Profile {
     ClockBroken,
     /// Dense, without the atlas rule.
     Hopeless,
-    /// Dense, with disks that lie.
+    /// Dense, with disks that lie, and are not damaged otherwise.
     Liar,
 }
 
@@ -95,6 +95,12 @@ impl Profile {
     #[must_use]
     pub fn has_atlas_rule(self) -> bool {
         !matches!(self, Profile::Hopeless | Profile::Liar)
+    }
+
+    /// Disks of some seats lie in stretches; which claims outlive that is in [`crate::liar`].
+    #[must_use]
+    pub fn has_liars(self) -> bool {
+        self == Profile::Liar
     }
 
     /// How often a class may strike.

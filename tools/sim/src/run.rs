@@ -80,6 +80,9 @@ impl Options {
     #[must_use]
     pub fn checkers(&self) -> Vec<Box<dyn Checker>> {
         let mut checkers = crate::checker::all();
+        if self.profile.has_liars() {
+            checkers = crate::liar::checkers(checkers);
+        }
         checkers.retain(|checker| !self.skips.iter().any(|name| name == checker.name()));
         checkers
     }

@@ -168,8 +168,7 @@ impl Shrinker<'_, '_, '_> {
             self.reduce(&[1, 2, 4, 8, 16, 32, 64], |s| s.size.operations, |s, count| s.size.operations = Some(count));
         }
         self.reduce(&[1, 2, 4], |s| s.size.clients.map(u64::from), |s, count| share_among(s, count as u32));
-        let smaller: [fn(&mut Schedule); 3] =
-            [|s| s.size.groups = Some(1), |s| s.size.cores = Some(1), |s| s.size.nodes = Some(3)];
+        let smaller: [fn(&mut Schedule); 3] = [|s| s.size.groups = Some(1), |s| s.size.cores = Some(1), three_nodes];
         for change in smaller {
             let mut candidate = self.best.clone();
             change(&mut candidate);
@@ -207,6 +206,15 @@ impl Shrinker<'_, '_, '_> {
             }
         }
     }
+}
+
+/// Three nodes, of which no more than one may be damaged: of five it were two.
+fn three_nodes(schedule: &mut Schedule) {
+    schedule.size.nodes = Some(3);
+    schedule.size.damageable = schedule.size.damageable.map(|mask| match mask & 0b111 {
+        0 => 1,
+        of_three => of_three & of_three.wrapping_neg(),
+    });
 }
 
 /// Gives what all clients begin to so many of them.

@@ -71,6 +71,11 @@ impl SimStore {
         std::mem::take(&mut self.unseen)
     }
 
+    /// Those that the core has not been told.
+    pub fn reads_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The oldest of them is told to the core.
     pub fn tell(&mut self) {
         self.told.extend(self.waiting.pop_front());

@@ -143,6 +143,44 @@ fn a_lying_disk_syncs_nothing() {
     assert_eq!(read(&disk, 1)[0], 0);
 }
 
+/// Block 1 is 11, durably, and then 22 by the word of a sync that lied.
+fn lied() -> SimDisk {
+    let mut disk = disk();
+    for (token, fill) in [(2, 11), (4, 22)] {
+        disk.is_lying = fill == 22;
+        write(&mut disk, token, 1, fill);
+        begin_sync(&mut disk, token + 1);
+        assert_eq!(disk.complete(OpToken(token + 1), 0), Ok(0));
+    }
+    disk
+}
+
+#[test]
+fn what_a_lying_sync_covers_is_read_until_power_is_cut() {
+    let mut disk = lied();
+    assert_eq!(read(&disk, 1), [22; 4096]);
+    disk.power_cut(NOTHING, &mut Prng::new(1));
+    assert_eq!(read(&disk, 1), [11; 4096], "what lay there before is back");
+    let mut some = lied();
+    some.power_cut(Cut { keep_per_1024: 512, ..NOTHING }, &mut Prng::new(1));
+    let sectors: Vec<u8> = read(&some, 1).chunks(512).map(|sector| sector[0]).collect();
+    assert!(sectors.contains(&11) && sectors.contains(&22), "each sector by itself: {sectors:?}");
+}
+
+#[test]
+fn a_later_sync_that_tells_the_truth_or_a_kernel_that_lives_on_makes_a_lie_true() {
+    let mut synced = lied();
+    synced.is_lying = false;
+    begin_sync(&mut synced, 6);
+    assert_eq!(synced.complete(OpToken(6), 0), Ok(0));
+    let mut killed = lied();
+    killed.kill(&mut Prng::new(1));
+    for mut disk in [synced, killed] {
+        disk.power_cut(NOTHING, &mut Prng::new(1));
+        assert_eq!(read(&disk, 1), [22; 4096]);
+    }
+}
+
 #[test]
 fn a_full_disk_prepares_nothing_until_there_is_space() {
     let mut disk = disk();

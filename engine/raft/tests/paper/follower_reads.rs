@@ -268,6 +268,19 @@ fn who_does_not_lead_refuses_and_who_loses_the_lead_forgets() {
 }
 
 #[test]
+fn a_refusal_in_a_term_that_the_ask_brought_waits_until_that_is_on_disk() {
+    let mut member = follower(1, 1);
+    member.receive(3, Body::ReadIndex { term: Term(5), read_id: 5, incarnation: 43 });
+    let effects = member.drain();
+    assert_eq!(answers(&effects), []);
+    let [waiting] = &effects.send_after_sync[..] else { panic!("one answer waits: {:?}", effects.send_after_sync) };
+    assert_eq!(member.raft.release(waiting), None, "nothing is on disk yet");
+    member.sync();
+    let is_refusal = |body: Body| matches!(body, Body::ReadIndexResp { term: Term(5), read_id: 5, rejected: true, .. });
+    assert!(member.raft.release(waiting).is_some_and(|message| is_refusal(message.body)));
+}
+
+#[test]
 fn a_learner_reads_as_a_follower_does() {
     let change = ConfigChange { add_learners: vec![NodeId(4)], ..ConfigChange::default() };
     let config = voters(&[1, 2, 3]).change(&change).unwrap().leave();

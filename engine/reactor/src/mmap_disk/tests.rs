@@ -9,6 +9,7 @@ use base::{ClusterId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Term};
 use seglog::{OpError, SegLog, Settings, Slice, recover};
 
 use super::*;
+use crate::backend::Backend;
 use crate::storage::{FileLogReader, LogDir, StorageThread, format_log_dir, prepare_pool};
 
 const GROUP: GroupId = GroupId(1);
@@ -34,13 +35,13 @@ struct Core {
 }
 
 impl Core {
-    fn boot(dir: &Path) -> Core {
+    fn boot(dir: &Path, backend: Backend) -> Core {
         let settings = settings();
         let recovered = recover(&mut FileLogReader::open(dir).unwrap(), &settings).unwrap();
         let (sender, done) = channel();
         let at = LogDir { core: settings.core, dir: dir.to_owned(), segment_bytes: settings.segment_bytes };
         let on_done = move |_core, done| sender.send(done).unwrap();
-        let thread = StorageThread::start(vec![at], Arc::new(on_done)).unwrap();
+        let thread = StorageThread::start_with(vec![at], backend, Arc::new(on_done)).unwrap();
         let mut disk = MmapDisk::new(settings.core, dir.to_owned(), settings.segment_bytes, thread.sender());
         disk.open_recovered(recovered.segments()).unwrap();
         let mut core = Core { log: SegLog::start(recovered, settings, disk), thread, done, now: 1 };
@@ -55,7 +56,8 @@ impl Core {
             self.log.handle_turn_end(Mono(self.now));
             while let Some((token, op)) = self.log.poll_op() {
                 if op.is_ring() {
-                    let result = self.log.disk().perform(&op);
+                    let now = self.log.disk_mut().append_now(&op);
+                    let result = now.unwrap_or_else(|| self.log.disk().perform(&op));
                     self.log.handle_op_done(token, result).unwrap();
                 } else {
                     self.log.disk_mut().submit(token, op);
@@ -121,12 +123,20 @@ fn names(dir: &Path) -> Vec<String> {
     out
 }
 
+/// Each start takes another backend: the format is one.
 #[test]
 fn a_log_on_real_files_switches_segments_reads_sealed_ones_collects_and_recovers() {
+    let [direct, pwrite, mmap] = Backend::BY_CHOICE;
+    for backends in [[direct, pwrite, mmap], [pwrite, mmap, direct], [mmap, direct, pwrite]] {
+        run_with(backends);
+    }
+}
+
+fn run_with(backends: [Backend; 3]) {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("c1");
     format_log_dir(&dir, &settings(), 1).unwrap();
-    let mut core = Core::boot(&dir);
+    let mut core = Core::boot(&dir, backends[0]);
     core.log.new_group(GROUP, b"config");
     core.log.set_state(GROUP, Term(3), NodeId(2));
     for _ in 0..40 {
@@ -139,7 +149,7 @@ fn a_log_on_real_files_switches_segments_reads_sealed_ones_collects_and_recovers
     }
     core.stop();
 
-    let mut core = Core::boot(&dir);
+    let mut core = Core::boot(&dir, backends[1]);
     assert_eq!((core.log.last_index(GROUP), core.log.state(GROUP)), (LogIndex(40), (Term(3), NodeId(2))));
     for index in 1..=40 {
         assert_eq!(core.read(index), vec![index as u8; 400_000]);
@@ -155,7 +165,7 @@ fn a_log_on_real_files_switches_segments_reads_sealed_ones_collects_and_recovers
     assert_eq!(core.log.segments_len(), kept);
     core.stop();
 
-    let mut core = Core::boot(&dir);
+    let mut core = Core::boot(&dir, backends[2]);
     assert_eq!((core.log.first_index(GROUP), core.log.last_index(GROUP)), (LogIndex(40), LogIndex(41)));
     assert_eq!((core.read(40).len(), core.read(41).len()), (400_000, 10));
     assert_eq!(core.log.group_config_prefix(GROUP), b"later");

@@ -171,6 +171,25 @@ fn a_disk_that_never_answers_ends_the_node() {
 }
 
 #[test]
+fn an_entry_of_a_newer_release_ends_the_node_and_is_not_passed_over() {
+    // The version of the payload, and the format of its only command.
+    for at in [0, meta::payload::PAYLOAD_HEADER_BYTES + meta::payload::COMMAND_PREFIX_BYTES] {
+        let mut rig = Rig::leading(1);
+        let mut builder = meta::payload::Builder::default();
+        builder.push(&[1; 64]);
+        let mut payload = builder.finish(7).to_vec();
+        payload[at] = 2;
+        let now = rig.now;
+        let outcome = rig.shard.step(0, Input::Propose { payload: &payload, now });
+        let Outcome::Proposed { index, .. } = outcome else { panic!("{outcome:?}") };
+        rig.run(100);
+        let wanted = StopReason::Newer { group: GroupId(0), index, format: 2 };
+        assert_eq!(rig.shard.stop_reason(), Some(&wanted), "byte {at}");
+        assert_eq!(rig.shard.applied_index(GroupId(0)), index.prev());
+    }
+}
+
+#[test]
 fn beyond_the_core_s_bound_only_a_group_without_proposals_takes_one() {
     let mut rig = Rig::leading(3);
     assert_eq!(rig.shard.uncommitted_bytes, 0);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use base::limits::{CORES_MAX, GROUPS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VOTERS_MAX};
 use base::{ClusterId, NodeId};
+use reactor::BackendWish;
 
 use super::schema::{Setting, find, settings};
 use super::source::{ConfigError, Layer, Origin};
@@ -142,6 +143,7 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         client_port,
         peer_port,
         segment_bytes,
+        log_backend: log_backend(values)?,
         memtable_bytes: values.bytes("process.memtable_bytes", MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX)?,
         log_trailing_entries: values.number("process.log_trailing_entries", 1, TRAILING_ENTRIES_MAX)?,
         pin: pin(values)?,
@@ -165,6 +167,11 @@ fn check_ports(values: &Values, client: u16, peer: u16, cores: u16) -> Result<()
         return Err(invalid(origin, "process.peer_port", &text, &why));
     }
     Ok(())
+}
+
+fn log_backend(values: &Values) -> Result<BackendWish, ConfigError> {
+    let (text, _) = values.of("process.log_backend");
+    text.parse().map_err(|_| values.wrong("process.log_backend", "is not auto, direct, pwrite or mmap"))
 }
 
 fn pin(values: &Values) -> Result<Pin, ConfigError> {

@@ -127,6 +127,12 @@ const SETTINGS: &[Setting] = &[
         "log segment, fixed at format; a power of two, 4 MiB to 1 GiB",
     )
     .dev("8 MiB"),
+    setting(
+        "process.log_backend",
+        Kind::Text,
+        "auto",
+        "how frames reach the log's files: auto (a self-test at start chooses), direct, pwrite or mmap",
+    ),
     setting("process.memtable_bytes", Kind::Bytes, "64 MiB", "memtable of one core before a flush; at least 1 MiB")
         .dev("8 MiB"),
     setting(

@@ -47,6 +47,18 @@ fn a_whole_file_becomes_checked_values() {
 }
 
 #[test]
+fn the_log_backend_is_auto_or_one_of_three() {
+    use reactor::{Backend, BackendWish};
+    assert_eq!(parse(THREE).process.log_backend, BackendWish::Auto);
+    for backend in Backend::BY_CHOICE {
+        let text = format!("[process]\nlog_backend = \"{backend}\"");
+        assert_eq!(parse(&text).process.log_backend, BackendWish::Only(backend));
+    }
+    let refused = refusal("[process]\nlog_backend = \"uring\"");
+    assert_eq!(refused, "node.toml:2: process.log_backend = uring is not auto, direct, pwrite or mmap");
+}
+
+#[test]
 fn every_profile_has_valid_defaults() {
     for profile in [Profile::Dev, Profile::Shared, Profile::Server] {
         let config = NodeConfig::of_profile(profile);

@@ -37,7 +37,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
 /// False when a segment could not be read.
 fn dump(log: &CoreLog, args: &DumpArgs, as_json: bool, out: &mut impl Write) -> Result<bool> {
     // The bar would run into the lines.
-    let mut reader = log.reader("reading", 1, true)?;
+    let mut reader = log.reader("reading", true)?;
     let mut bytes = Vec::new();
     let mut is_whole = true;
     for found in reader.segments()? {

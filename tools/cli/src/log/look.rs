@@ -27,14 +27,14 @@ pub struct CoreLog {
 }
 
 impl CoreLog {
-    /// A reader, with a bar over `passes` readings of all segments while stderr is a terminal.
+    /// A reader, with a bar over all segments while stderr is a terminal. A log that has damage is read twice.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn reader(&self, verb: &str, passes: u64, is_hidden: bool) -> Result<Reader> {
+    pub fn reader(&self, verb: &str, is_hidden: bool) -> Result<Reader> {
         let mut inner = open(&self.dir)?;
         let bytes: u64 = inner.segments()?.iter().map(|segment| segment.bytes).sum();
-        let bar = Progress::of(format!("{verb} core {}", self.core), passes * bytes, is_hidden);
+        let bar = Progress::of(format!("{verb} core {}", self.core), bytes, is_hidden);
         Ok(Reader { inner, bar })
     }
 }
@@ -46,6 +46,15 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Bytes of a segment's file; 0 for one that was not there at first.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn bytes_of(&mut self, segment_seq: u64) -> io::Result<u64> {
+        let found = self.inner.segments()?.into_iter().find(|segment| segment.segment_seq == segment_seq);
+        Ok(found.map_or(0, |found| found.bytes))
+    }
+
     /// Removes the bar; returns the bytes that were read.
     pub fn finish(self) -> u64 {
         self.bar.finish();

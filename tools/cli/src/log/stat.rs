@@ -13,7 +13,7 @@ use super::look::{self, CoreLog};
 /// Shows it.
 pub fn show(args: &LogArgs, as_json: bool) -> Result<ExitCode> {
     for log in look::find(args)? {
-        let mut reader = log.reader("reading", 2, as_json)?;
+        let mut reader = log.reader("reading", as_json)?;
         let bytes: u64 = reader.segments()?.iter().map(|segment| segment.bytes).sum();
         let recovered = seglog::recover(&mut reader, &log.settings)
             .with_context(|| format!("the log of core {} does not open", log.core));

@@ -16,6 +16,8 @@ struct Node {
     /// By the disk model; the truth.
     on_disk: LogIndex,
     on_disk_term: Term,
+    /// What its disk had said it has, and a power cut took.
+    lost: (Term, LogIndex),
     /// What the node has said since the disk model was last asked.
     claimed: LogIndex,
     /// What it said last.
@@ -59,7 +61,9 @@ impl Durability {
         let holds = |id: NodeId| {
             let Some(node) = self.nodes.get((token.group, id)) else { return false };
             let is_on_disk = node.on_disk >= token.index && node.on_disk_term >= token.term;
-            is_on_disk || node.claimed >= token.index
+            // Its disk lied: it was counted for this, and nobody could know better.
+            let was_on_disk = node.lost.1 >= token.index && node.lost.0 >= token.term;
+            is_on_disk || was_on_disk || node.claimed >= token.index
         };
         // A leader leaves a joint configuration in the turn that commits it, and counts by the next one from then on: so
         // it counted by one of these, and each election to come needs a quorum that meets one of either.
@@ -92,6 +96,10 @@ impl Checker for Durability {
             Event::Durable { node, group, last_index, last_term, .. } => {
                 let node = self.nodes.of((group, node));
                 (node.on_disk, node.on_disk_term, node.claimed) = (last_index, last_term, LogIndex(0));
+            }
+            Event::Forgot { node, group, .. } => {
+                let node = self.nodes.of((group, node));
+                node.lost = node.lost.max((node.on_disk_term, node.on_disk));
             }
             Event::Return { ended: Ended::Outcome(_, token), .. } => self.check_ack(&token)?,
             _ => {}
@@ -126,6 +134,19 @@ mod tests {
         disk(&mut checker, 1, 2);
         disk(&mut checker, 2, 2);
         acknowledge(&mut checker, 2).unwrap();
+        fires(NAME, acknowledge(&mut checker, 3));
+    }
+
+    #[test]
+    fn what_a_lying_disk_took_back_had_been_counted_and_no_more_than_that() {
+        let mut checker = Durability::default();
+        turn(&mut checker, &Seat::with(1, &[1, 1], 2)).unwrap();
+        (1..3).for_each(|node| disk(&mut checker, node, 2));
+        let forgot = Event::Forgot { node: NodeId(2), group: GROUP, is_proven: true, is_known: true };
+        checker.observe(ms(0), &forgot).unwrap();
+        disk(&mut checker, 2, 0);
+        acknowledge(&mut checker, 2).unwrap();
+        disk(&mut checker, 1, 3);
         fires(NAME, acknowledge(&mut checker, 3));
     }
 

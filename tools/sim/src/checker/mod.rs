@@ -13,6 +13,7 @@ pub(crate) mod slots;
 pub(crate) mod testing;
 
 pub mod advertised;
+pub mod amnesia;
 pub mod bounds;
 pub mod compat;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod hard_state;
 pub mod leader;
 pub mod leader_completeness;
 pub mod lease;
+pub mod liar;
 pub mod linear;
 pub mod log_matching;
 pub mod log_shape;
@@ -39,6 +41,7 @@ pub mod session;
 pub mod state_equal;
 pub mod tenant;
 pub mod unrecoverable;
+pub mod until;
 pub mod wakeup;
 pub mod watermarks;
 

@@ -10,8 +10,9 @@ use meta::{Answer, At, Command, Outcome, Query, decode_command};
 use super::committed::Committed;
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
+use crate::linear::batch::{self, is_about_content};
 use crate::linear::replay::Replay;
-use crate::linear::tree::{Expected, Thing, Tree};
+use crate::linear::tree::{Expected, Thing, Tree, has_paths};
 use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
 
 const NAME: &str = "model";
@@ -32,7 +33,14 @@ impl Trees {
         let Some(Ok((header, command))) = command.map(decode_command) else { return };
         let Ok(outcome) = Outcome::decode(outcome) else { return };
         let is_again = header.session != SessionId(0) && self.done.contains(&(header.session, header.sequence));
-        if is_refusal(&outcome) || is_again {
+        if is_again {
+            return;
+        }
+        if is_refusal(&outcome) {
+            if outcome == Outcome::Malformed && has_paths(&command) {
+                self.wrong
+                    .get_or_insert_with(|| format!("entry {index}: {command:?} makes sense, and came to {outcome:?}"));
+            }
             return;
         }
         self.done.insert((header.session, header.sequence));
@@ -45,6 +53,14 @@ impl Trees {
             (Command::NamespaceInit { .. }, _) => return,
             // About blocks and room, of which the tree knows nothing: nothing was changed.
             (_, Some(_)) if is_about_content(&outcome) => return,
+            (Command::CommitBatch(batch), Some(tree)) if tree.things().is_some() => {
+                if let Err(expected) = batch::run(tree, header.acct, batch, &outcome) {
+                    self.wrong.get_or_insert_with(|| {
+                        format!("entry {index}: {batch:?} came to {outcome:?}, and a naive tree says {expected}")
+                    });
+                }
+                return;
+            }
             (_, Some(tree)) => tree.run(header.acct, &command),
             (_, None) if header.acct == Acct(0) => return,
             (_, None) => Expected::Other(Outcome::NoAccess),
@@ -94,10 +110,6 @@ impl Trees {
 /// The session did not let the command through.
 fn is_refusal(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::SessionGone | Outcome::Acknowledged | Outcome::TooLarge | Outcome::Malformed)
-}
-
-fn is_about_content(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::NeedBlocks(_) | Outcome::BadContentHash | Outcome::Quota { .. } | Outcome::Busy { .. })
 }
 
 /// One group, run again as its log is committed.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base::Nsid;
 use base::names::path_key;
-use meta::{Answer, At, Command, CommitFile, Metadata, NodeKind, Outcome, PutMode, Query, What};
+use meta::{Answer, At, Command, CommitBatch, CommitFile, Metadata, NodeKind, Outcome, PutMode, Query, What};
 
 use crate::linear::history::Ask;
 use crate::linear::path::{Belief, Path, Touch, Was};
@@ -252,10 +252,34 @@ impl Parts<'_> {
         }
     }
 
+    /// An earlier revision is put again: its content is known to whoever is told of it.
+    fn restore(&mut self, path: &str, outcome: Option<&Outcome>) {
+        match outcome {
+            Some(Outcome::Applied(meta)) => drop(self.made(path, Was::NoFolder, meta)),
+            Some(Outcome::Unchanged(meta)) => self.at(&path_key(path), seen(belief_of(meta))),
+            // It is the revision that was not found: that says nothing of the path.
+            Some(other) => self.conflict(&path_key(path), other),
+            None => self.may_be_made(path, Was::NoFolder, Belief::FILE, false),
+        }
+    }
+
+    /// The parts in order; what several of them touch is not judged around it. One that failed as a whole did nothing.
+    fn batch(&mut self, batch: &CommitBatch, outcome: Option<&Outcome>) {
+        match outcome {
+            Some(Outcome::Batch { failed: None, outcomes }) => {
+                batch.parts.iter().zip(outcomes).for_each(|(part, outcome)| self.command(part, Some(outcome)));
+            }
+            Some(_) => {}
+            None => batch.parts.iter().for_each(|part| self.command(part, None)),
+        }
+    }
+
     fn command(&mut self, command: &Command, outcome: Option<&Outcome>) {
         let is_plain = |at: &At| at.node.0 == 0;
         match command {
-            Command::NamespaceInit { .. } | Command::Sweep { .. } => {}
+            Command::NamespaceInit { .. } | Command::Sweep { .. } | Command::BlocksPresent(_) => {}
+            Command::CommitBatch(batch) => self.batch(batch, outcome),
+            Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, outcome),
             Command::CommitFile(commit) if is_plain(&commit.at) => self.put(commit, outcome),
             Command::StoreAndCommit(both) if is_plain(&both.commit.at) => self.put(&both.commit, outcome),
             Command::Mkdir(mkdir) if is_plain(&mkdir.at) => self.mkdir(&mkdir.at.path, mkdir.autorename, outcome),
@@ -605,6 +629,43 @@ mod tests {
         history.put((10, 20), "/a", 1, applied(file("a", 1, 1)));
         history.write((30, 50), &update(2), applied(file("a", 2, 2)));
         history.write((30, 50), &update(3), applied(file("a", 3, 3)));
+        fires(NAME, history.judge());
+    }
+
+    fn restored(history: &mut History, times: (u64, u64), path: &str, rev: u64, outcome: Option<Outcome>) {
+        let restore = Command::Restore(meta::Restore { at: At::path(path), rev: Jid(rev) });
+        history.write(times, &restore, outcome);
+    }
+
+    #[test]
+    fn an_earlier_revision_comes_back_as_a_new_one() {
+        let mut history = History::default();
+        history.put((10, 20), "/a", 1, applied(file("a", 1, 1)));
+        history.put((21, 30), "/a", 2, applied(file("a", 2, 2)));
+        restored(&mut history, (31, 40), "/a", 9, Some(Outcome::NotFound));
+        restored(&mut history, (41, 50), "/a", 1, applied(file("a", 3, 1)));
+        history.lookup((51, 52), "/a", Some(file("a", 3, 1)));
+        restored(&mut history, (53, 60), "/a", 2, None);
+        history.lookup((61, 62), "/a", Some(file("a", 4, 2)));
+        history.judge().unwrap();
+        history.lookup((63, 64), "/a", Some(file("a", 3, 1)));
+        fires(NAME, history.judge());
+    }
+
+    #[test]
+    fn parts_of_a_batch_count_by_themselves_and_none_when_it_failed() {
+        let mkdir = |path: &str| Command::Mkdir(Mkdir { at: At::path(path), autorename: false });
+        let batch = Command::CommitBatch(CommitBatch { atomic: true, parts: vec![mkdir("/a"), mkdir("/b")] });
+        let taken = Outcome::Conflict { file: false, folder: true, file_ancestor: false };
+        let done = [folder("a", 1), folder("b", 2)].map(Outcome::Applied).to_vec();
+        let mut history = History::default();
+        let failed = Outcome::Batch { failed: Some(1), outcomes: vec![taken] };
+        history.write((10, 11), &batch, Some(failed));
+        history.lookup((12, 13), "/a", None);
+        history.write((20, 21), &batch, Some(Outcome::Batch { failed: None, outcomes: done }));
+        history.lookup((22, 23), "/b", Some(folder("b", 2)));
+        history.judge().unwrap();
+        history.lookup((24, 25), "/a", None);
         fires(NAME, history.judge());
     }
 

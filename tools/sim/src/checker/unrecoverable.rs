@@ -1,7 +1,15 @@
-//! Claim: a group that is not live although all nodes were healed cannot be: no quorum has its hard state, or an entry is
-//! intact nowhere.
+//! Claim: a group that is not live although all nodes were healed cannot be: nobody that has all its entries, or gets them
+//! from the entries of others, is ahead of a quorum that kept its hard state.
+//!
+//! What is known of a node's log by the rules of docs/design/raft.md, "Storage faults":
+//! ```text
+//!  faulty above what is applied      it votes, counting the entry as present, and does not campaign, until
+//!    held by another as an entry     it is fetched and written again
+//!    held by too few for a quorum    the log is cut there: it is committed nowhere
+//!    else                            never: a state that another has applied comes from a leader alone
+//! ```
 
-use base::{GroupId, LogIndex, NodeId};
+use base::{GroupId, LogIndex, NodeId, Term};
 
 use crate::checker::ensure;
 use crate::checker::quorum::is_quorum;
@@ -13,38 +21,66 @@ const NAME: &str = "unrecoverable";
 #[derive(Default)]
 pub struct Unrecoverable;
 
-/// Why no node can lead: none of those that know what they promised has a quorum of such nodes in its configuration.
-fn has_no_quorum(views: &[GroupView<'_>]) -> bool {
-    let keeps = |id: NodeId| views.iter().any(|view| view.node == id && !view.is_quarantined);
-    let may_lead = |view: &&GroupView<'_>| !view.is_quarantined && is_quorum(view.config, keeps);
-    !views.iter().any(|view| may_lead(&view))
+/// What repair can make of a node's log without a leader.
+struct Mended {
+    /// Its last entry, by which it votes and is voted for.
+    last: (Term, LogIndex),
+    /// The first entry whose bytes it cannot get.
+    lost: Option<LogIndex>,
 }
 
-/// The entries that some node holds without their bytes, and no node with them: first and last.
-fn lost_entries(views: &[GroupView<'_>]) -> Option<(LogIndex, LogIndex)> {
-    let mut lost: Option<(LogIndex, LogIndex)> = None;
-    for view in views.iter().filter(|view| !view.is_quarantined) {
-        for index in (view.log.first_index().0..=view.log.last_index().0).map(LogIndex) {
-            let term = view.log.term(index);
-            let is_intact = |other: &GroupView<'_>| {
-                let holds = other.log.first_index() <= index && index <= other.log.last_index();
-                other.applied >= index || (holds && other.log.term(index) == term && !other.log.is_faulty(index))
-            };
-            if view.log.is_faulty(index) && !views.iter().any(is_intact) {
-                let (first, last) = lost.unwrap_or((index, index));
-                lost = Some((first.min(index), last.max(index)));
-            }
+fn is_held(view: &GroupView<'_>, index: LogIndex, term: Term) -> bool {
+    let is_there = view.log.first_index() <= index && index <= view.log.last_index();
+    is_there && view.log.term(index) == Some(term)
+}
+
+/// Those that know what they promised and never had this entry are so many that it is committed nowhere.
+fn is_nowhere(of: &GroupView<'_>, index: LogIndex, term: Term, views: &[GroupView<'_>]) -> bool {
+    let lacks = |other: &GroupView<'_>| {
+        other.node != of.node
+            && !other.is_quarantined
+            && other.log.first_index() <= index
+            && !is_held(other, index, term)
+    };
+    let may_hold = |id: NodeId| !views.iter().any(|other| other.node == id && lacks(other));
+    let blocks = |half: &[NodeId]| half.is_empty() || half.iter().filter(|id| may_hold(**id)).count() * 2 <= half.len();
+    index > of.commit && blocks(of.config.incoming()) && blocks(of.config.outgoing())
+}
+
+fn mend(view: &GroupView<'_>, views: &[GroupView<'_>]) -> Mended {
+    let (first, last) = (view.log.first_index().max(view.applied.next()), view.log.last_index());
+    for index in (first.0..=last.0).map(LogIndex).filter(|index| view.log.is_faulty(*index)) {
+        let term = view.log.term(index).unwrap_or_default();
+        if views.iter().any(|other| is_held(other, index, term) && !other.log.is_faulty(index)) {
+            continue;
         }
+        if is_nowhere(view, index, term, views) {
+            return Mended { last: (view.log.term(index.prev()).unwrap_or_default(), index.prev()), lost: None };
+        }
+        return Mended { last: (view.log.term(last).unwrap_or_default(), last), lost: Some(index) };
     }
-    lost
+    Mended { last: (view.log.term(last).unwrap_or_default(), last), lost: None }
+}
+
+/// Somebody who could lead.
+fn candidate(views: &[GroupView<'_>]) -> Option<NodeId> {
+    let mended: Vec<Mended> = views.iter().map(|view| mend(view, views)).collect();
+    let both = || views.iter().zip(&mended).filter(|(view, _)| !view.is_quarantined);
+    let would_win = |view: &GroupView<'_>, own: &Mended| {
+        let votes = |id: NodeId| both().any(|(other, theirs)| other.node == id && theirs.last <= own.last);
+        own.lost.is_none() && view.config.is_voter(view.node) && is_quorum(view.config, votes)
+    };
+    both().find(|(view, own)| would_win(view, own)).map(|(view, _)| view.node)
 }
 
 fn check(group: GroupId, views: &[GroupView<'_>]) -> Result<(), Violation> {
-    let is_proven = has_no_quorum(views) || lost_entries(views).is_some();
+    let candidate = candidate(views);
     ensure!(
         NAME,
-        is_proven,
-        "group {group} is not live, a quorum has its hard state, and each entry is intact somewhere"
+        candidate.is_none(),
+        "group {group} is not live, and node {} has or can fetch all its entries and is ahead of a quorum that has its \
+         hard state",
+        candidate.unwrap_or_default()
     );
     Ok(())
 }
@@ -98,5 +134,40 @@ mod tests {
         // Who has applied it has it.
         all_bad[1].applied = 2;
         fires(NAME, stuck(&all_bad));
+    }
+
+    /// Node 3 is gone. Node 1 has entries that node 2 lacks, and lost one that node 2 has.
+    fn crossed() -> [Seat; 2] {
+        let mut ahead = Seat::with(1, &[1, 1, 1, 1, 1], 1);
+        ahead.log.spoil(2);
+        [ahead, Seat::with(2, &[1, 1, 1], 3)]
+    }
+
+    #[test]
+    fn who_is_ahead_and_lost_what_the_other_has_as_a_state_alone_cannot_lead_nor_be_led() {
+        fires(NAME, stuck(&crossed()));
+        let mut compacted = crossed();
+        compacted[1].log.compact(2);
+        stuck(&compacted).unwrap();
+        // With the third one there is a quorum that does without node 1, or has the entry.
+        let [ahead, behind] = compacted;
+        fires(NAME, stuck(&[ahead.clone(), behind.clone(), Seat::with(3, &[1], 1)]));
+        fires(NAME, stuck(&[ahead.clone(), Seat::with(3, &[1, 1, 1], 1)]));
+        // As long as node 1, or with its state, node 2 leads.
+        fires(NAME, stuck(&[ahead.clone(), Seat::with(2, &[1, 1, 1, 1, 2], 5)]));
+        fires(NAME, stuck(&[Seat { applied: 2, ..ahead }, behind]));
+    }
+
+    #[test]
+    fn an_entry_that_a_quorum_never_had_is_cut_and_excuses_nothing() {
+        let mut bad = seats();
+        for terms in [&[1u64, 1][..], &[1, 2]] {
+            bad[0] = Seat::with(1, &[1, 1, 1], 1);
+            bad[0].log.spoil(3);
+            (bad[1], bad[2]) = (Seat::with(2, &[1, 1], 1), Seat::with(3, terms, 1));
+            fires(NAME, stuck(&bad));
+        }
+        // Of three one is gone, which may have had it.
+        stuck(&bad[..2]).unwrap();
     }
 }

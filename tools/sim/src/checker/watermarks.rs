@@ -115,6 +115,9 @@ impl Watermarks {
         ensure!(NAME, is_covered, "group {group} node {id}: acked {} with {} persisted", node.acked, view.persisted);
         mark(self.groups.of(group), node, view);
         let commit_before = std::mem::replace(&mut node.commit, view.commit);
+        // Only a fault takes back what is persisted. One that came to light in this very turn may have done so behind the
+        // commit, and behind the sync that the leader counted.
+        let has_fault = view.persisted < node.persisted;
         let was_leader = std::mem::replace(&mut node.was_leader, view.role == Role::Leader) && node.term == view.term;
         (node.term, node.persisted, node.acked) = (view.term, view.persisted, LogIndex(0));
         node.before_first = view.log.first_index().prev();
@@ -136,17 +139,17 @@ impl Watermarks {
                 );
             }
             if term == Some(view.term) {
-                self.check_quorum(view, before.as_ref())?;
+                self.check_quorum(view, before.as_ref(), has_fault)?;
             }
         }
         Ok(())
     }
 
-    fn check_quorum(&self, view: &GroupView<'_>, before: Option<&Config>) -> Result<(), Violation> {
+    fn check_quorum(&self, view: &GroupView<'_>, before: Option<&Config>, has_fault: bool) -> Result<(), Violation> {
         let copies = self.groups.get(view.group).expect("every view is noted first");
         let holds = |id: NodeId| {
             let is_dropped = self.nodes.get((view.group, id)).is_some_and(|node| node.before_first >= view.commit);
-            is_dropped || copies.has(view.commit, view.term, id)
+            is_dropped || has_fault && id == view.node || copies.has(view.commit, view.term, id)
         };
         let is_reached = is_quorum(view.config, holds) || before.is_some_and(|before| is_quorum(before, holds));
         ensure!(
@@ -353,6 +356,23 @@ mod tests {
         turn(&mut checker, &leader).unwrap();
         leader.commit = 2;
         fires(NAME, turn(&mut checker, &leader));
+    }
+
+    #[test]
+    fn a_fault_found_in_the_turn_of_a_commit_takes_it_not_back() {
+        let leader = |persisted, commit| Seat { persisted, ..Seat::with(1, &[1, 1, 1], commit).leading() };
+        let begun = || {
+            let mut checker = Watermarks::default();
+            turn(&mut checker, &Seat::with(2, &[1, 1, 1], 0)).unwrap();
+            turn(&mut checker, &leader(2, 0)).unwrap();
+            checker
+        };
+        turn(&mut begun(), &leader(1, 3)).unwrap();
+        fires(NAME, turn(&mut begun(), &leader(2, 3)));
+        // Later turns have no excuse.
+        let mut checker = begun();
+        turn(&mut checker, &leader(1, 0)).unwrap();
+        fires(NAME, turn(&mut checker, &leader(1, 3)));
     }
 
     #[test]

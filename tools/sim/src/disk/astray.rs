@@ -21,6 +21,8 @@ pub struct Misread {
     pub(super) at: u32,
     /// The block that came: segment and bytes from its start. `None`: zeros, as before anything was written there.
     pub(super) instead: Option<(u64, u32)>,
+    /// Reads of it that bring what is there, before the one that does not.
+    pub(super) after: u32,
 }
 
 /// Bytes of a map that are not those of the disk.
@@ -87,7 +89,9 @@ impl SimDisk {
         let from = dice.below(self.files.len() as u64) as usize;
         let block = dice.below(u64::from((self.files[from].1.sectors() * 512 / BLOCK).max(1))) as u32 * BLOCK;
         let instead = (dice.below(2) == 0).then_some((self.files[from].0, block));
-        Some(Misread { segment_seq: self.files[to].0, at, instead })
+        // Recovery reads twice: it looks for frames, and then takes them.
+        let after = u32::from(dice.below(2) == 0);
+        Some(Misread { segment_seq: self.files[to].0, at, instead, after })
     }
 
     /// The block that comes instead.

@@ -42,6 +42,18 @@ impl SimDisk {
         file.put(start, &bytes);
     }
 
+    /// From this byte on a segment holds what another disk's segment of that number does: what its file held before it was used
+    /// again. Unit: bytes from segment start.
+    ///
+    /// Panics for a segment that is not there.
+    pub fn age(&mut self, segment_seq: u64, from: u32, older: &SimDisk, theirs: u64) {
+        let theirs = &older.files[older.place(theirs).expect("the older segment is there")].1;
+        let at = self.place(segment_seq).expect("the segment is there");
+        let mut bytes = vec![0; theirs.written_end().max(self.files[at].1.written_end()) - from as usize];
+        theirs.read(from as usize, &mut bytes);
+        self.files[at].1.put(from as usize, &bytes);
+    }
+
     /// Takes a segment's file away; false when it is not there.
     pub fn remove_segment(&mut self, segment_seq: u64) -> bool {
         self.place(segment_seq).map(|at| self.files.remove(at)).is_some()

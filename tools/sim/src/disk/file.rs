@@ -17,12 +17,22 @@ struct Volatile {
     sequence: u64,
 }
 
+/// What lay where a write went whose sync lied.
+#[derive(Clone, Debug)]
+struct Undo {
+    offset: u32,
+    before: Vec<u8>,
+    sequence: u64,
+}
+
 /// A file of full size; zero where nothing was ever written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimFile {
     /// The durable content up to the last byte ever written.
     durable: Content,
     volatile: Vec<Volatile>,
+    /// What a power cut brings back: everybody reads the newer bytes, and the device has them in its cache alone.
+    undo: Vec<Undo>,
     /// Sectors that cannot be read.
     unreadable: Vec<u32>,
 }
@@ -46,6 +56,21 @@ impl SimFile {
             self.put(write.offset as usize, &write.bytes);
             spare.push(write.bytes);
         }
+        self.undo.retain(|undo| undo.sequence > sequence);
+    }
+
+    /// As [`SimFile::sync`], for all who read; the device has put nothing where a power cut would leave it.
+    pub fn sync_in_cache(&mut self, sequence: u64, spare: &mut Vec<Vec<u8>>) {
+        let is_covered = |write: &&Volatile| write.sequence <= sequence;
+        let mut undo = std::mem::take(&mut self.undo);
+        for write in self.volatile.iter().filter(is_covered) {
+            let range = write.offset..write.offset + write.bytes.len() as u32;
+            let mut before = self.durable_in(&range).to_vec();
+            before.resize(range.len(), 0);
+            undo.push(Undo { offset: write.offset, before, sequence: write.sequence });
+        }
+        self.sync(sequence, spare);
+        self.undo = undo;
     }
 
     /// The writes since the last sync are gone and the old content is back.
@@ -55,6 +80,9 @@ impl SimFile {
 
     /// Power is cut: each sector that is not durable gets there or not, by itself.
     pub fn cut(&mut self, dice: &mut Prng, keep_per_1024: u64, spare: &mut Vec<Vec<u8>>) {
+        for undo in std::mem::take(&mut self.undo).into_iter().rev() {
+            self.put_some(undo.offset, &undo.before, |_| dice.below(1024) >= keep_per_1024);
+        }
         for write in std::mem::take(&mut self.volatile) {
             self.put_some(write.offset, &write.bytes, |_| dice.below(1024) < keep_per_1024);
             spare.push(write.bytes);
@@ -157,6 +185,11 @@ impl SimFile {
     pub fn durable_in(&self, range: &Range<u32>) -> &[u8] {
         let end = (range.end as usize).min(self.durable.len());
         &self.durable[(range.start as usize).min(end)..end]
+    }
+
+    /// Nobody reads it any more: what a device has of it in its cache is of no interest.
+    pub fn handle_retired(&mut self) {
+        self.undo.clear();
     }
 
     /// Nothing waits for a sync.

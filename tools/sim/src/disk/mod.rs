@@ -8,7 +8,8 @@
 //! 1. Operations complete out of order, after a latency that the world draws.
 //! 2. A sync makes durable every write that was complete when the sync was submitted, nothing later.
 //! 3. A power cut keeps any subset of the sectors that are not durable; a kill keeps what was complete.
-//! 4. What is durable may rot, and writes and reads may go astray, where that can be seen: unproven.rs.
+//! 4. A sync may lie: all read what it covers, and a power cut brings back what lay there before.
+//! 5. What is durable may rot, and writes and reads may go astray, where that can be seen: unproven.rs.
 
 mod astray;
 mod damage;

@@ -76,7 +76,20 @@ struct Frame {
     /// The write that completed it, among all of this disk; 0 not yet.
     written: u64,
     is_durable: bool,
+    /// It is durable by the word of a sync that lied.
+    is_lie: bool,
     changes: u32,
+    /// Whose promises are in it.
+    groups: Vec<GroupId>,
+}
+
+/// A frame that the device says it has put on the disk, and has not.
+#[derive(Clone, Debug)]
+struct Lie {
+    frame_seq: u64,
+    segment_seq: u64,
+    written: u64,
+    groups: Vec<GroupId>,
 }
 
 /// The durable state of all groups of a core.
@@ -86,6 +99,7 @@ pub(super) struct Platter {
     frames: VecDeque<Frame>,
     /// Of all frames, in order.
     changes: VecDeque<Change>,
+    lies: Vec<Lie>,
 }
 
 impl Platter {
@@ -130,28 +144,35 @@ impl Platter {
             if self.frames.back().is_none_or(|last| last.frame_seq < head.header.frame_seq) {
                 tell(&head, start..start + frame.len() as u32);
                 let before = self.changes.len();
-                self.read(&head, frame);
+                let groups = self.read(&head, frame);
                 self.frames.push_back(Frame {
                     frame_seq: head.header.frame_seq,
                     segment_seq,
                     end: offset + at as u32,
                     written: 0,
                     is_durable: false,
+                    is_lie: false,
+                    groups,
                     changes: (self.changes.len() - before) as u32,
                 });
             }
         }
     }
 
-    fn read(&mut self, head: &Head, frame: &[u8]) {
+    /// Takes in what the frame changes; returns whose promises are in it.
+    fn read(&mut self, head: &Head, frame: &[u8]) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = head.slots().iter().map(|slot| slot.group).collect();
         for slot in head.slots() {
             self.changes.push_back(Change::State(slot.group, slot.term, slot.vote));
         }
         let mut at = RECORDS_AT;
         for _ in 0..head.header.records {
-            let Ok((record, space)) = Record::parse(&frame[at..head.header.echo_at()]) else { return };
+            let Ok((record, space)) = Record::parse(&frame[at..head.header.echo_at()]) else { break };
             at += space;
             let header = record.header();
+            if !matches!(header.kind, RecordKind::CommitHint | RecordKind::Checkpoint | RecordKind::Seal) {
+                groups.push(header.group);
+            }
             let (group, index, term) = (header.group, header.index, header.term);
             let change = match header.kind {
                 RecordKind::Entry => Change::Entry(group, index, term),
@@ -166,6 +187,9 @@ impl Platter {
             };
             self.changes.push_back(change);
         }
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// A write is complete up to `end`, as number `sequence` of this disk.
@@ -184,20 +208,48 @@ impl Platter {
         }
     }
 
-    /// Writes up to `sequence` of a segment are durable; `tell` hears of each frame that is now.
-    pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64, mut tell: impl FnMut(u64)) {
+    /// Writes up to `sequence` of a segment are durable, or a sync says so and lies; `tell` hears of each frame that is
+    /// now. What a node was told counts as its durable state: it cannot know better.
+    pub fn handle_synced(&mut self, segment_seq: u64, sequence: u64, is_lie: bool, mut tell: impl FnMut(u64)) {
         for frame in self.frames.iter_mut().filter(|frame| frame.segment_seq == segment_seq) {
-            frame.is_durable |= frame.written != 0 && frame.written <= sequence;
+            if frame.written != 0 && frame.written <= sequence {
+                frame.is_lie = is_lie && (frame.is_lie || !frame.is_durable);
+                frame.is_durable = true;
+            }
+        }
+        if !is_lie && !self.lies.is_empty() {
+            let is_true = |lie: &mut Lie| lie.segment_seq == segment_seq && lie.written <= sequence;
+            self.lies.extract_if(.., is_true).for_each(|lie| tell(lie.frame_seq));
         }
         // A frame counts once all before it are there: recovery follows the chain.
         while self.frames.front().is_some_and(|frame| frame.is_durable) {
-            let frame = self.frames.pop_front().expect("the front was just seen");
-            tell(frame.frame_seq);
-            for _ in 0..frame.changes {
+            let Frame { frame_seq, segment_seq, written, is_lie, changes, groups, .. } =
+                self.frames.pop_front().expect("the front was just seen");
+            if is_lie {
+                self.lies.push(Lie { frame_seq, segment_seq, written, groups });
+            } else {
+                tell(frame_seq);
+            }
+            for _ in 0..changes {
                 let change = self.changes.pop_front().expect("each frame has its changes");
                 self.apply(change);
             }
         }
+    }
+
+    /// The kernel lives on and writes what it has: what syncs said becomes true.
+    pub fn handle_kill(&mut self) {
+        self.lies.clear();
+    }
+
+    /// Frames are on the disk only by the word of a sync that lied.
+    pub fn has_lies(&self) -> bool {
+        !self.lies.is_empty()
+    }
+
+    /// Has `group` a promise in a frame behind this one that the device said it has put on the disk, and had not?
+    pub fn has_lied_to(&self, group: GroupId, behind: u64) -> bool {
+        self.lies.iter().any(|lie| lie.frame_seq > behind && lie.groups.contains(&group))
     }
 
     fn apply(&mut self, change: Change) {

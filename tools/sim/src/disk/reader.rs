@@ -19,7 +19,7 @@ impl<'a> SimLogReader<'a> {
         SimLogReader { disk, misread: None }
     }
 
-    /// The first read of this block brings another.
+    /// One read of this block brings another.
     #[must_use]
     pub fn misreading(disk: &'a SimDisk, misread: Option<Misread>) -> SimLogReader<'a> {
         SimLogReader { disk, misread }
@@ -52,7 +52,13 @@ impl LogReader for SimLogReader<'_> {
                 && offset <= at
                 && at + LOG_BLOCK_BYTES as u64 <= offset + out.len() as u64
         };
-        if let Some(misread) = self.misread.take_if(covers) {
+        let is_now = |misread: &mut Misread| {
+            let is_read = covers(misread);
+            let is_now = is_read && misread.after == 0;
+            misread.after -= u32::from(is_read && !is_now);
+            is_now
+        };
+        if let Some(misread) = self.misread.take_if(is_now) {
             let at = (u64::from(misread.at) - offset) as usize;
             out[at..at + LOG_BLOCK_BYTES].copy_from_slice(&self.disk.misread_block(&misread));
         }

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use base::limits::LOG_BLOCK_BYTES;
 use base::{GroupId, LogIndex, Prng, Term, mutate};
+use seglog::format::frame::Head;
+use seglog::format::meta::Meta;
 use seglog::{Disk, DiskOp, OpError, OpResult, OpToken, Settings, Slot, format_meta};
 
 use super::astray::Stale;
@@ -65,7 +68,7 @@ pub struct SimDisk {
     pub full_until: u64,
     /// They find none now.
     pub is_full: bool,
-    /// Syncs say that they are done and do nothing.
+    /// Syncs say that they are done and do nothing: the device keeps in its cache what they cover.
     pub is_lying: bool,
     /// Durable bytes so far, for figures.
     pub bytes_written: u64,
@@ -127,13 +130,14 @@ impl SimDisk {
                 Ok(written)
             }
             DiskOp::Sync { slot, .. } => {
-                if !self.is_lying {
-                    let mut spare = std::mem::take(&mut self.spare);
-                    self.file_mut(slot).sync(covers, &mut spare);
-                    self.spare = spare;
-                    let seq = self.segments[slot.0 as usize].file.expect("it was synced");
-                    self.platter.handle_synced(seq, covers, |frame_seq| self.unproven.handle_durable(frame_seq));
-                }
+                let is_lie = self.is_lying;
+                let sync = if is_lie { SimFile::sync_in_cache } else { SimFile::sync };
+                let mut spare = std::mem::take(&mut self.spare);
+                sync(self.file_mut(slot), covers, &mut spare);
+                self.spare = spare;
+                let seq = self.segments[slot.0 as usize].file.expect("it was synced");
+                let unproven = &mut self.unproven;
+                self.platter.handle_synced(seq, covers, is_lie, |frame_seq| unproven.handle_durable(frame_seq));
                 Ok(0)
             }
             DiskOp::FaultIn { slot, offset, bytes } => self.fault_in(slot, offset..offset + bytes),
@@ -190,7 +194,9 @@ impl SimDisk {
                         *segment = Segment::default();
                     }
                     let at = self.place(*segment_seq).expect("only live segments are retired");
-                    self.free.push(self.files.remove(at).1);
+                    let mut file = self.files.remove(at).1;
+                    file.handle_retired();
+                    self.free.push(file);
                 }
             }
             DiskOp::WriteMeta { copies } => self.meta.clone_from(copies),
@@ -243,6 +249,7 @@ impl SimDisk {
         let mut spare = std::mem::take(&mut self.spare);
         self.files.iter_mut().for_each(|(_, file)| file.sync(u64::MAX, &mut spare));
         self.spare = spare;
+        self.platter.handle_kill();
         self.forget_memory();
     }
 
@@ -342,6 +349,43 @@ impl SimDisk {
         self.unproven.handle_crash();
         self.segments.clear();
         self.pending.clear();
+    }
+
+    // Lies.
+
+    /// A power cut now would take what was said to be durable.
+    #[must_use]
+    pub fn has_lied(&self) -> bool {
+        self.platter.has_lies()
+    }
+
+    /// What a group was told is durable lay in a frame behind this one, and only in the device's cache. To be asked
+    /// after a power cut, before [`SimDisk::handle_recovered`].
+    #[must_use]
+    pub fn has_forgotten(&self, group: GroupId, last_frame_seq: u64) -> bool {
+        self.platter.has_lied_to(group, last_frame_seq)
+    }
+
+    /// The highest frame that is there whole, void ones included, and what `meta` says was persisted: found by looking at
+    /// every block, and not as recovery does.
+    #[must_use]
+    pub fn newest_frame_and_proof(&self) -> (u64, u64) {
+        let copies = std::array::from_fn(|copy| Some(self.meta[copy].clone()));
+        let meta = Meta::newest(&copies).ok().flatten().map_or(0, |meta| meta.persisted_seq);
+        let mut newest = 0;
+        for (segment_seq, file) in &self.files {
+            let mut bytes = vec![0; file.written_end().next_multiple_of(LOG_BLOCK_BYTES)];
+            file.read(0, &mut bytes);
+            for (block, at) in (0..bytes.len()).step_by(LOG_BLOCK_BYTES).enumerate() {
+                let salt = base::bytes::get_u64(&bytes, at + 8).unwrap_or_default();
+                let head = Head::parse(&bytes[at..], salt, *segment_seq, block as u32);
+                let whole = head.filter(|head| {
+                    bytes.get(at..at + head.header.frame_bytes()).is_some_and(|frame| head.has_body(frame))
+                });
+                newest = newest.max(whole.map_or(0, |head| head.header.frame_seq));
+            }
+        }
+        (newest, meta)
     }
 
     // Recovery and rot.

@@ -4,6 +4,7 @@
 //! [`log_check`] believes the indexes that servers tell and the log that a healed node holds, and is fast; [`wgl`]
 //! believes values alone.
 
+pub(crate) mod batch;
 pub mod history;
 pub mod log_check;
 pub mod path;

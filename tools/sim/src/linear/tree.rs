@@ -77,6 +77,8 @@ pub(crate) struct Tree {
     owner: Acct,
     head: u64,
     things: BTreeMap<String, Thing>,
+    /// By row: size and hash of the content that it put or moved.
+    contents: BTreeMap<u64, (u64, [u8; 32])>,
     is_lost: bool,
 }
 
@@ -92,7 +94,7 @@ fn above(path: &str) -> impl Iterator<Item = &str> {
 impl Tree {
     /// An empty one of `owner`.
     pub fn new(owner: Acct) -> Tree {
-        Tree { owner, head: 0, things: BTreeMap::new(), is_lost: false }
+        Tree { owner, head: 0, things: BTreeMap::new(), contents: BTreeMap::new(), is_lost: false }
     }
 
     /// The newest row of the journal; none once something unknown was done.
@@ -105,15 +107,22 @@ impl Tree {
         (!self.is_lost).then_some(&self.things)
     }
 
-    /// Executes a command of `acct`.
+    /// Those of `acct` are let in.
+    pub fn may_use(&self, acct: Acct) -> bool {
+        acct == Acct(0) || acct == self.owner
+    }
+
+    /// Executes a command of `acct`; a batch is for [`super::batch::run`].
     pub fn run(&mut self, acct: Acct, command: &Command) -> Expected {
-        if acct != Acct(0) && acct != self.owner {
+        if !self.may_use(acct) {
             return Expected::Other(Outcome::NoAccess);
         }
         let judged = match command {
             _ if self.is_lost => return Expected::Unknown,
             // It only counts what is already gone.
             Command::Sweep { .. } => return Expected::Unknown,
+            Command::BlocksPresent(_) => return Expected::Other(Outcome::Done),
+            Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, restore.rev),
             Command::CommitFile(commit) if is_plain(&commit.at) => self.put(commit),
             Command::StoreAndCommit(both) if is_plain(&both.commit.at) => self.put(&both.commit),
             Command::Mkdir(mkdir) if is_plain(&mkdir.at) => self.mkdir(&mkdir.at.path, mkdir.autorename),
@@ -202,13 +211,32 @@ impl Tree {
             Some(conflict) if !commit.autorename => return Err(conflict),
             Some(_) => self.free(path, if is_update { &commit.label } else { "" }),
         };
-        self.make_parents(&path);
+        Ok(self.write(&path, commit.size, commit.content_hash))
+    }
+
+    /// A file is at the path from now on, by a row of its own.
+    fn write(&mut self, path: &str, size: u64, hash: [u8; 32]) -> Expected {
+        self.make_parents(path);
         let rev = self.next_row();
-        let (size, hash) = (commit.size, commit.content_hash);
+        self.contents.insert(rev.0, (size, hash));
         // What is replaced gets the name as it is written now.
-        let thing = Thing { name: name_of(&path).to_owned(), is_folder: false, size, hash, rev };
-        self.things.insert(path_key(&path), thing.clone());
-        Ok(Expected::Applied(thing, rev))
+        let thing = Thing { name: name_of(path).to_owned(), is_folder: false, size, hash, rev };
+        self.things.insert(path_key(path), thing.clone());
+        Expected::Applied(thing, rev)
+    }
+
+    /// Rows of folders and deletions are no revisions.
+    fn restore(&mut self, path: &str, rev: Jid) -> Judged {
+        if rev.0 == 0 || rev.0 > self.head {
+            return Err(Outcome::NotFound);
+        }
+        let (size, hash) = *self.contents.get(&rev.0).ok_or(Outcome::InvalidRev)?;
+        self.check_target(path)?;
+        match self.get(path) {
+            Some(there) if there.is_folder => Err(FOLDER),
+            Some(there) if (there.hash, there.size) == (hash, size) => Ok(Expected::Unchanged(there.clone())),
+            _ => Ok(self.write(path, size, hash)),
+        }
     }
 
     fn mkdir(&mut self, path: &str, autorename: bool) -> Judged {
@@ -262,7 +290,10 @@ impl Tree {
             if path == from {
                 name_of(&target).clone_into(&mut moved.name);
                 // A file has a new revision; what is in a folder stays as it was.
-                moved.rev = if moved.is_folder { Jid(0) } else { jid };
+                if !moved.is_folder {
+                    moved.rev = jid;
+                    self.contents.insert(jid.0, (moved.size, moved.hash));
+                }
             }
             self.things.insert(format!("{into}{}", &path[from.len()..]), moved);
         }
@@ -276,6 +307,20 @@ impl Tree {
         let is_in = |key: &str| key == path || key.starts_with(&below);
         let keys: Vec<String> = self.things.keys().filter(|key| is_in(key)).cloned().collect();
         keys.into_iter().filter_map(|key| self.things.remove_entry(&key)).collect()
+    }
+}
+
+/// Nothing about the paths of a command that this tree knows makes it senseless.
+pub(crate) fn has_paths(command: &Command) -> bool {
+    let is_path = |at: &meta::At| base::names::normalize_path(&at.path).is_ok();
+    match command {
+        Command::CommitFile(commit) => is_path(&commit.at),
+        Command::Mkdir(mkdir) => is_path(&mkdir.at),
+        Command::Delete(delete) => is_path(&delete.at),
+        Command::Move(moved) => is_path(&moved.source) && is_path(&moved.target),
+        Command::Restore(restore) => is_path(&restore.at),
+        Command::CommitBatch(batch) => batch.parts.iter().all(has_paths),
+        _ => false,
     }
 }
 
@@ -328,6 +373,11 @@ mod tests {
         assert_eq!(run(&mut tree, &moved("/a", "/a/inside")), Err(Outcome::IntoItself));
         assert_eq!(run(&mut tree, &moved("/a", "/x/y")), name("y", 6));
         assert_eq!(run(&mut tree, &moved("/x/y/b.txt", "/x/y/B.txt")), Err(FILE));
+        let restore = |path: &str, rev| Command::Restore(meta::Restore { at: At::path(path), rev: Jid(rev) });
+        assert_eq!(run(&mut tree, &restore("/x/y/b.txt", 4)), Err(Outcome::InvalidRev));
+        assert_eq!(run(&mut tree, &restore("/x/y/b.txt", 7)), Err(Outcome::NotFound));
+        assert_eq!(run(&mut tree, &restore("/x/y", 2)), Err(FOLDER));
+        assert_eq!(run(&mut tree, &restore("/x/y/B.txt", 3)), name("B.txt", 0));
         let delete = |path: &str| Command::Delete(Delete { at: At::path(path), parent_rev: None });
         assert_eq!(run(&mut tree, &delete("/a")), Err(Outcome::NotFound));
         assert_eq!(run(&mut tree, &delete("/x/y")), name("y", 7));

@@ -19,8 +19,6 @@ use crate::disk::Spoil;
 
 /// The doubt about a last frame may last 30 s.
 const PATIENCE: Span = Span::from_ms(60_000);
-/// Cases at times 1.
-const LEAST: u64 = 60;
 
 /// Half of the cases are about heads, half about answers.
 pub(super) struct Doubts {
@@ -32,10 +30,10 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    pub fn new(times: u64) -> Doubts {
+    pub fn new(count: u64) -> Doubts {
         let lagging = |lag| (lag, Past::new(Story { puts: 6, lag, ..Story::FOUR }));
         let wide = Past::new(Story { nodes: 5, ..Story::FOUR });
-        Doubts { lagging: [1, 2, 4].map(lagging).into(), wide, count: LEAST * times }
+        Doubts { lagging: [1, 2, 4].map(lagging).into(), wide, count }
     }
 
     /// A node cannot read its last frames. Who has them too is down for a while; who never had them asks for its vote.

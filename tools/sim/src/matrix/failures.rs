@@ -1,5 +1,6 @@
 //! One operation of one node fails once: the process stops where it must, comes back, and nothing acknowledged is lost.
 
+use base::Prng;
 use base::limits::LOG_BLOCK_BYTES;
 use base::mono::Span;
 
@@ -9,7 +10,7 @@ use super::rig::{Doom, Failure, OpKind, Rig, Shape};
 use super::{Cases, Ended, Expected, Verdict};
 
 const PATIENCE: Span = Span::from_ms(60_000);
-/// Calls of each kind that fail at times 1, one case each.
+/// Calls of each kind that fail, one case each, before the load is another.
 const CALLS: u64 = 12;
 
 /// Kind, failure, and whether the process must stop: docs/design/log.md, "Failures".
@@ -30,24 +31,27 @@ const PLANS: [(OpKind, Failure, bool); 13] = [
 ];
 
 pub(super) struct Failures {
-    calls: u64,
+    count: u64,
 }
 
 impl Failures {
-    pub fn new(times: u64) -> Failures {
-        Failures { calls: CALLS * times }
+    pub fn new(count: u64) -> Failures {
+        Failures { count }
     }
 }
 
 impl Cases for Failures {
     fn count(&self) -> u64 {
-        PLANS.len() as u64 * self.calls
+        self.count
     }
 
     fn run(&self, case: u64) -> Ended {
         let (kind, failure, must_stop) = PLANS[(case % PLANS.len() as u64) as usize];
-        let after = 1 + case / PLANS.len() as u64;
-        let at = (after % 3) as usize;
+        let after = 1 + case / PLANS.len() as u64 % CALLS;
+        let turn = case / PLANS.len() as u64 / CALLS;
+        let at = ((after + turn) % 3) as usize;
+        let mut dice = Prng::new(turn);
+        let (wide, pause) = if turn == 0 { (60, 15) } else { (1 + dice.below(100), 1 + dice.below(40)) };
         let shape = Shape { trailing: 4, ..Shape::default() };
         let mut rig = Rig::new(shape, 3, 3);
         let mut client = Client::default();
@@ -62,12 +66,12 @@ impl Cases for Failures {
                 && let Some(leader) = rig.leader(Client::group(&rig))
             {
                 // Frames of more than one block.
-                for _ in 0..60 {
+                for _ in 0..wide {
                     client.put_at(&mut rig, leader);
                 }
             }
             is_answered &= client.put(&mut rig, Span::from_ms(15_000));
-            rig.run(Span::from_ms(15));
+            rig.run(Span::from_ms(pause));
             if put % 6 == 5 {
                 rig.seats.iter_mut().filter_map(|seat| seat.shard.as_mut()).for_each(|shard| shard.checkpoint_soon());
             }
@@ -78,7 +82,8 @@ impl Cases for Failures {
             }
         }
         let has_struck = rig.seats[at].doom.take().is_none();
-        let name = format!("{kind:?} {after} of node {} ends with {failure:?}, struck: {has_struck}", at + 1);
+        let name =
+            format!("{kind:?} {after} of node {} ends with {failure:?}, load {turn}, struck: {has_struck}", at + 1);
         // Less than a block of progress is a failure.
         let must_stop = rig.seats[at].short_write.map_or(must_stop, |bytes| bytes < LOG_BLOCK_BYTES as u32);
         let stopped = rig.seats[at].stopped.clone();

@@ -10,7 +10,6 @@ use super::{Cases, Ended, Expected};
 use crate::disk::Spoil;
 
 const PATIENCE: Span = Span::from_ms(8_000);
-const LEAST: u64 = 300;
 
 pub(super) struct Files {
     pasts: [Past; 2],
@@ -18,10 +17,10 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub fn new(times: u64) -> Files {
+    pub fn new(count: u64) -> Files {
         let story = Story { puts: 12, restart_every: 3, ..Story::FOUR };
         let compacted = Story { checkpoint_every: 4, trailing: 2, ..story };
-        Files { pasts: [Past::new(story), Past::new(compacted)], count: LEAST * times }
+        Files { pasts: [Past::new(story), Past::new(compacted)], count }
     }
 }
 

@@ -78,22 +78,22 @@ impl Cases for Masks {
 /// All entries of 1 to 8 segments: lost by a minority, or each intact on one node alone.
 pub(super) struct Segments {
     pasts: Vec<Past>,
-    times: u64,
+    count: u64,
 }
 
 /// Entries per segment.
 const PER_SEGMENT: u64 = 4;
 
 impl Segments {
-    pub fn new(times: u64) -> Segments {
+    pub fn new(count: u64) -> Segments {
         let story = |segments| Story { puts: segments * PER_SEGMENT, restart_every: PER_SEGMENT, ..Story::FOUR };
-        Segments { pasts: [1, 2, 4, 8].into_iter().map(story).map(Past::new).collect(), times }
+        Segments { pasts: [1, 2, 4, 8].into_iter().map(story).map(Past::new).collect(), count }
     }
 }
 
 impl Cases for Segments {
     fn count(&self) -> u64 {
-        self.pasts.len() as u64 * 4 * 6 * self.times
+        self.count
     }
 
     fn run(&self, case: u64) -> Ended {

@@ -10,7 +10,7 @@
 //! | files | whole segment files and `meta` | never unsafe |
 //! | segments | minorities and helices over several segments | correct |
 //! | tails | all after a frame, or a part of the last one | what was persisted is there, and is Clean |
-//! | syncs, operations | one operation fails | the process stops where it must; nothing acknowledged is lost |
+//! | syncs, failures | one operation fails; every one of the first hundred syncs | the process stops where it must; nothing acknowledged is lost |
 
 mod base_run;
 pub(crate) mod client;
@@ -22,6 +22,7 @@ mod layout;
 mod masks;
 mod random;
 pub(crate) mod rig;
+mod syncs;
 mod tails;
 
 use std::io::Write as _;
@@ -80,28 +81,46 @@ pub(crate) trait Cases {
     fn run(&self, case: u64) -> Ended;
 }
 
-/// Names a set and makes its cases, `times` larger than the least.
+/// Names a set and makes its cases.
 #[derive(Clone, Copy)]
 pub struct Set {
     /// As on the command line.
     pub name: &'static str,
+    /// Cases of a set that is drawn: by default, and as many as the published experiment made.
+    counts: Option<(u64, u64)>,
+    /// From the number of cases, where a set is drawn.
     make: fn(u64) -> Box<dyn Cases>,
 }
 
+impl Set {
+    const fn whole(name: &'static str, make: fn(u64) -> Box<dyn Cases>) -> Set {
+        Set { name, counts: None, make }
+    }
+
+    const fn drawn(name: &'static str, least: u64, full: u64, make: fn(u64) -> Box<dyn Cases>) -> Set {
+        Set { name, counts: Some((least, full)), make }
+    }
+
+    fn cases(&self, times: u64, is_full: bool) -> u64 {
+        self.counts.map_or(0, |(least, full)| if is_full { full } else { least * times })
+    }
+}
+
 /// All sets.
-pub const SETS: [Set; 12] = [
-    Set { name: "masks", make: |_| Box::new(masks::Masks::of_entries()) },
-    Set { name: "frames", make: |_| Box::new(masks::Masks::of_frames()) },
-    Set { name: "blocks", make: |times| Box::new(random::Random::new(random::Kind::Blocks, times)) },
-    Set { name: "errors", make: |times| Box::new(random::Random::new(random::Kind::Errors, times)) },
-    Set { name: "lagging", make: |times| Box::new(random::Random::new(random::Kind::Lagging, times)) },
-    Set { name: "snapshots", make: |times| Box::new(random::Random::new(random::Kind::Snapshots, times)) },
-    Set { name: "stranded", make: |times| Box::new(random::Random::new(random::Kind::Stranded, times)) },
-    Set { name: "doubts", make: |times| Box::new(doubts::Doubts::new(times)) },
-    Set { name: "files", make: |times| Box::new(files::Files::new(times)) },
-    Set { name: "segments", make: |times| Box::new(masks::Segments::new(times)) },
-    Set { name: "tails", make: |_| Box::new(tails::Tails::new()) },
-    Set { name: "failures", make: |times| Box::new(failures::Failures::new(times)) },
+pub const SETS: [Set; 13] = [
+    Set::whole("masks", |_| Box::new(masks::Masks::of_entries())),
+    Set::whole("frames", |_| Box::new(masks::Masks::of_frames())),
+    Set::drawn("blocks", 300, 5000, |cases| Box::new(random::Random::new(random::Kind::Blocks, cases))),
+    Set::drawn("errors", 300, 5000, |cases| Box::new(random::Random::new(random::Kind::Errors, cases))),
+    Set::drawn("lagging", 300, 5000, |cases| Box::new(random::Random::new(random::Kind::Lagging, cases))),
+    Set::drawn("snapshots", 300, 1000, |cases| Box::new(random::Random::new(random::Kind::Snapshots, cases))),
+    Set::drawn("stranded", 300, 1000, |cases| Box::new(random::Random::new(random::Kind::Stranded, cases))),
+    Set::drawn("doubts", 60, 500, |cases| Box::new(doubts::Doubts::new(cases))),
+    Set::drawn("files", 300, 1000, |cases| Box::new(files::Files::new(cases))),
+    Set::drawn("segments", 96, 500, |cases| Box::new(masks::Segments::new(cases))),
+    Set::whole("tails", |_| Box::new(tails::Tails::new())),
+    Set::whole("syncs", |_| Box::new(syncs::Syncs)),
+    Set::drawn("failures", 156, 1248, |cases| Box::new(failures::Failures::new(cases))),
 ];
 
 /// What came of a set.
@@ -125,14 +144,14 @@ pub struct Tally {
 const BAD_MAX: usize = 20;
 
 /// Runs cases `from..` of a set, at most `most`, on so many threads. `progress` is told how many are done, of how many.
-pub fn run_set(set: &Set, times: u64, only: Option<u64>, threads: usize, progress: impl Fn(u64, u64) + Sync) -> Tally {
-    sweep_cases(set.make, times, only, threads, progress)
+pub fn run_set(set: &Set, cases: u64, only: Option<u64>, threads: usize, progress: impl Fn(u64, u64) + Sync) -> Tally {
+    sweep_cases(set.make, cases, only, threads, progress)
 }
 
 /// The first case of a set that does not end as it must, and how it ended.
 #[must_use]
 pub fn first_bad(set: &Set) -> Option<(u64, String)> {
-    let cases = (set.make)(1);
+    let cases = (set.make)(set.cases(1, false));
     (0..cases.count())
         .find_map(|case| Some(cases.run(case)).filter(|ended| !ended.is_good).map(|ended| (case, ended.what)))
 }
@@ -207,6 +226,9 @@ pub struct MatrixArgs {
     /// So many times the least number of cases, where a set is drawn.
     #[arg(long, default_value_t = 1)]
     times: u64,
+    /// As many cases as the published experiment made, and more where it made fewer.
+    #[arg(long, conflicts_with = "times")]
+    full: bool,
     /// This case alone, of each set.
     #[arg(long)]
     case: Option<u64>,
@@ -218,21 +240,21 @@ pub struct MatrixArgs {
 /// Runs the sets that are named, or all, and prints what came of it; true if all is as it must be.
 #[must_use]
 pub fn run(args: &MatrixArgs, document: &mut Document) -> bool {
-    let MatrixArgs { sets: names, times, case: only, threads } = args;
-    let (times, only, threads) = (*times, *only, *threads);
+    let MatrixArgs { sets: names, times, full, case: only, threads } = args;
+    let (only, threads) = (*only, *threads);
     let wanted = |set: &&Set| names.is_empty() || names.iter().any(|name| name == set.name);
     let (mut is_green, mut unsafes) = (true, 0);
     let mut summary = Vec::new();
     let mut sets = Vec::new();
     for set in SETS.iter().filter(wanted) {
-        let tally = run_set(set, times, only, threads, |done, of| {
+        let tally = run_set(set, set.cases(*times, *full), only, threads, |done, of| {
             eprint!("\r{}: {done}/{of}   ", set.name);
             let _ = std::io::stderr().flush();
         });
         eprintln!("\r{}: {} of {} as they must be, {} nodes lost", set.name, tally.good, tally.cases, tally.lost);
         for (case, what) in &tally.bad {
             println!("{} {case}: {what}", set.name);
-            println!("  again: dropstone sim matrix --set {} --case {case}", set.name);
+            println!("  again: dropstone sim matrix --full --set {} --case {case}", set.name);
         }
         sets.push(tally.to_json(set.name));
         is_green &= tally.good == tally.cases;
@@ -255,7 +277,7 @@ mod tests {
 
     fn few(name: &str, cases: impl Iterator<Item = u64>) {
         let set = SETS.iter().find(|set| set.name == name).expect("the set is there");
-        let made = (set.make)(1);
+        let made = (set.make)(set.cases(1, false));
         for case in cases {
             let ended = made.run(case);
             assert!(ended.is_good, "{name} {case}: {}", ended.what);
@@ -270,7 +292,7 @@ mod tests {
     #[test]
     fn a_few_of_each_other_set_end_as_they_must() {
         for set in SETS.iter().filter(|set| set.name != "masks") {
-            let count = (set.make)(1).count();
+            let count = (set.make)(set.cases(1, false)).count();
             few(set.name, (0..count).step_by((count / 8).max(1) as usize));
         }
     }

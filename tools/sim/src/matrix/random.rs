@@ -14,8 +14,6 @@ use crate::disk::Spoil;
 
 /// The doubt about a last frame may last 30 s.
 const PATIENCE: Span = Span::from_ms(60_000);
-/// Cases of each kind at times 1.
-const LEAST: u64 = 300;
 
 /// What is random about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +37,7 @@ pub(super) struct Random {
 }
 
 impl Random {
-    pub fn new(kind: Kind, times: u64) -> Random {
+    pub fn new(kind: Kind, count: u64) -> Random {
         let whole = Story { puts: 12, groups: 2, ..Story::FOUR };
         let many = Story { puts: 12, restart_every: 5, ..Story::FOUR };
         let stories = match kind {
@@ -55,7 +53,7 @@ impl Random {
                 Story { puts: 16, checkpoint_every: 4, trailing: 1, lag: 9, ..Story::FOUR },
             ],
         };
-        Random { kind, pasts: stories.into_iter().map(Past::new).collect(), count: LEAST * times }
+        Random { kind, pasts: stories.into_iter().map(Past::new).collect(), count }
     }
 
     fn how(&self, dice: &mut Prng) -> Spoil {

@@ -1,6 +1,6 @@
 //! A crash at every frame boundary, and at every 512 bytes of each frame, of a log of 16 frames that nothing but their
-//! successors shows to have been persisted: all that was
-//! persisted before is there, nothing else is, and no doubt remains.
+//! successors shows to have been persisted: all that was persisted before is there, nothing else is, and no doubt remains. In
+//! a file of zeros, and in one that was used before.
 
 use base::LogIndex;
 use base::mono::Span;
@@ -18,13 +18,18 @@ const SECTOR: u32 = 512;
 /// A node alone: whatever is cut was never acknowledged by anybody else.
 pub(super) struct Tails {
     past: Past,
+    /// A disk of another node: what the file held in an earlier life, frames of another salt.
+    older: SimDisk,
     /// Frames and bytes of the next that are kept.
     cuts: Vec<(usize, u32)>,
 }
 
 impl Tails {
     pub fn new() -> Tails {
-        let past = Past::new(Story { puts: 12, nodes: 1, wide: 24, ..Story::FOUR });
+        let story = Story { puts: 12, nodes: 1, wide: 24, ..Story::FOUR };
+        let past = Past::new(story);
+        let mut others = Past::new(Story { nodes: 3, ..story }).remains;
+        let older = others.pop().expect("there are three").disk;
         let frames = &past.layouts[0].frames;
         let last = frames.len() - 1;
         let mut cuts = Vec::new();
@@ -34,32 +39,38 @@ impl Tails {
             let sectors = (place.end - place.start) / SECTOR;
             cuts.extend((1..sectors).map(|sector| (frame, sector * SECTOR)));
         }
-        Tails { past, cuts }
+        Tails { past, older, cuts }
     }
 }
 
-/// A frame ends in zeros: without them it is as whole as before.
-fn is_zero_from(disk: &SimDisk, frame: &PlacedFrame, bytes: u32) -> bool {
+/// What a frame holds behind its first bytes.
+fn rest_of(disk: &SimDisk, frame: &PlacedFrame, bytes: u32) -> Vec<u8> {
     let mut rest = vec![0; (frame.place.end - frame.place.start - bytes) as usize];
-    let read = disk.read(frame.segment_seq, frame.place.start + bytes, &mut rest);
-    read.is_ok() && rest.iter().all(|byte| *byte == 0)
+    disk.read(frame.segment_seq, frame.place.start + bytes, &mut rest).expect("no sector of it is unreadable");
+    rest
 }
 
 impl Cases for Tails {
     fn count(&self) -> u64 {
-        self.cuts.len() as u64
+        2 * self.cuts.len() as u64
     }
 
     fn run(&self, case: u64) -> Ended {
-        let (frame, bytes) = self.cuts[case as usize];
+        let (frame, bytes) = self.cuts[case as usize % self.cuts.len()];
+        let is_new = case < self.cuts.len() as u64;
         let past = &self.past;
         let layout = &past.layouts[0];
         let (mut rig, mut client) = past.begin();
         let place = &layout.frames[frame];
         let disk = &mut rig.seats[0].remains.as_mut().expect("nobody is up yet").disk;
-        // What stood in frames that are whole is all that may be asked back.
-        let whole = frame + usize::from(is_zero_from(disk, place, bytes));
-        disk.spoil(place.segment_seq, place.place.start + bytes..u32::MAX, Spoil::Zero);
+        let before = rest_of(disk, place, bytes);
+        if is_new {
+            disk.spoil(place.segment_seq, place.place.start + bytes..u32::MAX, Spoil::Zero);
+        } else {
+            disk.age(place.segment_seq, place.place.start + bytes, &self.older, 1);
+        }
+        // What stood in frames that are whole is all that may be asked back; a frame that ends in zeros needs none of them.
+        let whole = frame + usize::from(rest_of(disk, place, bytes) == before);
         let kept = layout.entries.iter().filter(|entry| entry.frame < whole).map(|entry| entry.index).max();
         let kept = kept.unwrap_or(LogIndex(0));
         let lost = past.targets.iter().filter(|(index, _)| *index > kept).count();
@@ -70,7 +81,7 @@ impl Cases for Tails {
         rig.forget_states_above(kept);
         rig.start_all();
         let shard = rig.seats[0].shard.as_ref();
-        let name = format!("{bytes} bytes of frame {frame} kept, entries to {kept}");
+        let name = format!("{bytes} bytes of frame {frame} kept, entries to {kept}, file new: {is_new}");
         let Some(shard) = shard else {
             return Expected::Correct { lost_max: 0 }
                 .judge(super::Verdict::Unavailable(rig.seats[0].refused.clone().unwrap_or_default()), &name);

@@ -282,6 +282,10 @@ impl World<'_> {
                     self.load.learn(running.effect);
                 }
             }
+            Ok(Reply::Answer(answer)) => {
+                self.counts.acknowledged += 1;
+                self.load.note_answer(running.effect, &answer);
+            }
             Ok(_) => self.counts.acknowledged += 1,
             Err(_) => {}
         }

@@ -157,10 +157,13 @@ impl World<'_> {
         node.paused_until = 0;
         node.clock.resume(self.now);
         node.doom = None;
-        let mut late = Vec::new();
+        let (mut late, mut reads) = (Vec::new(), Vec::new());
         for (core, cell) in node.cores.iter_mut().flatten().enumerate() {
             cell.slow = (0, 0);
             cell.mailbox = (0, 0);
+            if cell.reads_wait > self.now {
+                reads.extend((0..cell.shard.store_mut().reads_waiting()).map(|_| core as u8));
+            }
             (cell.hung_until, cell.syncs_wait, cell.reads_wait) = (0, 0, 0);
             // Its queue goes with it: the operations that made the storage thread busy end now.
             cell.storage_busy = cell.storage_busy.min(soon);
@@ -173,6 +176,9 @@ impl World<'_> {
         let life = node.life;
         for (core, token) in late {
             self.heap.push(soon, Due::operation(seat as u8, core as u8, life, token));
+        }
+        for core in reads {
+            self.heap.push(soon, Due::Store { seat: seat as u8, core, life });
         }
         let node = &mut self.nodes[seat];
         if node.state == State::Down {
@@ -263,11 +269,13 @@ impl World<'_> {
         for group in &stuck {
             self.show_stuck(*group);
         }
-        if !stuck.is_empty() {
+        // Who answers for what was forgotten is not known any more.
+        let is_over = !stuck.is_empty() || self.has_forgotten;
+        if is_over {
             self.note(What::Phase, stuck.len() as u64, 2, |world| world.describe(&format!("given up: {stuck:?}")));
             self.phase = Phase::Over;
         }
-        !stuck.is_empty()
+        is_over
     }
 
     fn show_stuck(&mut self, group: GroupId) {

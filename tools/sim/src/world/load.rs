@@ -1,7 +1,9 @@
 //! What clients do: operations chosen against what is believed to be there: names that live, that were just deleted, new
 //! ones. Nothing is prepared ahead.
 
-use base::{Acct, BlockHash, Jid, Nsid, Prng};
+mod rare;
+
+use base::{Acct, Jid, Nsid, Prng};
 use client::Operation;
 use meta::{
     At, Command, CommitFile, Delete, DeltaCursor, Mkdir, Move, NamespaceKind, PresentPart, PutMode, Query,
@@ -9,10 +11,14 @@ use meta::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::draw::{Stream, log_between, prng};
+
 /// Whose files.
 pub(super) const OWNER: Acct = Acct(1);
 /// Names kept per namespace.
 const NAMES_MAX: usize = 64;
+/// Room of a namespace, but where it is to run out.
+const GRANT_BYTES: u64 = 1 << 40;
 
 /// What is believed of a namespace.
 #[derive(Default)]
@@ -27,7 +33,10 @@ struct Names {
 pub(super) struct Load {
     pub namespaces: Vec<Nsid>,
     names: Vec<Names>,
+    told: Vec<rare::Told>,
     contents: u64,
+    /// Room of the namespace that has little, and its place in the list.
+    scarce: Option<(usize, u64)>,
 }
 
 /// What an operation will have done if it is done.
@@ -38,6 +47,10 @@ pub(super) enum Effect {
     Folder(usize, String),
     Gone(usize, String),
     Moved(usize, String, String),
+    /// Queries whose answers say what may be asked for next.
+    Delta(usize),
+    Page(usize, String),
+    Revisions(usize, String),
 }
 
 impl Load {
@@ -55,11 +68,16 @@ impl Load {
             }
         }
         let names = namespaces.iter().map(|_| Names::default()).collect();
-        Load { namespaces, names, contents: 0 }
+        let told = namespaces.iter().map(|_| rare::Told::default()).collect();
+        let mut dice = prng(seed, Stream::Load, 1 << 33, 0);
+        let scarce = (dice.below(4) == 0).then(|| (1, log_between(&mut dice, 100_000, 2_000_000)));
+        Load { namespaces, names, told, contents: 0, scarce }
     }
 
     pub fn found(&self, at: usize) -> Operation {
-        let command = Command::NamespaceInit { kind: NamespaceKind::Root, owner: OWNER, grant_bytes: 1 << 40 };
+        let scarce = self.scarce.filter(|(place, _)| *place == at);
+        let grant_bytes = scarce.map_or(GRANT_BYTES, |(_, bytes)| bytes);
+        let command = Command::NamespaceInit { kind: NamespaceKind::Root, owner: OWNER, grant_bytes };
         Operation::Command { acct: Acct(0), nsid: self.namespaces[at], command }
     }
 
@@ -72,6 +90,9 @@ impl Load {
         let command = |command| Operation::Command { acct: OWNER, nsid, command };
         let query = |query| Operation::Query { acct: OWNER, nsid, query };
         let path = self.path(at, dice);
+        if dice.below(24) == 0 {
+            return self.rare(at, path, dice);
+        }
         match dice.below(100) {
             0..20 => {
                 let mkdir = Mkdir { at: At::path(&path), autorename: dice.below(8) == 0 };
@@ -103,7 +124,10 @@ impl Load {
                 (query(list), Effect::None)
             }
             91..95 => (query(Query::Head), Effect::None),
-            95..98 => (query(Query::Delta { cursor: DeltaCursor::at(Jid(dice.below(50))), limit: 10 }), Effect::None),
+            95..98 => {
+                let cursor = DeltaCursor::at(Jid(dice.below(50)));
+                (query(Query::Delta { cursor, limit: 10 }), Effect::Delta(at))
+            }
             _ => (query(Query::SpaceUsage), Effect::None),
         }
     }
@@ -145,15 +169,10 @@ impl Load {
             return Command::CommitFile(CommitFile { content_hash: Sha256::digest([]).into(), ..commit });
         }
         // Content that no other put has: what is read tells which put it came from.
-        let mut name = [0; 32];
-        name[..8].copy_from_slice(&self.contents.to_le_bytes());
+        let name = rare::block(self.contents, 0);
         let bytes = 1 + dice.below(100_000);
-        let commit = CommitFile {
-            size: bytes,
-            content_hash: Sha256::digest(name).into(),
-            blocks: vec![BlockHash(name)],
-            ..commit
-        };
+        let commit =
+            CommitFile { size: bytes, content_hash: Sha256::digest(name.0).into(), blocks: vec![name], ..commit };
         let present = vec![PresentPart { position: 0, bytes: bytes as u32, put_at_ms: 1_700_000_000_000 }];
         Command::StoreAndCommit(StoreAndCommit { commit, present })
     }
@@ -169,7 +188,7 @@ impl Load {
             }
         };
         match effect {
-            Effect::None => {}
+            Effect::None | Effect::Delta(_) | Effect::Page(..) | Effect::Revisions(..) => {}
             Effect::File(at, path) => add(&mut self.names[at].live, path),
             Effect::Folder(at, path) => {
                 add(&mut self.names[at].folders, path.clone());

@@ -127,6 +127,15 @@ impl World<'_> {
         asked
     }
 
+    /// The leader of a group is asked to make a voter of itself, which it is. False when there is none.
+    pub(super) fn order_no_change(&mut self, group: GroupId) -> bool {
+        let Some(leader) = self.leader_of(group) else { return false };
+        let core = base::core_of(group, self.shape.cores).0 as usize;
+        let change = ConfigChange { add_voters: vec![self.nodes[leader].id], ..ConfigChange::default() };
+        self.tell(leader, core, Mail::Change { group, change });
+        true
+    }
+
     /// Everyone who believes to lead a group is asked to hand it to the node in a seat. False when nobody is.
     pub(super) fn order_transfer(&mut self, group: GroupId, seat: usize) -> bool {
         let target = self.nodes[seat % self.shape.seats].id;

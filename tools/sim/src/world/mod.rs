@@ -12,6 +12,7 @@ mod astray;
 mod calm;
 mod clients;
 mod end;
+mod lies;
 mod load;
 mod members;
 mod net;
@@ -73,6 +74,8 @@ pub(crate) struct Shape {
     pub is_cold: bool,
     /// Seats whose disks may be damaged, a minority.
     pub damageable: u32,
+    /// From one pass of a log's scrub to the next; none is as in production, longer than a run.
+    pub scrub_every: Option<base::Span>,
     /// Consensus: with leases in half of the runs, and with groups that rest early in half of them.
     pub raft: raft::Settings,
 }
@@ -114,6 +117,7 @@ impl Shape {
             segment_bytes,
             is_cold,
             damageable,
+            scrub_every: None,
         };
         plan.shape(&mut shape);
         shape.cores = cores.unwrap_or(shape.cores);
@@ -188,6 +192,8 @@ pub(crate) struct World<'c> {
     next_node: u64,
     /// Nodes that each group is to have, by the operator's wish.
     wanted: Vec<NodeId>,
+    /// Nodes that were replaced, and their seats: the host keeps its address.
+    former: Vec<(NodeId, usize)>,
     /// What each of them is to be.
     wish: members::Wish,
     operator_draws: u64,
@@ -196,6 +202,9 @@ pub(crate) struct World<'c> {
     probes: probes::Probes,
     episode: Option<plan::Episode>,
     phase: end::Phase,
+    lies: lies::Lies,
+    /// A node goes on that is without something it was told is on its disk, and does not know: what no checksum shows.
+    has_forgotten: bool,
     /// It ended with its faults, by wish: nothing is owed.
     has_stopped_early: bool,
     checkers: &'c mut [Box<dyn Checker>],
@@ -233,6 +242,7 @@ impl<'c> World<'c> {
             timed: Vec::new(),
             next_node: shape.seats as u64 + 1,
             wanted: (1..=shape.seats as u64).map(NodeId).collect(),
+            former: Vec::new(),
             wish: members::Wish::default(),
             operator_draws: 0,
             calm: calm::Calm::default(),
@@ -240,6 +250,8 @@ impl<'c> World<'c> {
             probes: probes::Probes::new(shape.groups),
             episode: None,
             phase: end::Phase::Faults,
+            lies: lies::Lies::draw(seed, options.profile, shape.seats, shape.length),
+            has_forgotten: false,
             has_stopped_early: false,
             checkers,
             violation: None,

@@ -177,6 +177,8 @@ pub(crate) struct Node {
     pub leaders: Vec<NodeId>,
     /// What was durable on its disk is, or may be, another.
     pub is_damaged: bool,
+    /// Its machine has no power: nobody there even refuses a connection.
+    pub is_dark: bool,
     /// The operations of the current start may fail as its recovery did.
     pub restarts: u32,
 }

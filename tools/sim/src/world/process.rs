@@ -50,6 +50,7 @@ impl World<'_> {
             leaders: vec![NodeId(0); self.shape.groups as usize],
             restarts: 0,
             is_damaged: false,
+            is_dark: false,
         };
         node.remains = self.fresh_disks(&node);
         self.nodes.push(node);
@@ -89,6 +90,7 @@ impl World<'_> {
         node.cores = cores;
         node.state = State::Up;
         node.paused_until = 0;
+        node.is_dark = false;
         node.clock.resume(now);
         node.leaders.fill(NodeId(0));
         let (id, incarnation) = (node.id, node.incarnation);
@@ -113,6 +115,7 @@ impl World<'_> {
         if self.may_be_damaged(seat) {
             disk.keep_proven();
         }
+        self.nodes[seat].is_damaged |= disk.has_lied();
         let misread = if is_empty { None } else { self.draw_misread(seat, core, &disk) };
         let node = &self.nodes[seat];
         let salt = draw(self.seed, Stream::Seed as u8, node.id.0 << 8 | core as u64, node.incarnation);
@@ -127,6 +130,7 @@ impl World<'_> {
             }
         };
         self.tell_trace(|_| format!("{seat}.{core} recovers: {:?}", recovered.report()));
+        let forgotten = self.forgotten(core, &disk, recovered.report());
         let node = &self.nodes[seat];
         disk.handle_recovered(&recovered.groups());
         for group in self.groups() {
@@ -149,8 +153,12 @@ impl World<'_> {
             trailing_entries: self.shape.trailing,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
-        let log = SegLog::start(recovered, log_settings, disk);
+        let mut log = SegLog::start(recovered, log_settings, disk);
+        if let Some(every) = self.shape.scrub_every {
+            log.set_scrub_every(every);
+        }
         let shard = Shard::new(settings, log, store, node.clock.mono(self.now));
+        self.show_forgotten(seat, &forgotten, &shard);
         Ok(Box::new(Core::new(shard, self.shape.seats, groups, self.now)))
     }
 
@@ -190,9 +198,10 @@ impl World<'_> {
     }
 
     /// Damage may strike this seat: under the atlas rule a minority, so that each committed entry has an intact copy and
-    /// a majority has its hard state.
+    /// a majority has its hard state. Where disks lie that is all they do.
     pub(super) fn may_be_damaged(&self, seat: usize) -> bool {
-        self.shape.damageable & 1 << seat != 0 || !self.options.profile.has_atlas_rule()
+        let profile = self.options.profile;
+        (self.shape.damageable & 1 << seat != 0 || !profile.has_atlas_rule()) && !profile.has_liars()
     }
 
     /// A crash at an I/O point.
@@ -257,6 +266,7 @@ impl World<'_> {
         let node = &mut self.nodes[seat];
         node.remains = remains;
         node.state = State::Down;
+        node.is_dark = is_power_cut;
         node.doom = None;
         node.life += 1;
         let life = node.life;
@@ -295,6 +305,7 @@ impl World<'_> {
         // A name belongs to a disk: who took it over would have forgotten votes and acks.
         let id = mutate!(MUT_19E, NodeId(self.next_node), lost);
         self.next_node += 1;
+        self.former.push((lost, seat));
         let node = &mut self.nodes[seat];
         (node.id, node.incarnation, node.state, node.is_damaged) = (id, 0, State::Down, false);
         node.life += 1;

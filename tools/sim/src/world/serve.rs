@@ -57,7 +57,7 @@ impl World<'_> {
     /// A client dials.
     pub(super) fn connect(&mut self, client: u32, link: client::LinkId, address: &str) {
         let number = self.connections.len() as u32;
-        let target = parse_address(address).and_then(|(node, core)| Some((self.seat_of(node)?, core)));
+        let target = parse_address(address).and_then(|(node, core)| Some((self.host_of(node)?, core)));
         let delay = log_between(&mut prng(self.seed, Stream::Client, 1 << 40 | u64::from(client), 0), MS / 10, 20 * MS);
         let (seat, core) = target.unwrap_or((usize::from(u8::MAX), 0));
         let life = self.nodes.get(seat).map_or(0, |node| node.life);
@@ -83,10 +83,19 @@ impl World<'_> {
         }
     }
 
+    /// The seat that an address of a node leads to; whoever took its place may sit there.
+    fn host_of(&self, node: NodeId) -> Option<usize> {
+        let former = || self.former.iter().find(|(former, _)| *former == node).map(|(_, seat)| *seat);
+        self.seat_of(node).or_else(former)
+    }
+
     pub(super) fn accept(&mut self, number: u32) {
         let connection = &mut self.connections[number as usize];
         let (seat, delay) = (connection.seat as usize, connection.delay);
         let node = &self.nodes[seat];
+        if !node.is_up() && node.is_dark && self.injector.is_enabled() {
+            return;
+        }
         if !node.is_up() || node.life != connection.life {
             return self.push(self.now + delay, Due::ClientClosed { connection: number });
         }

@@ -30,6 +30,8 @@ const FOLLOWER_QUERY: u64 = 6;
 const REGISTER: u64 = 7;
 const PING: u64 = 8;
 const COMMAND: u64 = 9;
+/// Of a place in the session that was left behind long ago.
+const OLD_COMMAND: u64 = 10;
 /// Refused in the turn that reads them: once the PING that came with them is answered, so are they.
 const AT_ONCE: [(u64, Foreign); 3] =
     [(KIND, Foreign::Kind), (COMMAND_FORMAT, Foreign::CommandFormat), (QUERY_KIND, Foreign::QueryKind)];
@@ -177,14 +179,16 @@ impl World<'_> {
             COMMAND_KIND => Foreign::CommandKind,
             QUERY_KIND => Foreign::QueryKind,
             QUERY | FOLLOWER_QUERY => Foreign::Query,
-            COMMAND => Foreign::Command,
+            COMMAND | OLD_COMMAND => Foreign::Command,
             REGISTER => {
                 if let (Some(ReplyStatus::Ok), Ok(Outcome::Registered { session })) =
                     (item.reply_status(), Outcome::decode(item.body))
                 {
                     // Each talk has its place in the session.
-                    let body = command((session, Sequence(self.stranger.looks)), talk.nsid);
-                    self.send_requests(talk.connection, talk.group, &[(COMMAND, RequestKind::Command as u8, body)]);
+                    let kind = RequestKind::Command as u8;
+                    let body = |sequence| command((session, Sequence(sequence)), talk.nsid);
+                    let requests = [(COMMAND, kind, body(self.stranger.looks)), (OLD_COMMAND, kind, body(1))];
+                    self.send_requests(talk.connection, talk.group, &requests);
                 }
                 return;
             }

@@ -3,6 +3,7 @@
 use super::net::Net;
 use super::node::Mail;
 use super::plan::COUNTER_FIRST;
+use super::probes::Kind;
 use super::{CORES_MAX, MS, SEATS_MAX, SECOND, What, World};
 use crate::draw::{Stream, log_between, prng};
 use crate::fault::Class;
@@ -41,10 +42,23 @@ pub(super) enum Order {
     Calm,
     /// The same without load, and with all seats.
     IdleCalm,
+    /// A probe reads at a seat, as if that led.
+    Read,
+    /// The leader of a group is asked for a change that changes nothing.
+    NoChange,
 }
 
 impl Order {
-    const ALL: [Order; 6] = [Order::Wish, Order::Change, Order::Transfer, Order::Hush, Order::Calm, Order::IdleCalm];
+    const ALL: [Order; 8] = [
+        Order::Wish,
+        Order::Change,
+        Order::Transfer,
+        Order::Hush,
+        Order::Calm,
+        Order::IdleCalm,
+        Order::Read,
+        Order::NoChange,
+    ];
     /// Parameters below this were drawn, and are no orders.
     const FIRST: u64 = 16;
 
@@ -63,6 +77,11 @@ impl Order {
 pub(super) const SUSPENDS: u64 = 2;
 /// Of PROC1: it crashes now, at no operation. Above these 8 bits: ms until it starts again, 0 for a draw.
 pub(super) const AT_ONCE: u64 = 3;
+/// Of PROC1: it is asked to stop, gives its leads away, and is gone a moment later. Above these 8 bits as with
+/// [`AT_ONCE`].
+pub(super) const STOPS: u64 = 4;
+/// How long who is asked to stop goes on.
+const STOPS_IN: u64 = 20 * MS;
 /// In the shape of a partition: it lists its links.
 const LISTED_LINKS: u64 = 1 << 63;
 
@@ -87,7 +106,9 @@ impl World<'_> {
         timed.push(Class::Ctl2);
         let drawn = timed.len();
         timed.extend(PLANNED_CLASSES);
-        for fault in self.injector.listed_timed(&timed) {
+        // In the order of the schedule, which is that of faults that struck in one instant.
+        let listed = self.options.schedule.clone().unwrap_or_default();
+        for fault in listed.into_iter().filter(|fault| timed.contains(&fault.class)) {
             if timed[..drawn].contains(&fault.class) || fault.counter >= COUNTER_FIRST {
                 self.push_timed(fault);
             }
@@ -185,6 +206,10 @@ impl World<'_> {
                 if b & 0xff == AT_ONCE {
                     let life = node.life;
                     self.push(now, Due::Crash { seat: seat as u8, life });
+                } else if b & 0xff == STOPS {
+                    let life = node.life;
+                    self.give_leads_away(seat);
+                    self.push(now + STOPS_IN, Due::Crash { seat: seat as u8, life });
                 } else {
                     node.doom = Some((a, b & 0xff));
                 }
@@ -216,6 +241,16 @@ impl World<'_> {
             _ => return false,
         }
         true
+    }
+
+    /// As a server does that was told to stop: between two turns, whose messages and answers the next one sends.
+    fn give_leads_away(&mut self, seat: usize) {
+        let now = self.nodes[seat].clock.mono(self.now);
+        for core in 0..self.nodes[seat].cores.len() {
+            let cell = self.nodes[seat].cores[core].as_mut().expect("a core is at home between turns");
+            cell.shard.hand_over_all(now);
+            self.tell(seat, core, Mail::Store);
+        }
     }
 
     /// Cuts links by one of the shapes of the table, or just those that [`links_between`] names.
@@ -276,6 +311,8 @@ impl World<'_> {
                 Order::Hush => self.order_hush(kind),
                 Order::Calm => self.order_calm(kind >> 8, kind as u32 & 0xff, false),
                 Order::IdleCalm => self.order_calm(kind >> 8, 0, true),
+                Order::Read => self.probe(kind as usize % self.shape.seats, group, Kind::Read).is_some(),
+                Order::NoChange => self.order_no_change(group),
             };
         }
         let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);

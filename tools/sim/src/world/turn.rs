@@ -326,7 +326,8 @@ impl World<'_> {
             let node = self.nodes[seat].id;
             let is_allowed = match alarm {
                 raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.nodes[seat].is_damaged),
-                _ => false,
+                // Two leaders of a term, or a conflict below what is committed: it may stop, and says so.
+                _ => self.has_forgotten,
             };
             if !is_allowed {
                 self.fail("alarm", format!("node {node}: group {group}: {alarm:?}"));
@@ -490,12 +491,12 @@ impl World<'_> {
             return;
         }
         let entity = (seat * super::CORES_MAX + core) as u32;
-        let is_damageable = self.may_be_damaged(seat);
+        let (is_damageable, is_lying) = (self.may_be_damaged(seat), self.disk_lies(seat));
         let World { nodes, injector, now, .. } = self;
         let Some(Some(cell)) = nodes[seat].cores.get_mut(core) else { return };
         let (mut fails_write, mut fails_sync) = (cell.fails_write, cell.fails_sync);
         let disk = cell.shard.log_mut().disk_mut();
-        disk.is_full = disk.full_until > *now;
+        (disk.is_full, disk.is_lying) = (disk.full_until > *now, is_lying);
         let result = match disk.pending_op(token) {
             Some(DiskOp::Write { .. }) if fails_write => {
                 fails_write = false;

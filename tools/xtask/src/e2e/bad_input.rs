@@ -15,7 +15,7 @@ use super::cluster::{Cluster, Shape, binary, free_ports, run_ok, wait_for};
 const GARBAGE_FRAMES: u64 = 10_000;
 
 pub fn run() -> Result<()> {
-    let mut cluster = Cluster::start("bad", Shape { groups: 4, cores: 1, process: String::new() })?;
+    let mut cluster = Cluster::start("bad", Shape { groups: 4, cores: 1, ..Shape::default() })?;
     requests(&cluster)?;
     garbage(&mut cluster)?;
     directories(&mut cluster)?;
@@ -162,7 +162,7 @@ fn full_disk() -> Result<()> {
 }
 
 fn fill(dir: &std::path::Path) -> Result<()> {
-    let shape = Shape { groups: 2, cores: 1, process: "segment_bytes = 4194304".to_owned() };
+    let shape = Shape { groups: 2, cores: 1, process: "segment_bytes = 4194304".to_owned(), ..Shape::default() };
     let mut cluster = Cluster::start_in(dir.to_owned(), shape)?;
     let ballast = dir.parent().context("the directory has a parent")?.join("ballast");
     cluster.ok(&["mkdir", "/before"])?;

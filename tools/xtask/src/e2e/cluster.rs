@@ -49,11 +49,13 @@ pub struct Shape {
     pub cores: u16,
     /// More lines for the `[process]` table of each node.
     pub process: String,
+    /// Where each node's data is to lie. Empty: three nodes, in the cluster's directory.
+    pub data: Vec<PathBuf>,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { groups: 8, cores: 2, process: String::new() }
+        Shape { groups: 8, cores: 2, process: String::new(), data: Vec::new() }
     }
 }
 
@@ -69,6 +71,8 @@ pub struct Node {
     pub port: u16,
     child: Option<Child>,
     log: PathBuf,
+    /// Length of its log when it was last started. Unit: bytes.
+    log_from: usize,
     starts: u32,
 }
 
@@ -86,7 +90,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Formats and starts three nodes and a block server, and makes account 1.
+    /// Formats and starts three nodes (or as many as `shape.data` names) and a block server, and makes account 1.
     pub fn start(name: &str, shape: Shape) -> Result<Cluster> {
         let dir = std::env::temp_dir().join(format!("dropstone-e2e-{name}-{}", std::process::id()));
         Cluster::start_in(dir, shape)
@@ -97,18 +101,19 @@ impl Cluster {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
         let id = run_ok(Command::new(binary()?).args(["format", "--new-id"]))?;
-        let base = free_ports(PORTS_PER_NODE * 4)?;
+        let count = if shape.data.is_empty() { 3 } else { shape.data.len() as u16 };
+        let base = free_ports(PORTS_PER_NODE * (count + 1))?;
         let mut cluster = Cluster {
             dir,
             nodes: Vec::new(),
             cluster_id: id.trim().to_owned(),
             shape,
             block: None,
-            block_port: base + PORTS_PER_NODE * 3,
+            block_port: base + PORTS_PER_NODE * count,
             keep: true,
         };
-        for at in 0..3 {
-            cluster.add_node(at + 1, base + at as u16 * PORTS_PER_NODE);
+        for at in 0..count {
+            cluster.add_node(u64::from(at) + 1, base + at * PORTS_PER_NODE);
         }
         let ids: Vec<u64> = cluster.nodes.iter().map(|node| node.id).collect();
         for id in &ids {
@@ -126,7 +131,8 @@ impl Cluster {
 
     /// A further place for a node.
     pub fn add_node(&mut self, id: u64, port: u16) {
-        let data = self.dir.join(format!("n{id}"));
+        let data = self.shape.data.get(id as usize - 1).cloned();
+        let data = data.unwrap_or_else(|| self.dir.join(format!("n{id}")));
         self.nodes.push(Node {
             id,
             config: self.dir.join(format!("n{id}.toml")),
@@ -134,6 +140,7 @@ impl Cluster {
             data,
             port,
             child: None,
+            log_from: 0,
             starts: 0,
         });
     }
@@ -184,8 +191,10 @@ impl Cluster {
 
     /// Starts a node's process.
     pub fn start_node(&mut self, id: u64) -> Result<()> {
+        let log_from = self.log_of(id).len();
         let node = self.node_mut(id);
         ensure!(node.child.is_none(), "node {id} runs already");
+        node.log_from = log_from;
         node.starts += 1;
         let log = File::options().create(true).append(true).open(&node.log)?;
         let mut command = Command::new(binary()?);
@@ -267,10 +276,43 @@ impl Cluster {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// What a node has logged since it was last started, at most the last lines of it.
+    pub fn last_words(&self, id: u64) -> String {
+        let log = self.log_of(id);
+        let lines: Vec<&str> = log.get(self.node(id).log_from..).unwrap_or_default().lines().collect();
+        lines[lines.len().saturating_sub(6)..].join("\n")
+    }
+
+    /// True once the node's recovery is over: it writes.
+    pub fn is_serving(&self, id: u64) -> bool {
+        let log = self.log_of(id);
+        log.get(self.node(id).log_from..).is_some_and(|log| log.contains("metaserver runs"))
+    }
+
+    /// `log verify` of a node that does not run: true if its log is torn, an error if it is worse than that.
+    pub fn verify_log(&self, id: u64) -> Result<bool> {
+        let data = &self.node(id).data;
+        let output = Command::new(binary()?).args(["log", "verify", "--json"]).arg(data).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            bail!("the log of node {id} is not whole: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mut is_torn = false;
+        for line in text.lines() {
+            let core: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+            is_torn |= core["verdict"] == "torn";
+        }
+        Ok(is_torn)
+    }
+
+    /// The client address of every node.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect()
+    }
+
     /// `--target` for all nodes.
     pub fn targets(&self) -> String {
-        let list: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        list.join(",")
+        self.addresses().join(",")
     }
 
     /// The binary with this cluster as target.

@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
         println!("  SKIPPED: suite syscalls: strace is not installed here");
         return Ok(());
     }
-    let cluster = Cluster::start("syscalls", Shape { groups: 4, cores: 1, process: String::new() })?;
+    let cluster = Cluster::start("syscalls", Shape { groups: 4, cores: 1, ..Shape::default() })?;
     let leader = cluster.leader_of_root()?;
     let pid = cluster.pid(leader)?;
     let core = core_thread(pid)?;

@@ -1,8 +1,8 @@
-//! Whoever leads is struck: crashed in the middle of an operation, paused, or cut off from all others.
+//! Whoever leads is struck: crashed in the middle of an operation, paused, cut off from all others, or asked to stop.
 
 use base::{GroupId, Prng};
 
-use super::super::strikes::links_between;
+use super::super::strikes::{STOPS, links_between};
 use super::super::{MS, SECOND, World};
 use crate::draw::log_between;
 use crate::fault::Class;
@@ -13,7 +13,8 @@ impl World<'_> {
         let group = GroupId(dice.below(u64::from(self.shape.groups)) as u32);
         let span = log_between(dice, 100 * MS, 10 * SECOND);
         if let Some(seat) = self.leader_of(group) {
-            match dice.below(4) {
+            match dice.below(5) {
+                4 => self.strike_now(Class::Proc1, seat, 0, STOPS),
                 0 => self.strike_now(Class::Proc1, seat, dice.below(4), dice.below(3)),
                 1 => self.strike_now(Class::Proc3, seat, span, 0),
                 2 => self.strike_now(Class::Net9, 0, span, links_between(1 << seat, !(1 << seat))),

@@ -50,7 +50,10 @@ impl World<'_> {
                 between(dice, SECOND, 3 * SECOND)
             }
             _ => {
-                match (dice.below(4), leader) {
+                match (dice.below(5), leader) {
+                    (4, _) => {
+                        self.strike_now(Class::Ctl1, 0, 0, order(Order::NoChange));
+                    }
                     (0, _) => {
                         let seat = dice.below(self.shape.seats as u64);
                         self.strike_now(Class::Ctl1, 0, seat, order(Order::Transfer));

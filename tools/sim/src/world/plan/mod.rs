@@ -6,10 +6,12 @@
 mod figure8;
 mod full;
 mod leader_only;
+mod learners;
 mod members;
 mod quiet;
 mod quiet_end;
 mod reads;
+mod scrub;
 mod slow_leader;
 mod snapshots;
 mod suspend;
@@ -59,6 +61,10 @@ pub(super) enum Plan {
     Unsynced,
     /// Disks are full until no prepared segment is left.
     Full,
+    /// Learners become voters without being told to.
+    Learners,
+    /// Rot is found by reading what nobody wants.
+    Scrub,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
@@ -74,6 +80,8 @@ const SHARES: &[(Plan, u64)] = &[
     (Plan::Snapshots, 10),
     (Plan::Unsynced, 9),
     (Plan::Full, 4),
+    (Plan::Learners, 3),
+    (Plan::Scrub, 3),
 ];
 
 /// A round of a plan: what was drawn at its first step.
@@ -117,6 +125,13 @@ impl Driver {
             Plan::Suspend => (shape.cores, shape.raft.quiesce_after) = (1, None),
             // Segments are used up while a disk is full.
             Plan::Full => shape.segment_bytes = seglog::SEGMENT_BYTES_LEAST,
+            // A stall must last over the end of a segment now and then.
+            Plan::Unsynced => shape.segment_bytes = seglog::SEGMENT_BYTES_LEAST,
+            // Segments end soon, and are kept for a while.
+            Plan::Scrub => {
+                shape.segment_bytes = seglog::SEGMENT_BYTES_LEAST;
+                shape.scrub_every = Some(base::Span::from_ms(400));
+            }
             // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
             Plan::Snapshots => (shape.trailing, shape.is_cold) = (4, true),
             _ => {}
@@ -171,6 +186,8 @@ impl World<'_> {
             Plan::Snapshots => self.strike_snapshots(&mut dice),
             Plan::Unsynced => self.strike_unsynced(&mut dice),
             Plan::Full => self.fill_disks(&mut dice),
+            Plan::Learners => self.promote_learners(&mut dice),
+            Plan::Scrub => self.rot_for_scrubs(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }

@@ -13,8 +13,7 @@
 use base::{GroupId, Prng, Term};
 use raft::Role;
 
-use super::super::probes::Kind;
-use super::super::strikes::{AT_ONCE, SUSPENDS, links_between};
+use super::super::strikes::{AT_ONCE, Order, SUSPENDS, links_between};
 use super::super::{MS, SECOND, World};
 use crate::draw::between;
 use crate::fault::Class;
@@ -90,7 +89,7 @@ impl World<'_> {
         let Some((leader, term)) = leader.and_then(|leader| Some((leader, self.term_of(leader, group)?))) else {
             return 200 * MS;
         };
-        self.probe(leader, group, Kind::Read);
+        self.read_at(leader, group);
         self.go_on(Episode { way, group, leader, term, stage: Stage::Begun, until: 0 }, SETTLE)
     }
 
@@ -98,6 +97,12 @@ impl World<'_> {
     fn go_on(&mut self, episode: Episode, wait: u64) -> u64 {
         self.episode = Some(episode);
         wait
+    }
+
+    /// A probe reads at a seat; its operation, or `None` when that is not to be had. Struck, so that a replay reads too.
+    fn read_at(&mut self, seat: usize, group: GroupId) -> Option<u64> {
+        let has_begun = self.strike_now(Class::Ctl1, 0, seat as u64, Order::Read.parameter(group.0));
+        has_begun.then_some(self.counts.operations)
     }
 
     /// The first strike; `None` when it was the last.
@@ -118,7 +123,7 @@ impl World<'_> {
                 None
             }
             Way::Race => {
-                let probe = self.probe(leader, group, Kind::Read)?;
+                let probe = self.read_at(leader, group)?;
                 let until = self.now + 50 * MS;
                 Some(self.go_on(Episode { stage: Stage::Reads(probe), until, ..*episode }, LOOK_AT_ONCE))
             }
