@@ -105,8 +105,9 @@ impl World<'_> {
                 let raft = node.shard_of(group).and_then(|shard| shard.raft(group));
                 raft.is_some_and(|raft| {
                     let config = raft.config();
-                    // Who is down may hold the only other copy of what a quorum node's disk lost.
-                    raft.health() != raft::Health::Faulty
+                    // Who is down may hold the only other copy of what a quorum node's disk lost, or may have told one in
+                    // doubt of an entry without which it votes for nobody.
+                    !matches!(raft.health(), raft::Health::Faulty | raft::Health::RecoveringHead)
                         && !config.is_joint()
                         && config.incoming().len() == self.wanted.len()
                         && config.voters().all(|id| self.wanted.contains(&id))
