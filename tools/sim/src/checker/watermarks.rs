@@ -74,6 +74,24 @@ struct Node {
     config: Config,
     /// An ack that left before the turn that must cover it was seen.
     acked: LogIndex,
+    /// Entries above what was persisted whose bytes were known to be lost.
+    faulty: Vec<LogIndex>,
+}
+
+impl Node {
+    /// A fault that nobody knew of at the last turn holds back what is persisted now: it takes some of it back, or takes
+    /// the place of one that is repaired.
+    fn note_faults(&mut self, view: &GroupView<'_>) -> bool {
+        let limit = view.persisted.next();
+        let is_limited = limit <= view.log.last_index() && view.log.is_faulty(limit);
+        let has_new = view.persisted < self.persisted || is_limited && !self.faulty.contains(&limit);
+        self.faulty.clear();
+        if is_limited {
+            let above = (limit.0..=view.log.last_index().0).map(LogIndex);
+            self.faulty.extend(above.filter(|index| view.log.is_faulty(*index)));
+        }
+        has_new
+    }
 }
 
 /// See the claim above.
@@ -115,9 +133,9 @@ impl Watermarks {
         ensure!(NAME, is_covered, "group {group} node {id}: acked {} with {} persisted", node.acked, view.persisted);
         mark(self.groups.of(group), node, view);
         let commit_before = std::mem::replace(&mut node.commit, view.commit);
-        // Only a fault takes back what is persisted. One that came to light in this very turn may have done so behind the
-        // commit, and behind the sync that the leader counted.
-        let has_fault = view.persisted < node.persisted;
+        // What came to light in this very turn may have done so behind the commit, and behind the sync that the leader
+        // counted.
+        let has_fault = node.note_faults(view);
         let was_leader = std::mem::replace(&mut node.was_leader, view.role == Role::Leader) && node.term == view.term;
         (node.term, node.persisted, node.acked) = (view.term, view.persisted, LogIndex(0));
         node.before_first = view.log.first_index().prev();
@@ -373,6 +391,23 @@ mod tests {
         let mut checker = begun();
         turn(&mut checker, &leader(1, 0)).unwrap();
         fires(NAME, turn(&mut checker, &leader(1, 3)));
+    }
+
+    #[test]
+    fn a_new_fault_behind_one_that_is_repaired_takes_no_commit_back_and_a_known_one_does() {
+        let leader = |persisted, commit, faulty: &[u64]| {
+            let mut seat = Seat { persisted, ..Seat::with(1, &[1, 1, 1, 1], commit).leading() };
+            faulty.iter().for_each(|index| seat.log.spoil(*index));
+            seat
+        };
+        let after = |faulty: &[u64]| {
+            let mut checker = Watermarks::default();
+            turn(&mut checker, &Seat::with(2, &[1, 1, 1, 1], 0)).unwrap();
+            turn(&mut checker, &leader(0, 0, faulty)).unwrap();
+            turn(&mut checker, &leader(2, 4, &[3]))
+        };
+        after(&[1]).unwrap();
+        fires(NAME, after(&[1, 3]));
     }
 
     #[test]
