@@ -33,13 +33,16 @@ fn a_calm_cluster_answers_everything() {
 
 #[test]
 fn what_was_recorded_replays_to_the_same_hash_and_parses_back() {
+    let mut recorded = 0;
     for seed in 0..9 {
         let options = Options { is_recording: true, ..short(Options::new(Profile::Dense)) };
         let first = run(seed, &options, &mut []);
+        assert_eq!(first.violation, None, "seed {seed}");
         let schedule = first.schedule.expect("it was recorded");
         // Probes are operations too, and follow from what happens.
         let begun = schedule.operations.as_ref().map_or(0, |begun| begun.len() as u64);
-        assert!((40..=first.operations).contains(&begun), "{begun} of {}", first.operations);
+        assert!(begun <= first.operations, "seed {seed}: {begun} of {}", first.operations);
+        recorded += begun;
         let parsed = sim::Schedule::parse(&schedule.print()).expect("what is printed parses");
         assert_eq!(parsed, schedule);
         let replayed = Options { is_recording: true, ..Options::replaying(&parsed) };
@@ -47,6 +50,8 @@ fn what_was_recorded_replays_to_the_same_hash_and_parses_back() {
         assert_eq!(first.trace_hash, again.trace_hash, "seed {seed}");
         assert_eq!(again.schedule.as_ref(), Some(&schedule), "seed {seed}");
     }
+    // A plan whose run ends in quiet is quiet all along in one so short.
+    assert!(recorded > 500, "{recorded} operations");
 }
 
 #[test]
