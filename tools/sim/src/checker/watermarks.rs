@@ -83,14 +83,11 @@ impl Node {
     /// the place of one that is repaired.
     fn note_faults(&mut self, view: &GroupView<'_>) -> bool {
         let limit = view.persisted.next();
-        let is_limited = limit <= view.log.last_index() && view.log.is_faulty(limit);
-        let has_new = view.persisted < self.persisted || is_limited && !self.faulty.contains(&limit);
-        self.faulty.clear();
-        if is_limited {
-            let above = (limit.0..=view.log.last_index().0).map(LogIndex);
-            self.faulty.extend(above.filter(|index| view.log.is_faulty(*index)));
-        }
-        has_new
+        let above = (limit.0..=view.log.last_index().0).map(LogIndex);
+        let known = std::mem::take(&mut self.faulty);
+        self.faulty.extend(above.filter(|index| view.log.is_faulty(*index)));
+        let is_limited = self.faulty.first() == Some(&limit);
+        view.persisted < self.persisted || is_limited && !known.contains(&limit)
     }
 }
 
