@@ -36,9 +36,7 @@ impl Backend {
             Backend::Mmap => "mmap",
         }
     }
-}
 
-impl Backend {
     /// How often the core copies a command's bytes on their way to the file: into the tail image, and out of it.
     #[must_use]
     pub fn copies(self) -> u32 {
