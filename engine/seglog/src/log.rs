@@ -389,8 +389,8 @@ impl<D: Disk> SegLog<D> {
         }
     }
 
-    /// Adds the groups whose [`SegLog::first_faulty`] may have moved since the last call to `out`, each once: O(1) when
-    /// there are none. Groups that were faulty when the log started are among the first.
+    /// Adds the groups whose faulty entries may have changed since the last call to `out`, each once: O(1) when there are
+    /// none. Groups that were faulty when the log started are among the first.
     pub fn take_fault_changes(&mut self, out: &mut Vec<GroupId>) {
         out.append(&mut self.fault_changes);
     }
@@ -683,12 +683,14 @@ impl<D: Disk> SegLog<D> {
         self.gc.is_due = true;
     }
 
-    /// Changes what is held of a group, and notes whether its first faulty entry moved.
+    /// Changes what is held of a group, and notes whether its faulty entries changed. Not only the first of them: it may
+    /// lie below what is applied, and the group waits for one above.
     fn change_entries<R>(&mut self, group: GroupId, change: impl FnOnce(&mut GroupLog) -> R) {
         let log = self.group_mut(group);
-        let before = log.faulty.first().copied();
+        let shape = |log: &GroupLog| (log.faulty.len(), log.faulty.first().copied());
+        let before = shape(log);
         change(log);
-        if log.faulty.first().copied() != before && !self.fault_changes.contains(&group) {
+        if shape(log) != before && !self.fault_changes.contains(&group) {
             self.fault_changes.push(group);
         }
     }

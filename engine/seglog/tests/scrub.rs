@@ -84,6 +84,24 @@ fn rot_in_an_entry_is_found_without_a_reader_and_told_once() {
 }
 
 #[test]
+fn a_fault_above_one_that_is_known_is_told_too() {
+    let mut log = new_log();
+    let group = GROUPS[0];
+    let first = log.first_index(group);
+    let above = LogIndex(first.0 + 5);
+    let mut changed = Vec::new();
+    for index in [first, above] {
+        log.note_faulty(group, index);
+        log.take_fault_changes(&mut changed);
+        assert_eq!(std::mem::take(&mut changed), [group], "{index}");
+    }
+    assert_eq!(log.faulty(group).collect::<Vec<_>>(), [first, above]);
+    log.note_faulty(group, above);
+    log.take_fault_changes(&mut changed);
+    assert!(changed.is_empty(), "it was told");
+}
+
+#[test]
 fn a_block_that_cannot_be_read_costs_the_entries_in_it_and_no_others() {
     let mut log = new_log();
     log.disk_mut().damage_unreadable(2, 30);

@@ -238,7 +238,9 @@ impl Bench {
             .with_context(|| format!("node {id} goes on without a disk: {}", self.cluster.last_words(id)))?;
         let says = self.cluster.last_words(id).to_lowercase();
         ensure!(code == DISK_FAILED, "node {id} ended with {code:?} when its disk failed: {says}");
-        let is_clear = says.contains("errno 5") || says.contains("input/output error") || says.contains("os error 5");
+        // EIO from the first that touches the file system; EROFS once it has aborted its journal.
+        let reasons = ["errno 5", "errno 30", "os error 5", "os error 30"];
+        let is_clear = reasons.iter().any(|reason| says.contains(reason));
         ensure!(is_clear, "node {id} does not say why it stopped: {says}");
         Ok(())
     }
