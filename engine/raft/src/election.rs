@@ -21,7 +21,7 @@ struct Ask {
 impl Raft {
     /// Routes a message by its term (Raft 5.1), then by what it is.
     pub(crate) fn handle_message(&mut self, log: &mut impl Log, from: NodeId, body: Body, entries: Records<'_>) {
-        if from == self.id || from == NodeId(0) {
+        if from == self.id || from == NodeId(0) || self.is_old_news(from, &body) {
             return;
         }
         match body {
@@ -56,7 +56,7 @@ impl Raft {
                     // The leader knows that this log matches its own up to here.
                     base::mark::hit!("raft.heartbeat.commit_learned", commit_index > self.commit_index);
                     self.commit_up_to(commit_index.min(log.last_index()));
-                    let agrees = self.answer_rest(log, quiesce);
+                    let agrees = self.answer_rest(log, quiesce, send_mono);
                     self.ack_heartbeat(from, read_position, agrees, send_mono);
                     self.note_vouched(log, commit_index);
                 }
@@ -104,6 +104,12 @@ impl Raft {
             }
             Body::EntryFetch { .. } | Body::EntryFetchResp { .. } => unreachable!("handled above, whatever their term"),
         }
+    }
+
+    /// Of a lower term, and no question about lost entries, which has a meaning of its own.
+    pub(crate) fn is_of_the_past(&self, body: &Body) -> bool {
+        let asks = matches!(body, Body::EntryFetch { .. } | Body::EntryFetchResp { .. });
+        body.term() < self.term() && !asks
     }
 
     /// A leader or pre-candidate of the past learns the term, else it is stuck; the rest is old news.

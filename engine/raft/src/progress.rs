@@ -99,6 +99,14 @@ impl Peer {
         (self.match_index, self.up_since, self.is_accused) = (LogIndex(0), now, false);
     }
 
+    /// The entry to ask it about next when its link begins or ends: the one behind what it acked. A life that has not acked
+    /// yet is asked where the one before it would have been: a wrong guess costs one refusal, and the first entry of all
+    /// would cost a snapshot. Who was to get one gets it.
+    pub(crate) fn expected_index(&self) -> LogIndex {
+        let is_known = self.match_index > LogIndex(0) || matches!(self.progress, Progress::Snapshot { .. });
+        if is_known { self.match_index.next() } else { self.next_index }
+    }
+
     /// How much of `commit_index` it may hear of. A follower that lost its head takes the commit of this term for the
     /// word that nothing it acked is missing: so that word waits until it is true.
     pub(crate) fn advertised(&self, commit_index: LogIndex) -> LogIndex {

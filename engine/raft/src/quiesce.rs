@@ -23,6 +23,8 @@ pub(crate) struct Rest {
     last_use: Mono,
     /// At a leader: since then it asks.
     asked: Option<Mono>,
+    /// At a follower: the leader's clock in the question that it agreed to first.
+    agreed: Mono,
     /// Not yet told to the caller.
     has_changed: bool,
 }
@@ -100,12 +102,35 @@ impl Raft {
         self.rest.is_on || self.lead.peers.iter().any(|peer| peer.is_resting)
     }
 
+    /// Sent before both sides agreed to rest, and come late: it says nothing that they did not know when they agreed, and
+    /// is as good as lost.
+    pub(crate) fn is_old_news(&self, from: NodeId, body: &Body) -> bool {
+        if !self.has_rest() || body.term() != self.term() {
+            return false;
+        }
+        match *body {
+            Body::Heartbeat { send_mono, .. } | Body::AppendEntries { send_mono, .. } => {
+                from == self.leader && self.rest.is_on && send_mono < self.rest.agreed
+            }
+            Body::HeartbeatAck { echo_mono, .. } | Body::AppendResp { echo_mono, .. } => {
+                let is_resting = self.lead.peer(from).is_some_and(|peer| peer.is_resting);
+                is_resting && echo_mono != Mono(0) && self.rest.asked.is_some_and(|asked| echo_mono < asked)
+            }
+            _ => false,
+        }
+    }
+
     fn is_waking(&self, input: &Input<'_>) -> bool {
         match *input {
             // The own disk and machine say nothing new of a group that has nothing unsynced and nothing unapplied.
             Input::Tick { .. } | Input::Synced { .. } | Input::Applied { .. } | Input::DiskSlow { .. } => false,
             Input::PeerUp { peer, .. } | Input::PeerDown { peer } => {
                 self.leader == peer || self.lead.peer(peer).is_some()
+            }
+            // Old news, and what is answered by the term alone.
+            Input::Message { from, ref body, .. } if self.is_old_news(from, body) || self.is_of_the_past(body) => {
+                base::mark::hit!("raft.quiesce.old_news");
+                false
             }
             Input::Message { from, body, .. } => match body {
                 Body::Heartbeat { quiesce: true, term, .. } => from != self.leader || term != self.term(),
@@ -199,8 +224,9 @@ impl Raft {
             && !self.config().is_joint()
     }
 
-    /// The leader's item says whether it wants to rest; the ack says whether this follower does.
-    pub(crate) fn answer_rest(&mut self, log: &impl Log, is_asked: bool) -> bool {
+    /// The leader's item, sent at `send_mono` of its clock, says whether it wants to rest; the ack says whether this
+    /// follower does.
+    pub(crate) fn answer_rest(&mut self, log: &impl Log, is_asked: bool, send_mono: Mono) -> bool {
         // A read that waits needs its deadline: the ask may be lost, and then it is repeated or given up.
         let is_idle = self.is_settled(log.last_index()) && !self.follower_reads.is_waiting();
         let agrees = is_asked && is_idle && !self.is_installing(log);
@@ -208,6 +234,9 @@ impl Raft {
             base::mark::hit!("raft.quiesce.refused");
         }
         base::mark::hit!("raft.quiesce.follower_rests", agrees && !self.rest.is_on);
+        if agrees && !self.rest.is_on {
+            self.rest.agreed = send_mono;
+        }
         self.rest.has_changed |= agrees != self.rest.is_on;
         self.rest.is_on = agrees;
         agrees

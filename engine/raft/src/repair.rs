@@ -15,6 +15,7 @@ use base::record::{EntryKind, Record, Records};
 use base::{LogIndex, Mono, NodeId, Term, mutate};
 
 use crate::health::Health;
+use crate::progress::Progress;
 use crate::raft::{Raft, Role};
 use crate::{Alarm, Body, Config, Log};
 
@@ -39,6 +40,8 @@ pub(crate) struct Ask {
     first_index: LogIndex,
     first_term: Term,
     last_index: LogIndex,
+    /// It waits for that entry: it lies above what it has applied.
+    is_needed: bool,
 }
 
 impl Raft {
@@ -156,7 +159,8 @@ impl Raft {
         }
         self.faults.asks.retain(|(asker, _)| *asker != from);
         if self.faults.asks.len() < MEMBERS_MAX * 2 {
-            self.faults.asks.push((from, Ask { first_index, first_term, last_index }));
+            let is_needed = first_term > Term(0) && doubt_term > Term(0);
+            self.faults.asks.push((from, Ask { first_index, first_term, last_index, is_needed }));
             self.dirty = true;
         }
     }
@@ -170,8 +174,24 @@ impl Raft {
         for (from, ask) in asks.drain(..) {
             let body = self.answer(log, &ask);
             self.push_now(from, body);
+            if ask.is_needed && ask.first_index < log.first_index() {
+                self.send_state_to(from);
+            }
         }
         self.faults.asks = asks;
+    }
+
+    /// What a follower lost and acked before is compacted here, and it would be told so only with the next entry. It waits
+    /// for it now, and other nodes need not hold it either: it gets the state.
+    fn send_state_to(&mut self, id: NodeId) {
+        let (now, is_leader) = (self.now, self.is_leader());
+        let Some(peer) = self.lead.peer_mut(id).filter(|_| is_leader) else { return };
+        if matches!(peer.progress, Progress::Snapshot { .. }) {
+            return;
+        }
+        base::mark::hit!("raft.snapshot.needed_by_asker");
+        peer.become_snapshot(now);
+        self.outbox.need_snapshot.push(id);
     }
 
     fn answer(&self, log: &impl Log, ask: &Ask) -> Body {

@@ -124,7 +124,7 @@ impl Raft {
         if busy {
             base::mark::hit!("raft.resp.busy");
             if peer.progress == Progress::Replicate {
-                peer.become_probe(peer.match_index.next(), true);
+                peer.become_probe(peer.expected_index(), true);
             }
         } else if rejected {
             base::mark::hit!("raft.resp.rejection_is_old", !peer.is_news_of_rejection(index));
@@ -195,7 +195,7 @@ impl Raft {
         };
         let now = self.now;
         if let Some(peer) = self.lead.peer_mut(id) {
-            let next_index = peer.match_index.next();
+            let next_index = peer.expected_index();
             if mutate!(MUT_31B, is_new, false) {
                 base::mark::hit!("raft.peer.new_life");
                 peer.note_new_life(now);
@@ -209,7 +209,7 @@ impl Raft {
     pub(crate) fn handle_peer_down(&mut self, id: NodeId) {
         if let Some(peer) = self.lead.peer_mut(id) {
             base::mark::hit!("raft.peer.down");
-            peer.become_probe(peer.match_index.next(), false);
+            peer.become_probe(peer.expected_index(), false);
         }
     }
 

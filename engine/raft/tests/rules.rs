@@ -373,6 +373,32 @@ fn a_follower_that_refuses_a_snapshot_is_asked_where_it_stands_before_it_gets_an
     assert_eq!(progress(&rig), Some(Progress::Replicate));
 }
 
+#[test]
+fn a_peer_that_begins_again_before_it_answered_is_asked_where_it_stood_and_gets_no_snapshot() {
+    let mut rig = settled_leader();
+    rig.log.compact(LogIndex(2));
+    let stood = appends_after(&mut rig, &[]);
+    assert_eq!(stood, [], "settled");
+    for incarnation in 1..4 {
+        let up = Input::PeerUp { peer: NodeId(3), incarnation };
+        assert_eq!(appends_after(&mut rig, &[up]), [(2, 0)], "life {incarnation}");
+    }
+    let down = Input::PeerDown { peer: NodeId(3) };
+    let up = Input::PeerUp { peer: NodeId(3), incarnation: 4 };
+    assert_eq!(appends_after(&mut rig, &[down, up]), [(2, 0)]);
+    rig.ack(3, 2);
+    let peer = rig.raft.peers().iter().find(|peer| peer.id == NodeId(3)).map(|peer| (peer.progress, peer.match_index));
+    assert_eq!(peer, Some((Progress::Replicate, LogIndex(2))));
+}
+
+/// What is sent to node 3 after these inputs: the entry before the first, and how many.
+fn appends_after(rig: &mut Rig, inputs: &[Input<'static>]) -> Vec<(u64, u16)> {
+    for input in inputs {
+        rig.raft.step(&mut rig.log, *input);
+    }
+    appends(&rig.drain(), 3)
+}
+
 // Reads.
 
 fn heartbeat_ack(read_position: u64) -> Body {

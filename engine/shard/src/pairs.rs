@@ -21,7 +21,7 @@ use crate::{PeerOut, Shard};
 /// Lists whose answers may still come: 400 ms of them.
 const LISTS_KEPT: usize = 8;
 /// Differences in a row that wake a pair.
-const MISSES_MAX: u8 = 2;
+const MISSES_MAX: u8 = 6;
 
 /// What rests between two cores, as the leader's side counts it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -73,6 +73,10 @@ struct Pair {
     is_listing: bool,
     sent: [(Mono, Resting); LISTS_KEPT],
     next_sent: usize,
+    /// The newest list of the peer that was compared, and the newest of the own ones that was answered: an older one
+    /// that comes late, or one that comes again, says what was.
+    compared: Mono,
+    answered: Mono,
     list_misses: u8,
     ack_misses: u8,
     is_slow: bool,
@@ -113,7 +117,10 @@ impl Pairs {
     }
 
     pub(crate) fn set_up(&mut self, peer: NodeId, is_up: bool) {
-        self.of(peer).is_up = is_up;
+        let pair = self.of(peer);
+        pair.is_up = is_up;
+        // Another life of the peer may have another clock.
+        (pair.compared, pair.answered) = Default::default();
     }
 
     pub(crate) fn is_up(&self, peer: NodeId) -> bool {
@@ -222,6 +229,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// carry.
     pub fn handle_resting(&mut self, from: NodeId, resting: Resting, list: Mono, now: Mono) {
         self.pairs.note_heard(from, now);
+        if list <= self.pairs.of(from).compared {
+            base::mark::hit!("shard.pairs.stale_list");
+            return;
+        }
+        self.pairs.of(from).compared = list;
         // Of an older list whose end was lost: they rest, or not, since then.
         self.settle_listed(from, |of| of < list);
         let pair_resting = self.pairs.of(from).followed.resting();
@@ -242,7 +254,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.pairs.note_heard(from, now);
         let pair = self.pairs.of(from);
         pair.is_slow = is_slow;
-        let Some((_, said)) = pair.sent.iter().find(|(of, _)| *of == list && list != Mono(0)) else { return };
+        if list <= pair.answered {
+            base::mark::hit!("shard.pairs.stale_answer");
+            return;
+        }
+        let Some((_, said)) = pair.sent.iter().find(|(of, _)| *of == list) else { return };
+        pair.answered = list;
         pair.ack_misses = if *said == resting { 0 } else { pair.ack_misses + 1 };
         if pair.ack_misses >= MISSES_MAX {
             base::mark::hit!("shard.pairs.ack_differs");

@@ -28,6 +28,8 @@ use crate::{PeerOut, Shard};
 const OUTGOING_MAX: usize = 2;
 /// A stream without progress for this long is given up; the follower is probed again.
 const STALLED: Span = Span::from_ms(10_000);
+/// A stream that nobody answers is offered again this often: a part or its ack may have been dropped at a full queue.
+const ASKS_AGAIN: Span = Span::from_ms(2_000);
 /// A stream whose link broke waits so long for another one; it pins its state in the store.
 const PARKED: Span = Span::from_ms(60_000);
 /// A half snapshot is kept so long for its sender to come back.
@@ -79,6 +81,8 @@ struct Outgoing {
     /// Number of parts once known.
     parts: Option<u32>,
     progress: Mono,
+    /// When the receiver was asked anew for what it wants.
+    asked: Mono,
     /// Part 0: the offer.
     offer: Vec<u8>,
     /// At most a window of them.
@@ -150,8 +154,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn want_snapshot(&mut self, group: GroupId, to: NodeId) {
         if !self.pairs.is_up(to) {
             base::mark::hit!("shard.snapshot.peer_is_down");
-            // Raft asks again once the peer answers.
-            return self.report_snapshot(group, to, None);
+            // Raft asks again when the link is back.
+            return;
         }
         if let Some(which) = self.snapshots.outgoing.iter().position(|out| (out.group, out.to) == (group, to)) {
             if self.snapshots.outgoing[which].is_parked {
@@ -167,10 +171,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The link is back: the same stream is offered again.
     fn resume_snapshot(&mut self, which: usize) {
         base::mark::hit!("shard.snapshot.resumed");
+        self.snapshots.outgoing[which].progress = self.turn_now;
+        self.offer_again(which);
+    }
+
+    /// The receiver answers with the part that it wants next.
+    fn offer_again(&mut self, which: usize) {
         let now = self.turn_now;
         let term = self.term_of(self.snapshots.outgoing[which].group);
         let out = &mut self.snapshots.outgoing[which];
-        (out.is_parked, out.is_resuming, out.progress) = (false, true, now);
+        (out.is_parked, out.is_resuming, out.asked) = (false, true, now);
         let offer = out.message(term, 0, false, out.offer.clone());
         self.peer_out.push_back(offer);
     }
@@ -208,6 +218,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 acked: 0,
                 parts: None,
                 progress: self.turn_now,
+                asked: self.turn_now,
                 offer: body.clone(),
                 unacked: VecDeque::new(),
                 is_parked: false,
@@ -352,6 +363,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
         while let Some(which) = self.snapshots.outgoing.iter().position(stalled) {
             base::mark::hit!("shard.snapshot.stalled");
             self.finish_snapshot(which, None);
+        }
+        for which in 0..self.snapshots.outgoing.len() {
+            let out = &self.snapshots.outgoing[which];
+            let is_unanswered = out.acked == 0 || out.is_resuming || !out.unacked.is_empty();
+            let is_silent = now.since(out.progress.max(out.asked)) >= ASKS_AGAIN;
+            if is_unanswered && is_silent && !out.is_parked {
+                base::mark::hit!("shard.snapshot.asks_again");
+                self.offer_again(which);
+            }
         }
         if self.snapshots.incoming.is_empty() {
             return;

@@ -527,9 +527,13 @@ fn a_difference_of_the_sets_wakes_the_pair() {
     let follower = (1..=3).map(NodeId).find(|id| *id != leader).unwrap();
     let wrong = shard::Resting { count: 9, hash: 9 };
     let now = world.now;
-    world.shard(follower).handle_resting(leader, wrong, now, now);
-    assert!(world.shard(follower).raft(group).unwrap().is_resting(), "one list may have crossed a wake");
-    world.shard(follower).handle_resting(leader, wrong, now, now);
+    let list = |at: u64| Mono(now.0 + at);
+    for at in [1, 2, 3, 4, 5, 5, 3] {
+        world.shard(follower).handle_resting(leader, wrong, list(at), now);
+        let rests = world.shard(follower).raft(group).unwrap().is_resting();
+        assert!(rests, "{at}: lists may have crossed a wake, and one that comes again or late is none");
+    }
+    world.shard(follower).handle_resting(leader, wrong, list(6), now);
     assert!(!world.shard(follower).raft(group).unwrap().is_resting());
     world.run(Span::from_ms(1_500));
     assert_eq!(world.leader(group), Some(leader));
@@ -647,6 +651,19 @@ fn a_receiver_that_lost_its_half_of_a_snapshot_gets_another_at_once() {
     let offers: Vec<u64> = world.parts.iter().filter(|(_, part)| *part == 0).map(|(snapshot, _)| *snapshot).collect();
     assert_eq!(offers[..2], [broken, broken], "{:?}", world.parts);
     assert!(offers.len() == 3 && offers[2] != broken, "{:?}", world.parts);
+    assert_caught_up(&mut world, leader);
+}
+
+#[test]
+fn a_snapshot_goes_on_although_parts_and_answers_were_dropped_on_a_link_that_stands() {
+    let mut world = World::new(9, 8);
+    let (leader, id) = begin_snapshot(&mut world);
+    world.lose_parts();
+    world.run(Span::from_ms(1_900));
+    let count = |world: &World, part| world.parts.iter().filter(|sent| **sent == (id, part)).count();
+    assert_eq!(count(&world, 0), 1);
+    world.run(Span::from_ms(1_100));
+    assert_eq!((count(&world, 0), count(&world, 1)), (2, 2), "{:?}", world.parts);
     assert_caught_up(&mut world, leader);
 }
 

@@ -568,6 +568,27 @@ fn bytes_that_were_acked_and_lost_and_are_compacted_everywhere_come_with_a_snaps
 }
 
 #[test]
+fn who_asks_a_leader_for_what_is_compacted_and_waits_for_it_gets_a_snapshot_although_nothing_is_sent() {
+    let ask = |first: u64, doubt: u64| {
+        let mut leader = Member::leader(1, voters(&[1, 2, 3]), &[1; 9]);
+        leader.log.image.compact(5);
+        leader.drain();
+        leader.sync();
+        leader.receive_ack(2, 10);
+        leader.drain();
+        let (first_index, first_term, term) = (LogIndex(first), Term(1), leader.raft.term());
+        let body = Body::EntryFetch { term, first_index, first_term, last_index: first_index, doubt_term: Term(doubt) };
+        leader.receive(2, body);
+        let first = leader.drain().need_snapshot;
+        leader.receive(2, body);
+        (first, leader.drain().need_snapshot)
+    };
+    assert_eq!(ask(4, 3), (vec![NodeId(2)], vec![]), "asked for once");
+    assert_eq!(ask(7, 3), (vec![], vec![]), "it is held, and answered with");
+    assert_eq!(ask(4, 0), (vec![], vec![]), "it has applied it and waits for nothing");
+}
+
+#[test]
 fn one_that_fetches_lost_bytes_is_not_asked_again_before_it_is_heard_of() {
     let mut leader = leader_of_one_that_lost(7);
     let mut sent = appends(&leader.sends());

@@ -125,6 +125,35 @@ fn an_answer_to_an_older_question_is_none() {
 }
 
 #[test]
+fn what_was_sent_before_the_agreement_and_comes_late_wakes_nobody() {
+    let mut leader = resting_leader();
+    let term = leader.raft.term();
+    let late = Body::HeartbeatAck { term, read_position: 0, quiesce: false, echo_mono: Mono(leader.now.0 - 1) };
+    leader.receive(2, late);
+    assert!(leader.raft.is_resting());
+    // Of no message: it woke by itself, and says so.
+    leader.receive(2, Body::HeartbeatAck { term, read_position: 0, quiesce: false, echo_mono: Mono(0) });
+    assert!(!leader.raft.is_resting());
+
+    let mut follower = follower();
+    assert_eq!(ask(&mut follower, 2), Some(true));
+    let asked = follower.now;
+    let item = |send_mono| Body::Heartbeat {
+        term: Term(3),
+        commit_index: LogIndex(2),
+        read_position: 0,
+        quiesce: false,
+        send_mono,
+    };
+    follower.wait(300);
+    follower.receive(2, item(Mono(asked.0 - 1)));
+    follower.receive(3, Body::PreVoteResp { term: Term(2), rejected: true, incarnation: 1 });
+    assert_eq!((follower.raft.is_resting(), follower.sends().len()), (true, 0), "as good as lost");
+    follower.receive(2, item(Mono(asked.0 + 1)));
+    assert!(!follower.raft.is_resting());
+}
+
+#[test]
 fn nobody_rests_while_a_member_lags_or_is_silent() {
     let mut lagging = idle_leader(0);
     lagging.propose(b"x");

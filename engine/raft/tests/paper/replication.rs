@@ -305,7 +305,7 @@ fn a_busy_follower_is_probed_after_its_next_sign_of_life() {
 }
 
 #[test]
-fn a_new_life_of_a_follower_starts_from_nothing_and_commit_stays() {
+fn a_new_life_of_a_follower_counts_for_nothing_is_asked_where_the_old_one_stood_and_commit_stays() {
     let mut leader = leader(&[]);
     leader.drain();
     leader.sync();
@@ -318,7 +318,7 @@ fn a_new_life_of_a_follower_starts_from_nothing_and_commit_stays() {
     assert_eq!(progress(&leader, 2), (0, 2, Progress::Probe { is_paused: false }));
     assert_eq!(leader.commit(), 1);
     leader.step(Input::PeerDown { peer: NodeId(2) });
-    assert_eq!(progress(&leader, 2), (0, 1, Progress::Probe { is_paused: false }));
+    assert_eq!(progress(&leader, 2), (0, 2, Progress::Probe { is_paused: false }));
 }
 
 #[test]
