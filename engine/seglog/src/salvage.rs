@@ -29,13 +29,19 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// The ECHO in `frame`, if it can be trusted: the frame is whole, or it ends within the first block.
+    /// The ECHO in `frame`, if it can be trusted: the frame is whole, or it ends within the first block. The bytes were read
+    /// again since that was found, so they are judged again: a disk may give others the second time.
     pub fn of(frame: &[u8], found: &Found) -> Option<Echo> {
         base::mark::hit!("seglog.salvage.echo");
         let header = &found.head.header;
         let is_in_block0 = header.echo_at() + header.echo_bytes() <= LOG_BLOCK_BYTES;
         if !found.is_whole && !is_in_block0 {
             base::mark::hit!("seglog.salvage.echo_out_of_reach");
+            return None;
+        }
+        let is_still_here = if is_in_block0 { found.head.has_block0(frame) } else { found.head.has_body(frame) };
+        base::mark::hit!("seglog.salvage.echo_misread", !is_still_here);
+        if !is_still_here {
             return None;
         }
         let (entries, states) = frame::parse_echo(frame, header)?;

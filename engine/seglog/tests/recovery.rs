@@ -157,6 +157,61 @@ fn an_entry_of_a_frame_that_was_persisted_and_is_damaged_is_faulty_and_keeps_its
     assert_eq!((again.entry(A, LogIndex(1)), again.last_index(A)), (Slice::Faulty, LogIndex(2)), "a second crash");
 }
 
+/// A disk that gives zeros for a part of segment 1 from the second time on.
+struct Misreading<'a> {
+    inner: MemLogReader<'a>,
+    zeros: std::ops::Range<usize>,
+    reads: u32,
+}
+
+impl seglog::LogReader for Misreading<'_> {
+    fn meta(&mut self) -> std::io::Result<[Option<Vec<u8>>; 4]> {
+        self.inner.meta()
+    }
+
+    fn segments(&mut self) -> std::io::Result<Vec<seglog::FoundSegment>> {
+        self.inner.segments()
+    }
+
+    fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.inner.read(segment_seq, offset, out)?;
+        let holds = (offset as usize..offset as usize + out.len()).contains(&(self.zeros.end - 1));
+        if segment_seq == 1 && holds {
+            self.reads += 1;
+            if self.reads > 1 {
+                out[self.zeros.start - offset as usize..self.zeros.end - offset as usize].fill(0);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_echo_that_a_disk_gives_otherwise_the_second_time_is_not_believed() {
+    let mut log = new_log();
+    log.new_group(A, b"config");
+    run_ops(&mut log);
+    while log.segments_len() < 3 {
+        append(&mut log, A, 1, 1000);
+        run_ops(&mut log);
+    }
+    run_ops_until_echoed(&mut log);
+    let (last, mut disk) = (log.last_index(A), log.disk().clone());
+    // The frame with the first entry, and the trailer, which leads to the identities: the next frame's ECHO has it too.
+    disk.damage(1, 2 * 4096, |block| block[300] ^= 1);
+    disk.damage(1, test_settings().segment_bytes as usize - 4096, |block| block[0] ^= 1);
+    let whole = read(&disk).unwrap().groups();
+    assert_eq!(
+        (whole[0].health, whole[0].last, whole[0].faulty.as_slice()),
+        (Health::Faulty, last, &[LogIndex(1)][..])
+    );
+    let mut reader = Misreading { inner: MemLogReader::new(&disk), zeros: 3 * 4096 + 200..4 * 4096, reads: 0 };
+    let misread = recover(&mut reader, &test_settings()).unwrap().groups();
+    assert!(reader.reads > 1, "the test is about the second time");
+    let found: Vec<_> = misread.iter().map(|group| (group.group, group.health, group.faulty.as_slice())).collect();
+    assert_eq!(found, [(A, Health::Quarantined, &[][..])], "nobody knows, and nothing is made up");
+}
+
 #[test]
 fn a_group_whose_beginning_is_damaged_is_quarantined_for_good() {
     let mut log = new_log();

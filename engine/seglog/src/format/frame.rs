@@ -298,7 +298,13 @@ impl Head {
     pub fn has_body(&self, frame: &[u8]) -> bool {
         frame.len() == self.header.frame_bytes()
             && crc32c_append(self.block0_crc, &frame[LOG_BLOCK_BYTES..]) == self.body_crc
-            && crc32c(&frame[HEADER_BYTES..LOG_BLOCK_BYTES]) == self.block0_crc
+            && self.has_block0(frame)
+    }
+
+    /// True when the rest of its first block is as it was written.
+    #[must_use]
+    pub fn has_block0(&self, frame: &[u8]) -> bool {
+        frame.get(HEADER_BYTES..LOG_BLOCK_BYTES).is_some_and(|rest| crc32c(rest) == self.block0_crc)
     }
 
     /// Terms and votes in this frame's slots.
