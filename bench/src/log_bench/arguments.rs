@@ -41,6 +41,9 @@ pub struct LogBenchArgs {
     /// Length of a window, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     pub window_ms: u64,
+    /// Batches of frames that the log has on their way to the disk, 1 or 2; the raw writer always has one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub batches: u8,
     /// Segments, in MiB; a power of two.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=1024))]
     pub segment_mib: u64,

@@ -70,6 +70,7 @@ impl Engine {
             segment_bytes: args.segment_bytes(),
             log_bytes_max: 1024 * args.segment_bytes(),
             salt_seed: 1,
+            batches_in_flight: args.batches,
         };
         format_log_dir(dir, &settings, FILES).with_context(|| format!("could not format {}", dir.display()))?;
         let recovered = recover(&mut FileLogReader::open(dir)?, &settings)?;

@@ -1,7 +1,9 @@
-//! Group commit: closed frames become one batch of writes, then syncs, then persisted. One batch is in flight.
+//! Group commit: closed frames become one batch of writes, then syncs, then persisted. One batch is in flight, or two by
+//! [`crate::Settings::batches_in_flight`]: the second is written while the first is synced.
 //!
 //! A sync covers only writes completed before it was handed out, so it is asked for when all writes of the batch are
-//! done; `persisted` then moves to the batch's last frame. While it runs, the open frame fills: load sets the batch size.
+//! done, and never while another one runs; `persisted` then moves to the batch's last frame. While it runs, the open frame
+//! fills: load sets the batch size.
 
 use std::collections::VecDeque;
 
@@ -25,6 +27,8 @@ const META_EVERY: Span = Span::from_ms(10_000);
 const NO_SPACE_RETRY: Span = Span::from_ms(10_000);
 /// Bytes of one batch, unless its first frame is larger.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
+/// A second batch is worth its own sync from so many bytes on.
+const PIPELINE_BYTES_MIN: usize = 32 << 10;
 /// Ranges being brought into memory at a time.
 const FAULT_INS_MAX: usize = 64;
 /// Bytes that one `fault_in` asks for; one range may overshoot.
@@ -64,9 +68,11 @@ pub(crate) struct Pending {
     pub frame_seq: u64,
 }
 
-/// The batch in flight: the first `items` of the queue.
+/// A batch in flight: so many items of the queue.
 #[derive(Clone, Debug, Default)]
 struct Batch {
+    /// Tells its writes from those of the other one.
+    number: u64,
     items: usize,
     writes: u32,
     syncs: u32,
@@ -77,7 +83,7 @@ struct Batch {
 /// What a token stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Waiting {
-    Write { slot: Slot, offset: u32, bytes: u32 },
+    Write { batch: u64, slot: Slot, offset: u32, bytes: u32 },
     Sync,
     FaultIn { group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, offset: u32, bytes: u32 },
     Scrub { piece: Piece, slot: Slot },
@@ -106,7 +112,10 @@ pub(crate) struct Commit {
     pub next_slot: u32,
     queue: VecDeque<Pending>,
     queued_bytes: u64,
+    /// The one at the front of the queue, which is written or synced.
     batch: Batch,
+    /// The one behind it, which is written while the first is synced.
+    next_batch: Batch,
     ops: VecDeque<(OpToken, DiskOp)>,
     waiting: Vec<(OpToken, Waiting)>,
     next_token: u64,
@@ -142,6 +151,7 @@ impl Commit {
             queue: VecDeque::new(),
             queued_bytes: 0,
             batch: Batch::default(),
+            next_batch: Batch::default(),
             ops: VecDeque::new(),
             waiting: Vec::new(),
             next_token: 1,
@@ -195,6 +205,12 @@ impl Commit {
     fn is_batch_in_flight(&self) -> bool {
         self.batch.items > 0
     }
+
+    /// Closed frames of no batch yet.
+    fn waiting_bytes(&self) -> usize {
+        let items = self.queue.iter().skip(self.batch.items + self.next_batch.items);
+        items.map(|pending| pending.bytes as usize).sum()
+    }
 }
 
 impl<D: Disk> SegLog<D> {
@@ -215,6 +231,12 @@ impl<D: Disk> SegLog<D> {
                     base::mark::hit!("seglog.commit.idle_echo");
                     self.close_frame(frame::ECHO_ONLY, false);
                 }
+            }
+            self.issue_batch();
+        } else if self.wants_second_batch() {
+            base::mark::hit!("seglog.commit.second_batch");
+            if self.wants_close() {
+                self.close_frame(0, false);
             }
             self.issue_batch();
         }
@@ -348,10 +370,10 @@ impl<D: Disk> SegLog<D> {
     fn finish(&mut self, waiting: Waiting, result: OpResult) -> Result<(), LogFailure> {
         let failed = |operation| move |error| LogFailure::Operation { operation, error };
         match waiting {
-            Waiting::Write { slot, offset, bytes } => {
+            Waiting::Write { batch, slot, offset, bytes } => {
                 base::mark::hit!("seglog.commit.write_failed", result.is_err());
                 let written = result.map_err(failed("write"))?;
-                self.finish_write(slot, offset, bytes, written)?;
+                self.finish_write(batch, (slot, offset, bytes), written)?;
             }
             Waiting::Sync => {
                 base::mark::hit!("seglog.commit.sync_failed", result.is_err());
@@ -423,11 +445,23 @@ impl<D: Disk> SegLog<D> {
         }
     }
 
+    /// The first one is being synced, and there is enough for another one.
+    fn wants_second_batch(&self) -> bool {
+        let commit = &self.commit;
+        let is_free = self.settings.batches_in_flight > 1 && commit.batch.syncs > 0 && commit.next_batch.items == 0;
+        let open = if self.wants_close() { self.open.records_bytes } else { 0 };
+        is_free && open + commit.waiting_bytes() >= PIPELINE_BYTES_MIN
+    }
+
+    /// Writes what is closed: as the batch in flight if there is none, else as the one behind it.
     fn issue_batch(&mut self) {
-        let mut batch = std::mem::take(&mut self.commit.batch);
+        let is_second = self.commit.is_batch_in_flight();
+        let place = if is_second { &mut self.commit.next_batch } else { &mut self.commit.batch };
+        let mut batch = std::mem::take(place);
+        batch.number = self.commit.next_token;
         batch.ranges.clear();
         let mut bytes = 0;
-        for pending in &self.commit.queue {
+        for pending in self.commit.queue.iter().skip(self.commit.batch.items) {
             let segment = self.segment(pending.segment_seq);
             if !segment.has_file || (batch.items > 0 && bytes + u64::from(pending.bytes) > BATCH_BYTES_MAX) {
                 base::mark::hit!("seglog.commit.waits_for_a_file", !segment.has_file);
@@ -445,13 +479,19 @@ impl<D: Disk> SegLog<D> {
         for (slot, from, to) in &batch.ranges {
             let (slot, offset, bytes) = (*slot, *from, to - from);
             batch.writes += 1;
-            self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { slot, offset, bytes });
+            let waiting = Waiting::Write { batch: batch.number, slot, offset, bytes };
+            self.commit.ask(DiskOp::Write { slot, offset, bytes }, waiting);
         }
         base::mark::hit!("seglog.commit.batch_in_parts", batch.ranges.len() > 1);
-        self.commit.batch = batch;
+        *(if is_second { &mut self.commit.next_batch } else { &mut self.commit.batch }) = batch;
     }
 
-    fn finish_write(&mut self, slot: Slot, offset: u32, bytes: u32, written: u32) -> Result<(), LogFailure> {
+    fn finish_write(
+        &mut self,
+        batch: u64,
+        (slot, offset, bytes): (Slot, u32, u32),
+        written: u32,
+    ) -> Result<(), LogFailure> {
         if mutate!(MUT_17B, written < bytes, false) {
             // Direct writes go on at a block boundary; a part of a block is written again.
             let progress = written / LOG_BLOCK_BYTES as u32 * LOG_BLOCK_BYTES as u32;
@@ -461,7 +501,11 @@ impl<D: Disk> SegLog<D> {
                 return Err(LogFailure::ShortWrite { bytes, written });
             }
             let (offset, bytes) = (offset + progress, bytes - progress);
-            self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { slot, offset, bytes });
+            self.commit.ask(DiskOp::Write { slot, offset, bytes }, Waiting::Write { batch, slot, offset, bytes });
+            return Ok(());
+        }
+        if batch != self.commit.batch.number {
+            self.commit.next_batch.writes -= 1;
             return Ok(());
         }
         self.commit.batch.writes -= 1;
@@ -499,6 +543,12 @@ impl<D: Disk> SegLog<D> {
             if pending.frame_seq == 0 && pending.offset == trailer_at {
                 base::mark::hit!("seglog.segment.sealed");
                 self.finish_seal(pending.segment_seq);
+            }
+        }
+        if self.commit.next_batch.items > 0 {
+            std::mem::swap(&mut self.commit.batch, &mut self.commit.next_batch);
+            if self.commit.batch.writes == 0 {
+                self.issue_syncs();
             }
         }
     }

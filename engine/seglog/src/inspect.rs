@@ -132,7 +132,16 @@ impl<'a> Iterator for Records<'a> {
 pub fn settings_of(reader: &mut dyn LogReader, cores: Option<u16>) -> std::io::Result<Option<Settings>> {
     let settings = |core, cores, segment_blocks: u32, cluster_id, node_uuid| {
         let segment_bytes = u64::from(segment_blocks) * LOG_BLOCK_BYTES as u64;
-        Settings { cluster_id, node_uuid, core, cores, segment_bytes, log_bytes_max: 8 * segment_bytes, salt_seed: 0 }
+        Settings {
+            cluster_id,
+            node_uuid,
+            core,
+            cores,
+            segment_bytes,
+            log_bytes_max: 8 * segment_bytes,
+            salt_seed: 0,
+            batches_in_flight: 1,
+        }
     };
     let copies: [Option<Vec<u8>>; META_COPIES] = reader.meta()?;
     if let Ok(Some(meta)) = Meta::newest(&copies) {

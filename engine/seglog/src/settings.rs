@@ -11,7 +11,7 @@ pub const SEGMENT_BYTES_LEAST: u64 = 256 << 10;
 /// The largest segment.
 const SEGMENT_BYTES_MOST: u64 = 1 << 30;
 
-/// Identity and sizes of one core's log. All but `log_bytes_max` and `salt_seed` are fixed at format.
+/// Identity and sizes of one core's log. All but the last three are fixed at format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The cluster.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub log_bytes_max: u64,
     /// Random, from the caller, fresh at each boot: the salts of new segments are drawn from it.
     pub salt_seed: u64,
+    /// 1, or 2: the next frames are written while a sync runs.
+    pub batches_in_flight: u8,
 }
 
 /// Settings that no log can have.

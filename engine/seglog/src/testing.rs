@@ -38,6 +38,7 @@ pub fn test_settings() -> Settings {
         segment_bytes: 4 << 20,
         log_bytes_max: 64 << 20,
         salt_seed: 7,
+        batches_in_flight: 1,
     }
 }
 

@@ -3,7 +3,7 @@
 use base::record::{EntryKind, Record};
 use base::{GroupId, LogIndex, Mono, NodeId, Term};
 use seglog::testing::{MemDisk, MemLogReader, run_ops, test_settings};
-use seglog::{DiskOp, Health, LogFailure, OpError, SegLog, Settings, Slice, Unreadable, create, recover};
+use seglog::{DiskOp, Health, LogFailure, OpError, OpToken, SegLog, Settings, Slice, Unreadable, create, recover};
 
 const A: GroupId = GroupId(1);
 
@@ -43,6 +43,59 @@ fn a_frame_is_persisted_by_the_sync_after_its_write_and_not_before() {
     assert!(log.open_epoch() > epoch && log.covering_epoch() == log.open_epoch());
     run_ops(&mut log);
     assert_eq!((log.persisted_epoch(), log.unsynced_bytes()), (log.covering_epoch(), 0));
+}
+
+/// Carries one operation out, and takes what is asked for next.
+fn end(log: &mut SegLog<MemDisk>, ops: &mut Vec<(OpToken, DiskOp)>, at: usize) {
+    let (token, op) = ops.remove(at);
+    let result = log.disk_mut().perform(&op);
+    log.handle_op_done(token, result).unwrap();
+    log.handle_turn_end(Mono(1));
+    while let Some(asked) = log.poll_op() {
+        ops.push(asked);
+    }
+}
+
+#[test]
+fn a_second_batch_is_written_while_the_first_is_synced_and_waits_for_its_own_sync() {
+    for (batches, bytes) in [(2, 40_000), (2, 1_000), (1, 40_000)] {
+        let mut log = new_log(&Settings { batches_in_flight: batches, ..test_settings() });
+        let mut ops = Vec::new();
+        append(&mut log, 10);
+        log.handle_turn_end(Mono(1));
+        ops.push(log.poll_op().unwrap());
+        append(&mut log, bytes);
+        log.handle_turn_end(Mono(1));
+        assert!(log.poll_op().is_none(), "the first is still being written");
+        let first = log.covering_epoch().0 - 1;
+        end(&mut log, &mut ops, 0);
+        let is_write = |op: &(OpToken, DiskOp)| matches!(op.1, DiskOp::Write { .. });
+        assert!(matches!(ops[0].1, DiskOp::Sync { .. }));
+        if batches == 1 || bytes < 32 << 10 {
+            assert_eq!(ops.len(), 1, "{batches} {bytes}: nothing that is worth a sync of its own, or one at a time");
+            continue;
+        }
+        assert!(ops.len() == 2 && is_write(&ops[1]));
+        // A third one waits, however large.
+        append(&mut log, bytes);
+        log.handle_turn_end(Mono(1));
+        assert!(log.poll_op().is_none());
+        end(&mut log, &mut ops, 1);
+        assert_eq!(ops.len(), 1, "one sync at a time");
+        assert!(log.persisted_epoch().0 < first);
+        end(&mut log, &mut ops, 0);
+        assert_eq!(log.persisted_epoch().0, first);
+        let syncs = ops.iter().filter(|op| matches!(op.1, DiskOp::Sync { .. })).count();
+        assert_eq!((syncs, ops.iter().filter(|op| is_write(op)).count()), (1, 1), "{ops:?}");
+        let sync = ops.iter().position(|op| !is_write(op)).unwrap();
+        end(&mut log, &mut ops, sync);
+        assert_eq!(log.persisted_epoch().0, first + 1, "not what is only written");
+        while !ops.is_empty() {
+            end(&mut log, &mut ops, 0);
+        }
+        run_ops(&mut log);
+        assert_eq!((log.persisted_epoch(), log.unsynced_bytes()), (log.covering_epoch(), 0));
+    }
 }
 
 #[test]

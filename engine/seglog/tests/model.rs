@@ -219,6 +219,7 @@ impl Bench {
         }
         self.boots += 1;
         self.settings.salt_seed = self.boots * 1000 + 7;
+        self.settings.batches_in_flight = 1 + (self.boots % 2) as u8;
         self.log = SegLog::start(recovered, self.settings.clone(), disk);
         let wanted = self.history.iter().rev().find(|(epoch, _)| *epoch <= last).unwrap().1.clone();
         assert_eq!(found.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());

@@ -97,6 +97,8 @@ pub struct ProcessConfig {
     pub segment_bytes: u64,
     /// How frames reach the log's files.
     pub log_backend: BackendWish,
+    /// Batches of frames on their way to the disk, 1 or 2.
+    pub log_batches_in_flight: u8,
     /// Bytes of one core's memtable before it is flushed.
     pub memtable_bytes: u64,
     /// Entries of a group kept behind its last checkpoint, so that a slow follower needs no snapshot.

@@ -177,7 +177,7 @@ impl Node {
                 identity: identity.clone(),
                 config: config.clone(),
                 recovered,
-                log_settings: settings,
+                log_settings: seglog::Settings { batches_in_flight: config.process.log_batches_in_flight, ..settings },
                 shared: shared.clone(),
                 doorbell,
                 inbox,
@@ -310,6 +310,7 @@ fn log_settings(identity: &Identity, core: CoreId, salt_seed: u64) -> seglog::Se
         segment_bytes: identity.segment_bytes,
         log_bytes_max: (identity.segment_bytes * 64).min(4 << 30).max(identity.segment_bytes * 8),
         salt_seed,
+        batches_in_flight: 1,
     }
 }
 

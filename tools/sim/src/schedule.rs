@@ -49,6 +49,8 @@ pub struct Size {
     pub trailing: Option<u64>,
     /// Bytes of a segment of the log.
     pub segment_bytes: Option<u64>,
+    /// Batches of frames on their way to the disk.
+    pub log_batches: Option<u32>,
     /// 1: rows are cold after a flush.
     pub cold: Option<u32>,
     /// Seats whose disks may be damaged or lost, a bit for each.
@@ -57,10 +59,12 @@ pub struct Size {
     pub lease_ms: Option<u64>,
     /// When an unused group rests; 0: never.
     pub rest_ms: Option<u64>,
+    /// Between two heartbeats.
+    pub heartbeat_ms: Option<u64>,
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 12] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 14] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -70,10 +74,12 @@ impl Size {
             ("operations", Field::U64(&mut self.operations)),
             ("trailing", Field::U64(&mut self.trailing)),
             ("segment_bytes", Field::U64(&mut self.segment_bytes)),
+            ("log_batches", Field::U32(&mut self.log_batches)),
             ("cold", Field::U32(&mut self.cold)),
             ("damageable", Field::U32(&mut self.damageable)),
             ("lease_ms", Field::U64(&mut self.lease_ms)),
             ("rest_ms", Field::U64(&mut self.rest_ms)),
+            ("heartbeat_ms", Field::U64(&mut self.heartbeat_ms)),
         ]
     }
 }

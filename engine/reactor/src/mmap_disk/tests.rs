@@ -23,6 +23,7 @@ fn settings() -> Settings {
         segment_bytes: 4 << 20,
         log_bytes_max: 64 << 20,
         salt_seed: 99,
+        batches_in_flight: 1,
     }
 }
 

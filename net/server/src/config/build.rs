@@ -144,6 +144,7 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         peer_port,
         segment_bytes,
         log_backend: log_backend(values)?,
+        log_batches_in_flight: values.number("process.log_batches_in_flight", 1, 2)? as u8,
         memtable_bytes: values.bytes("process.memtable_bytes", MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX)?,
         log_trailing_entries: values.number("process.log_trailing_entries", 1, TRAILING_ENTRIES_MAX)?,
         pin: pin(values)?,

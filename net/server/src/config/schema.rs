@@ -133,6 +133,12 @@ const SETTINGS: &[Setting] = &[
         "auto",
         "how frames reach the log's files: auto (a self-test at start chooses), direct, pwrite or mmap",
     ),
+    setting(
+        "process.log_batches_in_flight",
+        Kind::Number,
+        "1",
+        "batches of frames on their way to the disk: 1, or 2 to write the next one while one is synced",
+    ),
     setting("process.memtable_bytes", Kind::Bytes, "64 MiB", "memtable of one core before a flush; at least 1 MiB")
         .dev("8 MiB"),
     setting(

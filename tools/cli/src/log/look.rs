@@ -143,6 +143,7 @@ fn from_identity(identity: &Identity, dir: &Path) -> Result<Settings> {
         segment_bytes: identity.segment_bytes,
         log_bytes_max: 8 * identity.segment_bytes,
         salt_seed: 0,
+        batches_in_flight: 1,
     })
 }
 

@@ -152,6 +152,7 @@ fn log_settings(id: NodeId, salt_seed: u64) -> seglog::Settings {
         segment_bytes: seglog::SEGMENT_BYTES_LEAST,
         log_bytes_max: 16 << 20,
         salt_seed,
+        batches_in_flight: 1,
     }
 }
 

@@ -70,13 +70,16 @@ pub(crate) struct Shape {
     /// CTL2: entries kept behind a checkpoint.
     pub trailing: u64,
     pub segment_bytes: u64,
+    /// Batches of frames on their way to the disk; two in a quarter of the runs.
+    pub log_batches: u8,
     /// Rows are cold after a flush.
     pub is_cold: bool,
     /// Seats whose disks may be damaged, a minority.
     pub damageable: u32,
     /// From one pass of a log's scrub to the next; none is as in production, longer than a run.
     pub scrub_every: Option<base::Span>,
-    /// Consensus: with leases in half of the runs, and with groups that rest early in half of them.
+    /// Consensus: with leases in half of the runs, with groups that rest early in half of them, and in half of the long
+    /// ones with heartbeats half as often.
     pub raft: raft::Settings,
 }
 
@@ -92,6 +95,7 @@ impl Shape {
         let trailing = log_between(&mut dice, 16, 256);
         let is_cold = dice.below(3) == 0;
         let segment_bytes = seglog::SEGMENT_BYTES_LEAST << dice.below(3);
+        let has_two = prng(seed, Stream::Shape, 8, 0).below(4) == 0;
         let mut damageable = 0u32;
         while damageable.count_ones() < (seats as u32 - 1) / 2 {
             damageable |= 1 << dice.below(seats as u64);
@@ -104,6 +108,9 @@ impl Shape {
         if raft_dice.below(2) == 0 {
             raft.quiesce_after = Some(base::Span::from_ms(between(&mut raft_dice, 100, 2000)));
         }
+        if options.profile == crate::profile::Profile::Standard && raft_dice.below(2) == 0 {
+            raft.heartbeat = base::Span::from_ms(100);
+        }
         let plan = plan::Driver::draw(seed, options.profile);
         let mut shape = Shape {
             raft,
@@ -115,6 +122,8 @@ impl Shape {
             operations: operations.unwrap_or(u64::MAX),
             trailing: if injector.is_on(Class::Ctl2) { trailing } else { 10_000 },
             segment_bytes,
+            // A schedule that does not name them is older than the choice.
+            log_batches: if has_two && options.schedule.is_none() { 2 } else { 1 },
             is_cold,
             damageable,
             scrub_every: None,
@@ -129,10 +138,12 @@ impl Shape {
         let span = |ms: u64| (ms > 0).then(|| base::Span::from_ms(ms));
         self.trailing = given.trailing.unwrap_or(self.trailing);
         self.segment_bytes = given.segment_bytes.unwrap_or(self.segment_bytes);
+        self.log_batches = given.log_batches.map_or(self.log_batches, |batches| batches.clamp(1, 2) as u8);
         self.is_cold = given.cold.map_or(self.is_cold, |cold| cold == 1);
         self.damageable = given.damageable.unwrap_or(self.damageable);
         self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
         self.raft.quiesce_after = given.rest_ms.map_or(self.raft.quiesce_after, span);
+        self.raft.heartbeat = given.heartbeat_ms.map_or(self.raft.heartbeat, |ms| base::Span::from_ms(ms.max(1)));
         self
     }
 
@@ -147,10 +158,12 @@ impl Shape {
             operations: (self.operations != u64::MAX).then_some(self.operations),
             trailing: Some(self.trailing),
             segment_bytes: Some(self.segment_bytes),
+            log_batches: Some(u32::from(self.log_batches)),
             cold: Some(u32::from(self.is_cold)),
             damageable: Some(self.damageable),
             lease_ms: ms(self.raft.lease),
             rest_ms: ms(self.raft.quiesce_after),
+            heartbeat_ms: Some(self.raft.heartbeat.0 / MS),
         }
     }
 }

@@ -214,6 +214,7 @@ pub(crate) fn log_settings(node: &Node, core: usize, shape: &super::Shape, salt_
         segment_bytes: shape.segment_bytes,
         log_bytes_max: 32 << 20,
         salt_seed,
+        batches_in_flight: shape.log_batches,
     }
 }
 
