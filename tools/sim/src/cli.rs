@@ -44,7 +44,7 @@ pub struct SimArgs {
 const AFTER_HELP: &str = "\
 A report is one JSON object. All commands: format, command, verdict (green, thin, violation, usage), exit, wall_s, revision
 (of DROPSTONE_REVISION), has_checks. Those that run seeds: options, runs, simulated_hours, events, operations,
-acknowledged, crashes, disks_lost, elections, faults_total, faults, failures, thin, speed, coverage.
+acknowledged, crashes, disks_lost, given_up, elections, faults_total, faults, failures, thin, speed, coverage.
 Exit codes: 0 green  2 usage  3 green but too thin to prove anything  4 a claim was broken";
 
 #[derive(Subcommand, Debug)]
@@ -388,7 +388,7 @@ fn totals_line(totals: &Totals, profile: Profile) -> String {
     let hours = totals.hours().max(1e-9);
     format!(
         "sim {}: {} seeds, {} failed, {:.2} simulated hours, {} events, {} operations acknowledged ({} per seed), {} \
-         crashes ({:.0}/h), {} disks lost, {} elections, {} faults ({:.0}/h)",
+         crashes ({:.0}/h), {} disks lost, {} given up, {} elections, {} faults ({:.0}/h)",
         profile.name(),
         totals.seeds,
         totals.failures.len(),
@@ -399,6 +399,7 @@ fn totals_line(totals: &Totals, profile: Profile) -> String {
         totals.crashes,
         totals.crashes as f64 / hours,
         totals.disks_lost,
+        totals.given_up,
         totals.elections,
         totals.faults_total(),
         totals.faults_total() as f64 / hours,

@@ -57,6 +57,7 @@ impl Document {
         self.set("acknowledged", totals.acknowledged);
         self.set("crashes", totals.crashes);
         self.set("disks_lost", totals.disks_lost);
+        self.set("given_up", totals.given_up);
         self.set("elections", totals.elections);
         self.set("faults_total", totals.faults_total());
         self.set("faults", faults);

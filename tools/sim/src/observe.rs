@@ -19,10 +19,48 @@ pub struct Violation {
     pub what: String,
 }
 
+/// The frequent kinds of events that a checker wants to see. All others reach every checker, so a time that has passed is
+/// noticed soon enough.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wants(u8);
+
+impl Wants {
+    /// None of them.
+    pub const NONE: Wants = Wants(0);
+    /// [`Event::Turn`] when something of the group is new: its role, its term, vote or leader, the entries of its log, how
+    /// far they are persisted, committed or applied, its members, its health, or whether it has a lease.
+    pub const NEWS: Wants = Wants(1);
+    /// [`Event::Turn`] always: also what peers have acked, how long a lease lasts, which entries are faulty.
+    pub const TURNS: Wants = Wants(1 | 2);
+    /// [`Event::Sent`].
+    pub const SENT: Wants = Wants(4);
+    /// [`Event::Read`].
+    pub const READ: Wants = Wants(8);
+    /// All of them.
+    pub const ALL: Wants = Wants(15);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Wants) -> Wants {
+        Wants(self.0 | other.0)
+    }
+
+    /// Are all of `other` among these?
+    #[must_use]
+    pub const fn has(self, other: Wants) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
 /// A checker: one claim.
 pub trait Checker {
     /// Its name: that of its file.
     fn name(&self) -> &'static str;
+
+    /// What it wants to see of the frequent events.
+    fn wants(&self) -> Wants {
+        Wants::ALL
+    }
 
     /// Something happened.
     ///
@@ -116,6 +154,8 @@ pub struct GroupView<'a> {
     pub is_stopped: bool,
     /// Its disk lost what it had promised, it knows that, and takes part no more.
     pub is_quarantined: bool,
+    /// Its last frame may be lost, acked or not: it votes only for who has all that it may have had.
+    pub is_doubtful: bool,
     /// The end of the lease, by its own clock, under which it would serve a read now; none without one.
     pub lease_until: Option<Mono>,
     /// The followers, when it leads.
@@ -146,6 +186,7 @@ impl<'a> GroupView<'a> {
             config_index: raft.config_index(),
             is_stopped: raft.alarm().is_some(),
             is_quarantined: raft.health() == raft::Health::Quarantined,
+            is_doubtful: raft.health() == raft::Health::RecoveringHead,
             lease_until: None,
             peers: raft,
             log,

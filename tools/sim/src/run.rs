@@ -117,6 +117,8 @@ pub struct Report {
     pub crashes: u64,
     /// Disks that were lost.
     pub disks_lost: u64,
+    /// 1 if the run ended because a group could not live any more, and was proven so.
+    pub given_up: u64,
     /// Leaders that were elected.
     pub elections: u64,
     /// Faults, by class.
@@ -150,6 +152,7 @@ impl Report {
             acknowledged: 0,
             crashes: 0,
             disks_lost: 0,
+            given_up: 0,
             elections: 0,
             faults: [0; CLASSES],
             coverage: Coverage::default(),
@@ -188,6 +191,7 @@ impl Report {
             acknowledged: counts.acknowledged,
             crashes: counts.crashes,
             disks_lost: counts.disks_lost,
+            given_up: counts.given_up,
             elections: counts.elections,
             faults,
             coverage,

@@ -27,6 +27,8 @@ pub struct Totals {
     pub crashes: u64,
     /// Disks that were lost.
     pub disks_lost: u64,
+    /// Runs that ended because a group could not live any more, and was proven so.
+    pub given_up: u64,
     /// Leaders that were elected.
     pub elections: u64,
     /// Faults, by class.
@@ -50,6 +52,7 @@ impl Default for Totals {
             acknowledged: 0,
             crashes: 0,
             disks_lost: 0,
+            given_up: 0,
             elections: 0,
             faults: [0; CLASSES],
             coverage: Coverage::default(),
@@ -68,6 +71,7 @@ impl Totals {
         self.acknowledged += report.acknowledged;
         self.crashes += report.crashes;
         self.disks_lost += report.disks_lost;
+        self.given_up += report.given_up;
         self.elections += report.elections;
         self.faults.iter_mut().zip(report.faults).for_each(|(sum, count)| *sum += count);
         self.coverage.add(&report.coverage);

@@ -7,7 +7,7 @@ use raft::Body;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, Time, Violation};
+use crate::observe::{Checker, Event, Time, Violation, Wants};
 
 const NAME: &str = "advertised";
 
@@ -20,6 +20,10 @@ pub struct Advertised {
 impl Checker for Advertised {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS.and(Wants::SENT)
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

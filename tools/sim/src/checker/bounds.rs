@@ -1,7 +1,7 @@
 //! Claim: nothing spins: at most 10,000 events in a simulated millisecond.
 
 use crate::checker::ensure;
-use crate::observe::{Checker, Event, Time, Violation};
+use crate::observe::{Checker, Event, Time, Violation, Wants};
 
 const NAME: &str = "bounds";
 const EVENTS_PER_MS_MAX: u32 = 10_000;
@@ -16,6 +16,10 @@ pub struct Bounds {
 impl Checker for Bounds {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::TURNS.and(Wants::SENT)
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

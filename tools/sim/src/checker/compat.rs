@@ -4,7 +4,7 @@ use meta::Outcome;
 use wire::ReplyStatus;
 
 use crate::checker::ensure;
-use crate::observe::{Checker, Event, Foreign, Time, Violation};
+use crate::observe::{Checker, Event, Foreign, Time, Violation, Wants};
 
 const NAME: &str = "compat";
 
@@ -15,6 +15,10 @@ pub struct Compat;
 impl Checker for Compat {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

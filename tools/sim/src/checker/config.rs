@@ -7,7 +7,7 @@ use raft::{Config, Role};
 use crate::checker::ensure;
 use crate::checker::quorum::overlap;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "config";
 
@@ -114,6 +114,10 @@ fn check_change(view: &GroupView<'_>, before: &Node) -> Result<(), Violation> {
 impl Checker for ConfigChanges {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

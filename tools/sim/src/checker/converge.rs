@@ -7,7 +7,7 @@ use raft::{Body, Config, Role};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "converge";
 /// Twenty times the longest election timeout. Units: ns.
@@ -124,6 +124,10 @@ impl Converge {
 impl Checker for Converge {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS.and(Wants::SENT)
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -6,7 +6,7 @@ use raft::Config;
 use crate::checker::ensure;
 use crate::checker::quorum::is_quorum;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
+use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation, Wants};
 
 const NAME: &str = "durable";
 
@@ -87,6 +87,10 @@ impl Durability {
 impl Checker for Durability {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -6,7 +6,7 @@ use raft::{Body, Role};
 use crate::checker::ensure;
 use crate::checker::quorum::is_quorum;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "election";
 
@@ -78,6 +78,10 @@ impl Election {
 impl Checker for Election {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS.and(Wants::SENT)
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -5,7 +5,7 @@ use raft::Role;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "fail_slow";
 /// A leader may lag for 2 s; what is seen of it comes a little later. Units: ns of its clock.
@@ -64,6 +64,10 @@ impl FailSlow {
 impl Checker for FailSlow {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::TURNS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

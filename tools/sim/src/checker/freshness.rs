@@ -8,7 +8,7 @@ use meta::{Answer, Outcome};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Asked, Checker, Ended, Event, Path, Time, Token, Violation};
+use crate::observe::{Asked, Checker, Ended, Event, Path, Time, Token, Violation, Wants};
 
 const NAME: &str = "freshness";
 /// Groups that are followed; a run has a few.
@@ -124,6 +124,10 @@ fn head_of(answer: &Answer) -> Option<Jid> {
 impl Checker for Freshness {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

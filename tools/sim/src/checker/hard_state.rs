@@ -5,7 +5,7 @@ use raft::Body;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "hard_state";
 
@@ -121,6 +121,10 @@ impl HardState {
 impl Checker for HardState {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS.and(Wants::SENT)
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

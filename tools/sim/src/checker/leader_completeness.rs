@@ -5,7 +5,7 @@ use raft::Role;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "leader_completeness";
 
@@ -120,6 +120,10 @@ fn check_leader(record: &[Committed], view: &GroupView<'_>) -> Result<(), Violat
 impl Checker for LeaderCompleteness {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::TURNS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

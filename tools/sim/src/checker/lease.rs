@@ -5,7 +5,7 @@ use raft::Role;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "lease";
 /// How far apart two looks at a clock are at least, to tell its rate. Units: ns.
@@ -108,6 +108,10 @@ impl Lease {
 impl Checker for Lease {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::TURNS
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

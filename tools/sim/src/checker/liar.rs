@@ -14,7 +14,7 @@ use base::{GroupId, LogIndex, NodeId, Term};
 use crate::checker::ensure;
 use crate::checker::quorum::is_quorum;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "liar";
 
@@ -182,6 +182,10 @@ fn check_elected(group: &mut Group, view: &GroupView<'_>) -> Result<(), Violatio
 impl Checker for Liar {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::TURNS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

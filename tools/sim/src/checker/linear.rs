@@ -8,7 +8,7 @@ use super::committed::Committed;
 use crate::checker::slots::Slots;
 use crate::linear::history::{Ask, End, Operation};
 use crate::linear::log_check::{Entry, Log, check};
-use crate::observe::{Asked, Checker, Ended, Event, Time, Violation};
+use crate::observe::{Asked, Checker, Ended, Event, Time, Violation, Wants};
 
 const NAME: &str = "linear";
 
@@ -50,6 +50,10 @@ impl Linear {
 impl Checker for Linear {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

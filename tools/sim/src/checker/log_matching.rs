@@ -7,7 +7,7 @@ use base::{GroupId, LogIndex, NodeId, Term};
 use crate::checker::ensure;
 use crate::checker::mirror::Mirror;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "log_matching";
 
@@ -83,6 +83,10 @@ impl LogMatching {
 impl Checker for LogMatching {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -13,7 +13,7 @@ use crate::checker::slots::Slots;
 use crate::linear::batch::{self, is_about_content};
 use crate::linear::replay::Replay;
 use crate::linear::tree::{Expected, Thing, Tree, has_paths};
-use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
+use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation, Wants};
 
 const NAME: &str = "model";
 
@@ -244,6 +244,10 @@ impl Model {
 impl Checker for Model {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

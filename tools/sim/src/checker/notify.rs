@@ -7,7 +7,7 @@ use meta::{Answer, DeltaCursor, Query};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Asked, Checker, Ended, Event, Path, Time, Violation};
+use crate::observe::{Asked, Checker, Ended, Event, Path, Time, Violation, Wants};
 
 const NAME: &str = "notify";
 
@@ -77,6 +77,10 @@ fn goes_on(from: &DeltaCursor, to: &DeltaCursor) -> bool {
 impl Checker for Notify {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

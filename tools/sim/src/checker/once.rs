@@ -11,7 +11,7 @@ use super::committed::Committed;
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
 use crate::linear::replay::Replay;
-use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation};
+use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation, Wants};
 
 const NAME: &str = "once";
 
@@ -139,6 +139,10 @@ impl Once {
 impl Checker for Once {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checker::ensure;
-use crate::observe::{Asked, Checker, Event, Time, Violation};
+use crate::observe::{Asked, Checker, Event, Time, Violation, Wants};
 
 const NAME: &str = "progress";
 /// Five times the longest election timeout. Units: ns.
@@ -36,7 +36,12 @@ impl Checker for Progress {
         NAME
     }
 
+    fn wants(&self) -> Wants {
+        Wants::NONE
+    }
+
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {
+        self.check(at)?;
         match event {
             Event::Invoke { asked: Asked::Read { is_stale_allowed: true, .. }, .. } => {}
             Event::Invoke { operation, .. } => {
@@ -48,7 +53,7 @@ impl Checker for Progress {
             Event::Healed => self.healed = Some(at),
             _ => {}
         }
-        self.check(at)
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use base::{GroupId, NodeId};
 
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 use crate::spec::{self, Group, Step};
 
 const NAME: &str = "refinement";
@@ -37,6 +37,10 @@ fn words(view: &GroupView<'_>) -> String {
 impl Checker for Refinement {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NEWS.and(Wants::SENT)
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

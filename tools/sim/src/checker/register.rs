@@ -13,7 +13,7 @@ use meta::{Answer, At, Command, CommitBatch, CommitFile, Metadata, NodeKind, Out
 use crate::linear::history::Ask;
 use crate::linear::path::{Belief, Path, Touch, Was};
 use crate::linear::wgl::{Disorder, Sequential, Timed, check_within};
-use crate::observe::{Asked, Checker, Ended, Event, Time, Violation};
+use crate::observe::{Asked, Checker, Ended, Event, Time, Violation, Wants};
 
 const NAME: &str = "register";
 /// Paths of each namespace that are judged.
@@ -437,6 +437,10 @@ impl Register {
 impl Checker for Register {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

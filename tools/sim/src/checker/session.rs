@@ -7,7 +7,7 @@ use meta::{Answer, Outcome};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Ended, Event, Path, Time, Token, Violation};
+use crate::observe::{Checker, Ended, Event, Path, Time, Token, Violation, Wants};
 
 const NAME: &str = "session";
 
@@ -113,6 +113,10 @@ impl Session {
 impl Checker for Session {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -7,13 +7,14 @@
 //!    held by another as an entry     it is fetched and written again
 //!    held by too few for a quorum    the log is cut there: it is committed nowhere
 //!    else                            never: a state that another has applied comes from a leader alone
+//!  in doubt of its last frame        it votes for those alone who have all that the others tell of
 //! ```
 
 use base::{GroupId, LogIndex, NodeId, Term};
 
 use crate::checker::ensure;
 use crate::checker::quorum::is_quorum;
-use crate::observe::{Checker, Event, GroupView, Time, Violation};
+use crate::observe::{Checker, Event, GroupView, Time, Violation, Wants};
 
 const NAME: &str = "unrecoverable";
 
@@ -39,6 +40,7 @@ fn is_nowhere(of: &GroupView<'_>, index: LogIndex, term: Term, views: &[GroupVie
     let lacks = |other: &GroupView<'_>| {
         other.node != of.node
             && !other.is_quarantined
+            && !other.is_doubtful
             && other.log.first_index() <= index
             && !is_held(other, index, term)
     };
@@ -66,8 +68,13 @@ fn mend(view: &GroupView<'_>, views: &[GroupView<'_>]) -> Mended {
 fn candidate(views: &[GroupView<'_>]) -> Option<NodeId> {
     let mended: Vec<Mended> = views.iter().map(|view| mend(view, views)).collect();
     let both = || views.iter().zip(&mended).filter(|(view, _)| !view.is_quarantined);
+    let floor = both().map(|(_, mended)| mended.last).max().unwrap_or_default();
     let would_win = |view: &GroupView<'_>, own: &Mended| {
-        let votes = |id: NodeId| both().any(|(other, theirs)| other.node == id && theirs.last <= own.last);
+        let would_vote = |other: &GroupView<'_>, theirs: &Mended| {
+            let least = if other.is_doubtful { floor } else { theirs.last };
+            least <= own.last
+        };
+        let votes = |id: NodeId| both().any(|(other, theirs)| other.node == id && would_vote(other, theirs));
         own.lost.is_none() && view.config.is_voter(view.node) && is_quorum(view.config, votes)
     };
     both().find(|(view, own)| would_win(view, own)).map(|(view, _)| view.node)
@@ -88,6 +95,10 @@ fn check(group: GroupId, views: &[GroupView<'_>]) -> Result<(), Violation> {
 impl Checker for Unrecoverable {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
@@ -156,6 +167,29 @@ mod tests {
         // As long as node 1, or with its state, node 2 leads.
         fires(NAME, stuck(&[ahead.clone(), Seat::with(2, &[1, 1, 1, 1, 2], 5)]));
         fires(NAME, stuck(&[Seat { applied: 2, ..ahead }, behind]));
+    }
+
+    /// Of five voters one is gone, one is in doubt, and one alone had a third entry, whose bytes it lost.
+    fn doubted() -> Vec<Seat> {
+        let config = raft::Config::single(&[1, 2, 3, 4, 5].map(NodeId));
+        let seat = |node, terms: &[u64]| Seat { config: config.clone(), ..Seat::with(node, terms, 1) };
+        let mut seats = vec![seat(1, &[1, 1]), seat(2, &[1, 1]), seat(3, &[1, 1]), seat(4, &[1, 1, 1])];
+        seats[1].is_doubtful = true;
+        seats[3].log.spoil(3);
+        seats
+    }
+
+    #[test]
+    fn who_is_in_doubt_says_nothing_of_what_it_never_had_and_follows_nobody_behind_it() {
+        stuck(&doubted()).unwrap();
+        // Sure of itself, it makes the third that never had the entry.
+        let mut sure = doubted();
+        sure[1].is_doubtful = false;
+        fires(NAME, stuck(&sure));
+        // With the bytes in place their node leads, and who is in doubt votes for it.
+        let mut whole = doubted();
+        whole[3] = Seat { config: whole[0].config.clone(), ..Seat::with(4, &[1, 1, 1], 1) };
+        fires(NAME, stuck(&whole));
     }
 
     #[test]

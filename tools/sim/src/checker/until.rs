@@ -1,7 +1,7 @@
 //! A claim that ends: it is asked for until a node goes on that is without something its disk had said is durable, and does
 //! not know ([`crate::liar`]).
 
-use crate::observe::{Checker, Event, Time, Violation};
+use crate::observe::{Checker, Event, Time, Violation, Wants};
 
 /// See above.
 pub struct Until {
@@ -20,6 +20,10 @@ impl Until {
 impl Checker for Until {
     fn name(&self) -> &'static str {
         self.checker.name()
+    }
+
+    fn wants(&self) -> Wants {
+        self.checker.wants()
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

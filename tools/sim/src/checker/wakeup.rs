@@ -7,7 +7,7 @@ use meta::{Answer, Outcome};
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
-use crate::observe::{Checker, Ended, Event, Path, Time, Violation};
+use crate::observe::{Checker, Ended, Event, Path, Time, Violation, Wants};
 
 const NAME: &str = "wakeup";
 /// Units: ns.
@@ -59,6 +59,10 @@ impl Wakeup {
 impl Checker for Wakeup {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {

@@ -250,9 +250,9 @@ impl World<'_> {
     }
 
     /// Where anything may be lost a group may be dead: checkers look whether it had to be, and the run is over. False where
-    /// the atlas rule holds, or when no group is to blame.
+    /// the atlas rule keeps it alive, or when no group is to blame.
     fn give_up(&mut self) -> bool {
-        if self.options.profile.has_atlas_rule() {
+        if self.options.profile.has_atlas_rule() && !self.groups().any(|group| self.is_beyond_the_rule(group)) {
             return false;
         }
         let is_equal = |group: GroupId| {
@@ -273,14 +273,26 @@ impl World<'_> {
         // Who answers for what was forgotten is not known any more.
         let is_over = !stuck.is_empty() || self.has_forgotten;
         if is_over {
+            self.counts.given_up = 1;
             self.note(What::Phase, stuck.len() as u64, 2, |world| world.describe(&format!("given up: {stuck:?}")));
             self.phase = Phase::Over;
         }
         is_over
     }
 
+    /// The atlas rule speaks of what is committed. With one disk lost for good, one log in doubt of its torn end, and one
+    /// that lost an entry which only these three had, nobody can tell that the entry is committed nowhere.
+    fn is_beyond_the_rule(&self, group: GroupId) -> bool {
+        let any_is = |health: Health| {
+            let is_so =
+                |node: &super::Node| node.shard_of(group).is_some_and(|shard| shard.log().health(group) == health);
+            self.nodes.iter().any(is_so)
+        };
+        self.counts.disks_lost > 0 && !self.leads(group) && any_is(Health::RecoveringHead) && any_is(Health::Faulty)
+    }
+
     fn show_stuck(&mut self, group: GroupId) {
-        let World { nodes, checkers, violation, now, .. } = self;
+        let World { nodes, panel, violation, now, .. } = self;
         let logs: Vec<_> = nodes
             .iter()
             .filter(|node| node.is_up())
@@ -293,10 +305,8 @@ impl World<'_> {
             let state = state_of(shard, group).unwrap_or((shard.applied_index(group), 0));
             views.push(GroupView::of(node.clock.mono(*now), node.incarnation, raft, log, state));
         }
-        for checker in checkers.iter_mut() {
-            if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Stuck { group, views: &views }) {
-                violation.get_or_insert(found);
-            }
+        if let Some(found) = panel.show(crate::observe::Time(*now), &Event::Stuck { group, views: &views }) {
+            violation.get_or_insert(found);
         }
     }
 
@@ -305,15 +315,13 @@ impl World<'_> {
         let mut digest = LogIndex(0);
         for seat in 0..self.shape.seats {
             for group in self.groups() {
-                let World { nodes, checkers, violation, now, .. } = self;
+                let World { nodes, panel, violation, now, .. } = self;
                 let Some(shard) = nodes[seat].shard_of(group) else { continue };
                 digest = LogIndex(digest.0.wrapping_mul(31) ^ shard.store().machine(group).map_or(0, |m| m.state_hash));
                 let Some(state) = state_of(shard, group) else { continue };
                 with_view(&nodes[seat], shard, group, *now, state, |view| {
-                    for checker in checkers.iter_mut() {
-                        if let Err(found) = checker.observe(crate::observe::Time(*now), &Event::Turn(*view)) {
-                            violation.get_or_insert(found);
-                        }
+                    if let Some(found) = panel.show_all(crate::observe::Time(*now), &Event::Turn(*view)) {
+                        violation.get_or_insert(found);
                     }
                 });
                 let (node, hash) = (nodes[seat].id, shard.store().content(group));

@@ -17,6 +17,7 @@ mod load;
 mod members;
 mod net;
 mod node;
+mod panel;
 mod plan;
 mod probes;
 mod process;
@@ -178,6 +179,7 @@ pub(crate) struct Counts {
     pub acknowledged: u64,
     pub crashes: u64,
     pub disks_lost: u64,
+    pub given_up: u64,
     pub elections: u64,
 }
 
@@ -220,7 +222,7 @@ pub(crate) struct World<'c> {
     has_forgotten: bool,
     /// It ended with its faults, by wish: nothing is owed.
     has_stopped_early: bool,
-    checkers: &'c mut [Box<dyn Checker>],
+    panel: panel::Panel<'c>,
     pub violation: Option<Violation>,
     pub counts: Counts,
     pub coverage: Coverage,
@@ -266,7 +268,7 @@ impl<'c> World<'c> {
             lies: lies::Lies::draw(seed, options.profile, shape.seats, shape.length),
             has_forgotten: false,
             has_stopped_early: false,
-            checkers,
+            panel: panel::Panel::new(checkers),
             violation: None,
             counts: Counts::default(),
             coverage: Coverage::default(),
@@ -390,11 +392,8 @@ impl<'c> World<'c> {
     }
 
     fn observe(&mut self, event: &Event<'_>) {
-        let at = Time(self.now);
-        for checker in self.checkers.iter_mut() {
-            if let Err(violation) = checker.observe(at, event) {
-                self.violation.get_or_insert(violation);
-            }
+        if let Some(found) = self.panel.show(Time(self.now), event) {
+            self.violation.get_or_insert(found);
         }
     }
 

@@ -68,8 +68,11 @@ pub(crate) struct Look {
     pub vote: NodeId,
     pub leader: NodeId,
     pub role: u8,
+    pub health: u8,
     pub first: LogIndex,
     pub last: LogIndex,
+    /// Names all entries of the log.
+    pub last_crc: u32,
     pub commit: LogIndex,
     pub persisted: LogIndex,
     pub applied: LogIndex,

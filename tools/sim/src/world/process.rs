@@ -163,7 +163,7 @@ impl World<'_> {
     }
 
     fn show_boot(&mut self, seat: usize) {
-        let World { nodes, checkers, violation, now, shape, .. } = self;
+        let World { nodes, panel, violation, now, shape, .. } = self;
         let node = &nodes[seat];
         let mut logs = Vec::new();
         for group in (0..shape.groups).map(base::GroupId) {
@@ -180,10 +180,8 @@ impl World<'_> {
             })
             .collect();
         let event = Event::Boot { node: node.id, incarnation: node.incarnation, groups: &views };
-        for checker in checkers.iter_mut() {
-            if let Err(found) = checker.observe(crate::observe::Time(*now), &event) {
-                violation.get_or_insert(found);
-            }
+        if let Some(found) = panel.show(crate::observe::Time(*now), &event) {
+            violation.get_or_insert(found);
         }
     }
 

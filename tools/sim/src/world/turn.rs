@@ -279,13 +279,16 @@ impl World<'_> {
             let group = GroupId(local as u32 * cores + core as u32);
             let Some(raft) = cell.shard.raft(group) else { continue };
             let log = cell.shard.log();
+            let is_touched = cell.touched & 1 << local.min(63) != 0;
             let look = Look {
                 term: raft.term(),
                 vote: raft.vote().unwrap_or_default(),
                 leader: raft.leader().unwrap_or_default(),
                 role: raft.role() as u8,
+                health: raft.health() as u8,
                 first: log.first_index(group),
                 last: log.last_index(group),
+                last_crc: log.crc(group, log.last_index(group)).unwrap_or(0),
                 commit: raft.commit_index(),
                 persisted: raft.persisted_index(),
                 applied: cell.shard.applied_index(group),
@@ -293,7 +296,7 @@ impl World<'_> {
                 has_lease: raft.is_leader() && raft.lease_until(now).is_some(),
             };
             let before = std::mem::replace(&mut cell.looks[local], look);
-            if look == before && cell.touched & 1 << local.min(63) == 0 {
+            if look == before && !is_touched {
                 continue;
             }
             self.coverage.note_state(raft);
@@ -305,16 +308,16 @@ impl World<'_> {
                     self.counts.elections += 1;
                 }
             }
-            let World { nodes, checkers, violation, now, .. } = self;
+            let World { nodes, panel, violation, now, .. } = self;
             // While a snapshot is in the store and not yet in the log, the state before it is what the group has.
             let state = state_of(&cell.shard, group).unwrap_or(cell.states[local]);
+            let is_news = look != before || state != cell.states[local];
             cell.states[local] = state;
             with_view(&nodes[seat], &cell.shard, group, *now, state, |view| {
                 let (at, event) = (crate::observe::Time(*now), Event::Turn(*view));
-                for checker in checkers.iter_mut() {
-                    if let Err(found) = checker.observe(at, &event) {
-                        violation.get_or_insert(found);
-                    }
+                let found = if is_news { panel.show(at, &event) } else { panel.show_same(at, &event) };
+                if let Some(found) = found {
+                    violation.get_or_insert(found);
                 }
             });
             if look.first != before.first && look.first == look.applied.next() {
