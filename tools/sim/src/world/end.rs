@@ -173,6 +173,8 @@ impl World<'_> {
             disk.full_until = 0;
             late.extend(disk.pending_tokens().map(|token| (core, token)));
         }
+        // Of a node that is down too.
+        node.remains.iter_mut().for_each(|remains| remains.disk.full_until = 0);
         // What a slow disk would have answered much later it answers now.
         let life = node.life;
         for (core, token) in late {
