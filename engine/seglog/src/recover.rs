@@ -340,6 +340,19 @@ impl Files<'_> {
         Ok(unreadable)
     }
 
+    /// The bytes of a frame whose head was found good, or whole: read once more if they are others now, since a disk may err
+    /// once. Whoever takes them judges them again.
+    fn frame_bytes(&mut self, found: &Found, segments: &[Scanned]) -> Result<&[u8], RecoverError> {
+        let place = place_of(found);
+        let head = &found.head;
+        let is_same = |bytes: &[u8]| if found.is_whole { head.has_body(bytes) } else { head.has_block0(bytes) };
+        if !is_same(self.bytes(&place, segments)?) {
+            base::mark::hit!("seglog.recover.read_twice_differs");
+            self.loaded = None;
+        }
+        self.bytes(&place, segments)
+    }
+
     /// The bytes of a place, as far as they are written.
     fn bytes(&mut self, place: &Place, segments: &[Scanned]) -> Result<&[u8], RecoverError> {
         if self.loaded != Some(place.segment) {
@@ -368,11 +381,11 @@ impl Log<'_> {
             Step::Whole(at) => {
                 let found = &self.found[at];
                 let segment_seq = self.segments[found.segment].segment_seq;
-                let bytes = files.bytes(&place_of(found), self.segments)?;
-                if bytes.len() == found.head.header.frame_bytes() && found.head.has_body(bytes) {
+                let bytes = files.frame_bytes(found, self.segments)?;
+                if found.head.has_body(bytes) {
                     return Ok(replay.frame(bytes, &found.head, segment_seq)?);
                 }
-                base::mark::hit!("seglog.recover.read_twice_differs");
+                base::mark::hit!("seglog.recover.read_twice_is_broken");
                 self.replay_broken(at, files, replay, report)
             }
             Step::Broken(at) => self.replay_broken(at, files, replay, report),
@@ -409,7 +422,7 @@ impl Log<'_> {
             _ => header.groups,
         };
         let mut known = known.unwrap_or_default();
-        let bytes = files.bytes(&place, self.segments)?;
+        let bytes = files.frame_bytes(found, self.segments)?;
         salvage::locate(&mut known, bytes, place.range.start, segment_seq);
         let records: Vec<_> = salvage::block0_records(bytes, &found.head)
             .into_iter()
@@ -469,7 +482,7 @@ impl Log<'_> {
     fn echo_of_next(&self, at: usize, frame_seq: u64, files: &mut Files<'_>) -> Result<Option<Echo>, RecoverError> {
         let next = self.found.get(at).filter(|next| next.head.header.prev_frame_seq == frame_seq);
         let Some(next) = next else { return Ok(None) };
-        Ok(Echo::of(files.bytes(&place_of(next), self.segments)?, next))
+        Ok(Echo::of(files.frame_bytes(next, self.segments)?, next))
     }
 }
 
@@ -509,7 +522,7 @@ fn doubt(log: &Log<'_>, rest: &[Found], replay: &mut Replay<'_>, files: &mut Fil
         if header.prev_frame_seq > last_seq {
             base::mark::hit!("seglog.doubt.frame_missing");
             // Frames before this one are gone, with their heads; the ECHO of one of them is here.
-            let echo = Echo::of(files.bytes(&place_of(frame), log.segments)?, frame);
+            let echo = Echo::of(files.frame_bytes(frame, log.segments)?, frame);
             let is_all = header.prev_frame_seq == last_seq + 1 && echo.is_some();
             let echo = echo.unwrap_or_default();
             let cores = files.settings.cores;

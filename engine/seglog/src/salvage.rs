@@ -143,9 +143,14 @@ pub(crate) fn locate(entries: &mut [KnownEntry], bytes: &[u8], start: usize, seg
     }
 }
 
-/// The records of a broken frame that lie in its first block, which its own crc vouches for; and the bytes they take.
+/// The records of a broken frame that lie in its first block, which its own crc vouches for, with their offsets. None when
+/// these bytes are not that block: they were read again, and may be others.
 pub(crate) fn block0_records<'a>(frame: &'a [u8], head: &Head) -> Vec<(usize, Record<'a>)> {
     let mut out = Vec::new();
+    if !head.has_block0(frame) {
+        base::mark::hit!("seglog.salvage.block0_misread");
+        return out;
+    }
     let mut at = RECORDS_AT;
     let end = head.header.echo_at().min(LOG_BLOCK_BYTES);
     while out.len() < usize::from(head.header.records) && at < end {
