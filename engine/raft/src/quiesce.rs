@@ -23,7 +23,7 @@ pub(crate) struct Rest {
     last_use: Mono,
     /// At a leader: since then it asks.
     asked: Option<Mono>,
-    /// At a follower: the leader's clock in the question that it agreed to first.
+    /// At a follower at rest: the leader's clock in the question that it agreed to first.
     agreed: Mono,
     /// Not yet told to the caller.
     has_changed: bool,
@@ -150,7 +150,7 @@ impl Raft {
         }
         base::mark::hit!("raft.quiesce.leader_wakes", self.role == Role::Leader);
         base::mark::hit!("raft.quiesce.follower_wakes", self.role != Role::Leader);
-        self.rest.is_on = false;
+        (self.rest.is_on, self.rest.agreed) = (false, Mono(0));
         self.rest.has_changed = true;
         self.dirty = true;
         if self.role == Role::Leader {
@@ -173,7 +173,7 @@ impl Raft {
     pub(crate) fn forget_rest(&mut self) {
         base::mark::hit!("raft.quiesce.forgotten", self.has_rest());
         self.rest.has_changed |= self.has_rest();
-        self.rest.is_on = false;
+        (self.rest.is_on, self.rest.agreed) = (false, Mono(0));
         self.rest.asked = None;
         self.rest.last_use = self.now;
     }
@@ -234,8 +234,8 @@ impl Raft {
             base::mark::hit!("raft.quiesce.refused");
         }
         base::mark::hit!("raft.quiesce.follower_rests", agrees && !self.rest.is_on);
-        if agrees && !self.rest.is_on {
-            self.rest.agreed = send_mono;
+        if agrees != self.rest.is_on {
+            self.rest.agreed = if agrees { send_mono } else { Mono(0) };
         }
         self.rest.has_changed |= agrees != self.rest.is_on;
         self.rest.is_on = agrees;
