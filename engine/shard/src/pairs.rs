@@ -6,7 +6,7 @@
 //!   items of the groups in use, then (count, hash) ──▶ takes the listed groups out of its set, compares
 //!   compares with what that list said          ◀── (count, hash) as compared; then agreed groups join the set
 //! ```
-//! Two lists in a row that differ wake all groups of the pair: one alone may have crossed a wake on its way.
+//! Six lists in a row that differ wake all groups of the pair: those of a round trip may have crossed a wake on its way.
 
 use std::collections::BTreeMap;
 
