@@ -6,12 +6,14 @@ macro_rules! field {
     ($get:ident, $put:ident, $ty:ty) => {
         /// Reads the little-endian field at `offset`; `None` when it is not all there.
         #[must_use]
+        #[inline]
         pub fn $get(bytes: &[u8], offset: usize) -> Option<$ty> {
             let end = offset.checked_add(size_of::<$ty>())?;
             Some(<$ty>::from_le_bytes(bytes.get(offset..end)?.try_into().expect("the range has the field's size")))
         }
 
         /// Writes `value` little-endian at `offset`. Panics when the slice is too short: sizes are the writer's own.
+        #[inline]
         pub fn $put(bytes: &mut [u8], offset: usize, value: $ty) {
             bytes[offset..offset + size_of::<$ty>()].copy_from_slice(&value.to_le_bytes());
         }
@@ -31,6 +33,7 @@ pub fn get_array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]>
 
 /// `value` rounded up to a multiple of `align`, a power of two.
 #[must_use]
+#[inline]
 pub const fn align_up(value: usize, align: usize) -> usize {
     (value + align - 1) & !(align - 1)
 }

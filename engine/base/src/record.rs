@@ -100,6 +100,7 @@ pub struct RecordHeader {
 
 /// Bytes that a record of this payload takes, with its padding.
 #[must_use]
+#[inline]
 pub const fn record_space(payload_bytes: usize) -> usize {
     align_up(RECORD_HEADER_BYTES + payload_bytes, 8)
 }
