@@ -1,8 +1,8 @@
 //! The log of one core against a raw writer of the same frames: `cargo bench -p dropstone-bench --bench log -- --help`.
 //!
 //! ```text
-//! for each number of commands in flight, round after round:
-//!   engine, one backend ──its commits: bytes and commands──▶ raw writer, as long, the same commits over and over
+//! for each backend and number of commands in flight, round after round:
+//!   engine              ──its commits: bytes and commands──▶ raw writer, as long, the same commits over and over
 //! ```
 //! The engine is the real one: `SegLog` on `MmapDisk`, a ring, a storage thread; commands come from a closed loop. The raw
 //! writer writes to a file that was written before, and syncs, through a ring with the same flags: what the disk gives.
@@ -44,24 +44,18 @@ pub fn run(args: &LogBenchArgs, counted: &dyn Fn(&mut dyn FnMut()) -> u64) -> Re
 
 fn run_in(dir: &Path, args: &LogBenchArgs, counted: &dyn Fn(&mut dyn FnMut()) -> u64) -> Result<Vec<Level>> {
     let device = Device::of(dir)?;
-    let mut engines = Vec::new();
-    for backend in &args.backends {
-        let engine = Engine::start(&dir.join(backend.name()), *backend, args)?;
-        engines.push((*backend, engine));
-    }
     let raw_bytes = RAW_BYTES.min(8 * args.segment_bytes() as u32);
     let mut raw = RawWriter::create(&dir.join("raw"), raw_bytes, FRAMES_MAX_BYTES)?;
     let mut levels: Vec<Level> = Vec::new();
     let mut trace = Trace::new();
-    for in_flight in &args.in_flight {
-        for (_, engine) in &mut engines {
+    // One log at a time, as a core has one: those of the others would take its place in the caches.
+    for backend in &args.backends {
+        let mut engine = Engine::start(&dir.join(backend.name()), *backend, args)?;
+        for in_flight in &args.in_flight {
             engine.run(*in_flight, args.warm_up(), &mut Window::default(), &mut Trace::new())?;
-        }
-        let before = levels.len();
-        levels.extend(engines.iter().map(|(backend, _)| Level::new(*backend, *in_flight, args.bytes)));
-        for round in 0..args.windows {
-            eprintln!("{in_flight} in flight: round {} of {}", round + 1, args.windows);
-            for (at, (_, engine)) in engines.iter_mut().enumerate() {
+            let mut level = Level::new(*backend, *in_flight, args);
+            for round in 0..args.windows {
+                eprintln!("{backend}, {in_flight} in flight: round {} of {}", round + 1, args.windows);
                 trace.clear();
                 let mut window = Window::default();
                 let mut done = Ok(());
@@ -72,13 +66,11 @@ fn run_in(dir: &Path, args: &LogBenchArgs, counted: &dyn Fn(&mut dyn FnMut()) ->
                 meter.stop(&mut window);
                 window.allocations = allocations;
                 engine.settle()?;
-                let replayed = replay(&mut raw, &trace, args, device)?;
-                levels[before + at].add(window, replayed);
+                level.add(window, replay(&mut raw, &trace, args, device)?);
             }
+            levels.push(level);
         }
-    }
-    for (backend, engine) in engines {
-        check(backend, engine)?;
+        check(*backend, engine)?;
     }
     Ok(levels)
 }

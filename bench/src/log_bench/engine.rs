@@ -54,6 +54,8 @@ pub struct Engine {
     /// The commit under way, and when its first write was issued.
     commit: Commit,
     issued: Mono,
+    /// Persisted, as far as it was noted.
+    acknowledged: SyncEpoch,
 }
 
 impl Engine {
@@ -100,6 +102,7 @@ impl Engine {
             done: Vec::with_capacity(64),
             commit: Commit::default(),
             issued: Mono(0),
+            acknowledged: SyncEpoch(0),
         };
         engine.settle()?;
         Ok(engine)
@@ -206,26 +209,7 @@ impl Engine {
     /// One turn as `net/server` makes it; returns the time after it.
     fn turn(&mut self, now: Mono, window: &mut Window, trace: &mut Trace) -> Result<Mono> {
         self.log.handle_turn_end(now);
-        while let Some((token, op)) = self.log.poll_op() {
-            match op {
-                DiskOp::Write { bytes, .. } => {
-                    if self.commit.bytes == 0 {
-                        self.issued = self.ring.now();
-                    }
-                    self.commit.bytes += bytes;
-                }
-                DiskOp::Sync { .. } => {}
-                op => {
-                    self.log.disk_mut().submit(token, op);
-                    continue;
-                }
-            }
-            if let Some(result) = self.log.disk_mut().append_now(&op) {
-                self.log.handle_op_done(token, result)?;
-            } else {
-                self.ring.submit_disk(token, &op, self.log.disk());
-            }
-        }
+        self.begin_operations(window, trace)?;
         let deadline = self.log.next_deadline().unwrap_or(Mono::MAX);
         let wait = if self.has_more { Wait::No } else { Wait::Until(deadline.min(now + WAIT_MAX)) };
         self.ring.enter(wait);
@@ -238,17 +222,49 @@ impl Engine {
         while let Some(done) = self.inbox.pop() {
             self.done.push(self.log.disk_mut().finish(done));
         }
-        let before = self.log.persisted_epoch();
         for (token, result) in self.done.drain(..) {
             self.log.handle_op_done(token, result)?;
         }
-        let now = self.ring.now();
-        if self.log.persisted_epoch() > before {
+        if self.begin_operations(window, trace)? {
+            self.ring.enter(Wait::No);
+        }
+        self.note_commit(window, trace);
+        Ok(self.ring.now())
+    }
+
+    /// True when the ring has got an operation.
+    fn begin_operations(&mut self, window: &mut Window, trace: &mut Trace) -> Result<bool> {
+        let mut has_rung = false;
+        while let Some((token, op)) = self.log.poll_op() {
+            if let DiskOp::Write { bytes, .. } = op {
+                // The commit before may have ended just now.
+                self.note_commit(window, trace);
+                if self.commit.bytes == 0 {
+                    self.issued = self.ring.now();
+                }
+                self.commit.bytes += bytes;
+            }
+            if !op.is_ring() {
+                self.log.disk_mut().submit(token, op);
+            } else if let Some(result) = self.log.disk_mut().do_now(&op) {
+                self.log.handle_op_done(token, result)?;
+            } else {
+                self.ring.submit_disk(token, &op, self.log.disk());
+                has_rung = true;
+            }
+        }
+        Ok(has_rung)
+    }
+
+    /// Acknowledges what has become durable, and notes the commit.
+    fn note_commit(&mut self, window: &mut Window, trace: &mut Trace) {
+        if self.log.persisted_epoch() > self.acknowledged {
+            self.acknowledged = self.log.persisted_epoch();
+            let now = self.ring.now();
             self.acknowledge(now, window);
             window.note_commit(&self.commit, now.since(self.issued));
             trace.note(std::mem::take(&mut self.commit));
         }
-        Ok(now)
     }
 
     fn acknowledge(&mut self, now: Mono, window: &mut Window) {

@@ -3,6 +3,7 @@
 use base::record::record_space;
 use reactor::Backend;
 
+use super::arguments::LogBenchArgs;
 use super::meter::Window;
 
 /// Rate of the log over that of the raw writer.
@@ -19,8 +20,8 @@ pub const FULL_BYTES: f64 = 16384.0;
 const PADDING_MAX: f64 = 0.03;
 /// Bytes of an entry's identity in the frame that follows.
 const ECHO_BYTES: u64 = 24;
-/// Allocations per command: those of a segment's switch and of a compaction are spread over its commands.
-pub const ALLOCATIONS_MAX: f64 = 0.001;
+/// Allocations for each segment that is filled: its switch, its `meta`, and compactions. Appending makes none.
+pub const ALLOCATIONS_MAX: f64 = 100.0;
 
 /// All windows of one backend at one number of commands in flight.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Level {
     pub in_flight: u32,
     /// Bytes of a command.
     pub command_bytes: u32,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
     /// All windows of the log, together.
     pub log: Window,
     /// All windows of the raw writer, together.
@@ -66,9 +69,10 @@ pub struct Gate {
 impl Level {
     /// Nothing measured yet.
     #[must_use]
-    pub fn new(backend: Backend, in_flight: u32, command_bytes: u32) -> Level {
+    pub fn new(backend: Backend, in_flight: u32, args: &LogBenchArgs) -> Level {
         let (log, raw) = (Window::default(), Window::default());
-        Level { backend, in_flight, command_bytes, log, raw, ratios: Vec::new() }
+        let (command_bytes, segment_bytes) = (args.bytes, args.segment_bytes());
+        Level { backend, in_flight, command_bytes, segment_bytes, log, raw, ratios: Vec::new() }
     }
 
     /// Adds a pair of windows.
@@ -113,7 +117,7 @@ impl Level {
         let at_least = |name, seen: f64, min: f64| Gate { name, seen, limit: format!(">= {min}"), holds: seen >= min };
         let at_most = |name, seen: f64, max: f64| Gate { name, seen, limit: format!("<= {max}"), holds: seen <= max };
         let log = &self.log;
-        let per_command = |count: u64| count as f64 / log.commands.max(1) as f64;
+        let segments = log.bytes.max(1) as f64 / self.segment_bytes as f64;
         let mut out = vec![
             at_least("rate, log over raw", self.median(|ratios| ratios.rate), RATE_MIN),
             at_most("p99 of a commit, log over raw", self.median(|ratios| ratios.p99), P99_MAX),
@@ -135,7 +139,7 @@ impl Level {
             }
         }
         out.push(at_most("major faults of the core", log.usage.major_faults as f64, 0.0));
-        out.push(at_most("allocations per command", per_command(log.allocations), ALLOCATIONS_MAX));
+        out.push(at_most("allocations per segment", log.allocations as f64 / segments, ALLOCATIONS_MAX));
         out
     }
 }

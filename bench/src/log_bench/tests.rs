@@ -33,7 +33,7 @@ fn a_short_run_of_every_backend_acknowledges_what_the_log_holds() {
 
 #[test]
 fn the_gates_judge_medians_of_pairs() {
-    let mut level = Level::new(Backend::Direct, 1, 256);
+    let mut level = Level::new(Backend::Direct, 1, &LogBenchArgs::parse_from(["log"]));
     for rate in [0.5, 0.95, 1.0] {
         level.ratios.push(gates::Ratios { rate, p50: 1.0, p99: 2.0 });
     }

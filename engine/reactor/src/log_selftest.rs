@@ -6,7 +6,7 @@
 //! rounds; if none is good, the device is too busy to judge anything by them.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::backend::{Backend, BackendWish};
 use crate::clock;
 use crate::device::{Device, DeviceCounters};
 use crate::mmap_disk::{drop_cache, map_window};
-use crate::storage::{LogDir, open_buffered, open_only_direct, open_segment, spare_file};
+use crate::storage::{LogDir, open_buffered, open_durable, open_segment, spare_file};
 
 /// Commits of one round.
 const COMMITS: usize = 32;
@@ -216,6 +216,7 @@ fn judge(trials: Vec<Trial>, refused: &[String]) -> Chosen {
 
 /// Appends as a backend does, without the ring.
 enum Writer {
+    Durable(File, MmapMut),
     File(File, MmapMut),
     Map(File, MmapMut),
 }
@@ -230,9 +231,7 @@ impl Writer {
             Ok::<_, io::Error>(frame)
         };
         Ok(match backend {
-            Backend::Direct => {
-                Writer::File(open_only_direct(OpenOptions::new().read(true).write(true), path)?, frame()?)
-            }
+            Backend::Direct => Writer::Durable(open_durable(path)?, frame()?),
             Backend::Pwrite => Writer::File(open_buffered(path)?, frame()?),
             Backend::Mmap => {
                 let file = open_segment(path)?;
@@ -244,6 +243,7 @@ impl Writer {
 
     fn commit(&mut self, offset: u64, bytes: usize) -> io::Result<()> {
         match self {
+            Writer::Durable(file, frame) => file.write_all_at(&frame[..bytes], offset),
             Writer::File(file, frame) => {
                 file.write_all_at(&frame[..bytes], offset)?;
                 file.sync_data()

@@ -1,7 +1,7 @@
 //! [`MmapDisk`]: the memory of one core's segments over real files.
 //!
 //! Frames are built in a tail image, anonymous memory of a whole segment, and leave it by the backend (`backend.rs`): by
-//! the ring's writes, or at once by [`MmapDisk::append_now`]. When the log drops the image, reads go to the file's map, but
+//! the ring's writes, or at once by [`MmapDisk::do_now`]. When the log drops the image, reads go to the file's map, but
 //! only where the storage thread has brought the bytes in: a core that touches a map anywhere else would wait for the disk.
 
 use std::collections::VecDeque;
@@ -107,11 +107,19 @@ impl MmapDisk {
         self.send(Job::Work { core: self.core, token, work });
     }
 
-    /// Carries a write out at once, where the backend is one that copies; its result goes to `SegLog::handle_op_done` in the
-    /// same turn, so that the sync leaves with the same enter. `None` for what the ring does: `Ring::submit_disk`.
-    pub fn append_now(&mut self, op: &DiskOp) -> Option<OpResult> {
-        let DiskOp::Write { slot, offset, bytes } = *op else { return None };
+    /// Carries out at once what needs no ring: a write where the backend is one that copies, and a sync of what the ring
+    /// wrote, which is durable since those writes ended. The result goes to `SegLog::handle_op_done` in the same turn.
+    /// `None` for what the ring does: `Ring::submit_disk`.
+    pub fn do_now(&mut self, op: &DiskOp) -> Option<OpResult> {
+        let (slot, written) = match *op {
+            DiskOp::Write { slot, offset, bytes } => (slot, Some((offset, bytes))),
+            DiskOp::Sync { slot, .. } => (slot, None),
+            _ => return None,
+        };
         let memory = self.slot(slot);
+        let Some((offset, bytes)) = written else {
+            return matches!(memory.way, Way::Ring).then_some(Ok(0));
+        };
         let range = offset as usize..(offset + bytes) as usize;
         let image = memory.image.as_ref().expect("the log writes only from images");
         match &mut memory.way {
@@ -169,6 +177,7 @@ impl MmapDisk {
     }
 
     /// The slot, made if it is not in use.
+    #[inline]
     fn slot(&mut self, slot: Slot) -> &mut SlotMemory {
         let at = slot.0 as usize;
         if self.slots.len() <= at {
@@ -211,6 +220,7 @@ impl Disk for MmapDisk {
         memory.image = Some(image);
     }
 
+    #[inline]
     fn image_mut(&mut self, slot: Slot, range: Range<u32>) -> &mut [u8] {
         let image = self.slot(slot).image.as_mut().expect("the log writes only where it opened an image");
         &mut image[range.start as usize..range.end as usize]
@@ -227,7 +237,7 @@ impl Disk for MmapDisk {
     }
 
     fn drop_image(&mut self, slot: Slot) {
-        // Freeing a segment's worth of pages, or zeroing them for the next, takes its time: not on a core.
+        // Freeing a segment's worth of pages takes its time: not on a core.
         let memory = self.slot(slot);
         let (image, way) = (memory.image.take(), std::mem::take(&mut memory.way));
         self.send(Job::Release { core: self.core, image, _way: way, _segment: None });

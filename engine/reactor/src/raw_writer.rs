@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
+use base::Prng;
 use base::limits::LOG_BLOCK_BYTES;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
@@ -16,8 +17,12 @@ use crate::storage::{open_segment, write_zeros};
 
 /// Entries of its ring: one operation is in flight.
 const ENTRIES: u32 = 64;
+/// Memory that its frames come from, one behind the other.
+const ROUND_BYTES: usize = 64 << 20;
 
 /// Writes frames one behind the other into a file that was written once, each followed by its sync; begins anew at the end.
+/// Their bytes are random and come from memory that goes round as well, as large as a segment: a log's bytes are new each
+/// time, and the device reads them from cold memory.
 #[derive(Debug)]
 pub struct RawWriter {
     uring: RingOfOne,
@@ -45,8 +50,9 @@ impl RawWriter {
         let file = open_segment(path)?;
         let (uring, _) =
             setup::create(ENTRIES, 4 * ENTRIES, &Machine::read(), setup::build).map_err(io::Error::other)?;
-        let mut image = MmapMut::map_anon(frame_bytes_max as usize)?;
-        image.fill(0xA5);
+        let mut image = MmapMut::map_anon(ROUND_BYTES + frame_bytes_max as usize)?;
+        let mut dice = Prng::new(1);
+        image.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&dice.next_u64().to_le_bytes()));
         Ok(RawWriter { uring: RingOfOne(uring), file, image, file_bytes, offset: 0 })
     }
 
@@ -55,14 +61,17 @@ impl RawWriter {
     /// Shape: whole blocks, at most what it was made for. Errors: either failed, or the write was short.
     pub fn commit(&mut self, bytes: u32) -> io::Result<()> {
         assert!(
-            (bytes as usize).is_multiple_of(LOG_BLOCK_BYTES) && bytes as usize <= self.image.len(),
+            (bytes as usize).is_multiple_of(LOG_BLOCK_BYTES) && bytes as usize <= self.image.len() - ROUND_BYTES,
             "{bytes} is no frame"
         );
         if self.offset + bytes > self.file_bytes {
             self.offset = 0;
         }
         let fd = Fd(self.file.as_raw_fd());
-        let write = opcode::Write::new(fd, self.image.as_ptr(), bytes).offset(u64::from(self.offset)).build();
+        let at = self.offset as usize % ROUND_BYTES;
+        let write = opcode::Write::new(fd, self.image[at..at + bytes as usize].as_ptr(), bytes)
+            .offset(u64::from(self.offset))
+            .build();
         let written = self.run(&write)?;
         if written != bytes {
             return Err(io::Error::other(format!("a write of {bytes} bytes stopped after {written}")));
@@ -104,11 +113,11 @@ mod tests {
         let path = dir.path().join("raw");
         let mut writer = RawWriter::create(&path, 12 << 10, 8 << 10).unwrap();
         writer.commit(8 << 10).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        assert!(bytes[..8 << 10].iter().all(|byte| *byte == 0xA5) && bytes[8 << 10..].iter().all(|byte| *byte == 0));
+        let first = std::fs::read(&path).unwrap();
+        assert!(first[..8 << 10] == writer.image[..8 << 10] && first[8 << 10..].iter().all(|byte| *byte == 0));
         writer.commit(8 << 10).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes, "it did not fit, and began anew");
+        assert_eq!(std::fs::read(&path).unwrap(), first, "it did not fit, and began anew");
         writer.commit(4 << 10).unwrap();
-        assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == 0xA5));
+        assert_eq!(std::fs::read(&path).unwrap(), writer.image[..12 << 10]);
     }
 }

@@ -157,7 +157,9 @@ impl Ring {
             DiskOp::Write { slot, offset, bytes } => {
                 assert!(bytes > 0, "a write has bytes");
                 let fd = Fd(files.raw_fd(slot));
-                opcode::Write::new(fd, files.image_ptr(slot, offset, bytes), bytes).offset(u64::from(offset)).build()
+                let write = opcode::Write::new(fd, files.image_ptr(slot, offset, bytes), bytes);
+                // Durable when it ends: one operation a commit, and no worker of the kernel that syncs. man 2 pwritev2
+                write.offset(u64::from(offset)).rw_flags(libc::RWF_DSYNC).build()
             }
             DiskOp::Sync { slot, offset, bytes } => {
                 // A range of zero bytes at zero would mean the whole file.

@@ -58,7 +58,7 @@ pub struct StorageDone {
 #[derive(Debug)]
 pub(crate) enum Brings {
     Nothing,
-    /// `spare` is memory for the image of a segment to come, zero and all there, so that a core that fills it does not wait
+    /// `spare` is memory for the image of a segment to come, all there, so that a core that fills it does not wait
     /// for pages.
     Segment {
         slot: Slot,
@@ -218,7 +218,7 @@ struct Pool {
     free: VecDeque<PathBuf>,
     next_name: u32,
     meta: Option<File>,
-    /// A tail image that was given up, zeroed.
+    /// A tail image that was given up, with what was in it.
     image: Option<MmapMut>,
 }
 
@@ -306,14 +306,13 @@ impl Pool {
         }
     }
 
-    fn keep_image(&mut self, mut image: MmapMut) {
+    fn keep_image(&mut self, image: MmapMut) {
         if self.image.is_none() && image.len() as u64 == self.at.segment_bytes {
-            image.fill(0);
             self.image = Some(image);
         }
     }
 
-    /// Memory of a segment's size, zero, with all its pages; `None` where memory is short.
+    /// Memory of a segment's size with all its pages, whatever is in it; `None` where memory is short.
     fn spare_image(&mut self) -> Option<MmapMut> {
         self.image.take().or_else(|| {
             let image = MmapMut::map_anon(self.at.segment_bytes as usize).ok()?;
@@ -558,6 +557,11 @@ fn open_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 /// Opens a file past the page cache; EINVAL where the file system cannot.
 pub(crate) fn open_only_direct(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.custom_flags(libc::O_DIRECT).open(path)
+}
+
+/// The same for a writer whose every write is durable when it ends, as the ring's are.
+pub(crate) fn open_durable(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path)
 }
 
 /// A prepared file of full size, to try out what the file system does; it is made if there is none.

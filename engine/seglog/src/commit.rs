@@ -27,7 +27,7 @@ const META_EVERY: Span = Span::from_ms(10_000);
 const NO_SPACE_RETRY: Span = Span::from_ms(10_000);
 /// Bytes of one batch, unless its first frame is larger.
 const BATCH_BYTES_MAX: u64 = 16 << 20;
-/// A second batch is worth its own sync from so many bytes on.
+/// From so many bytes on a second batch is worth its own sync, and a batch does not wait for the end of a turn.
 const PIPELINE_BYTES_MIN: usize = 32 << 10;
 /// Ranges being brought into memory at a time.
 const FAULT_INS_MAX: usize = 64;
@@ -386,6 +386,7 @@ impl<D: Disk> SegLog<D> {
                 self.commit.batch.syncs -= 1;
                 if mutate!(MUT_17C, self.commit.batch.syncs == 0, true) {
                     self.finish_batch();
+                    self.issue_large();
                 }
             }
             Waiting::FaultIn { group, first, last, slot, .. } => self.check_faulted(group, first, last, slot, result),
@@ -442,6 +443,19 @@ impl<D: Disk> SegLog<D> {
             if !self.segment(self.active_seq).has_file {
                 self.commit.persisted = self.covering_epoch().0;
             }
+        }
+    }
+
+    /// A batch has ended and much waits: it is issued at once, not with what this turn may bring, for a turn under load
+    /// lasts as long as a sync.
+    fn issue_large(&mut self) {
+        let open = if self.wants_close() { self.open.records_bytes } else { 0 };
+        if !self.commit.is_batch_in_flight() && open + self.commit.waiting_bytes() >= PIPELINE_BYTES_MIN {
+            base::mark::hit!("seglog.commit.issued_in_the_turn");
+            if open > 0 {
+                self.close_frame(0, false);
+            }
+            self.issue_batch();
         }
     }
 

@@ -18,12 +18,13 @@ pub struct OpToken(pub u64);
 
 /// The memory of one core's segments.
 pub trait Disk {
-    /// Gives `slot` a zeroed tail image of a whole segment whose block 0 is `header` (4096 bytes), at once: records may
-    /// be placed before the file exists. [`DiskOp::Activate`] of the same slot brings the file; no write is asked for
-    /// before that is done. Panics for a slot in use.
+    /// Gives `slot` a tail image of a whole segment whose block 0 is `header` (4096 bytes), at once: records may be placed
+    /// before the file exists. Its other bytes may be anything: the log fills in all that it asks to be written.
+    /// [`DiskOp::Activate`] of the same slot brings the file; no write is asked for before that is done. Panics for a slot
+    /// in use.
     fn open_image(&mut self, slot: Slot, header: &[u8]);
 
-    /// The open part of the tail image of an active segment: anonymous memory, 4 KiB aligned, zero when opened.
+    /// The open part of the tail image of an active segment: anonymous memory, 4 KiB aligned.
     /// Units: bytes from segment start. Panics for a slot that has no image.
     fn image_mut(&mut self, slot: Slot, range: Range<u32>) -> &mut [u8];
 

@@ -100,6 +100,7 @@ impl<D: Disk> SegLog<D> {
         for (at, state) in open.states.iter().enumerate() {
             state.put(image, frame::slot_at(at));
         }
+        image[frame::slot_at(open.states.len())..frame::RECORDS_AT].fill(0);
         let echo_at = header.echo_at();
         for (at, item) in self.echo.iter().enumerate() {
             item.put(image, echo_at + at * frame::ITEM_BYTES);
@@ -154,7 +155,10 @@ impl<D: Disk> SegLog<D> {
         let footer_bytes = segment.footer.bytes() as u32;
         let footer_end = (footer_at + footer_bytes).next_multiple_of(LOG_BLOCK_BYTES as u32);
         assert!(footer_end <= trailer_at, "the footer has its room");
-        let footer_crc = segment.footer.write(self.disk.image_mut(segment.slot, footer_at..footer_at + footer_bytes));
+        let image = self.disk.image_mut(segment.slot, footer_at..footer_end);
+        let (footer, padding) = image.split_at_mut(footer_bytes as usize);
+        let footer_crc = segment.footer.write(footer);
+        padding.fill(0);
         let trailer = Trailer {
             segment_seq: active,
             salt: segment.salt,

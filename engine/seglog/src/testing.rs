@@ -341,7 +341,8 @@ impl MemDisk {
 
 impl Disk for MemDisk {
     fn open_image(&mut self, slot: Slot, header: &[u8]) {
-        let mut image = vec![0; self.segment_bytes];
+        // Memory that was used before: what the log does not fill in itself shows.
+        let mut image = vec![0xA5; self.segment_bytes];
         image[..header.len()].copy_from_slice(header);
         let before = self.slots.insert(slot, MemSlot { image: Some(image), ..MemSlot::default() });
         assert!(before.is_none(), "{slot:?} was free");

@@ -1,4 +1,4 @@
-//! How fast the disk syncs, over the last ten seconds: a slow one should not lead (docs/design/raft.md, "Slow disk").
+//! How fast the disk writes and syncs, over the last ten seconds: a slow one should not lead (docs/design/raft.md, "Slow disk").
 
 use base::Mono;
 use base::mono::Span;
@@ -34,7 +34,7 @@ impl DiskPace {
         self.is_slow
     }
 
-    /// A sync took so long.
+    /// A write and its sync took so long.
     pub(crate) fn note_sync(&mut self, latency: Span, now: Mono) {
         let second = now.0 / WINDOW.0;
         let window = &mut self.windows[(second % WINDOWS as u64) as usize];

@@ -187,8 +187,10 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) heartbeating: BTreeSet<u32>,
     pub(crate) heartbeat_turn: Vec<u32>,
     pub(crate) disk_pace: DiskPace,
-    /// Syncs on their way: when they were handed out.
+    /// Syncs on their way: when what they cover was handed out to be written.
     pub(crate) syncing: Vec<(OpToken, Mono)>,
+    /// When the oldest write was handed out that no sync covers yet.
+    pub(crate) writing: Option<Mono>,
     /// Of all groups led here.
     pub(crate) uncommitted_bytes: u64,
     /// Where the search for a group to hand over goes on.
@@ -253,6 +255,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             heartbeat_turn: Vec::new(),
             disk_pace: DiskPace::default(),
             syncing: Vec::new(),
+            writing: None,
             uncommitted_bytes: 0,
             handover_at: 0,
             disk_lag: DiskLag::default(),
@@ -475,8 +478,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The next operation for the disk.
     pub fn poll_op(&mut self) -> Option<(OpToken, DiskOp)> {
         let next = self.log.poll_op();
-        if let Some((token, DiskOp::Sync { .. })) = &next {
-            self.syncing.push((*token, self.turn_now));
+        match &next {
+            Some((_, DiskOp::Write { .. })) => {
+                self.writing.get_or_insert(self.turn_now);
+            }
+            // Some disks sync while they write, and have nothing to do now.
+            Some((token, DiskOp::Sync { .. })) => {
+                self.syncing.push((*token, self.writing.take().unwrap_or(self.turn_now)));
+            }
+            _ => {}
         }
         next
     }

@@ -146,7 +146,7 @@ impl Core {
         while let Some(mail) = self.inbox.pop() {
             hands.handle_mail(mail);
         }
-        hands.handle_disk_events();
+        hands.handle_disk_events(&mut self.ring);
         hands.shard.handle_store_events();
         hands.shard.handle_tick(now);
         hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
@@ -156,17 +156,7 @@ impl Core {
         hands.publish();
         hands.deliver_replies();
         hands.deliver_peer_messages();
-        while let Some((token, op)) = hands.shard.poll_op() {
-            hands.note_op(token, &op);
-            if !op.is_ring() {
-                hands.shard.log_mut().disk_mut().submit(token, op);
-            } else if let Some(result) = hands.shard.log_mut().disk_mut().append_now(&op) {
-                // A backend that copies is done: the sync comes next in this loop and leaves with the same enter.
-                hands.shard.handle_op_done(token, result);
-            } else {
-                self.ring.submit_disk(token, &op, hands.shard.log().disk());
-            }
-        }
+        hands.begin_operations(&mut self.ring);
         hands.peers.flush(&mut self.ring);
         hands.flush_clients(&mut self.ring);
         hands.counters.enters = self.ring.counters().enters;
@@ -265,8 +255,12 @@ impl Hands {
         }
     }
 
-    /// The completions of the log, after the mail that may hold some.
-    fn handle_disk_events(&mut self) {
+    /// The completions of the log, after the mail that may hold some; and what they ask for, so that what needs no ring
+    /// counts in this turn.
+    fn handle_disk_events(&mut self, ring: &mut Ring) {
+        if self.disk_events.is_empty() {
+            return;
+        }
         let now = self.now;
         for (token, result) in self.disk_events.drain(..) {
             if let Some(at) = self.syncing.iter().position(|(syncing, _)| *syncing == token) {
@@ -276,13 +270,35 @@ impl Hands {
             }
             self.shard.handle_op_done(token, result);
         }
+        if self.begin_operations(ring) {
+            // A large batch: the disk begins now, not when this turn is over.
+            ring.enter(Wait::No);
+        }
     }
 
-    fn note_op(&mut self, token: OpToken, op: &DiskOp) {
-        match op {
-            DiskOp::Write { bytes, .. } => self.counters.log_bytes += u64::from(*bytes),
-            DiskOp::Sync { .. } => self.syncing.push((token, self.now)),
-            _ => {}
+    /// Carries out, or hands on, what the log asks for; true when the ring has got some of it.
+    fn begin_operations(&mut self, ring: &mut Ring) -> bool {
+        let mut has_rung = false;
+        while let Some((token, op)) = self.shard.poll_op() {
+            self.note_op(&op);
+            if !op.is_ring() {
+                self.shard.log_mut().disk_mut().submit(token, op);
+            } else if let Some(result) = self.shard.log_mut().disk_mut().do_now(&op) {
+                // What that asks for comes next in this loop, and leaves with the same enter.
+                self.shard.handle_op_done(token, result);
+            } else {
+                // A write that the ring does is a sync as well.
+                self.syncing.push((token, self.now));
+                ring.submit_disk(token, &op, self.shard.log().disk());
+                has_rung = true;
+            }
+        }
+        has_rung
+    }
+
+    fn note_op(&mut self, op: &DiskOp) {
+        if let DiskOp::Write { bytes, .. } = op {
+            self.counters.log_bytes += u64::from(*bytes);
         }
     }
 

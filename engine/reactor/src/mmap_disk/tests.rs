@@ -57,7 +57,7 @@ impl Core {
             self.log.handle_turn_end(Mono(self.now));
             while let Some((token, op)) = self.log.poll_op() {
                 if op.is_ring() {
-                    let now = self.log.disk_mut().append_now(&op);
+                    let now = self.log.disk_mut().do_now(&op);
                     let result = now.unwrap_or_else(|| self.log.disk().perform(&op));
                     self.log.handle_op_done(token, result).unwrap();
                 } else {

@@ -174,8 +174,9 @@ pub struct Trailer {
 }
 
 impl Trailer {
-    /// Writes the block; `out` is 4096 zeros.
+    /// Writes the block; `out` is its 4096 bytes.
     pub fn put(&self, out: &mut [u8]) {
+        out[48..CRC_AT].fill(0);
         out[..8].copy_from_slice(MAGIC);
         put_u64(out, 8, self.segment_seq);
         put_u64(out, 16, self.salt);

@@ -137,7 +137,7 @@ const SETTINGS: &[Setting] = &[
         "process.log_batches_in_flight",
         Kind::Number,
         "1",
-        "batches of frames on their way to the disk: 1, or 2 to write the next one while one is synced",
+        "batches of frames on their way to the disk: 1, or 2 to write the next one while one is synced (pwrite and mmap)",
     ),
     setting("process.memtable_bytes", Kind::Bytes, "64 MiB", "memtable of one core before a flush; at least 1 MiB")
         .dev("8 MiB"),
