@@ -30,6 +30,9 @@ struct RecoverArgs {
     /// Times that it is read.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Leave the log where it was made, to look at it with `dropstone log`.
+    #[arg(long)]
+    keep: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -49,6 +52,10 @@ fn run(args: &RecoverArgs) -> Result<()> {
     let dir = args.dir.join(format!("recover-bench-{}", std::process::id()));
     fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
     let done = fill_and_read(&dir.join("c0"), args);
+    if args.keep {
+        println!("the log is in {}", dir.join("c0").display());
+        return done;
+    }
     fs::remove_dir_all(&dir).with_context(|| format!("could not remove {}", dir.display()))?;
     done
 }
