@@ -489,6 +489,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let (index, term) = (machine.applied_index, machine.applied_term);
         let keeps = mutate!(MUT_20B, self.log.term(group, index) == Some(term), self.log.last_index(group) > index);
         base::mark::hit!("shard.snapshot.log_goes_on_behind", keeps);
+        base::mark::hit!("shard.snapshot.ends_in_a_foreign_tail", !keeps && self.log.last_index(group) > index);
         let epoch = self.log.install(group, index, term, machine.applied_crc, &machine.config, keeps);
         self.note_written(at, epoch);
         let slot = &mut self.groups[at as usize];

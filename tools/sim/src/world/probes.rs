@@ -38,6 +38,8 @@ const WITHIN: u64 = 3 * SECOND;
 const OPEN_MAX: usize = 32;
 /// Reads on their way to one seat and group.
 const READS_MAX: usize = 3;
+/// The same of writes, which a plan may want in a row.
+const WRITES_MAX: usize = 8;
 
 /// What a probe does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,7 +198,8 @@ impl World<'_> {
     pub(super) fn probe(&mut self, seat: usize, group: GroupId, kind: Kind) -> Option<u64> {
         let is_there = |open: &&Open| open.seat == seat && open.group == group && open.kind == kind;
         let beside = self.probes.open.iter().filter(is_there).count();
-        if !self.nodes[seat].is_up() || beside >= READS_MAX || self.probes.open.len() >= OPEN_MAX {
+        let beside_max = if kind == Kind::Write { WRITES_MAX } else { READS_MAX };
+        if !self.nodes[seat].is_up() || beside >= beside_max || self.probes.open.len() >= OPEN_MAX {
             return None;
         }
         self.probes.begun += 1;

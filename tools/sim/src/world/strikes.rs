@@ -46,10 +46,12 @@ pub(super) enum Order {
     Read,
     /// The leader of a group is asked for a change that changes nothing.
     NoChange,
+    /// A probe writes at a seat, as if that led.
+    Write,
 }
 
 impl Order {
-    const ALL: [Order; 8] = [
+    const ALL: [Order; 9] = [
         Order::Wish,
         Order::Change,
         Order::Transfer,
@@ -58,6 +60,7 @@ impl Order {
         Order::IdleCalm,
         Order::Read,
         Order::NoChange,
+        Order::Write,
     ];
     /// Parameters below this were drawn, and are no orders.
     const FIRST: u64 = 16;
@@ -313,6 +316,7 @@ impl World<'_> {
                 Order::IdleCalm => self.order_calm(kind >> 8, 0, true),
                 Order::Read => self.probe(kind as usize % self.shape.seats, group, Kind::Read).is_some(),
                 Order::NoChange => self.order_no_change(group),
+                Order::Write => self.probe(kind as usize % self.shape.seats, group, Kind::Write).is_some(),
             };
         }
         let group = base::GroupId((kind >> 8) as u32 % self.shape.groups);

@@ -16,6 +16,7 @@ mod slow_leader;
 mod snapshots;
 mod suspend;
 mod swizzle;
+mod tails;
 mod unsynced;
 
 use base::GroupId;
@@ -65,6 +66,8 @@ pub(super) enum Plan {
     Learners,
     /// Rot is found by reading what nobody wants.
     Scrub,
+    /// A snapshot meets what another leader has appended above it.
+    Tails,
 }
 
 /// Of a hundred runs, how many have each plan; the others have none.
@@ -82,6 +85,7 @@ const SHARES: &[(Plan, u64)] = &[
     (Plan::Full, 4),
     (Plan::Learners, 3),
     (Plan::Scrub, 3),
+    (Plan::Tails, 4),
 ];
 
 /// A round of a plan: what was drawn at its first step.
@@ -134,6 +138,8 @@ impl Driver {
             }
             // A short absence must be enough for a snapshot, and a follower must be able to wait for rows.
             Plan::Snapshots => (shape.trailing, shape.is_cold) = (4, true),
+            // A leader's first entry is enough to forget what came before it.
+            Plan::Tails => shape.trailing = 0,
             _ => {}
         }
     }
@@ -188,6 +194,7 @@ impl World<'_> {
             Plan::Full => self.fill_disks(&mut dice),
             Plan::Learners => self.promote_learners(&mut dice),
             Plan::Scrub => self.rot_for_scrubs(&mut dice),
+            Plan::Tails => self.strand_tails(&mut dice),
         };
         self.push(self.now + wait.max(MS), Due::Plan);
     }
