@@ -35,23 +35,42 @@ impl Known {
     }
 }
 
+/// One log as it was at the last look, and its first index then.
+#[derive(Default)]
+struct Seen {
+    mirror: Mirror,
+    first: LogIndex,
+}
+
 /// See the claim above.
 #[derive(Default)]
 pub struct LogMatching {
     groups: Slots<GroupId, Known>,
-    mirrors: Slots<(GroupId, NodeId), Mirror>,
+    logs: Slots<(GroupId, NodeId), Seen>,
 }
 
 impl LogMatching {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
-        let mirror = self.mirrors.of((view.group, view.node));
+        let (group, node) = (view.group, view.node);
+        let (first, last) = (view.log.first_index(), view.log.last_index());
+        let Seen { mirror, first: first_before } = self.logs.of((group, node));
+        let dropped = first.prev();
+        let was_held = std::mem::replace(first_before, first) <= dropped;
+        let before = if was_held { mirror.get(dropped) } else { None };
         let new = mirror.look(view.log);
-        let last = view.log.last_index();
+        // What is kept goes on behind the entry that it went on behind while that was held.
+        if let Some((term, crc)) = before.filter(|_| first < new && first <= last) {
+            let (now_term, now_crc) = (view.log.term(dropped).unwrap_or_default(), view.log.crc(dropped).unwrap_or(0));
+            ensure!(
+                NAME,
+                term == now_term && (crc == now_crc || crc == 0 || now_crc == 0),
+                "group {group} node {node}: entry {first} was behind one of term {term} and is behind one of {now_term}"
+            );
+        }
         if new > last {
             return Ok(());
         }
-        let known = self.groups.of(view.group);
-        let (group, node) = (view.group, view.node);
+        let known = self.groups.of(group);
         for index in (new.0..=last.0).map(LogIndex) {
             let (term, crc) = mirror.get(index).unwrap_or_default();
             ensure!(NAME, term != Term(0), "group {group} node {node}: no entry {index} in a log that ends at {last}");
@@ -126,6 +145,19 @@ mod tests {
         let mut checker = LogMatching::default();
         turn(&mut checker, &Seat::with(1, &[1, 1, 3], 0)).unwrap();
         fires(NAME, turn(&mut checker, &Seat::with(2, &[1, 2, 3], 0)));
+    }
+
+    #[test]
+    fn a_tail_that_is_kept_behind_another_entry_is_seen() {
+        let snapshot = |behind: &[u64]| {
+            let mut checker = LogMatching::default();
+            turn(&mut checker, &Seat::with(1, &[1, 1, 1, 1], 0)).unwrap();
+            let mut log = Twin::of(&[1, 1, 1, 1]);
+            log.compact_as(&Twin::of(behind));
+            turn(&mut checker, &Seat { term: 2, log, ..Seat::with(1, &[], 0) })
+        };
+        snapshot(&[1, 1]).unwrap();
+        fires(NAME, snapshot(&[1, 2]));
     }
 
     #[test]

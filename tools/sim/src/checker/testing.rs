@@ -78,6 +78,13 @@ impl Twin {
         self.entries.drain(..count);
     }
 
+    /// Drops the entries up to the last of `other`, and takes that for the one before the first.
+    pub(crate) fn compact_as(&mut self, other: &Twin) {
+        self.compact(other.last_index().0);
+        let last = other.entries.last().expect("a log to compact by has entries");
+        self.before = (last.0, last.1);
+    }
+
     fn held(&self, index: LogIndex) -> Option<&(u64, u32, Vec<u8>)> {
         self.entries.get(index.0.checked_sub(self.first_index().0)? as usize)
     }
