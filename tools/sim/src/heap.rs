@@ -1,4 +1,7 @@
 //! What happens next: a heap of small events by (time, sequence).
+//!
+//! Faults by time and the looks of plans come first in their instant: a run that repeats a schedule knows its faults from the
+//! beginning, where the run that recorded them came upon each as it went.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -70,7 +73,7 @@ impl Due {
 
 /// An event in the heap: the earliest is the greatest. Keys differ, so what is due is never compared.
 struct Entry {
-    /// Time, and below it the sequence.
+    /// Time, and below it [`LATER`] and the sequence.
     key: u128,
     due: Due,
 }
@@ -109,6 +112,8 @@ pub(crate) struct Heap {
 
 /// Cores of all seats.
 const CORES: usize = SEATS_MAX * CORES_MAX;
+/// In a key: behind what strikes in the same instant.
+const LATER: u128 = 1 << 63;
 /// Behind all that is due.
 const NEVER: u128 = u128::MAX;
 
@@ -120,14 +125,17 @@ impl Default for Heap {
 
 impl Heap {
     pub fn push(&mut self, time: u64, due: Due) {
-        let key = self.key(time);
+        let key = match due {
+            Due::Fault { .. } | Due::Plan => self.key(time),
+            _ => self.key(time) | LATER,
+        };
         self.heap.push(Entry { key, due });
     }
 
     /// The core takes a turn then, in place of any that was due.
     pub fn wake(&mut self, seat: usize, core: usize, time: u64) {
         let at = seat * CORES_MAX + core;
-        let key = self.key(time);
+        let key = self.key(time) | LATER;
         self.cores = self.cores.max(at + 1);
         let before = std::mem::replace(&mut self.turns[at], key);
         if key < self.turns[self.first] {
@@ -175,6 +183,17 @@ mod tests {
         heap.push(4, Due::Client { client: 1 });
         let order: Vec<_> = std::iter::from_fn(|| heap.pop()).collect();
         assert_eq!(order, [(4, Due::Client { client: 1 }), (5, Due::Phase), (5, Due::Operator)]);
+    }
+
+    #[test]
+    fn what_strikes_comes_first_in_its_instant() {
+        let mut heap = Heap::default();
+        heap.wake(0, 0, 5);
+        heap.push(5, Due::Probe);
+        heap.push(5, Due::Plan);
+        heap.push(5, Due::Fault { which: 3 });
+        let order: Vec<_> = std::iter::from_fn(|| heap.pop()).map(|(_, due)| due).collect();
+        assert_eq!(order, [Due::Plan, Due::Fault { which: 3 }, Due::Turn { seat: 0, core: 0 }, Due::Probe]);
     }
 
     #[test]
