@@ -85,7 +85,10 @@ const CLAIMS: &[(&str, &str)] = &[
         "unrecoverable",
         "a group that is not live although all nodes were healed cannot be: nobody that has all its entries, or gets them from the entries of others, is ahead of a quorum that kept its hard state",
     ),
-    ("wakeup", "a second after all is healed every watcher has been told the newest head that anyone knew when it was"),
+    (
+        "wakeup",
+        "a second after all is healed, and after the last election, every watcher has been told the newest head that anyone knew when all was healed",
+    ),
     (
         "watermarks",
         "first - 1 <= applied <= commit <= last, commit never goes back, match < next, a leader commits only what a quorum persisted in its own term, and nobody acknowledges beyond what it persisted, nor beyond what is committed or what the message matched that it answers; nor does a leader count a follower for more than its present life acked",

@@ -24,6 +24,8 @@ struct Node {
     said: LogIndex,
     /// The configuration in force there, committed or not.
     in_force: Config,
+    /// The one before, and how far the node had committed when it came: that may have been counted by the one before.
+    before: (Config, LogIndex),
 }
 
 /// The newest configuration that is known to be committed.
@@ -47,7 +49,7 @@ impl Durability {
             (node.said, node.claimed) = (view.persisted, view.persisted);
         }
         if node.in_force != *view.config {
-            node.in_force.clone_from(view.config);
+            node.before = (std::mem::replace(&mut node.in_force, view.config.clone()), view.commit);
         }
         let group = self.groups.of(view.group);
         if view.config_index <= view.commit && group.index.is_none_or(|index| index < view.config_index) {
@@ -67,8 +69,11 @@ impl Durability {
         };
         // A leader leaves a joint configuration in the turn that commits it, and counts by the next one from then on: so
         // it counted by one of these, and each election to come needs a quorum that meets one of either.
-        let in_force = self.nodes.get((token.group, token.node)).map(|node| &node.in_force);
-        let is_enough = is_quorum(&group.config, holds) || in_force.is_some_and(|config| is_quorum(config, holds));
+        // And one that commits and then changes its members, both in one turn, counted by those it had.
+        let is_enough = is_quorum(&group.config, holds)
+            || self.nodes.get((token.group, token.node)).is_some_and(|node| {
+                is_quorum(&node.in_force, holds) || token.index <= node.before.1 && is_quorum(&node.before.0, holds)
+            });
         ensure!(
             NAME,
             is_enough,
@@ -173,6 +178,22 @@ mod tests {
         turn(&mut checker, &leader).unwrap();
         disk(&mut checker, 1, 2);
         acknowledge(&mut checker, 2).unwrap();
+    }
+
+    #[test]
+    fn who_commits_and_changes_its_members_in_one_turn_counted_by_those_it_had() {
+        let mut checker = Durability::default();
+        let mut leader = Seat::with(1, &[1, 1, 1, 1], 2);
+        turn(&mut checker, &leader).unwrap();
+        (1..3).for_each(|node| disk(&mut checker, node, 4));
+        let change = raft::ConfigChange { add_voters: vec![NodeId(4), NodeId(5)], ..Default::default() };
+        (leader.config, leader.config_index) = (leader.config.change(&change).unwrap().leave(), 4);
+        leader.commit = 3;
+        turn(&mut checker, &leader).unwrap();
+        acknowledge(&mut checker, 3).unwrap();
+        leader.commit = 4;
+        turn(&mut checker, &leader).unwrap();
+        fires(NAME, acknowledge(&mut checker, 4));
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Claim: a second after all is healed every watcher has been told the newest head that anyone knew when it was.
+//! Claim: a second after all is healed, and after the last election, every watcher has been told the newest head that
+//! anyone knew when all was healed.
 
 use std::collections::BTreeMap;
 
-use base::{Jid, Nsid};
+use base::{GroupId, Jid, Nsid, Term};
 use meta::{Answer, Outcome};
+use raft::Role;
 
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
@@ -20,6 +22,8 @@ pub struct Wakeup {
     /// Of the reads on their way.
     reads: BTreeMap<u64, Nsid>,
     heads: Slots<Nsid, Jid>,
+    /// The newest term of each group in which somebody led: who watches has to find the leader of the next one.
+    led: Slots<GroupId, Term>,
     /// The heads at the heal, and when to look.
     wanted: Option<(Time, Vec<(Nsid, Jid)>)>,
 }
@@ -62,7 +66,7 @@ impl Checker for Wakeup {
     }
 
     fn wants(&self) -> Wants {
-        Wants::NONE
+        Wants::NEWS
     }
 
     fn observe(&mut self, at: Time, event: &Event<'_>) -> Result<(), Violation> {
@@ -78,6 +82,12 @@ impl Checker for Wakeup {
                 self.watches.insert(*operation, (*nsid, *head));
                 self.note_head(*nsid, *head);
             }
+            Event::Turn(view) if view.role == Role::Leader && view.term > *self.led.of(view.group) => {
+                *self.led.of(view.group) = view.term;
+                if let Some((due, _)) = &mut self.wanted {
+                    *due = Time(at.0 + WAKE_MAX);
+                }
+            }
             Event::Healed => {
                 let heads = self.heads.iter().map(|(nsid, head)| (nsid, *head)).collect();
                 self.wanted = Some((Time(at.0 + WAKE_MAX), heads));
@@ -91,7 +101,7 @@ impl Checker for Wakeup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::testing::{fires, ms};
+    use crate::checker::testing::{Seat, fires, ms, turn};
 
     fn told(checker: &mut Wakeup, at: u64, operation: u64, head: u64) {
         checker.observe(ms(at), &Event::Head { operation, nsid: Nsid(7), head: Jid(head) }).unwrap();
@@ -106,6 +116,19 @@ mod tests {
         told(&mut checker, 1009, 1, 5);
         told(&mut checker, 1500, 2, 9);
         checker.observe(ms(5000), &Event::End).unwrap();
+    }
+
+    #[test]
+    fn who_lost_its_leader_has_a_second_to_find_the_next() {
+        let mut checker = Wakeup::default();
+        told(&mut checker, 1, 1, 3);
+        told(&mut checker, 1, 2, 5);
+        turn(&mut checker, &Seat::with(1, &[1], 1).leading()).unwrap();
+        checker.observe(ms(10), &Event::Healed).unwrap();
+        turn(&mut checker, &Seat { now_ms: 900, ..Seat::with(2, &[1, 2], 1).leading() }).unwrap();
+        checker.observe(ms(1500), &Event::End).unwrap();
+        turn(&mut checker, &Seat { now_ms: 1600, ..Seat::with(2, &[1, 2], 1).leading() }).unwrap();
+        fires(NAME, checker.observe(ms(1900), &Event::End));
     }
 
     #[test]

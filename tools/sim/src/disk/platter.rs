@@ -35,6 +35,11 @@ impl OnPlatter {
         self.runs.last().map_or(Term(0), |(_, term)| *term)
     }
 
+    /// The term of the entry at `index`, where it is known.
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.runs[..self.runs.partition_point(|(first, _)| *first <= index)].last().map(|(_, term)| *term)
+    }
+
     fn cut(&mut self, from: LogIndex) {
         while self.runs.last().is_some_and(|(first, _)| *first >= from) {
             self.runs.pop();
@@ -115,9 +120,13 @@ impl Platter {
         Platter { groups: groups.iter().map(on_platter).collect(), ..Platter::default() }
     }
 
-    /// The node's tables hold the state of a group up to here, durably: with them the log begins anew behind it.
+    /// The node's tables hold the state of a group up to here, durably: with them the log begins anew behind it, and
+    /// where the log holds another entry there, nothing of it counts.
     pub fn handle_state(&mut self, group: GroupId, last: LogIndex, term: Term) {
-        self.apply(Change::Begin(group, last, term));
+        let held = self.groups.iter().find(|entry| entry.group == group && last <= entry.last);
+        let is_other = held.and_then(|entry| entry.term_at(last)).is_some_and(|held| held != term);
+        let change = if is_other { Change::Reset } else { Change::Begin };
+        self.apply(change(group, last, term));
     }
 
     /// A write begins; `tell` hears of each frame in it and of its place.

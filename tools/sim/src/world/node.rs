@@ -294,7 +294,9 @@ pub(crate) fn with_view<T>(
     let is_held = state.0 < view.config_index && view.config_index <= log.last_index();
     let is_news = state.0 > view.commit && !is_held;
     let config = shard.store().machine(group).and_then(|machine| raft::Config::decode(&machine.config).ok());
-    let config = config.filter(|config| is_news && config != view.config);
+    // One with the same members may have been an entry of the tail that is gone.
+    let is_other = |config: &raft::Config| config != view.config || view.config_index > log.last_index();
+    let config = config.filter(|config| is_news && is_other(config));
     if let Some(config) = &config {
         (view.config, view.config_index) = (config, state.0);
     }
