@@ -25,6 +25,7 @@ mod scan;
 mod scrub;
 mod segment;
 mod settings;
+mod sparse;
 mod start;
 mod verdict;
 

@@ -12,6 +12,7 @@ use crate::group::{GroupLog, Health, Loc};
 use crate::log::slot_of;
 use crate::salvage::KnownEntry;
 use crate::settings::Settings;
+use crate::sparse::Sparse;
 
 /// More groups of one core than this are taken for damage.
 pub(crate) const GROUPS_MAX: usize = 16_384;
@@ -55,7 +56,7 @@ struct Entry {
     is_faulty: bool,
     is_rewritten: bool,
     /// The payload of a Config entry.
-    config: Option<Vec<u8>>,
+    config: Option<Box<[u8]>>,
 }
 
 impl Entry {
@@ -78,7 +79,7 @@ struct Suspicion {
 struct Building {
     /// Without entries, until the end.
     log: GroupLog,
-    entries: BTreeMap<LogIndex, Entry>,
+    entries: Sparse<Entry>,
     /// Where the group's entries must begin in the end, with term and crc of the entry before: from GROUP_NEW or
     /// TRUNC_PREFIX. Entries that a later truncation removed, and whose segment is retired, are missing on the way.
     begin: Option<(LogIndex, (Term, u32))>,
@@ -93,18 +94,12 @@ impl Building {
         self.is_lost = true;
     }
 
-    fn drop_before(&mut self, first: LogIndex) {
-        if self.entries.first_key_value().is_some_and(|(index, _)| *index < first) {
-            self.entries = self.entries.split_off(&first);
-        }
-    }
-
     /// Drops the entries from `from` on; true when its place is free now.
     fn drop_from(&mut self, from: LogIndex) -> bool {
-        let is_held = self.entries.last_key_value().is_some_and(|(index, _)| *index >= from);
+        let is_held = self.entries.last().is_some_and(|(index, _)| index >= from);
         if mutate!(MUT_7A, is_held, false) {
             base::mark::hit!("seglog.replay.suffix_replaced");
-            self.entries.split_off(&from);
+            self.entries.drop_from(from);
         }
         if let Some(suspicion) = &mut self.suspicion
             && suspicion.unlinked.is_some_and(|index| index >= from)
@@ -112,16 +107,16 @@ impl Building {
             base::mark::hit!("seglog.replay.unlinked_truncated");
             suspicion.unlinked = None;
         }
-        !self.entries.contains_key(&from)
+        self.entries.get(from).is_none()
     }
 
     /// Drops what is before `first`, which is where the group begins from now on.
     fn begin_at(&mut self, first: LogIndex, before: (Term, u32), config: &[u8]) {
         let differs = |entry: &Entry| entry.loc.crc != before.1;
-        if self.entries.get(&first.prev()).is_some_and(differs) {
+        if self.entries.get(first.prev()).is_some_and(differs) {
             self.lose();
         }
-        self.drop_before(first);
+        self.entries.drop_before(first);
         config.clone_into(&mut self.log.config);
         self.log.is_begun = true;
         self.begin = Some((first, before));
@@ -150,7 +145,7 @@ impl Building {
     /// The crc of the entry before `index`, where it is known.
     fn crc_before(&self, index: LogIndex) -> Option<u32> {
         let begin = self.begin.filter(|(first, _)| *first == index).map(|(_, (_, crc))| crc);
-        begin.or_else(|| self.entries.get(&index.prev()).map(|entry| entry.loc.crc))
+        begin.or_else(|| self.entries.get(index.prev()).map(|entry| entry.loc.crc))
     }
 
     /// Takes the life of a record of this group; false when the record is of an older one.
@@ -173,7 +168,7 @@ impl Building {
     fn follows_last(&self, index: LogIndex) -> bool {
         self.suspicion.is_none()
             && self.begin.is_none_or(|(first, _)| first < index)
-            && self.entries.last_key_value().is_some_and(|(last, _)| last.next() == index)
+            && self.entries.last().is_some_and(|(last, _)| last.next() == index)
     }
 
     /// An entry at its place in the order of writing. What it replaces goes, be its truncation lost.
@@ -183,7 +178,7 @@ impl Building {
         }
         if self.follows_last(index) {
             // Nearly every entry of nearly every log: nothing is replaced, and nothing is in doubt.
-            let last = self.entries.last_key_value().map(|(_, last)| last.loc.crc);
+            let last = self.entries.last().map(|(_, last)| last.loc.crc);
             if entry.prev_crc.is_some() && entry.prev_crc != last {
                 self.lose();
             }
@@ -217,7 +212,7 @@ impl Building {
         }
         base::mark::hit!("seglog.replay.rewritten");
         entry.is_rewritten = true;
-        match self.entries.get(&index) {
+        match self.entries.get(index) {
             Some(held) if !held.is(entry.term, entry.loc.crc) => self.lose(),
             _ => {
                 self.entries.insert(index, entry);
@@ -240,7 +235,8 @@ impl Building {
         };
         (self.log.first, self.log.before) = (first, before);
         let mut crc = before.1;
-        for (index, entry) in std::mem::take(&mut self.entries) {
+        let entries = std::mem::replace(&mut self.entries, Sparse::new());
+        for (index, entry) in entries.into_values() {
             let is_next = index == self.log.last().next() && entry.prev_crc.is_none_or(|prev_crc| prev_crc == crc);
             if !is_next {
                 self.lose();
@@ -256,7 +252,7 @@ impl Building {
                 self.log.rewritten.insert(index);
             }
             if let Some(config) = entry.config {
-                self.log.configs.push((index, config));
+                self.log.configs.push((index, config.into_vec()));
             }
         }
         self.end(segment_seq)
@@ -383,7 +379,7 @@ impl<'a> Replay<'a> {
         let is_suspect = self.suspect_bits & frame::group_bit(group, cores) != 0;
         let new = || Building {
             log: GroupLog::new(group),
-            entries: BTreeMap::new(),
+            entries: Sparse::new(),
             begin: None,
             suspicion: is_suspect.then(Suspicion::default),
             is_lost: false,
@@ -484,7 +480,7 @@ impl<'a> Replay<'a> {
             prev_crc: Some(header.prev_crc),
             is_faulty: false,
             is_rewritten: false,
-            config: (kind == EntryKind::Config).then(|| record.payload().to_vec()),
+            config: (kind == EntryKind::Config).then(|| record.payload().into()),
         };
         let building = self.building(group, frame_seq)?;
         let is_of_this_life = building.take_life(header.life);
@@ -507,7 +503,7 @@ impl<'a> Replay<'a> {
         let EchoItem { group, crc, index, term } = known.item;
         let building = self.building(group, frame_seq)?;
         // Only a REWRITE has the identity of an entry that is held; what a truncation removes is never written again.
-        let held = building.entries.get(&index).filter(|held| held.is(term, crc));
+        let held = building.entries.get(index).filter(|held| held.is(term, crc));
         match record {
             Some(record) => {
                 let is_rewrite = held.is_some();
