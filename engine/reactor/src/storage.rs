@@ -29,8 +29,10 @@ use crate::mmap_disk::{drop_cache, map_segment, map_window, populate};
 const JOBS_MAX: usize = 4096;
 /// Bytes of one direct write of zeros and of one read of recovery.
 const CHUNK_BYTES: usize = 1 << 20;
-/// A segment up to this size is read ahead while the one before it is judged.
-const READ_AHEAD_BYTES_MAX: u64 = 256 << 20;
+/// Segments up to this size are read ahead while those before them are judged.
+const READ_AHEAD_BYTES_MAX: u64 = 128 << 20;
+/// So many at once: a disk gives more to two readers than to one.
+const READ_AHEAD_SEGMENTS: usize = 2;
 const META_NAME: &str = "meta";
 const META_BYTES: u64 = 3 * META_STRIDE + LOG_BLOCK_BYTES as u64;
 const MAKING_NAME: &str = "prep.tmp";
@@ -366,10 +368,10 @@ pub struct FileLogReader {
     segments: Vec<FoundSegment>,
     buffer: MmapMut,
     open: Option<(u64, File)>,
-    /// The segment that is being read ahead.
-    ahead: Option<ReadAhead>,
-    /// Memory of a segment that was read ahead and taken.
-    spare: Option<MmapMut>,
+    /// The segments that are being read ahead.
+    ahead: Vec<ReadAhead>,
+    /// Memory of segments that were read ahead and taken: while one is copied the next is read.
+    spare: Vec<MmapMut>,
     /// Nothing is synced, and files are opened for reading alone.
     is_looking: bool,
 }
@@ -414,7 +416,15 @@ impl FileLogReader {
         }
         segments.sort_by_key(|segment| segment.segment_seq);
         let buffer = MmapMut::map_anon(CHUNK_BYTES)?;
-        Ok(FileLogReader { dir: dir.to_owned(), segments, buffer, open: None, ahead: None, spare: None, is_looking })
+        Ok(FileLogReader {
+            dir: dir.to_owned(),
+            segments,
+            buffer,
+            open: None,
+            ahead: Vec::new(),
+            spare: Vec::new(),
+            is_looking,
+        })
     }
 
     fn open_file(&self, segment_seq: u64) -> io::Result<File> {
@@ -422,42 +432,46 @@ impl FileLogReader {
         if self.is_looking { open_to_look(&path) } else { open_segment(&path) }
     }
 
-    /// Fills `out`, a whole segment, from what was read ahead of it. False if nothing was, or if that failed: the reader
-    /// then reads itself, and says what is wrong.
-    fn take_ahead(&mut self, segment_seq: u64, out: &mut [u8]) -> bool {
-        let Some(ahead) = self.ahead.take_if(|ahead| ahead.segment_seq == segment_seq) else { return false };
-        match ahead.thread.join() {
-            Ok(Ok(bytes)) if bytes.len() == out.len() => {
-                out.copy_from_slice(&bytes);
-                self.spare = Some(bytes);
-                true
-            }
-            _ => false,
-        }
+    /// A whole segment, if it was read ahead. Without it the reader reads itself, and says what is wrong.
+    fn take_ahead(&mut self, segment_seq: u64) -> Option<MmapMut> {
+        let at = self.ahead.iter().position(|ahead| ahead.segment_seq == segment_seq)?;
+        self.ahead.swap_remove(at).thread.join().ok()?.ok()
     }
 
-    /// Whoever reads whole segments reads the next one after this: it is read meanwhile.
+    /// Whoever reads whole segments reads the next ones after this: they are read meanwhile.
     fn read_ahead(&mut self, segment_seq: u64) {
-        let next = self.segments.iter().find(|segment| segment.segment_seq > segment_seq);
-        let Some(FoundSegment { segment_seq, bytes }) = next.cloned() else { return };
-        let is_known = self.ahead.as_ref().is_some_and(|ahead| ahead.segment_seq == segment_seq);
-        let is_whole_blocks = bytes.is_multiple_of(LOG_BLOCK_BYTES as u64);
-        if is_known || bytes == 0 || bytes > READ_AHEAD_BYTES_MAX || !is_whole_blocks {
-            return;
-        }
-        let Ok(file) = self.open_file(segment_seq) else { return };
-        let spare = self.spare.take().filter(|spare| spare.len() as u64 == bytes);
-        let read = move || {
-            let mut out = spare.map_or_else(|| MmapMut::map_anon(bytes as usize), Ok)?;
-            for (at, part) in out.chunks_mut(CHUNK_BYTES).enumerate() {
-                file.read_exact_at(part, (at * CHUNK_BYTES) as u64)?;
+        let behind = self.segments.partition_point(|segment| segment.segment_seq <= segment_seq);
+        for next in behind..self.segments.len().min(behind + READ_AHEAD_SEGMENTS) {
+            let FoundSegment { segment_seq, bytes } = self.segments[next].clone();
+            let is_known = self.ahead.iter().any(|ahead| ahead.segment_seq == segment_seq);
+            let is_whole_blocks = bytes.is_multiple_of(LOG_BLOCK_BYTES as u64);
+            let is_fit = bytes > 0 && bytes <= READ_AHEAD_BYTES_MAX && is_whole_blocks;
+            if is_known || !is_fit || self.ahead.len() == READ_AHEAD_SEGMENTS {
+                continue;
             }
-            Ok(out)
-        };
-        // Without a thread it is read when it is asked for.
-        let thread = std::thread::Builder::new().name("log-read-ahead".to_owned()).spawn(read);
-        self.ahead = thread.ok().map(|thread| ReadAhead { segment_seq, thread });
+            let Ok(file) = self.open_file(segment_seq) else { return };
+            let spare = self.spare.pop().filter(|spare| spare.len() as u64 == bytes);
+            let read = move || {
+                let mut out = spare.map_or_else(|| read_buffer(bytes as usize), Ok)?;
+                for (at, part) in out.chunks_mut(CHUNK_BYTES).enumerate() {
+                    file.read_exact_at(part, (at * CHUNK_BYTES) as u64)?;
+                }
+                Ok(out)
+            };
+            // Without a thread it is read when it is asked for.
+            let thread = std::thread::Builder::new().name("log-read-ahead".to_owned()).spawn(read);
+            self.ahead.extend(thread.ok().map(|thread| ReadAhead { segment_seq, thread }));
+        }
     }
+}
+
+/// Memory for direct reads. In large pages a read is one request to the device; in small ones it may be several, each of so
+/// many pages as the device takes at once.
+fn read_buffer(bytes: usize) -> io::Result<MmapMut> {
+    let memory = MmapMut::map_anon(bytes)?;
+    // Refused, the pages are small.
+    let _ = memory.advise(Advice::HugePage);
+    Ok(memory)
 }
 
 /// A segment on its way into memory.
@@ -496,12 +510,14 @@ impl LogReader for FileLogReader {
     fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let size = self.segments.iter().find(|segment| segment.segment_seq == segment_seq).map(|segment| segment.bytes);
         let is_whole = offset == 0 && size == Some(out.len() as u64);
-        let is_there = is_whole && self.take_ahead(segment_seq, out);
         if is_whole {
+            let bytes = self.take_ahead(segment_seq);
             self.read_ahead(segment_seq);
-        }
-        if is_there {
-            return Ok(());
+            if let Some(bytes) = bytes.filter(|bytes| bytes.len() == out.len()) {
+                out.copy_from_slice(&bytes);
+                self.spare.push(bytes);
+                return Ok(());
+            }
         }
         if self.open.as_ref().is_none_or(|(seq, _)| *seq != segment_seq) {
             self.open = Some((segment_seq, self.open_file(segment_seq)?));

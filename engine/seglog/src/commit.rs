@@ -650,7 +650,7 @@ impl<D: Disk> SegLog<D> {
     /// What was brought in must be what was written; what could not be read, or is other bytes, is faulty.
     fn check_faulted(&mut self, group: GroupId, first: LogIndex, last: LogIndex, slot: Slot, result: OpResult) {
         let Some(log) = self.find(group) else { return };
-        let (mut index, last) = (first.max(log.first), last.min(log.last()));
+        let (mut index, last) = (first.max(log.first()), last.min(log.last()));
         while index <= last {
             let loc = *self.find(group).and_then(|log| log.loc(index)).expect("it lies between first and last");
             let segment = self.segment(u64::from(loc.segment));

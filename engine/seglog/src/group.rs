@@ -1,8 +1,10 @@
 //! One group's part of the index: where its entries lie, their terms and crcs, and its state records.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use base::{GroupId, LogIndex, NodeId, Term};
+
+use crate::stretch::{Loc, Stretch};
 
 /// What a group's log can be counted on for. The order is that of the wire (docs/design/raft.md, "Storage faults").
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
@@ -36,29 +38,6 @@ impl Health {
     }
 }
 
-/// Where an entry's record lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Loc {
-    /// The segment's sequence number.
-    pub segment: u32,
-    /// From segment start, in units of 8 bytes.
-    pub offset: u32,
-    /// Header and payload, without padding.
-    pub bytes: u32,
-    pub crc: u32,
-}
-
-impl Loc {
-    /// Bytes with padding.
-    pub fn space(&self) -> u32 {
-        self.bytes.next_multiple_of(8)
-    }
-
-    pub fn start(&self) -> u32 {
-        self.offset * 8
-    }
-}
-
 /// Segments that hold the newest record of each kind; 0 for none. They pin the oldest segment until copied forward.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct StateAt {
@@ -75,19 +54,15 @@ pub(crate) struct GroupLog {
     /// GROUP_NEW or a snapshot made it; false when only a term or vote is known.
     pub is_begun: bool,
     pub life: u32,
-    /// The first index held, or to be held.
-    pub first: LogIndex,
-    /// Term and crc of the entry at `first - 1`.
+    /// Its entries; but for `rewritten` ones their segments never fall.
+    pub held: Stretch,
+    /// Term and crc of the entry before the first one held.
     pub before: (Term, u32),
-    /// Entries `first..`, in order; but for `rewritten` ones their segments never fall.
-    pub locs: VecDeque<Loc>,
     /// Held entries whose bytes are lost; their crc and term are right all the same.
     pub faulty: BTreeSet<LogIndex>,
     /// Held entries that lie in a REWRITE, in a later segment than their neighbours.
     pub rewritten: BTreeSet<LogIndex>,
-    /// Terms of the entries held: (first index of the run, term), ascending.
-    pub runs: VecDeque<(LogIndex, Term)>,
-    /// In force at `first - 1`; opaque.
+    /// In force at the entry before the first one held; opaque.
     pub config: Vec<u8>,
     /// Held entries of kind Config with their payload; few.
     pub configs: Vec<(LogIndex, Vec<u8>)>,
@@ -109,12 +84,10 @@ impl GroupLog {
             group,
             is_begun: false,
             life: 0,
-            first: LogIndex(1),
+            held: Stretch::at(LogIndex(1)),
             before: (Term(0), 0),
-            locs: VecDeque::new(),
             faulty: BTreeSet::new(),
             rewritten: BTreeSet::new(),
-            runs: VecDeque::new(),
             config: Vec::new(),
             configs: Vec::new(),
             term: Term(0),
@@ -127,49 +100,35 @@ impl GroupLog {
         }
     }
 
+    /// The first index held, or to be held.
+    pub fn first(&self) -> LogIndex {
+        self.held.first()
+    }
+
     /// `first - 1` when none is held.
     pub fn last(&self) -> LogIndex {
-        LogIndex(self.first.0 + self.locs.len() as u64 - 1)
+        self.held.end().prev()
     }
 
     pub fn loc(&self, index: LogIndex) -> Option<&Loc> {
-        self.locs.get(index.0.checked_sub(self.first.0)? as usize)
+        self.held.loc(index)
     }
 
     pub fn term_of(&self, index: LogIndex) -> Option<Term> {
-        if index.next() == self.first {
-            return Some(self.before.0);
-        }
-        if index < self.first || self.last() < index {
-            return None;
-        }
-        match self.runs.back() {
-            // Most of what is asked for is of the newest term.
-            Some((first, term)) if *first <= index => Some(*term),
-            _ => Some(self.runs[self.runs.partition_point(|(first, _)| *first <= index) - 1].1),
-        }
+        if index.next() == self.first() { Some(self.before.0) } else { self.held.term(index) }
     }
 
     pub fn crc_of(&self, index: LogIndex) -> Option<u32> {
-        if index.next() == self.first { Some(self.before.1) } else { self.loc(index).map(|loc| loc.crc) }
+        if index.next() == self.first() { Some(self.before.1) } else { self.loc(index).map(|loc| loc.crc) }
     }
 
     pub fn last_crc(&self) -> u32 {
-        self.locs.back().map_or(self.before.1, |loc| loc.crc)
-    }
-
-    pub fn push(&mut self, term: Term, loc: Loc) {
-        let index = self.last().next();
-        if self.runs.back().is_none_or(|(_, last)| *last != term) {
-            self.runs.push_back((index, term));
-        }
-        self.locs.push_back(loc);
+        self.held.last().map_or(self.before.1, |loc| loc.crc)
     }
 
     /// The bytes of the entry at `index` are here from now on.
     pub fn rewrite(&mut self, index: LogIndex, loc: Loc) {
-        let at = (index.0 - self.first.0) as usize;
-        self.locs[at] = loc;
+        self.held.put(index, loc);
         self.faulty.remove(&index);
         self.rewritten.insert(index);
     }
@@ -184,10 +143,7 @@ impl GroupLog {
 
     /// Drops the entries from `from` on.
     pub fn drop_suffix(&mut self, from: LogIndex) {
-        self.locs.truncate(from.0.saturating_sub(self.first.0) as usize);
-        while self.runs.back().is_some_and(|(first, _)| *first >= from) {
-            self.runs.pop_back();
-        }
+        self.held.drop_from(from);
         self.configs.retain(|(index, _)| *index < from);
         self.faulty.split_off(&from);
         self.rewritten.split_off(&from);
@@ -196,24 +152,13 @@ impl GroupLog {
 
     /// Drops the entries before `first` and sets what precedes it.
     pub fn drop_prefix(&mut self, first: LogIndex, before: (Term, u32), config: &[u8]) {
-        let dropped = (first.0.saturating_sub(self.first.0) as usize).min(self.locs.len());
-        self.locs.drain(..dropped);
-        if self.locs.is_empty() {
-            self.runs.clear();
-        }
-        while self.runs.get(1).is_some_and(|(start, _)| *start <= first) {
-            self.runs.pop_front();
-        }
-        if let Some(run) = self.runs.front_mut() {
-            run.0 = run.0.max(first);
-        }
+        self.held.drop_before(first);
         self.configs.retain(|(index, _)| *index >= first);
         for set in [&mut self.faulty, &mut self.rewritten] {
             while set.first().is_some_and(|index| *index < first) {
                 set.pop_first();
             }
         }
-        self.first = first;
         self.before = before;
         self.config.clear();
         self.config.extend_from_slice(config);
@@ -221,7 +166,7 @@ impl GroupLog {
 
     /// Drops all entries; the next one is at `first`.
     pub fn reset(&mut self, life: u32, first: LogIndex, before: (Term, u32), config: &[u8]) {
-        self.locs.clear();
+        self.held.clear(first);
         self.faulty.clear();
         self.rewritten.clear();
         self.life = life;
@@ -248,7 +193,7 @@ impl GroupLog {
     /// segment or in later ones.
     pub fn oldest_segment(&self) -> Option<u64> {
         let mut oldest = None;
-        for (index, loc) in (self.first.0..).zip(&self.locs) {
+        for (index, loc) in (self.first().0..).zip(self.held.locs().range(0, self.held.len())) {
             let segment = u64::from(loc.segment);
             oldest = Some(oldest.map_or(segment, |before: u64| before.min(segment)));
             if !self.rewritten.contains(&LogIndex(index)) {

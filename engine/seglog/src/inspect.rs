@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use base::bytes::get_u32;
 use base::limits::LOG_BLOCK_BYTES;
 use base::record::{Record, RecordError};
 
@@ -13,7 +14,7 @@ use crate::format::footer::{Item, Run, Trailer};
 use crate::format::frame::{self, FrameHeader, Head, RECORDS_AT, StateSlot};
 use crate::format::meta::{META_COPIES, Meta};
 use crate::format::segment_header::{SegmentHeader, SegmentHeaderError};
-use crate::scan::{Outline, each_frame};
+use crate::scan::{Found, Outline, Scanned, each_frame};
 use crate::settings::Settings;
 
 /// A frame whose first block is good: it was written here, by this log, in this life of the file.
@@ -77,17 +78,84 @@ impl SegmentView {
     pub fn is_sealed(&self) -> bool {
         self.frames.last().is_some_and(|frame| frame.is_whole && frame.header.has(frame::SEAL))
     }
+}
 
-    /// Items of the footer whose record does not lie where they say with that crc, or no longer parses.
+/// What is to be seen of one segment without regard to the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentLook {
+    /// Names the file.
+    pub segment_seq: u64,
+    /// Sequence numbers of frames with a good first block that are not whole.
+    pub bad_frames: Vec<u64>,
+    /// Entries that its footer names and that do not lie where it says, whole and with that crc.
+    pub footer_mismatches: u64,
+    /// Its header, or its footer although it is sealed, is damaged.
+    pub has_scar: bool,
+    /// The disk gave all its blocks.
+    pub is_readable: bool,
+}
+
+impl SegmentLook {
+    /// Looks at the bytes of a whole segment file; `is_readable` says whether the disk gave all of them.
     #[must_use]
-    pub fn footer_mismatches(&self, bytes: &[u8]) -> u64 {
-        let Some((_, items)) = &self.footer else { return 0 };
-        let is_there = |item: &&Item| {
-            let record = bytes.get(item.offset as usize * 8..).map(Record::parse);
-            record.is_some_and(|record| record.is_ok_and(|(record, _)| record.crc() == item.crc))
-        };
-        items.iter().filter(|item| !is_there(item)).count() as u64
+    pub fn at(bytes: &[u8], segment_seq: u64, is_readable: bool) -> SegmentLook {
+        let view = SegmentView::of(bytes, segment_seq);
+        let frames = || view.frames.iter().map(|frame| (frame.is_whole, frame.header.frame_seq, frame.range.clone()));
+        let is_own = view.header.is_ok_and(|header| header.segment_seq == segment_seq);
+        let items = view.footer.as_ref().map(|(_, items)| items.as_slice());
+        SegmentLook::from(bytes, segment_seq, frames(), (is_own, view.trailer.is_some(), items), is_readable)
     }
+
+    /// The same of a segment that recovery has scanned. `found` are its frames.
+    pub(crate) fn of(bytes: &[u8], scanned: &Scanned, found: &[Found]) -> SegmentLook {
+        let range = |found: &Found| {
+            let start = found.head.header.block as usize * LOG_BLOCK_BYTES;
+            start..start + found.head.header.frame_bytes()
+        };
+        let frames = found.iter().map(|found| (found.is_whole, found.seq(), range(found)));
+        let items = scanned.footer.as_ref().map(|(_, items)| items.as_slice());
+        let ends = (scanned.header.is_some(), scanned.trailer.is_some(), items);
+        SegmentLook::from(bytes, scanned.segment_seq, frames, ends, scanned.unreadable.is_empty())
+    }
+
+    fn from(
+        bytes: &[u8],
+        segment_seq: u64,
+        frames: impl Iterator<Item = (bool, u64, Range<usize>)>,
+        (has_header, has_trailer, items): (bool, bool, Option<&[Item]>),
+        is_readable: bool,
+    ) -> SegmentLook {
+        let (mut bad_frames, mut whole) = (Vec::new(), Vec::new());
+        for (is_whole, frame_seq, range) in frames {
+            if is_whole { whole.push(range) } else { bad_frames.push(frame_seq) }
+        }
+        SegmentLook {
+            segment_seq,
+            bad_frames,
+            footer_mismatches: footer_mismatches(bytes, &whole, items.unwrap_or_default()),
+            // The newest sealed segment may wait for its footer still; its trailer is what says that it was written.
+            has_scar: !has_header || (has_trailer && items.is_none()),
+            is_readable,
+        }
+    }
+}
+
+/// Items whose record does not lie where they say with that crc. In a frame that is whole every record is, so that its crc
+/// need not be computed again. `whole` are the places of those frames, ascending.
+fn footer_mismatches(bytes: &[u8], whole: &[Range<usize>], items: &[Item]) -> u64 {
+    let mut frame = 0;
+    let mut is_there = |item: &&Item| {
+        let at = item.offset as usize * 8;
+        if !whole.get(frame).is_some_and(|range| range.contains(&at)) {
+            frame = whole.partition_point(|range| range.end <= at);
+        }
+        if whole.get(frame).is_some_and(|range| range.contains(&at)) {
+            return get_u32(bytes, at) == Some(item.crc);
+        }
+        let record = bytes.get(at..).map(Record::parse);
+        record.is_some_and(|record| record.is_ok_and(|(record, _)| record.crc() == item.crc))
+    };
+    items.iter().filter(|item| !is_there(item)).count() as u64
 }
 
 /// Walks the records of a frame. `bytes` is the frame.

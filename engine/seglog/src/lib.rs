@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod testing;
 
 mod ahead;
+mod chunks;
 mod commit;
 mod frames;
 mod gc;
@@ -27,12 +28,15 @@ mod segment;
 mod settings;
 mod sparse;
 mod start;
+mod stretch;
 mod verdict;
 
 pub use commit::LogFailure;
 pub use disk::{Disk, DiskOp, FoundSegment, LogReader, OpError, OpResult, OpToken, Slot};
 pub use group::Health;
 pub use log::{SegLog, Slice, StateTaken, Unreadable};
-pub use recover::{RecoverError, Recovered, RecoveredGroup, RecoveredSegment, RecoveryReport, create, recover};
+pub use recover::{
+    RecoverError, Recovered, RecoveredGroup, RecoveredSegment, RecoveryReport, create, recover, recover_and_look,
+};
 pub use replay::ReplayError;
 pub use settings::{SEGMENT_BYTES_LEAST, Settings, SettingsError, format_meta};

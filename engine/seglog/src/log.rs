@@ -13,10 +13,11 @@ use crate::format::footer::Item;
 use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::frames::place_of;
 use crate::gc::Gc;
-use crate::group::{GroupLog, Health, Loc};
+use crate::group::{GroupLog, Health};
 use crate::scrub::Scrub;
 use crate::segment::Segment;
 use crate::settings::Settings;
+use crate::stretch::Loc;
 
 /// What [`SegLog::set_state`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,7 +192,7 @@ impl<D: Disk> SegLog<D> {
     /// Drops the entries from `from` on. Its record is written in the same frame as the entry that replaces it.
     pub fn truncate_suffix(&mut self, group: GroupId, from: LogIndex) {
         let log = self.group_mut(group);
-        assert!(log.first <= from, "group {group}: no truncation at {from}, below the first index {}", log.first);
+        assert!(log.first() <= from, "group {group}: no truncation at {from}, below the first index {}", log.first());
         if from <= log.last() {
             base::mark::hit!("seglog.truncate.twice_before_written", log.truncated_from.is_some());
             base::mark::hit!("seglog.truncate.suffix");
@@ -235,7 +236,7 @@ impl<D: Disk> SegLog<D> {
             "group {group}: compaction to {first} beyond the last index {}",
             log.last()
         );
-        if first > log.first {
+        if first > log.first() {
             base::mark::hit!("seglog.truncate.prefix");
             self.flush_truncation(group);
             self.change_entries(group, |log| log.drop_prefix(first, (term, crc), config));
@@ -409,7 +410,7 @@ impl<D: Disk> SegLog<D> {
     /// The first entry held; `last_index + 1` when none is.
     #[must_use]
     pub fn first_index(&self, group: GroupId) -> LogIndex {
-        self.group(group).first
+        self.group(group).first()
     }
 
     /// The last entry held, persisted or not; `first_index - 1` when none is.
@@ -435,10 +436,13 @@ impl<D: Disk> SegLog<D> {
     #[must_use]
     pub fn fit(&self, group: GroupId, first: LogIndex, last: LogIndex, bytes_max: u32) -> (LogIndex, u32) {
         let log = self.group(group);
-        assert!(log.first <= first && first <= last && last <= log.last(), "group {group}: {first}..={last} not held");
-        let at = (first.0 - log.first.0) as usize;
-        let mut fits = (first, log.locs[at].space());
-        for loc in log.locs.range(at + 1..=at + (last.0 - first.0) as usize) {
+        assert!(
+            log.first() <= first && first <= last && last <= log.last(),
+            "group {group}: {first}..={last} not held"
+        );
+        let at = (first.0 - log.first().0) as usize;
+        let mut fits = (first, log.held.loc(first).map_or(0, Loc::space));
+        for loc in log.held.locs().range(at + 1, at + 1 + (last.0 - first.0) as usize) {
             if fits.1 + loc.space() > bytes_max {
                 break;
             }
@@ -592,7 +596,7 @@ impl<D: Disk> SegLog<D> {
         let log = self.group(group);
         let mut payload = log.before.1.to_le_bytes().to_vec();
         payload.extend_from_slice(&log.config);
-        let header = self.header(group, RecordKind::TruncPrefix, flags, log.first, log.before.0);
+        let header = self.header(group, RecordKind::TruncPrefix, flags, log.first(), log.before.0);
         self.write(&header, &payload);
         self.group_mut(group).at.prefix = self.active_seq;
         self.gc.is_due = true;
@@ -665,7 +669,7 @@ impl<D: Disk> SegLog<D> {
         };
         footer.add(run, Item { offset: loc.offset, crc: loc.crc });
         log.footer_run = Some((active, run, index.next(), term, log.life));
-        log.push(term, loc);
+        log.held.push(term, loc);
         self.open.echo.push(EchoItem { group, crc: loc.crc, index, term });
     }
 

@@ -17,6 +17,7 @@ use crate::disk::{FoundSegment, LogReader, Slot};
 use crate::format::frame::{self, EchoItem, StateSlot};
 use crate::format::meta::{Meta, MetaError};
 use crate::group::{GroupLog, Health};
+use crate::inspect::SegmentLook;
 use crate::replay::{Replay, ReplayError};
 use crate::salvage::{self, ALL_GROUPS, Echo, KnownEntry, Place};
 use crate::scan::{self, Found, Scanned};
@@ -165,10 +166,10 @@ impl Recovered {
         let view = |log: &GroupLog| RecoveredGroup {
             group: log.group,
             is_begun: log.is_begun,
-            first: log.first,
+            first: log.first(),
             last: log.last(),
             before: log.before,
-            terms: log.runs.iter().copied().collect(),
+            terms: log.held.runs().collect(),
             term: log.term,
             vote: log.vote,
             config: log.config.clone(),
@@ -235,6 +236,26 @@ fn empty(meta: Meta) -> Recovered {
 ///
 /// Errors: [`RecoverError`]: the node refuses to start rather than guess.
 pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recovered, RecoverError> {
+    judge(reader, settings, None)
+}
+
+/// As [`recover`]; tells besides what is to be seen of each segment alone, as it is read, even if in the end the log does
+/// not open.
+///
+/// Errors: as of [`recover`].
+pub fn recover_and_look(
+    reader: &mut dyn LogReader,
+    settings: &Settings,
+    looks: &mut Vec<SegmentLook>,
+) -> Result<Recovered, RecoverError> {
+    judge(reader, settings, Some(looks))
+}
+
+fn judge(
+    reader: &mut dyn LogReader,
+    settings: &Settings,
+    mut looks: Option<&mut Vec<SegmentLook>>,
+) -> Result<Recovered, RecoverError> {
     settings.check()?;
     let found_meta = read_meta(reader, settings)?;
     let (meta, meta_copies) = match found_meta {
@@ -254,6 +275,9 @@ pub fn recover(reader: &mut dyn LogReader, settings: &Settings) -> Result<Recove
         let before = found.len();
         let scanned = scan::scan(&files.bytes, segment, *segment_seq, unreadable, settings, &mut found)?;
         ahead.take(&found[before..], &files.bytes, *segment_seq);
+        if let Some(looks) = &mut looks {
+            looks.push(SegmentLook::of(&files.bytes, &scanned, &found[before..]));
+        }
         frame_seq_max = frame_seq_max.max(scanned.header.map_or(0, |header| header.base_frame_seq));
         frame_seq_max = frame_seq_max.max(scanned.trailer.map_or(0, |trailer| trailer.last_frame_seq));
         segments.push(scanned);

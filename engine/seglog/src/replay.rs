@@ -8,11 +8,12 @@ use base::record::{EntryKind, RECORD_HEADER_BYTES, Record, RecordError, RecordKi
 use base::{GroupId, LogIndex, NodeId, Term, core_of, mutate};
 
 use crate::format::frame::{self, EchoItem, Head, RECORDS_AT, StateSlot};
-use crate::group::{GroupLog, Health, Loc};
+use crate::group::{GroupLog, Health};
 use crate::log::slot_of;
 use crate::salvage::KnownEntry;
 use crate::settings::Settings;
 use crate::sparse::Sparse;
+use crate::stretch::{Loc, Stretch};
 
 /// More groups of one core than this are taken for damage.
 pub(crate) const GROUPS_MAX: usize = 16_384;
@@ -51,6 +52,12 @@ pub enum ReplayError {
 struct Entry {
     term: Term,
     loc: Loc,
+    odd: Odd,
+}
+
+/// What finds its place beside the entry only if there is anything to say of it.
+#[derive(Clone, Debug)]
+struct Odd {
     /// Of the entry before; unknown for one whose bytes are lost.
     prev_crc: Option<u32>,
     is_faulty: bool,
@@ -59,9 +66,16 @@ struct Entry {
     config: Option<Box<[u8]>>,
 }
 
-impl Entry {
-    fn is(&self, term: Term, crc: u32) -> bool {
-        (self.term, self.loc.crc) == (term, crc)
+impl Odd {
+    /// An entry as nearly all are, with this crc of the one before.
+    fn none(prev_crc: u32) -> Odd {
+        Odd { prev_crc: Some(prev_crc), is_faulty: false, is_rewritten: false, config: None }
+    }
+
+    /// Nothing is to be said if `before` is the crc of the entry before.
+    fn is_none(&self, before: Option<u32>) -> bool {
+        let is_plain = !self.is_faulty && !self.is_rewritten && self.config.is_none();
+        is_plain && self.prev_crc.is_some() && self.prev_crc == before
     }
 }
 
@@ -79,7 +93,9 @@ struct Suspicion {
 struct Building {
     /// Without entries, until the end.
     log: GroupLog,
-    entries: Sparse<Entry>,
+    entries: Sparse,
+    /// Of entries that are held. One that is not here names the entry before it, which is held.
+    odd: BTreeMap<LogIndex, Odd>,
     /// Where the group's entries must begin in the end, with term and crc of the entry before: from GROUP_NEW or
     /// TRUNC_PREFIX. Entries that a later truncation removed, and whose segment is retired, are missing on the way.
     begin: Option<(LogIndex, (Term, u32))>,
@@ -100,6 +116,7 @@ impl Building {
         if mutate!(MUT_7A, is_held, false) {
             base::mark::hit!("seglog.replay.suffix_replaced");
             self.entries.drop_from(from);
+            self.odd.split_off(&from);
         }
         if let Some(suspicion) = &mut self.suspicion
             && suspicion.unlinked.is_some_and(|index| index >= from)
@@ -112,11 +129,19 @@ impl Building {
 
     /// Drops what is before `first`, which is where the group begins from now on.
     fn begin_at(&mut self, first: LogIndex, before: (Term, u32), config: &[u8]) {
-        let differs = |entry: &Entry| entry.loc.crc != before.1;
-        if self.entries.get(first.prev()).is_some_and(differs) {
+        let last = self.entries.get(first.prev()).map(|(_, loc)| loc.crc);
+        if last.is_some_and(|crc| crc != before.1) {
             self.lose();
         }
+        // What was behind the old beginning, or behind the last entry to go, still names that.
+        let old = self.begin.map(|(first, (_, crc))| (first, crc));
+        for (index, crc) in [old, last.map(|crc| (first, crc))].into_iter().flatten() {
+            if self.entries.get(index).is_some() {
+                self.odd.entry(index).or_insert_with(|| Odd::none(crc));
+            }
+        }
         self.entries.drop_before(first);
+        self.odd = self.odd.split_off(&first);
         config.clone_into(&mut self.log.config);
         self.log.is_begun = true;
         self.begin = Some((first, before));
@@ -125,7 +150,7 @@ impl Building {
     /// Drops everything.
     fn begin_anew(&mut self, life: u32, first: LogIndex, before: (Term, u32), config: &[u8]) {
         base::mark::hit!("seglog.replay.begins_anew");
-        self.entries.clear();
+        self.clear();
         config.clone_into(&mut self.log.config);
         (self.log.checkpoint, self.log.at.checkpoint) = (None, 0);
         (self.log.is_begun, self.log.life) = (true, life);
@@ -133,6 +158,11 @@ impl Building {
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.has_chain = true;
         }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.odd.clear();
     }
 
     fn merge_state(&mut self, term: Term, vote: NodeId, segment_seq: u64) {
@@ -145,7 +175,7 @@ impl Building {
     /// The crc of the entry before `index`, where it is known.
     fn crc_before(&self, index: LogIndex) -> Option<u32> {
         let begin = self.begin.filter(|(first, _)| *first == index).map(|(_, (_, crc))| crc);
-        begin.or_else(|| self.entries.get(index.prev()).map(|entry| entry.loc.crc))
+        begin.or_else(|| self.entries.get(index.prev()).map(|(_, loc)| loc.crc))
     }
 
     /// Takes the life of a record of this group; false when the record is of an older one.
@@ -158,7 +188,7 @@ impl Building {
             base::mark::hit!("seglog.replay.life_lost");
             // The beginning of that life is lost, and with it what the group then held.
             self.lose();
-            self.entries.clear();
+            self.clear();
             self.log.life = life;
         }
         life == self.log.life
@@ -178,17 +208,16 @@ impl Building {
         }
         if self.follows_last(index) {
             // Nearly every entry of nearly every log: nothing is replaced, and nothing is in doubt.
-            let last = self.entries.last().map(|(_, last)| last.loc.crc);
-            if entry.prev_crc.is_some() && entry.prev_crc != last {
+            let last = self.entries.last().map(|(_, last)| last.crc);
+            if entry.odd.prev_crc.is_some() && entry.odd.prev_crc != last {
                 self.lose();
             }
-            self.entries.insert(index, entry);
-            return;
+            return self.put(index, entry, last);
         }
         if !self.drop_from(index) {
             return;
         }
-        let (before, prev_crc) = (self.crc_before(index), entry.prev_crc);
+        let (before, prev_crc) = (self.crc_before(index), entry.odd.prev_crc);
         let is_linked = before.is_some() && before == prev_crc;
         if before.is_some() && prev_crc.is_some() && !is_linked {
             self.lose();
@@ -201,7 +230,16 @@ impl Building {
             Some(_) => self.lose(),
             None => {}
         }
-        self.entries.insert(index, entry);
+        let before = self.entries.get(index.prev()).map(|(_, loc)| loc.crc);
+        self.put(index, entry, before);
+    }
+
+    /// Holds an entry from now on; `before` is the crc of the one before it, if that is held.
+    fn put(&mut self, index: LogIndex, entry: Entry, before: Option<u32>) {
+        if !entry.odd.is_none(before) {
+            self.odd.insert(index, entry.odd);
+        }
+        self.entries.insert(index, entry.term, entry.loc);
     }
 
     /// The bytes of an entry, written again. It stands alone when what it replaces lay in a segment that is retired.
@@ -211,12 +249,10 @@ impl Building {
             return;
         }
         base::mark::hit!("seglog.replay.rewritten");
-        entry.is_rewritten = true;
+        entry.odd.is_rewritten = true;
         match self.entries.get(index) {
-            Some(held) if !held.is(entry.term, entry.loc.crc) => self.lose(),
-            _ => {
-                self.entries.insert(index, entry);
-            }
+            Some((term, held)) if (term, held.crc) != (entry.term, entry.loc.crc) => self.lose(),
+            _ => self.put(index, entry, None),
         }
     }
 
@@ -233,29 +269,43 @@ impl Building {
             self.log.is_begun = false;
             return self.end(segment_seq);
         };
-        (self.log.first, self.log.before) = (first, before);
-        let mut crc = before.1;
-        let entries = std::mem::replace(&mut self.entries, Sparse::new());
-        for (index, entry) in entries.into_values() {
-            let is_next = index == self.log.last().next() && entry.prev_crc.is_none_or(|prev_crc| prev_crc == crc);
-            if !is_next {
+        (self.log.held, self.log.before) = (Stretch::at(first), before);
+        for mut stretch in std::mem::take(&mut self.entries).into_stretches() {
+            let broken = self.first_broken(&stretch);
+            stretch.drop_from(broken.unwrap_or(stretch.end()));
+            if !stretch.is_empty() {
+                self.log.held.append(stretch);
+            }
+            if broken.is_some() {
                 self.lose();
                 break;
             }
-            crc = entry.loc.crc;
-            self.log.push(entry.term, entry.loc);
-            if entry.is_faulty {
+        }
+        let end = self.log.held.end();
+        for (index, odd) in std::mem::take(&mut self.odd).into_iter().take_while(|(index, _)| *index < end) {
+            if odd.is_faulty {
                 base::mark::hit!("seglog.replay.kept_faulty");
                 self.log.faulty.insert(index);
             }
-            if entry.is_rewritten {
+            if odd.is_rewritten {
                 self.log.rewritten.insert(index);
             }
-            if let Some(config) = entry.config {
+            if let Some(config) = odd.config {
                 self.log.configs.push((index, config.into_vec()));
             }
         }
         self.end(segment_seq)
+    }
+
+    /// The first entry of a stretch that does not follow what is before it: behind the log, or in the stretch.
+    fn first_broken(&self, stretch: &Stretch) -> Option<LogIndex> {
+        if stretch.first() != self.log.held.end() {
+            return Some(stretch.first());
+        }
+        let crc_before = |index: LogIndex| stretch.loc(index.prev()).map_or_else(|| self.log.last_crc(), |loc| loc.crc);
+        let odd = self.odd.range(stretch.first()..stretch.end());
+        let is_broken = |(index, odd): &(&LogIndex, &Odd)| odd.prev_crc.is_some_and(|crc| crc != crc_before(**index));
+        odd.into_iter().find(is_broken).map(|(index, _)| *index)
     }
 
     fn end(mut self, segment_seq: u64) -> GroupLog {
@@ -379,7 +429,8 @@ impl<'a> Replay<'a> {
         let is_suspect = self.suspect_bits & frame::group_bit(group, cores) != 0;
         let new = || Building {
             log: GroupLog::new(group),
-            entries: Sparse::new(),
+            entries: Sparse::default(),
+            odd: BTreeMap::new(),
             begin: None,
             suspicion: is_suspect.then(Suspicion::default),
             is_lost: false,
@@ -474,14 +525,8 @@ impl<'a> Replay<'a> {
         let kind = record.entry_kind().filter(|_| index != LogIndex(0));
         let kind = kind.ok_or(ReplayError::Payload { frame_seq, kind: header.kind })?;
         self.entries.push(EchoItem { group, crc: record.crc(), index, term });
-        let entry = Entry {
-            term,
-            loc,
-            prev_crc: Some(header.prev_crc),
-            is_faulty: false,
-            is_rewritten: false,
-            config: (kind == EntryKind::Config).then(|| record.payload().into()),
-        };
+        let config = (kind == EntryKind::Config).then(|| record.payload().into());
+        let entry = Entry { term, loc, odd: Odd { config, ..Odd::none(header.prev_crc) } };
         let building = self.building(group, frame_seq)?;
         let is_of_this_life = building.take_life(header.life);
         match (is_rewrite, is_of_this_life) {
@@ -503,7 +548,7 @@ impl<'a> Replay<'a> {
         let EchoItem { group, crc, index, term } = known.item;
         let building = self.building(group, frame_seq)?;
         // Only a REWRITE has the identity of an entry that is held; what a truncation removes is never written again.
-        let held = building.entries.get(index).filter(|held| held.is(term, crc));
+        let held = building.entries.get(index).filter(|(held, loc)| (*held, loc.crc) == (term, crc));
         match record {
             Some(record) => {
                 let is_rewrite = held.is_some();
@@ -513,7 +558,8 @@ impl<'a> Replay<'a> {
             None => {
                 base::mark::hit!("seglog.replay.faulty_entry");
                 let loc = Loc { bytes: RECORD_HEADER_BYTES as u32, ..known.loc };
-                let entry = Entry { term, loc, prev_crc: None, is_faulty: true, is_rewritten: false, config: None };
+                let odd = Odd { prev_crc: None, is_faulty: true, is_rewritten: false, config: None };
+                let entry = Entry { term, loc, odd };
                 building.append(index, entry);
             }
         }

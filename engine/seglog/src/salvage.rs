@@ -13,8 +13,8 @@ use base::limits::LOG_BLOCK_BYTES;
 use base::record::{Record, RecordKind};
 
 use crate::format::frame::{self, EchoItem, Head, RECORDS_AT, StateSlot};
-use crate::group::Loc;
 use crate::scan::{Found, Scanned};
+use crate::stretch::Loc;
 
 /// The group bits of all groups.
 pub(crate) const ALL_GROUPS: u64 = u64::MAX;

@@ -14,9 +14,10 @@ use base::{GroupId, LogIndex, Mono};
 
 use crate::commit::Waiting;
 use crate::disk::{Disk, DiskOp, OpResult, Slot};
-use crate::group::{GroupLog, Loc};
+use crate::group::GroupLog;
 use crate::log::{SegLog, Slice};
 use crate::segment::Stage;
+use crate::stretch::Loc;
 
 /// From the beginning of one pass to that of the next, unless told otherwise.
 const EVERY: Span = Span::from_ms(24 * 60 * 60 * 1000);
@@ -215,15 +216,15 @@ impl GroupLog {
 
     /// The first place that may hold an entry which begins at or behind this one; all of them when there is no order.
     fn first_at(&self, from: (u64, u32)) -> usize {
-        if self.is_ordered() { self.locs.partition_point(|loc| place(loc) < from) } else { 0 }
+        if self.is_ordered() { self.held.locs().partition_point(|loc| place(loc) < from) } else { 0 }
     }
 
     /// Where in a segment, from `offset` on, the first entry of this group begins.
     fn first_start(&self, segment_seq: u64, offset: u32) -> Option<u32> {
         let from = (segment_seq, offset);
         let start = self.first_at(from);
-        let end = if self.is_ordered() { (start + 1).min(self.locs.len()) } else { self.locs.len() };
-        let starts = self.locs.range(start..end).map(place).filter(|at| at.0 == segment_seq && *at >= from);
+        let end = if self.is_ordered() { (start + 1).min(self.held.len()) } else { self.held.len() };
+        let starts = self.held.locs().range(start, end).map(place).filter(|at| at.0 == segment_seq && *at >= from);
         starts.map(|(_, start)| start).min()
     }
 
@@ -231,8 +232,8 @@ impl GroupLog {
     fn entries_in(&self, segment_seq: u64, range: &Range<u32>, mut each: impl FnMut(LogIndex)) {
         let (from, to) = ((segment_seq, range.start), (segment_seq, range.end));
         let start = self.first_at(from);
-        for (at, loc) in self.locs.range(start..).enumerate() {
-            let index = LogIndex(self.first.0 + (start + at) as u64);
+        for (at, loc) in self.held.locs().range(start, self.held.len()).enumerate() {
+            let index = LogIndex(self.first().0 + (start + at) as u64);
             let is_here = from <= place(loc) && place(loc) < to;
             if is_here && !self.faulty.contains(&index) {
                 each(index);

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use base::record::{EntryKind, Record};
 use base::{GroupId, LogIndex, NodeId, Prng, Term};
+use seglog::inspect::SegmentLook;
 use seglog::testing::{MemDisk, MemLogReader, run_ops, run_ops_until_echoed, test_settings};
-use seglog::{Health, Recovered, SEGMENT_BYTES_LEAST, SegLog, Settings, Slice, StateTaken, create, recover};
+use seglog::{
+    Health, Recovered, SEGMENT_BYTES_LEAST, SegLog, Settings, Slice, StateTaken, create, recover, recover_and_look,
+};
 
 const GROUPS: u32 = 5;
 const UNREADABLE: &str = "cannot read";
@@ -145,6 +148,9 @@ struct Seen {
     faulty: u64,
     quarantined: u64,
     entries_faulty: u64,
+    bad_frames: u64,
+    footer_mismatches: u64,
+    scars: u64,
 }
 
 fn check(log: &mut SegLog<MemDisk>, truths: &BTreeMap<u32, Truth>, seen: &mut Seen, what: &str) {
@@ -185,6 +191,20 @@ fn check(log: &mut SegLog<MemDisk>, truths: &BTreeMap<u32, Truth>, seen: &mut Se
     }
 }
 
+/// What recovery tells of each segment is what is seen of its bytes alone.
+fn look(disk: &MemDisk, seen: &mut Seen, what: &str) {
+    let mut looks = Vec::new();
+    recover_and_look(&mut MemLogReader::new(disk), &settings(), &mut looks).unwrap();
+    assert_eq!(looks.iter().map(|look| look.segment_seq).collect::<Vec<_>>(), disk.segment_seqs(), "{what}");
+    for look in looks.iter().filter(|look| look.is_readable) {
+        let bytes = disk.segment_bytes(look.segment_seq);
+        assert_eq!(*look, SegmentLook::at(&bytes, look.segment_seq, true), "{what}");
+        seen.bad_frames += look.bad_frames.len() as u64;
+        seen.footer_mismatches += look.footer_mismatches;
+        seen.scars += u64::from(look.has_scar);
+    }
+}
+
 fn run(seeds: std::ops::Range<u64>, damages: u64, is_collected: bool) -> Seen {
     let mut seen = Seen::default();
     for seed in seeds {
@@ -195,6 +215,7 @@ fn run(seeds: std::ops::Range<u64>, damages: u64, is_collected: bool) -> Seen {
             disk.kill();
             let what: Vec<_> = (0..1 + prng.below(damages)).map(|_| damage(&mut disk, &mut prng)).collect();
             let what = format!("seed {seed} round {round}: {what:?}");
+            look(&disk, &mut seen, &what);
             let healths = |log: &SegLog<MemDisk>| {
                 let ids = (0..GROUPS).map(GroupId);
                 ids.map(|id| (log.health(id), log.first_faulty(id))).collect::<Vec<_>>()
@@ -258,6 +279,7 @@ fn seeds(seeds: std::ops::Range<u64>) -> std::ops::Range<u64> {
 fn one_damaged_block_costs_entries_and_seldom_a_group() {
     let seen = run(seeds(0..20), 1, false);
     assert!(seen.faulty > 30 && seen.entries_faulty > 50 && seen.clean > 200, "{seen:?}");
+    assert!(seen.bad_frames > 10 && seen.footer_mismatches > 3 && seen.scars > 0, "{seen:?}");
     assert!(seen.quarantined * 5 < seen.clean + seen.faulty, "{seen:?}");
 }
 

@@ -46,15 +46,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Bytes of a segment's file; 0 for one that was not there at first.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn bytes_of(&mut self, segment_seq: u64) -> io::Result<u64> {
-        let found = self.inner.segments()?.into_iter().find(|segment| segment.segment_seq == segment_seq);
-        Ok(found.map_or(0, |found| found.bytes))
-    }
-
     /// Removes the bar; returns the bytes that were read.
     pub fn finish(self) -> u64 {
         self.bar.finish();

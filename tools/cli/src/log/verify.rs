@@ -1,16 +1,12 @@
 //! `log verify`: the verdict that a start would give, without starting, and what scrub would find in sealed segments.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::process::ExitCode;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use indicatif::{HumanBytes, HumanDuration};
-use seglog::format::meta::META_COPIES;
-use seglog::inspect::SegmentView;
-use seglog::{FoundSegment, Health, LogReader, RecoverError, Recovered};
+use seglog::inspect::SegmentLook;
+use seglog::{Health, LogReader, RecoverError, Recovered};
 use serde_json::{Value, json};
 
 use super::LogArgs;
@@ -92,115 +88,32 @@ pub fn judge(args: &LogArgs, as_json: bool) -> Result<ExitCode> {
 
 fn look_at(log: &CoreLog, is_quiet: bool) -> Result<Seen> {
     let begin = Instant::now();
-    let reader = log.reader("checking", is_quiet)?;
-    let mut reader = Watching { reader, looks: BTreeMap::new(), looking: None, spare: Vec::new() };
-    let recovered = seglog::recover(&mut reader, &log.settings);
-    reader.finish_look();
+    let mut reader = log.reader("checking", is_quiet)?;
+    let mut looks = Vec::new();
+    let recovered = seglog::recover_and_look(&mut reader, &log.settings, &mut looks);
     let (mut broken, mut footer_mismatches, mut scarred) = (0, 0, Vec::new());
     let last_frame = recovered.as_ref().map_or(u64::MAX, |recovered| recovered.report().last_frame_seq);
     let mut bytes = Vec::new();
     for found in reader.segments()? {
         let segment_seq = found.segment_seq;
-        if !reader.looks.contains_key(&segment_seq) {
-            // Recovery had no use for it, or could not read it at once.
+        if !looks.iter().any(|look| look.segment_seq == segment_seq) {
+            // Recovery had no use for it, or did not get so far.
             bytes.resize(found.bytes as usize, 0);
-            let is_readable = read_what_can_be(&mut reader.reader, segment_seq, &mut bytes)?;
-            reader.looks.insert(segment_seq, Look { is_readable, ..Look::at(&bytes, segment_seq) });
+            let is_readable = read_what_can_be(&mut reader, segment_seq, &mut bytes)?;
+            looks.push(SegmentLook::at(&bytes, segment_seq, is_readable));
         }
-        let look = &reader.looks[&segment_seq];
+    }
+    looks.sort_by_key(|look| look.segment_seq);
+    for look in &looks {
         broken += look.bad_frames.iter().filter(|frame_seq| **frame_seq <= last_frame).count() as u64;
         footer_mismatches += look.footer_mismatches;
         if look.has_scar || !look.is_readable {
-            scarred.push(segment_seq);
+            scarred.push(look.segment_seq);
         }
     }
     let verdict = verdict_of(&recovered, broken + footer_mismatches + scarred.len() as u64);
-    let bytes = reader.reader.finish();
+    let bytes = reader.finish();
     Ok(Seen { verdict, recovered, broken, footer_mismatches, scarred, bytes, seconds: begin.elapsed().as_secs_f64() })
-}
-
-/// What is seen of one segment without regard to the others.
-struct Look {
-    /// Frames with a good first block that are not whole.
-    bad_frames: Vec<u64>,
-    footer_mismatches: u64,
-    /// Its header, or its footer although it is sealed, is damaged.
-    has_scar: bool,
-    /// The disk gave all its blocks.
-    is_readable: bool,
-}
-
-impl Look {
-    fn at(bytes: &[u8], segment_seq: u64) -> Look {
-        let view = SegmentView::of(bytes, segment_seq);
-        let bad = view.frames.iter().filter(|frame| !frame.is_whole).map(|frame| frame.header.frame_seq);
-        let is_own = view.header.is_ok_and(|header| header.segment_seq == segment_seq);
-        // The newest sealed segment may wait for its footer still; its trailer is what says that it was written.
-        let has_scar = !is_own || (view.trailer.is_some() && view.footer.is_none());
-        Look {
-            bad_frames: bad.collect(),
-            footer_mismatches: view.footer_mismatches(bytes),
-            has_scar,
-            is_readable: true,
-        }
-    }
-}
-
-/// Looks at each segment while recovery judges it, on a thread of its own: the files are read once.
-struct Watching {
-    reader: Reader,
-    looks: BTreeMap<u64, Look>,
-    looking: Option<Looking>,
-    spare: Vec<u8>,
-}
-
-/// A segment that is being looked at.
-struct Looking {
-    segment_seq: u64,
-    /// Gives the bytes back besides.
-    thread: JoinHandle<(Look, Vec<u8>)>,
-}
-
-impl Watching {
-    fn finish_look(&mut self) {
-        let Some(Looking { segment_seq, thread }) = self.looking.take() else { return };
-        let (look, bytes) = thread.join().expect("looking at bytes does not panic");
-        self.looks.insert(segment_seq, look);
-        self.spare = bytes;
-    }
-
-    fn begin_look(&mut self, segment_seq: u64, bytes: &[u8]) {
-        self.finish_look();
-        let mut own = std::mem::take(&mut self.spare);
-        own.clear();
-        own.extend_from_slice(bytes);
-        let look = move || (Look::at(&own, segment_seq), own);
-        self.looking = Some(Looking { segment_seq, thread: std::thread::spawn(look) });
-    }
-}
-
-impl LogReader for Watching {
-    fn meta(&mut self) -> io::Result<[Option<Vec<u8>>; META_COPIES]> {
-        self.reader.meta()
-    }
-
-    fn free(&mut self) -> io::Result<u32> {
-        self.reader.free()
-    }
-
-    fn segments(&mut self) -> io::Result<Vec<FoundSegment>> {
-        self.reader.segments()
-    }
-
-    fn read(&mut self, segment_seq: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.reader.read(segment_seq, offset, out)?;
-        let is_whole = offset == 0 && self.reader.bytes_of(segment_seq)? == out.len() as u64;
-        let is_known = self.looking.as_ref().is_some_and(|looking| looking.segment_seq == segment_seq);
-        if is_whole && !is_known && !self.looks.contains_key(&segment_seq) {
-            self.begin_look(segment_seq, out);
-        }
-        Ok(())
-    }
 }
 
 /// Reads a segment block by block where it cannot be read at once; false when blocks are unreadable: they are zero then.
