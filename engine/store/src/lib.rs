@@ -5,6 +5,7 @@
 //! atomic, durable prefix of the applied entries of every group, with the applied index inside. Layer 2: it imports
 //! `base` and `meta`'s `Store` seam.
 
+mod arena;
 mod compactor;
 mod job;
 mod key;
@@ -17,6 +18,7 @@ mod range_reads;
 mod reader;
 mod row_cache;
 mod settings;
+mod sorted;
 mod store;
 mod tree;
 mod worker;

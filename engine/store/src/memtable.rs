@@ -1,95 +1,109 @@
 //! Rows in memory: one writer, one version per key, and the machine row of every group it has rows of.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 
 use base::{GroupId, LogIndex};
 
+use crate::arena::Arena;
 use crate::key::GroupLife;
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
-
-/// What a row costs beside its bytes: two heap headers and its share of a tree node.
-const ROW_OVERHEAD_BYTES: usize = 80;
-
-/// What a memtable knows of a key.
-#[derive(Clone, Debug)]
-struct Slot {
-    value: Option<Vec<u8>>,
-    /// Nothing below this memtable has the key: when it is deleted here, no tombstone is needed.
-    /// Invariant: false for a tombstone, and for a row that was put over one.
-    fresh: bool,
-}
-
-/// One life's rows; the key begins with the table byte.
-#[derive(Clone, Debug, Default)]
-struct LifeRows(BTreeMap<Vec<u8>, Slot>);
+use crate::sorted::SortedRows;
 
 /// A memtable. The active one is written by its core; frozen ones are shared and read-only.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memtable {
-    rows: HashMap<GroupLife, LifeRows>,
+    /// A record's key begins with the table byte. It is fresh if nothing below this memtable has the key: when it is deleted
+    /// here, no tombstone is needed. Invariant: a tombstone is not fresh, nor is a row that was put over one.
+    arena: Arena,
+    lives: HashMap<GroupLife, SortedRows>,
     machines: BTreeMap<GroupId, MachineRow>,
-    bytes: usize,
+    /// Of the nodes of all lives, and of the machine rows.
+    more_bytes: usize,
 }
 
-impl Memtable {
+/// One life's rows, to be changed.
+pub(crate) struct LifeMut<'a> {
+    arena: &'a mut Arena,
+    rows: &'a mut SortedRows,
+    more_bytes: &'a mut usize,
+}
+
+impl LifeMut<'_> {
     /// Puts a row. `absent_below` is asked only when this memtable does not know the key: is it known that nothing
     /// below has it?
-    pub(crate) fn put(&mut self, id: GroupLife, key: &[u8], value: &[u8], absent_below: impl FnOnce() -> bool) {
-        let rows = &mut self.rows.entry(id).or_default().0;
-        if let Some(slot) = rows.get_mut(key) {
-            self.bytes -= slot.value.as_ref().map_or(0, Vec::len);
-            match &mut slot.value {
-                Some(old) => {
-                    old.clear();
-                    old.extend_from_slice(value);
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], absent_below: impl FnOnce() -> bool) {
+        match self.rows.find(self.arena, key) {
+            Ok(spot) => {
+                let old = self.rows.record(spot);
+                if !self.arena.set_value(old, Some(value)) {
+                    let larger = self.arena.add(key, Some(value), self.arena.is_fresh(old));
+                    self.rows.replace(spot, larger);
+                    self.arena.give_back(old);
                 }
-                None => slot.value = Some(value.to_vec()),
             }
-        } else {
-            rows.insert(key.to_vec(), Slot { value: Some(value.to_vec()), fresh: absent_below() });
-            self.bytes += key.len() + ROW_OVERHEAD_BYTES;
+            Err(spot) => {
+                let record = self.arena.add(key, Some(value), absent_below());
+                let before = self.rows.node_bytes();
+                self.rows.insert(self.arena, spot, key, record);
+                *self.more_bytes += self.rows.node_bytes() - before;
+            }
         }
-        self.bytes += value.len();
     }
 
     /// Deletes a row: a fresh one vanishes, and one that nothing below has needs no tombstone.
-    pub(crate) fn delete(&mut self, id: GroupLife, key: &[u8], absent_below: impl FnOnce() -> bool) {
-        let rows = &mut self.rows.entry(id).or_default().0;
-        match rows.get_mut(key) {
-            Some(slot) => {
-                self.bytes -= slot.value.take().map_or(0, |value| value.len());
-                if slot.fresh {
-                    rows.remove(key);
-                    self.bytes -= key.len() + ROW_OVERHEAD_BYTES;
+    pub(crate) fn delete(&mut self, key: &[u8], absent_below: impl FnOnce() -> bool) {
+        match self.rows.find(self.arena, key) {
+            Ok(spot) => {
+                let record = self.rows.record(spot);
+                if self.arena.is_fresh(record) {
+                    self.rows.remove(spot);
+                    self.arena.give_back(record);
+                } else {
+                    self.arena.set_value(record, None);
                 }
             }
-            None if absent_below() => {}
-            None => {
-                rows.insert(key.to_vec(), Slot { value: None, fresh: false });
-                self.bytes += key.len() + ROW_OVERHEAD_BYTES;
+            Err(_) if absent_below() => {}
+            Err(spot) => {
+                let record = self.arena.add(key, None, false);
+                let before = self.rows.node_bytes();
+                self.rows.insert(self.arena, spot, key, record);
+                *self.more_bytes += self.rows.node_bytes() - before;
             }
         }
+    }
+}
+
+impl Memtable {
+    /// The rows of a life, to be changed.
+    pub(crate) fn life_mut(&mut self, id: GroupLife) -> LifeMut<'_> {
+        let Memtable { arena, lives, more_bytes, .. } = self;
+        let rows = lives.entry(id).or_insert_with(|| {
+            let rows = SortedRows::new();
+            *more_bytes += rows.node_bytes();
+            rows
+        });
+        LifeMut { arena, rows, more_bytes }
     }
 
     /// Sets the machine row of a group: what makes the batch before it stand.
     pub(crate) fn set_machine(&mut self, group: GroupId, row: MachineRow) {
-        self.bytes += row.bytes();
+        self.more_bytes += row.bytes();
         if let Some(old) = self.machines.insert(group, row) {
-            self.bytes -= old.bytes();
+            self.more_bytes -= old.bytes();
         }
     }
 
     /// Drops all a group has here: another life of it became current.
     pub(crate) fn forget(&mut self, group: GroupId) {
         if let Some(row) = self.machines.remove(&group) {
-            self.bytes -= row.bytes();
+            self.more_bytes -= row.bytes();
         }
-        let bytes = &mut self.bytes;
-        self.rows.retain(|id, rows| {
+        let Memtable { arena, lives, more_bytes, .. } = self;
+        lives.retain(|id, rows| {
             if id.0 == group {
-                *bytes -= rows.bytes();
+                *more_bytes -= rows.node_bytes();
+                rows.clear(arena);
             }
             id.0 != group
         });
@@ -97,27 +111,29 @@ impl Memtable {
 
     /// What it knows: `None` nothing, `Some(None)` a delete.
     pub(crate) fn get(&self, id: GroupLife, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.rows.get(&id)?.0.get(key).map(|slot| slot.value.as_deref())
+        let record = self.lives.get(&id)?.get(&self.arena, key)?;
+        Some(self.arena.value(record))
     }
 
     /// Its rows of a life from `start` on, before `end`.
     pub(crate) fn range<'a>(&'a self, id: GroupLife, start: &[u8], end: Option<&[u8]>) -> Layer<'a> {
-        let end = end.map_or(Bound::Unbounded, Bound::Excluded);
-        let out_of_order = matches!(end, Bound::Excluded(end) if end <= start);
-        match self.rows.get(&id) {
-            Some(rows) if !out_of_order => Box::new(
-                rows.0
-                    .range::<[u8], _>((Bound::Included(start), end))
-                    .map(|(key, slot)| (key.as_slice(), slot.value.as_deref())),
-            ),
-            _ => Box::new(std::iter::empty()),
-        }
+        let Some(rows) = self.lives.get(&id) else { return Box::new(std::iter::empty()) };
+        let end = end.map(<[u8]>::to_vec);
+        let rows = rows.range(&self.arena, start).map(|record| (self.arena.key(record), self.arena.value(record)));
+        Box::new(rows.take_while(move |(key, _)| end.as_ref().is_none_or(|end| *key < end.as_slice())))
     }
 
     /// A copy of one life's rows, as they are now.
     pub(crate) fn copy_life(&self, id: GroupLife) -> Memtable {
-        let rows = self.rows.get(&id).map(|rows| (id, rows.clone())).into_iter().collect();
-        Memtable { rows, ..Memtable::default() }
+        let mut copy = Memtable::default();
+        let mut life = copy.life_mut(id);
+        for (key, value) in self.range(id, &[], None) {
+            match value {
+                Some(value) => life.put(key, value, || false),
+                None => life.delete(key, || false),
+            }
+        }
+        copy
     }
 
     /// The machine rows of the groups written in it, by group.
@@ -132,20 +148,12 @@ impl Memtable {
 
     /// Memory it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.arena.bytes() + self.more_bytes
     }
 
     /// Nothing was written in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.machines.is_empty() && self.rows.is_empty()
-    }
-}
-
-impl LifeRows {
-    fn bytes(&self) -> usize {
-        let row =
-            |(key, slot): (&Vec<u8>, &Slot)| key.len() + ROW_OVERHEAD_BYTES + slot.value.as_ref().map_or(0, Vec::len);
-        self.0.iter().map(row).sum()
+        self.machines.is_empty() && self.lives.is_empty()
     }
 }
 
@@ -158,36 +166,68 @@ mod tests {
     #[test]
     fn a_row_that_was_born_here_dies_here_without_a_tombstone() {
         let mut table = Memtable::default();
-        table.put(ID, b"k", b"v", || true);
-        table.delete(ID, b"k", || unreachable!("the memtable knows the key"));
+        let empty = table.clone().life_mut(ID).arena.bytes();
+        table.life_mut(ID).put(b"k", b"v", || true);
+        table.life_mut(ID).delete(b"k", || unreachable!("the memtable knows the key"));
         assert_eq!(table.get(ID, b"k"), None);
-        assert_eq!(table.bytes(), 0);
-        table.delete(ID, b"never", || true);
+        assert_eq!(table.arena.bytes(), empty);
+        table.life_mut(ID).delete(b"never", || true);
         assert_eq!(table.get(ID, b"never"), None);
     }
 
     #[test]
     fn a_row_put_over_a_tombstone_leaves_the_tombstone_when_it_is_deleted() {
         let mut table = Memtable::default();
-        table.delete(ID, b"k", || false);
-        table.put(ID, b"k", b"v", || unreachable!("the memtable knows the key"));
+        table.life_mut(ID).delete(b"k", || false);
+        table.life_mut(ID).put(b"k", b"v", || unreachable!("the memtable knows the key"));
         assert_eq!(table.get(ID, b"k"), Some(Some(&b"v"[..])));
-        table.delete(ID, b"k", || true);
+        table.life_mut(ID).delete(b"k", || true);
         assert_eq!(table.get(ID, b"k"), Some(None), "or the older row below would come back");
+    }
+
+    #[test]
+    fn a_value_that_grows_keeps_its_row_and_what_is_known_of_it() {
+        let mut table = Memtable::default();
+        table.life_mut(ID).put(b"fresh", b"v", || true);
+        table.life_mut(ID).put(b"known", b"v", || false);
+        for key in [b"fresh", b"known"] {
+            table.life_mut(ID).put(key, &[7; 900], || unreachable!("the memtable knows the key"));
+            assert_eq!(table.get(ID, key), Some(Some(&[7; 900][..])));
+            table.life_mut(ID).delete(key, || unreachable!("the memtable knows the key"));
+        }
+        assert_eq!((table.get(ID, b"fresh"), table.get(ID, b"known")), (None, Some(None)));
     }
 
     #[test]
     fn bytes_are_counted_over_overwrites_and_forgetting() {
         let mut table = Memtable::default();
-        table.put(ID, b"key", b"value", || false);
-        table.put(ID, b"key", b"longer value", || false);
-        assert_eq!(table.bytes(), 3 + 12 + ROW_OVERHEAD_BYTES);
+        table.life_mut(ID).put(b"key", b"value", || false);
+        let once = table.bytes();
+        table.life_mut(ID).put(b"key", b"other", || false);
+        assert_eq!(table.bytes(), once);
+        table.life_mut(ID).put(b"key", &[1; 300], || false);
+        assert!(table.bytes() > once + 250 && table.bytes() < once + 350);
         table.set_machine(ID.0, MachineRow::default());
         table.set_machine(ID.0, MachineRow::default());
-        table.put((GroupId(4), 1), b"x", b"y", || false);
+        table.life_mut((GroupId(4), 1)).put(b"x", b"y", || false);
         table.forget(ID.0);
-        assert_eq!(table.bytes(), 2 + ROW_OVERHEAD_BYTES);
+        assert!(table.bytes() < once + 50 && table.bytes() > 0);
         table.forget(GroupId(4));
-        assert!(table.is_empty());
+        assert!(table.is_empty() && table.bytes() == 0);
+    }
+
+    #[test]
+    fn a_copy_of_a_life_has_its_rows_and_its_deletes_and_no_others() {
+        let mut table = Memtable::default();
+        (0..500_u32).for_each(|number| table.life_mut(ID).put(&number.to_be_bytes(), b"v", || false));
+        (0..500_u32).step_by(3).for_each(|number| table.life_mut(ID).delete(&number.to_be_bytes(), || false));
+        table.life_mut((GroupId(4), 1)).put(b"x", b"y", || false);
+        let copy = table.copy_life(ID);
+        assert!(copy.range(ID, &[], None).eq(table.range(ID, &[], None)));
+        assert_eq!(copy.range(ID, &[], None).filter(|(_, value)| value.is_none()).count(), 167);
+        assert_eq!(copy.get((GroupId(4), 1), b"x"), None);
+        let (from, to) = (100_u32.to_be_bytes(), 200_u32.to_be_bytes());
+        assert_eq!(copy.range(ID, &from, Some(&to)).count(), 100);
+        assert_eq!(copy.range(ID, &to, Some(&from)).count(), 0);
     }
 }

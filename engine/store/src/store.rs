@@ -418,20 +418,25 @@ impl Store for LsmStore {
         let id = (group, life);
         let row = MachineRow { flags: 0, life, life_high: state.life_high, machine: machine.clone() };
         let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
+        let mut rows = active.life_mut(id);
         for (key, value) in &batch.rows {
             let value_bytes = value.as_ref().map_or(0, Vec::len);
             assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
             assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
+            // What was read ahead is as new as the newest memtable, so the older ones need not be asked. `false` costs a
+            // tombstone, no more.
             let absent_below = || {
+                if in_tables {
+                    let known = cache.get(id, key).or_else(|| ranges.get(id, key));
+                    return known.is_some_and(|value| value.is_none());
+                }
                 let below = frozen.iter().rev().map(|frozen| &frozen.table);
                 let mut below = below.chain(retired.iter().rev().map(|retired| &retired.table));
-                let known = below.find_map(|table| table.get(id, key));
-                let known = known.or_else(|| cache.get(id, key)).or_else(|| ranges.get(id, key));
-                known.map_or(!in_tables, |value| value.is_none())
+                below.find_map(|table| table.get(id, key)).is_none_or(|value| value.is_none())
             };
             match value {
-                Some(value) => active.put(id, key, value, absent_below),
-                None => active.delete(id, key, absent_below),
+                Some(value) => rows.put(key, value, absent_below),
+                None => rows.delete(key, absent_below),
             }
             cache.update(id, key, value.as_deref());
             ranges.update(id, key, value.as_deref());

@@ -13,7 +13,7 @@ use base::{GroupId, mutate};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{CompressionPolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue};
-use lsm_tree::{SequenceNumberCounter, Table, ValueType};
+use lsm_tree::{SequenceNumberCounter, Slice, Table, ValueType};
 use meta::Rows;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -52,7 +52,7 @@ pub(crate) struct RangeRows {
 }
 
 /// One row on its way into tables: its full key, and the value or `None` for a delete.
-pub(crate) type TableRow = (Vec<u8>, Option<Vec<u8>>);
+pub(crate) type TableRow = (Slice, Option<Slice>);
 
 /// The tree, shared by the threads of one store.
 pub(crate) struct Tree {

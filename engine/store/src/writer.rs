@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::GroupId;
 use crossbeam::channel::Sender;
-use lsm_tree::Table;
+use lsm_tree::{Slice, Table};
 use meta::Machine;
 
 use crate::job::{CompactJob, Done, WriteJob};
@@ -77,9 +77,14 @@ impl Writer {
             memtable.machines().iter().filter(move |(group, row)| current(group, row))
         };
         let rows = groups().flat_map(|(&group, row)| {
-            let machine = (key::machine(group), Some(row.encode(seqno)));
+            let machine = machine_row(group, row, seqno);
             let rows = memtable.range((group, row.life), &[], None);
-            let rows = rows.map(move |(key, value)| (key::full(group, row.life, key), value.map(<[u8]>::to_vec)));
+            let mut full = key::prefix(group, row.life).to_vec();
+            let rows = rows.map(move |(key, value)| {
+                full.truncate(key::PREFIX_BYTES);
+                full.extend_from_slice(key);
+                (Slice::from(full.as_slice()), value.map(Slice::from))
+            });
             std::iter::once(machine).chain(rows)
         });
         let tables = self.tree.write_tables(seqno, rows)?;
@@ -100,7 +105,7 @@ impl Writer {
         let InSnapshot { parts, rows, rows_bytes, life, .. } = snapshot;
         let taken = parts.take(body, last, |key, value| {
             *rows_bytes += key.len() + value.len();
-            rows.push((key::full(group, *life, key), Some(value.to_vec())));
+            rows.push((Slice::from(key::full(group, *life, key).as_slice()), Some(Slice::from(value))));
         });
         if let Err(error) = taken {
             if let Some(bad) = self.installs.remove(&group) {
@@ -127,9 +132,8 @@ impl Writer {
         let InSnapshot { life, machine, tables, .. } = snapshot;
         let seqno = self.tree.next_seqno();
         let row = MachineRow { flags: FLAG_INSTALLED, life, life_high: life, machine: (*machine).clone() };
-        let machine_row = (key::machine(group), Some(row.encode(seqno)));
         // The machine row sorts before the rows of its group, so this is one run in key order.
-        let mut run = self.tree.write_tables(seqno, std::iter::once(machine_row))?;
+        let mut run = self.tree.write_tables(seqno, std::iter::once(machine_row(group, &row, seqno)))?;
         run.extend(tables);
         self.tree.register(&run)?;
         self.lives.insert(group, life);
@@ -145,4 +149,8 @@ impl Writer {
             let _ = compactor.try_send(CompactJob::Kick);
         }
     }
+}
+
+fn machine_row(group: GroupId, row: &MachineRow, seqno: u64) -> TableRow {
+    (Slice::from(key::machine(group).as_slice()), Some(Slice::from(row.encode(seqno).as_slice())))
 }

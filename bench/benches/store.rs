@@ -1,0 +1,16 @@
+//! What the store costs, beside the tree it stands on: `cargo bench -p dropstone-bench --bench store -- --help`.
+
+use std::process::ExitCode;
+
+use bench::store_bench::{self, StoreBenchArgs};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match store_bench::run(&StoreBenchArgs::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("store bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
