@@ -126,7 +126,7 @@ const fn node_hour(tenths: u32) -> Rate {
 /// Standard and dense, by class.
 const TABLE: [(Rate, Rate); CLASSES] = [
     (percent(3000), percent(3000)),          // NET1
-    (percent(5000), percent(6500)),          // NET2
+    (percent(5000), percent(7000)),          // NET2
     (percent(100), percent(500)),            // NET3
     (percent(2000), percent(2000)),          // NET4
     (percent(500), percent(1000)),           // NET5
