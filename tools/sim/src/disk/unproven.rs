@@ -43,7 +43,7 @@ impl Unproven {
         let header = &head.header;
         // A tail reset ends what came before it: that is proven, or void.
         let proves = if header.has(RESET) { header.frame_seq - 1 } else { header.persisted_seq };
-        let before = if self.is_wanted && before.iter().any(|byte| *byte != 0) { before.to_vec() } else { Vec::new() };
+        let before = if self.is_wanted && !is_zero(before) { before.to_vec() } else { Vec::new() };
         self.newest = self.newest.max(segment_seq);
         self.frames.push(Issued { segment_seq, range, before, frame_seq: header.frame_seq, proves });
     }
@@ -54,11 +54,10 @@ impl Unproven {
         else {
             return;
         };
-        let proven = self.frames.extract_if(.., |frame| frame.frame_seq <= proves);
         if self.is_wanted {
-            self.proven.extend(proven);
+            self.proven.extend(self.frames.extract_if(.., |frame| frame.frame_seq <= proves));
         } else {
-            drop(proven);
+            self.frames.retain(|frame| frame.frame_seq > proves);
         }
     }
 
@@ -80,5 +79,58 @@ impl Unproven {
         self.frames.iter().filter(|frame| frame.segment_seq == segment_seq).any(|frame| {
             range.start < LOG_BLOCK_BYTES as u32 || (range.start < frame.range.end && frame.range.start < range.end)
         })
+    }
+}
+
+/// Block by block, each without a branch.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(64).all(|some| some.iter().fold(0, |sum, byte| sum | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seglog::format::frame::{FrameHeader, finish_frame};
+
+    const BLOCK: u32 = LOG_BLOCK_BYTES as u32;
+
+    /// A frame of one block, in the block of its number.
+    fn issue(unproven: &mut Unproven, frame_seq: u32) {
+        let (block, frame_seq) = (frame_seq, u64::from(frame_seq));
+        let mut bytes = vec![0; LOG_BLOCK_BYTES];
+        let header = FrameHeader {
+            segment_seq: 1,
+            frame_seq,
+            persisted_seq: frame_seq - 1,
+            frame_blocks: 1,
+            block,
+            ..FrameHeader::default()
+        };
+        finish_frame(&mut bytes, &header);
+        let head = Head::parse(&bytes, 0, 1, block).expect("it is whole");
+        unproven.note_issued(&head, 1, block * BLOCK..(block + 1) * BLOCK, &[]);
+    }
+
+    #[test]
+    fn a_durable_frame_ends_the_sparing_of_those_before_it_be_they_asked_for_or_not() {
+        for is_wanted in [false, true] {
+            let mut unproven = Unproven { is_wanted, ..Unproven::default() };
+            (1..=3).for_each(|frame_seq| issue(&mut unproven, frame_seq));
+            unproven.handle_durable(3);
+            let spared: Vec<bool> = (1..=3).map(|at| unproven.spares(1, &(at * BLOCK..(at + 1) * BLOCK))).collect();
+            assert_eq!(spared, [false, false, true]);
+            assert_eq!(std::iter::from_fn(|| unproven.pop_proven()).count(), if is_wanted { 2 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn one_byte_that_is_not_zero_is_seen_wherever_it_is() {
+        let mut bytes = vec![0; 200];
+        assert!(is_zero(&bytes) && is_zero(&[]));
+        for at in [0, 63, 64, 199] {
+            bytes[at] = 1;
+            assert!(!is_zero(&bytes));
+            bytes[at] = 0;
+        }
     }
 }
