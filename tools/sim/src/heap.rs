@@ -162,12 +162,13 @@ impl Heap {
     }
 
     fn find_first(&mut self) {
-        self.first = 0;
-        for at in 1..self.cores {
-            if self.turns[at] < self.turns[self.first] {
-                self.first = at;
+        let (mut first, mut least) = (0, NEVER);
+        for (at, key) in self.turns[..self.cores].iter().enumerate() {
+            if *key < least {
+                (first, least) = (at, *key);
             }
         }
+        self.first = first;
     }
 }
 

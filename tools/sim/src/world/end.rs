@@ -321,8 +321,11 @@ impl World<'_> {
                 let Some(shard) = nodes[seat].shard_of(group) else { continue };
                 digest = LogIndex(digest.0.wrapping_mul(31) ^ shard.store().machine(group).map_or(0, |m| m.state_hash));
                 let Some(state) = state_of(shard, group) else { continue };
-                with_view(&nodes[seat], shard, group, *now, state, |view| {
-                    if let Some(found) = panel.show_all(crate::observe::Time(*now), &Event::Turn(*view)) {
+                let mono = nodes[seat].clock.mono(*now);
+                let lease_until = shard.raft(group).and_then(|raft| raft.lease_until(mono));
+                with_view(&nodes[seat], shard, group, mono, state, |view| {
+                    let event = Event::Turn(GroupView { lease_until, ..*view });
+                    if let Some(found) = panel.show_all(crate::observe::Time(*now), &event) {
                         violation.get_or_insert(found);
                     }
                 });

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use base::{CoreId, GroupId, LogIndex, NodeId, NodeUuid, Term};
+use base::{CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Term};
 use seglog::{OpResult, OpToken, SegLog};
 use shard::Shard;
 use wire::PeerFrameWriter;
@@ -271,20 +271,18 @@ impl LogView for ShardLog<'_> {
     }
 }
 
-/// Calls `see` with the view of a group.
+/// Calls `see` with the view of a group at `now` by its node's clock, without its lease.
 pub(crate) fn with_view<T>(
     node: &Node,
     shard: &SimShard,
     group: GroupId,
-    time: u64,
+    now: Mono,
     state: (LogIndex, u64),
     see: impl FnOnce(&GroupView<'_>) -> T,
 ) -> Option<T> {
     let raft = shard.raft(group)?;
     let log = ShardLog::new(shard.log(), group);
-    let now = node.clock.mono(time);
-    let view = GroupView::of(now, node.incarnation, raft, &log, state);
-    let mut view = GroupView { lease_until: raft.lease_until(now), ..view };
+    let mut view = GroupView::of(now, node.incarnation, raft, &log, state);
     if state.0 <= shard.applied_index(group) {
         return Some(see(&view));
     }

@@ -11,7 +11,7 @@ use super::{MS, SECOND, What, World};
 use crate::draw::{Stream, draw, log_between, prng};
 use crate::fault::Class;
 use crate::heap::Due;
-use crate::observe::Event;
+use crate::observe::{Event, GroupView};
 
 /// A core turns at least this often.
 const IDLE_MAX: u64 = 500 * MS;
@@ -127,7 +127,7 @@ impl World<'_> {
         let leaders = &mut self.nodes[seat].leaders;
         cell.shard.poll_leaders(|group, leader| leaders[group.0 as usize] = leader);
         self.note(What::Turn, entity, mail, |_| format!("{seat}.{core}: {mail} in the mail, costs {cost} ns"));
-        self.show_groups(seat, core, cell);
+        self.show_groups(seat, core, cell, now);
         self.deliver_replies(seat, core, cell, at);
         self.send_messages(seat, core, cell, now, at);
         self.begin_operations(seat, core, cell, at);
@@ -272,14 +272,14 @@ impl World<'_> {
     }
 
     /// Tells checkers of the groups that this turn touched.
-    fn show_groups(&mut self, seat: usize, core: usize, cell: &mut Core) {
+    fn show_groups(&mut self, seat: usize, core: usize, cell: &mut Core, now: Mono) {
         let cores = u32::from(self.shape.cores);
-        let now = self.nodes[seat].clock.mono(self.now);
         for local in 0..cell.looks.len() {
             let group = GroupId(local as u32 * cores + core as u32);
             let Some(raft) = cell.shard.raft(group) else { continue };
             let log = cell.shard.log();
             let is_touched = cell.touched & 1 << local.min(63) != 0;
+            let lease_until = if raft.is_leader() { raft.lease_until(now) } else { None };
             let look = Look {
                 term: raft.term(),
                 vote: raft.vote().unwrap_or_default(),
@@ -293,7 +293,7 @@ impl World<'_> {
                 persisted: raft.persisted_index(),
                 applied: cell.shard.applied_index(group),
                 config: raft.config_index(),
-                has_lease: raft.is_leader() && raft.lease_until(now).is_some(),
+                has_lease: lease_until.is_some(),
             };
             let before = std::mem::replace(&mut cell.looks[local], look);
             if look == before && !is_touched {
@@ -308,13 +308,13 @@ impl World<'_> {
                     self.counts.elections += 1;
                 }
             }
-            let World { nodes, panel, violation, now, .. } = self;
+            let World { nodes, panel, violation, now: time, .. } = self;
             // While a snapshot is in the store and not yet in the log, the state before it is what the group has.
             let state = state_of(&cell.shard, group).unwrap_or(cell.states[local]);
             let is_news = look != before || state != cell.states[local];
             cell.states[local] = state;
-            with_view(&nodes[seat], &cell.shard, group, *now, state, |view| {
-                let (at, event) = (crate::observe::Time(*now), Event::Turn(*view));
+            with_view(&nodes[seat], &cell.shard, group, now, state, |view| {
+                let (at, event) = (crate::observe::Time(*time), Event::Turn(GroupView { lease_until, ..*view }));
                 let found = if is_news { panel.show(at, &event) } else { panel.show_same(at, &event) };
                 if let Some(found) = found {
                     violation.get_or_insert(found);
