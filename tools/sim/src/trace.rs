@@ -2,9 +2,14 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+/// Events are folded many at once: one by one the hash costs five times as much.
+const PENDING_BYTES: usize = 4096;
+
 /// Folds events into 128 bits.
 pub(crate) struct Trace {
     hash: Xxh3,
+    /// Events that are not in `hash` yet.
+    pending: Vec<u8>,
     pub events: u64,
     pub print: bool,
     /// Hash after each so many events, to find where two runs part.
@@ -16,7 +21,8 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub fn new() -> Trace {
-        Trace { hash: Xxh3::new(), events: 0, print: false, steps: None, wanted: None, text: Vec::new() }
+        let pending = Vec::with_capacity(PENDING_BYTES);
+        Trace { hash: Xxh3::new(), pending, events: 0, print: false, steps: None, wanted: None, text: Vec::new() }
     }
 
     /// An event: when, a number for what, whose, and two numbers of its own.
@@ -26,8 +32,12 @@ impl Trace {
         for (slot, part) in bytes.chunks_exact_mut(8).zip([time, what, a, b]) {
             slot.copy_from_slice(&part.to_le_bytes());
         }
-        self.hash.update(&bytes);
+        self.pending.extend_from_slice(&bytes);
         self.events += 1;
+        if self.pending.len() >= PENDING_BYTES || self.steps.is_some() {
+            self.hash.update(&self.pending);
+            self.pending.clear();
+        }
         if let Some(steps) = &mut self.steps {
             steps.push(self.hash.digest());
         }
@@ -39,6 +49,8 @@ impl Trace {
     }
 
     pub fn digest(&self) -> u128 {
-        self.hash.digest128()
+        let mut hash = self.hash.clone();
+        hash.update(&self.pending);
+        hash.digest128()
     }
 }
