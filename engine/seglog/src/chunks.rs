@@ -14,7 +14,7 @@ pub(crate) struct Chunks<T> {
     /// Values at the front of the first piece that are no longer in the queue.
     skipped: usize,
     len: usize,
-    /// Pieces that were given up, about as many as are in use.
+    /// Pieces that were given up: a queue that lives asks for no memory but to become longer than it ever was.
     spare: Vec<Vec<T>>,
 }
 
@@ -105,10 +105,8 @@ impl<T: Copy> Chunks<T> {
     }
 
     fn keep(&mut self, mut piece: Vec<T>) {
-        if self.spare.len() <= self.pieces.len() {
-            piece.clear();
-            self.spare.push(piece);
-        }
+        piece.clear();
+        self.spare.push(piece);
     }
 
     /// Puts all of `other` behind what is here.
