@@ -39,7 +39,7 @@ struct Everything {
     list_names: BTreeMap<u64, Vec<BlockHash>>,
 }
 
-/// Checks I1 to I4, I6 (the counts), I7, I8 and I14 over all rows of a group.
+/// Checks I1 to I4, I6 (the counts), I7, I8, I10 and I14 over all rows of a group.
 ///
 /// Errors: the first [`Violation`] found.
 pub fn check(rows: &Rows) -> Result<(), Violation> {
@@ -50,6 +50,7 @@ pub fn check(rows: &Rows) -> Result<(), Violation> {
         everything.blocks_are_counted()?;
         everything.contents_are_whole()?;
         everything.counters_are_right()?;
+        everything.revs_are_replaced_once()?;
         everything.revs_resolve()?;
     }
     Ok(())
@@ -197,6 +198,21 @@ impl Everything {
         self.ensure(counted == (files, bytes), "I8", || format!("counted {counted:?}, are {files}, {bytes}"))?;
         let is_within = bytes <= self.namespace.grant_bytes;
         self.ensure(is_within, "I8", || format!("{bytes} bytes above the grant"))
+    }
+
+    /// I10, and for moves too: no two rows replace the same revision. (A delete may come between a revision and the
+    /// restore that gives its file back.)
+    fn revs_are_replaced_once(&self) -> Result<(), Violation> {
+        let mut replaced = BTreeMap::new();
+        for (jid, row) in &self.journal {
+            if row.prev_jid == Jid(0) {
+                continue;
+            }
+            let twice = replaced.insert((row.prev_jid, row.op == Op::Delete), jid);
+            self.ensure(twice.is_none(), "I10", || format!("rows {twice:?} and {jid} both replace {}", row.prev_jid))?;
+            self.ensure(row.prev_jid < *jid, "I10", || format!("row {jid} replaces {}", row.prev_jid))?;
+        }
+        Ok(())
     }
 
     /// I14: every live file's rev is held and names it, and its text gives it back.

@@ -2,6 +2,7 @@
 //! `cargo xtask e2e` runs real processes.
 
 mod e2e;
+mod models;
 mod mutants;
 mod sim;
 mod tidy;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
   tidy         check layers, unsafe, clocks and threads, dependencies, headers, lengths and words
   marks        write tools/sim/marks.txt, the list of the code's marks
   sim ARGS     build the simulator with all its checks and run it: `cargo xtask sim help`
+  models       a million random commands to the metadata machine and a naive one, and long runs of the store's model
   mutants [ID] show by tests the seeded bugs that the simulator cannot reach
   e2e [SUITE]  run the end-to-end suites with real processes, or those named; `e2e list` names them";
 
@@ -39,6 +41,7 @@ fn run() -> anyhow::Result<bool> {
         ["tidy"] => tidy::run(&root()?),
         ["marks"] => tidy::write_marks(&root()?).map(|()| true),
         ["sim", ..] => sim::run(&root()?, &arguments[1..]),
+        ["models"] => models::run(&root()?),
         ["mutants", ..] => mutants::run(&root()?, &arguments[1..]),
         ["e2e", ..] => e2e::run(&arguments[1..]).map(|()| true),
         ["help" | "--help" | "-h"] => {

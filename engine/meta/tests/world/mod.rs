@@ -41,6 +41,13 @@ impl Replica {
         self.store.machine(GROUP).expect("something was applied").state_hash
     }
 
+    /// As [`Replica::apply`], stamped otherwise.
+    pub fn apply_at(&mut self, payload: &[u8], stamp_ms: u64) -> Vec<Outcome> {
+        let mut payload = payload.to_vec();
+        payload[8..16].copy_from_slice(&stamp_ms.to_le_bytes());
+        self.apply(&payload)
+    }
+
     /// Applies a payload as the next entry; what is cold is prefetched until the entry goes on.
     pub fn apply(&mut self, payload: &[u8]) -> Vec<Outcome> {
         let index = self.applied_index().next();
@@ -72,8 +79,17 @@ impl Replica {
         }
     }
 
+    /// Asks; what is cold is looked up in a copy that is all in memory.
     pub fn ask(&self, question: &Query) -> Answer {
-        query(&self.store, GROUP, OWNER, NSID, question, &mut Vec::new()).expect("all of it is in memory")
+        self.ask_as(OWNER, question)
+    }
+
+    pub fn ask_as(&self, acct: Acct, question: &Query) -> Answer {
+        query(&self.store, GROUP, acct, NSID, question, &mut Vec::new()).unwrap_or_else(|Cold| {
+            let mut warm = self.store.clone();
+            warm.set_cold(false);
+            query(&warm, GROUP, acct, NSID, question, &mut Vec::new()).expect("all of it is in memory")
+        })
     }
 
     pub fn page(&self, position: &[u8], limit: u32) -> (Vec<Entry>, Option<Vec<u8>>, Jid) {

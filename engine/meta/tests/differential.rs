@@ -1,0 +1,358 @@
+//! Random commands to the machine and to the naive one of METADATA.md: every outcome, the whole tree, every revision and
+//! what readers of the journal make of it are equal after each, and the invariants hold.
+//!
+//! `cargo test` runs some thousands; `cargo xtask models` a million. `DIFFERENTIAL_SEED` begins elsewhere.
+
+mod naive;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::names::path_key;
+use base::{BlockHash, Jid, Prng, Sequence, SessionId, TreeNode};
+use meta::*;
+use naive::Naive;
+use world::{NAMES, NSID, OWNER, Replica, STAMP_MS, content_hash, payload, pick};
+
+const GRANT_BYTES: u64 = 60 << 20;
+const BLOCK_BYTES: u64 = 4 << 20;
+/// Commands to one pair of machines; then a new pair begins, so that a step stays cheap.
+const COMMANDS_PER_RUN: u64 = 500;
+
+struct Run {
+    prng: Prng,
+    replica: Replica,
+    naive: Naive,
+    session: SessionId,
+    sequence: u64,
+    /// Commands whose outcomes are kept, for a second sending.
+    sent: Vec<(CommandHeader, Command, Outcome)>,
+    /// A reader of the journal, and what it makes of it.
+    reader: (DeltaCursor, BTreeMap<String, Metadata>),
+    stamp_ms: u64,
+    /// Codes of the outcomes so far.
+    codes: BTreeSet<u8>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut replica = Replica::empty();
+        let init = Command::NamespaceInit { owner: OWNER, kind: NamespaceKind::Root, grant_bytes: GRANT_BYTES };
+        assert_eq!(replica.system(&init), Outcome::Done);
+        let session = replica.register(OWNER, 1);
+        let mut prng = Prng::new(seed);
+        replica.store.set_cold(prng.one_in(4));
+        Run {
+            prng,
+            replica,
+            naive: Naive::new(NSID, GRANT_BYTES),
+            session,
+            sequence: 0,
+            sent: Vec::new(),
+            reader: (DeltaCursor::at(Jid(0)), BTreeMap::new()),
+            stamp_ms: STAMP_MS,
+            codes: BTreeSet::new(),
+        }
+    }
+
+    fn step(&mut self, context: &str) {
+        self.stamp_ms += self.prng.below(3) * if self.prng.one_in(50) { 40 * 60 * 1000 } else { 100 };
+        let command = self.command();
+        self.sequence += 1;
+        let header = CommandHeader { ack_below: self.ack_below(), ..world::header(self.session, self.sequence) };
+        self.naive.now_ms = self.stamp_ms;
+        let wanted = self.naive.run(OWNER, &command);
+        let outcome = self.apply(header, &command);
+        assert_eq!(outcome, wanted, "{context}: {command:?}");
+        self.codes.insert(outcome.code());
+        if let Outcome::Batch { outcomes, .. } = &outcome {
+            self.codes.extend(outcomes.iter().map(Outcome::code));
+        }
+        self.sent.push((header, command, outcome));
+        self.again(context);
+        self.compare(context);
+        if self.prng.one_in(20) {
+            while self.replica.system(&Command::Sweep { limit: 3 }) != (Outcome::Swept { nodes: 0, has_more: false }) {}
+            self.naive.sweep();
+        }
+        if self.prng.one_in(8) {
+            self.read_on(context);
+        }
+        if self.prng.one_in(16) {
+            self.replica.store.checkpoint();
+        }
+        if self.prng.one_in(25) {
+            self.compare_revisions(context);
+        }
+    }
+
+    fn apply(&mut self, header: CommandHeader, command: &Command) -> Outcome {
+        self.replica.apply_at(&payload(&[(header, command.clone())]), self.stamp_ms).remove(0)
+    }
+
+    fn ack_below(&mut self) -> Sequence {
+        let below = self.prng.below(self.sequence + 1);
+        if self.prng.one_in(30) {
+            self.sent.retain(|(header, ..)| header.sequence.0 >= below);
+            return Sequence(below);
+        }
+        Sequence(0)
+    }
+
+    /// I11: what was executed before is told again and changes nothing.
+    fn again(&mut self, context: &str) {
+        if !self.prng.one_in(6) {
+            return;
+        }
+        let (header, command, outcome) = pick(&mut self.prng, &self.sent).clone();
+        let head = self.replica.head();
+        assert_eq!(self.apply(header, &command), outcome, "{context}: {} again", header.sequence);
+        assert_eq!(self.replica.head(), head, "{context}: a repeated command wrote a row");
+    }
+
+    fn compare(&mut self, context: &str) {
+        assert_eq!(self.replica.head(), Jid(self.naive.head), "{context}: jids are dense");
+        let (mut listed, mut position) = (BTreeMap::new(), Vec::new());
+        loop {
+            let (entries, next, _) = self.replica.page(&position, 0);
+            listed.extend(entries.into_iter().map(|entry| (entry.path_lower(), entry.meta)));
+            let Some(next) = next else { break };
+            position = next;
+        }
+        assert_eq!(listed, self.naive.tree, "{context}");
+        self.replica.check();
+    }
+
+    /// I9: a reader that applies what the journal tells comes to the tree that is there.
+    fn read_on(&mut self, context: &str) {
+        for _ in 0..100_000 {
+            let limit = 1 + self.prng.below(9) as u32;
+            let (changes, cursor, has_more) = self.replica.delta(&self.reader.0, limit);
+            for change in changes {
+                let (path, meta) = match change {
+                    Change::Present(entry) => (entry.path_lower(), Some(entry.meta)),
+                    Change::Deleted { path_display } => (path_key(&path_display), None),
+                };
+                if meta.as_ref().is_none_or(|meta| meta.kind == NodeKind::File) {
+                    let below = format!("{path}/");
+                    self.reader.1.retain(|key, _| *key != path && !key.starts_with(&below));
+                }
+                self.reader.1.extend(meta.map(|meta| (path, meta)));
+            }
+            self.reader.0 = cursor;
+            if !has_more {
+                return assert_eq!(self.reader.1, self.naive.tree, "{context}: what a reader makes of the journal");
+            }
+        }
+        panic!("{context}: a reader does not come to an end");
+    }
+
+    fn compare_revisions(&mut self, context: &str) {
+        let (live_files, live_bytes) = self.naive.live();
+        let is_sweeping = self.naive.detached.is_some();
+        let wanted = Answer::SpaceUsage { live_files, live_bytes, grant_bytes: self.naive.grant_bytes, is_sweeping };
+        assert_eq!(self.replica.ask(&Query::SpaceUsage), wanted, "{context}");
+        for jid in (1..=self.naive.head).map(Jid) {
+            let found = match self.replica.ask(&Query::Blocklist { what: What::Rev(jid), first: 0 }) {
+                Answer::Blocklist { entry, blocks, .. } => {
+                    Some((entry.meta, blocks.into_iter().map(|(name, _)| name).collect::<Vec<_>>()))
+                }
+                Answer::NotFound => None,
+                other => panic!("{context}: {other:?}"),
+            };
+            let wanted = self.naive.revisions.get(&jid).map(|held| (held.meta.clone(), held.blocks.clone()));
+            // What a revision tells is what it was when it was made.
+            assert_eq!(found, wanted, "{context}: revision {jid}");
+        }
+        let asked: Vec<BlockHash> = (0..CONTENTS).map(block_of).collect();
+        let known = asked.iter().map(|hash| self.naive.known.contains_key(hash)).collect();
+        assert_eq!(self.replica.ask(&Query::HasBlocks(asked)), Answer::HasBlocks(known), "{context}");
+        for (path, meta) in self.naive.tree.clone() {
+            let entry = Entry { path_display: self.naive.display(&meta), meta: meta.clone() };
+            for at in [At::path(&path), At::node(meta.node)] {
+                assert_eq!(self.replica.ask(&Query::Lookup(What::At(at))), Answer::Entry(entry.clone()), "{context}");
+            }
+            if meta.kind == NodeKind::File {
+                self.compare_history(&path, &meta, context);
+            }
+        }
+    }
+
+    fn compare_history(&mut self, path: &str, meta: &Metadata, context: &str) {
+        let question = Query::Revisions { at: At::path(path), before: Jid(0), limit: 100 };
+        let Answer::Revisions { deleted_ms: None, revisions, .. } = self.replica.ask(&question) else {
+            panic!("{context}: {path} is there");
+        };
+        let told: Vec<Jid> = revisions.iter().map(|meta| meta.rev_jid).collect();
+        let wanted = &self.naive.histories[&(meta.parent, base::names::name_key(&meta.name))];
+        assert_eq!(told, wanted[..wanted.len().min(100)], "{context}: the history of {path}");
+    }
+
+    // ---- what is asked for ----
+
+    fn existing(&mut self) -> Option<Metadata> {
+        let count = self.naive.tree.len() as u64;
+        (count > 0).then(|| self.naive.tree.values().nth(self.prng.below(count) as usize).cloned()).flatten()
+    }
+
+    fn random_path(&mut self) -> String {
+        let depth = 1 + self.prng.below(3);
+        (0..depth).map(|_| format!("/{}", pick(&mut self.prng, &NAMES))).collect()
+    }
+
+    /// Something that is there, by path, by node, or by a path from a node; or something that need not be.
+    fn place(&mut self) -> At {
+        let Some(there) = self.existing().filter(|_| !self.prng.one_in(5)) else {
+            let path = if self.prng.one_in(15) { String::new() } else { self.random_path() };
+            return At { node: TreeNode(self.prng.below(2)), path };
+        };
+        let display = self.naive.display(&there);
+        match self.prng.below(8) {
+            0 => At::node(there.node),
+            1 => At { node: there.node, path: self.random_path() },
+            2 => At::path(&display.to_uppercase()),
+            3 => At::path(&format!("{display}{}", self.random_path())),
+            _ => At::path(&display),
+        }
+    }
+
+    fn target(&mut self) -> At {
+        if self.prng.one_in(3) { self.place() } else { At::path(&self.random_path()) }
+    }
+
+    fn rev(&mut self) -> Jid {
+        match self.existing() {
+            Some(there) if !self.prng.one_in(3) => there.rev_jid,
+            _ => Jid(self.prng.below(self.naive.head + 2)),
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        match self.prng.below(20) {
+            0..=6 => {
+                let commit = self.commit();
+                let present = self.present(&commit);
+                Command::StoreAndCommit(StoreAndCommit { commit, present })
+            }
+            7 => Command::CommitFile(self.commit()),
+            8 => {
+                let count = self.prng.below(4);
+                let blocks = (0..count).map(|_| self.prng.below(CONTENTS)).collect::<Vec<_>>();
+                Command::BlocksPresent(blocks.into_iter().map(|n| self.present_block(n)).collect())
+            }
+            9 | 10 => {
+                let (atomic, count) = (self.prng.one_in(2), 1 + self.prng.below(4));
+                let parts = (0..count).map(|_| self.part()).collect();
+                Command::CommitBatch(CommitBatch { atomic, parts })
+            }
+            11 | 12 => Command::Restore(Restore { at: self.target(), rev: self.rev() }),
+            _ => self.part(),
+        }
+    }
+
+    /// One that a batch may have.
+    fn part(&mut self) -> Command {
+        let autorename = self.prng.one_in(3);
+        match self.prng.below(6) {
+            0 => Command::CommitFile(self.commit()),
+            1 => Command::Mkdir(Mkdir { at: self.target(), autorename }),
+            2 | 3 => {
+                let parent_rev = self.prng.one_in(3).then(|| self.rev());
+                Command::Delete(Delete { at: self.place(), parent_rev })
+            }
+            _ => Command::Move(Move { source: self.place(), target: self.target(), autorename }),
+        }
+    }
+
+    fn commit(&mut self) -> CommitFile {
+        let at = if self.prng.one_in(2) { self.place() } else { self.target() };
+        let mode = match self.prng.below(3) {
+            0 => PutMode::Add,
+            1 => PutMode::Overwrite,
+            _ => PutMode::Update(self.rev()),
+        };
+        // Mostly one block, sometimes none, sometimes so many that they go into a list.
+        let count = *pick(&mut self.prng, &[0, 1, 1, 1, 1, 1, 2, 4, 5, 6]);
+        let whole = |prng: &mut Prng| CONTENTS / 2 + prng.below(CONTENTS / 2);
+        let mut contents: Vec<u64> = (1..count).map(|_| whole(&mut self.prng)).collect();
+        if count > 0 {
+            contents.push(self.prng.below(CONTENTS));
+        }
+        let mut size: u64 = contents.iter().map(|n| u64::from(bytes_of(*n))).sum();
+        let blocks: Vec<BlockHash> = contents.into_iter().map(block_of).collect();
+        let mut hash = content_hash(&blocks);
+        match self.prng.below(40) {
+            0 => size += 1,
+            1 => hash[3] ^= 1,
+            _ => {}
+        }
+        let label = if self.prng.one_in(2) { "Ada's conflicted copy" } else { "" }.to_owned();
+        let client_mtime_ms = self.prng.one_in(2).then(|| self.prng.below(1000) as i64 - 500);
+        let (autorename, strict) = (self.prng.one_in(3), self.prng.one_in(4));
+        CommitFile { at, mode, autorename, strict, label, size, client_mtime_ms, content_hash: hash, blocks }
+    }
+
+    fn present(&mut self, commit: &CommitFile) -> Vec<PresentPart> {
+        let mut present = Vec::new();
+        for (hash, position) in commit.blocks.iter().zip(0..) {
+            if self.prng.one_in(8) {
+                continue;
+            }
+            let block = self.present_block((0..CONTENTS).find(|n| block_of(*n) == *hash).expect("it is one of them"));
+            present.push(PresentPart { position, bytes: block.bytes, put_at_ms: block.put_at_ms });
+        }
+        present
+    }
+
+    fn present_block(&mut self, n: u64) -> PresentBlock {
+        let age_ms = if self.prng.one_in(10) { 61 * 60 * 1000 } else { 0 };
+        PresentBlock { hash: block_of(n), bytes: bytes_of(n), put_at_ms: self.stamp_ms - age_ms }
+    }
+}
+
+/// Blocks that there are; the upper half of them is whole.
+const CONTENTS: u64 = 12;
+
+fn block_of(n: u64) -> BlockHash {
+    BlockHash([n as u8 + 1; 32])
+}
+
+fn bytes_of(n: u64) -> u32 {
+    if n < CONTENTS / 2 { n as u32 * 1000 + 7 } else { BLOCK_BYTES as u32 }
+}
+
+/// Outcomes that random commands come to.
+const CODES: [u8; 14] = [1, 2, 3, 4, 5, 6, 10, 16, 18, 19, 20, 21, 24, 27];
+
+fn run(seeds: std::ops::Range<u64>) {
+    let mut codes = BTreeSet::new();
+    for seed in seeds {
+        let mut run = Run::new(seed);
+        for step in 0..COMMANDS_PER_RUN {
+            run.step(&format!("DIFFERENTIAL_SEED={seed}, step {step}"));
+        }
+        run.compare_revisions(&format!("DIFFERENTIAL_SEED={seed}, at the end"));
+        run.read_on(&format!("DIFFERENTIAL_SEED={seed}, at the end"));
+        codes.extend(run.codes);
+    }
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), CODES, "every outcome that should occur has occurred");
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn the_machine_does_what_the_naive_one_does() {
+    let first = number("DIFFERENTIAL_SEED", 0);
+    run(first..first + 12);
+}
+
+/// `cargo xtask models`; `DIFFERENTIAL_COMMANDS` asks for another number.
+#[test]
+#[ignore = "takes minutes; cargo xtask models runs it"]
+fn the_machine_does_what_the_naive_one_does_a_million_times() {
+    let first = number("DIFFERENTIAL_SEED", 1000);
+    let runs = number("DIFFERENTIAL_COMMANDS", 1_000_000).div_ceil(COMMANDS_PER_RUN);
+    run(first..first + runs);
+}
