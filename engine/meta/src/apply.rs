@@ -17,7 +17,7 @@ use crate::rows::NamespaceRow;
 use crate::sessions::{self, Admission};
 use crate::store::{Cold, Machine, RowBatch, Store, Want};
 use crate::tree::Halt;
-use crate::{files, system};
+use crate::{files, system, trim};
 
 /// Applies entries; holds nothing between them but buffers.
 #[derive(Default)]
@@ -218,8 +218,15 @@ fn execute<S: Store>(
     let namespace = writable(txn, header)?;
     let mut editor = Editor::new(txn, header.nsid, header.acct, namespace);
     let outcome = match command {
-        Command::Sweep { .. } if header.acct != Acct(0) => return Ok(Outcome::NoAccess),
+        Command::Sweep { .. } | Command::JournalTrim { .. } | Command::Purge { .. } | Command::BlockSweep { .. }
+            if header.acct != Acct(0) =>
+        {
+            return Ok(Outcome::NoAccess);
+        }
         Command::Sweep { limit } => system::sweep(&mut editor, *limit)?,
+        Command::JournalTrim { floor } => trim::trim_journal(&mut editor, *floor)?,
+        Command::Purge { limit } => trim::purge(&mut editor, *limit)?,
+        Command::BlockSweep { limit } => trim::sweep_blocks(&mut editor, *limit)?,
         _ => files::execute(&mut editor, command)?,
     };
     if editor.namespace != namespace {

@@ -247,6 +247,21 @@ pub enum Command {
         /// Nodes at most.
         limit: u32,
     },
+    /// Sets the oldest usable cursor and drops what only older ones need (29); the system only.
+    JournalTrim {
+        /// The oldest usable cursor; beyond the head is the head, and it never goes back.
+        floor: Jid,
+    },
+    /// Removes deleted folders below the floor with all in them (31); the system only.
+    Purge {
+        /// Nodes at most; 0 is as many as one command may.
+        limit: u32,
+    },
+    /// Forgets blocks that no held revision has named for eight days (32); the system only.
+    BlockSweep {
+        /// Rows looked at, at most; 0 is as many as one command may.
+        limit: u32,
+    },
     /// Opens an exactly-once session for the header's acct (33).
     Register {
         /// Drawn by the client; the same one again gets the same session.
@@ -277,7 +292,10 @@ impl Command {
             Command::BlocksPresent(_) => 9,
             Command::StoreAndCommit(_) => 10,
             Command::NamespaceInit { .. } => 15,
+            Command::JournalTrim { .. } => 29,
             Command::Sweep { .. } => 30,
+            Command::Purge { .. } => 31,
+            Command::BlockSweep { .. } => 32,
             Command::Register { .. } => 33,
             Command::AccountPut { .. } => 64,
             Command::ServerPut(_) => 79,

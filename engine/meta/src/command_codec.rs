@@ -123,7 +123,8 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.u64(owner.0);
             out.u64(*grant_bytes);
         }
-        Command::Sweep { limit } => out.u32(*limit),
+        Command::Sweep { limit } | Command::Purge { limit } | Command::BlockSweep { limit } => out.u32(*limit),
+        Command::JournalTrim { floor } => out.u64(floor.0),
         Command::Register { nonce } => out.bytes(nonce),
         Command::AccountPut { name } => {
             out.u16(len16(name.len()));
@@ -261,7 +262,10 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             reader.zero(7)?;
             Command::NamespaceInit { kind, owner: Acct(reader.u64()?), grant_bytes: reader.u64()? }
         }
+        29 => Command::JournalTrim { floor: Jid(reader.u64()?) },
         30 => Command::Sweep { limit: reader.u32()? },
+        31 => Command::Purge { limit: reader.u32()? },
+        32 => Command::BlockSweep { limit: reader.u32()? },
         33 => Command::Register { nonce: reader.array()? },
         64 => {
             let length = reader.u16()? as usize;

@@ -1,7 +1,5 @@
 //! Changes to one namespace by one command: rows of the journal, nodes, names, block counts and counters.
 
-use std::collections::BTreeMap;
-
 use base::names::name_key;
 use base::{Acct, BlockHash, Jid, Nsid, TreeNode};
 
@@ -12,6 +10,7 @@ use crate::overlay::{Source, Txn};
 use crate::rows::*;
 use crate::store::{Cold, Store};
 use crate::tree::{Found, Halt, Located, Tree};
+use crate::trim::counted;
 
 /// How long after a put a block server may still attest it.
 const PUT_AGE_MS_MAX: u64 = 60 * 60 * 1000;
@@ -282,9 +281,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     }
 
     fn count_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
-        let mut refs: BTreeMap<&BlockHash, u64> = BTreeMap::new();
-        blocks.iter().for_each(|hash| *refs.entry(hash).or_default() += 1);
-        for (hash, count) in refs {
+        for (hash, count) in counted(blocks) {
             let key = keys::block(self.nsid, hash);
             let mut block: BlockRow = self.txn.row(&key)?.expect("a block is known before it is referred to");
             block.refs += count;
@@ -292,6 +289,39 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
             self.txn.put(key, &block);
         }
         Ok(())
+    }
+
+    /// Counts one held content row less; a list that nobody uses any more goes part by part, by `BlockSweep`.
+    pub fn release(&mut self, content: &Content) -> Result<(), Cold> {
+        if content.list == 0 {
+            return self.uncount_refs(&content.inline);
+        }
+        let key = keys::list(self.nsid, content.list);
+        let mut list: ListRow = self.txn.row(&key)?.expect("a held content row keeps its list");
+        list.refs -= 1;
+        self.txn.put(key, &list);
+        Ok(())
+    }
+
+    /// Counts every position of these less; what nothing names is forgotten after a while.
+    pub fn uncount_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
+        let mut cold = Ok(());
+        for (hash, count) in counted(blocks) {
+            let key = keys::block(self.nsid, hash);
+            match self.txn.row::<BlockRow>(&key) {
+                Ok(block) => {
+                    let mut block = block.expect("a block that is referred to is known");
+                    block.refs -= count;
+                    if block.refs == 0 {
+                        block.zero_since_ms = self.txn.stamp_ms;
+                    }
+                    self.txn.put(key, &block);
+                }
+                // All of them in one prefetch.
+                Err(error) => cold = Err(error),
+            }
+        }
+        cold
     }
 
     /// Makes blocks known. Returns the positions of those whose put is too long ago to be believed.

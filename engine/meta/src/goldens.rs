@@ -159,6 +159,8 @@ fn keys_are_pinned() {
             line("counters", keys::counters()),
             line("server", keys::server(12)),
             line("cluster node", keys::cluster_node(NodeId(13))),
+            line("purge", keys::purge(nsid, jid, 5, node)),
+            line("block sweep", keys::block_sweep(nsid)),
         ],
     );
 }

@@ -1,7 +1,7 @@
 //! What always holds of a group's rows (docs/design/metadata.md, "Invariants"). Run after every step in tests and in the
 //! simulator: each check reads everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::limits::BLOCK_BYTES;
 use base::names::name_key;
@@ -98,12 +98,34 @@ impl Everything {
 
     /// I1.
     fn journal_is_dense(&self) -> Result<(), Violation> {
-        let head = self.namespace.head.0;
-        let is_dense = self.journal.keys().map(|jid| jid.0).eq(1..=head);
-        self.ensure(is_dense, "I1", || format!("the journal is not 1..={head}"))?;
+        let (head, trim, floor) = (self.namespace.head, self.namespace.trim, self.namespace.floor);
+        self.ensure(trim <= floor && floor <= head, "I1", || format!("trim {trim}, floor {floor}, head {head}"))?;
+        let is_dense = self.journal.range(trim.next()..).map(|(jid, _)| jid.0).eq(trim.0 + 1..=head.0);
+        self.ensure(is_dense, "I1", || format!("the journal is not {}..={head}", trim.next()))?;
+        self.trimmed_rows_are_held()?;
         let last = self.journal.last_key_value();
         let is_closed = last.is_none_or(|(_, row)| row.flags & ROW_CONTINUES == 0);
         self.ensure(is_closed, "I1", || "the last row continues into nothing".to_owned())
+    }
+
+    /// I1, at or below the last row trimmed: exactly the revisions of files that are there or may be restored, and those
+    /// that a row above replaced.
+    fn trimmed_rows_are_held(&self) -> Result<(), Violation> {
+        let trim = self.namespace.trim;
+        let revs = self.nodes.values().filter(|row| row.kind == NodeKind::File).map(|row| row.rev_jid);
+        let mut wanted: BTreeSet<Jid> = revs.filter(|jid| *jid <= trim).collect();
+        for (_, row) in self.journal.range(trim.next()..).filter(|(_, row)| row.kind == NodeKind::File) {
+            // A file that was restored over its own grave replaces what the delete had replaced before.
+            let is_revived = row.op == Op::Put && row.name_prev_jid != row.prev_jid && row.name_prev_jid <= trim;
+            if row.prev_jid != Jid(0) && row.prev_jid <= trim && !is_revived {
+                wanted.insert(row.prev_jid);
+            }
+        }
+        let held = self.journal.range(..trim.next()).filter(|(_, row)| row.content.is_some());
+        let held: BTreeSet<Jid> = held.map(|(jid, _)| *jid).collect();
+        self.ensure(held == wanted, "I1", || format!("rows {held:?} are held, not {wanted:?}"))?;
+        let is_content = self.journal.range(..trim.next()).all(|(_, row)| row.content.is_some());
+        self.ensure(is_content, "I1", || "a row without content is at or below the last one trimmed".to_owned())
     }
 
     /// I2: at most one node per name is by the key; both sides point at each other.

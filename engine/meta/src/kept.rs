@@ -68,10 +68,12 @@ pub(crate) fn unpack<R: Source>(source: &mut R, bytes: &[u8]) -> Result<Outcome,
     for part in parts {
         outcomes.push(match part {
             Part::Whole(outcome) => outcome,
-            Part::Metadata { code, jid } => {
-                let metadata = metadata_of(&mut tree, jid)?;
-                if code == 1 { Outcome::Applied(metadata) } else { Outcome::Unchanged(metadata) }
-            }
+            Part::Metadata { code, jid } => match metadata_of(&mut tree, jid)? {
+                Some(metadata) if code == 1 => Outcome::Applied(metadata),
+                Some(metadata) => Outcome::Unchanged(metadata),
+                // The journal was trimmed beyond it: whoever did not ask for so long is told that it was done.
+                None => Outcome::Acknowledged,
+            },
         });
     }
     if flags & FLAG_BATCH != 0 {
@@ -118,15 +120,21 @@ fn unpack_parts(bytes: &[u8]) -> Result<(Vec<Part>, u8, Nsid, u32), DecodeError>
     Ok((parts, flags, nsid, failed))
 }
 
-/// What the outcome of journal row `jid` told. A delete told the revision that it removed.
-fn metadata_of<R: Source>(tree: &mut Tree<'_, R>, jid: Jid) -> Result<Metadata, Cold> {
-    let row = tree.journal(jid)?.expect("the row of a kept outcome is held");
+/// What the outcome of journal row `jid` told; `None` if that row was trimmed. A delete told the revision that it removed.
+fn metadata_of<R: Source>(tree: &mut Tree<'_, R>, jid: Jid) -> Result<Option<Metadata>, Cold> {
+    let Some(row) = tree.journal(jid)? else { return Ok(None) };
     if let Some(metadata) = row.metadata(tree.nsid, jid) {
-        return Ok(metadata);
+        return Ok(Some(metadata));
     }
     assert!(row.op == Op::Delete, "every other row holds its node");
-    let before = tree.journal(row.prev_jid)?.expect("a delete row names the row before");
+    // The row that placed a folder may be trimmed long before the folder is deleted; its node stays until the delete is.
+    if let Some(node) = tree.node(row.node)?
+        && node.last_jid == jid
+    {
+        return Ok(Some(node.metadata(tree.nsid, row.node)));
+    }
+    let Some(before) = tree.journal(row.prev_jid)? else { return Ok(None) };
     let mut metadata = before.metadata(tree.nsid, row.prev_jid).expect("it put or placed the node");
     metadata.jid = jid;
-    Ok(metadata)
+    Ok(Some(metadata))
 }

@@ -19,6 +19,8 @@ pub mod table {
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const NONCE: u8 = 0x12;
+    pub const PURGE: u8 = 0x13;
+    pub const BLOCK_SWEEP: u8 = 0x14;
     pub const ACCOUNT: u8 = 0x20;
     pub const ACCOUNT_NAME: u8 = 0x21;
     pub const DIRECTORY: u8 = 0x22;
@@ -85,6 +87,21 @@ pub(crate) fn sweep(nsid: Nsid, jid: Jid, folder: TreeNode) -> Vec<u8> {
 }
 pub(crate) fn sweeps(nsid: Nsid) -> Range<Vec<u8>> {
     prefix_range(key(table::SWEEP, &[nsid.0], &[]))
+}
+/// One deleted folder whose content is still to be removed; the deepest of a subtree sorts first.
+pub(crate) fn purge(nsid: Nsid, jid: Jid, depth: u64, folder: TreeNode) -> Vec<u8> {
+    key(table::PURGE, &[nsid.0, jid.0, !depth, folder.0], &[])
+}
+pub(crate) fn purges(nsid: Nsid) -> Range<Vec<u8>> {
+    of_namespace(table::PURGE, nsid)
+}
+/// Where the sweep of a namespace's blocks stands.
+pub(crate) fn block_sweep(nsid: Nsid) -> Vec<u8> {
+    key(table::BLOCK_SWEEP, &[nsid.0], &[])
+}
+/// All rows of a table whose key begins with the namespace.
+pub(crate) fn of_namespace(table: u8, nsid: Nsid) -> Range<Vec<u8>> {
+    prefix_range(key(table, &[nsid.0], &[]))
 }
 pub(crate) fn session(session: SessionId) -> Vec<u8> {
     key(table::SESSION, &[session.0], &[])

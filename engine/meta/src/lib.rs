@@ -36,6 +36,7 @@ mod sessions;
 pub mod store;
 mod system;
 mod tree;
+mod trim;
 mod walk;
 
 pub use applied::{Applied, EntryKind, EntryRef};

@@ -38,8 +38,12 @@ pub struct Naive {
     pub tree: BTreeMap<String, Metadata>,
     pub revisions: BTreeMap<Jid, Revision>,
     pub known: BTreeMap<BlockHash, u32>,
+    /// Known blocks that nothing names, and since when.
+    idle_since: BTreeMap<BlockHash, u64>,
+    /// What only cursors and revisions up to here need is gone.
+    trimmed: Jid,
     /// Files that were deleted by themselves and whose name nobody took since: (folder, name key).
-    graves: BTreeMap<(TreeNode, String), TreeNode>,
+    graves: BTreeMap<(TreeNode, String), (TreeNode, Jid)>,
     /// The newest first: what was a file under a name of a folder.
     pub histories: BTreeMap<(TreeNode, String), Vec<Jid>>,
     /// Files and bytes below deleted folders that no sweep has counted out; `None`: no sweep is pending.
@@ -69,6 +73,8 @@ impl Naive {
             tree: BTreeMap::new(),
             revisions: BTreeMap::new(),
             known: BTreeMap::new(),
+            idle_since: BTreeMap::new(),
+            trimmed: Jid(0),
             graves: BTreeMap::new(),
             histories: BTreeMap::new(),
             detached: None,
@@ -77,6 +83,12 @@ impl Naive {
 
     /// Runs a command of `acct`, who may do everything here.
     pub fn run(&mut self, acct: Acct, command: &Command) -> Outcome {
+        let outcome = self.run_any(acct, command);
+        self.note_idle();
+        outcome
+    }
+
+    fn run_any(&mut self, acct: Acct, command: &Command) -> Outcome {
         match command {
             Command::BlocksPresent(blocks) => self.blocks_present(blocks),
             Command::StoreAndCommit(both) => self.store_and_commit(acct, both),
@@ -119,6 +131,39 @@ impl Naive {
     /// 12: what a sweep to its end counts out.
     pub fn sweep(&mut self) {
         self.detached = None;
+    }
+
+    /// 12: a revision goes when the change that replaced it is below the floor; all trims and purges to their end.
+    pub fn trim(&mut self, floor: Jid) {
+        assert!(self.detached.is_none(), "a purge waits for the sweep");
+        self.trimmed = floor.max(self.trimmed);
+        let trimmed = self.trimmed;
+        self.revisions.retain(|_, revision| revision.superseded.is_none_or(|by| by > trimmed));
+        self.graves.retain(|_, (_, jid)| *jid > trimmed);
+        for history in self.histories.values_mut() {
+            let end = history.iter().position(|rev| !self.revisions.contains_key(rev));
+            history.truncate(end.unwrap_or(history.len()));
+        }
+        self.note_idle();
+    }
+
+    /// 12: what nothing names for eight days is forgotten.
+    pub fn sweep_blocks(&mut self) {
+        let due = |since: &u64| since + 8 * 24 * HOUR_MS <= self.now_ms;
+        let gone: Vec<BlockHash> =
+            self.idle_since.iter().filter(|(_, since)| due(since)).map(|(hash, _)| *hash).collect();
+        for hash in gone {
+            self.known.remove(&hash);
+            self.idle_since.remove(&hash);
+        }
+    }
+
+    fn note_idle(&mut self) {
+        let named = self.named();
+        self.idle_since.retain(|hash, _| !named.contains(hash));
+        for hash in self.known.keys().filter(|hash| !named.contains(*hash)) {
+            self.idle_since.entry(*hash).or_insert(self.now_ms);
+        }
     }
 
     pub fn live(&self) -> (u64, u64) {
@@ -374,7 +419,7 @@ impl Naive {
             gone.iter().map(|(_, meta)| meta).filter(|meta| meta.kind == NodeKind::File).collect();
         files.iter().for_each(|meta| self.supersede(meta.rev_jid, jid));
         if is_file {
-            self.graves.insert((there.parent, name_key(&there.name)), there.node);
+            self.graves.insert((there.parent, name_key(&there.name)), (there.node, jid));
         } else {
             self.graves.remove(&(there.parent, name_key(&there.name)));
             let (lost, bytes) = self.detached.unwrap_or((0, 0));
@@ -439,7 +484,9 @@ impl Naive {
         if restore.rev.0 == 0 || restore.rev.0 > self.head {
             return Err(Outcome::NotFound);
         }
-        let Some(revision) = self.revisions.get(&restore.rev).cloned() else { return Err(Outcome::InvalidRev) };
+        let Some(revision) = self.revisions.get(&restore.rev).cloned() else {
+            return Err(if restore.rev <= self.trimmed { Outcome::NotFound } else { Outcome::InvalidRev });
+        };
         let path = self.path_of(&restore.at)?;
         self.check_target(&path)?;
         let Metadata { size, content_hash, client_mtime_ms, .. } = revision.meta;
@@ -452,7 +499,7 @@ impl Naive {
             Some(_) => {}
             None if above(&path).all(|parent| self.get(parent).is_some()) => {
                 let name = (self.parent_node(&path), name_key(last_name(&path)));
-                own = self.graves.get(&name).copied().filter(|node| *node == revision.meta.node);
+                own = self.graves.get(&name).map(|(node, _)| *node).filter(|node| *node == revision.meta.node);
             }
             None => {}
         }
