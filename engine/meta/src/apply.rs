@@ -197,7 +197,7 @@ fn run_in_session<S: Store>(
     base::mark::hit!("meta.outcome.batch_failed", matches!(outcome, Outcome::Batch { failed: Some(_), .. }));
     base::mark::hit!("meta.outcome.malformed", outcome == Outcome::Malformed);
     if let Some(row) = session {
-        sessions::keep(txn, header, row, &outcome);
+        sessions::keep(txn, header, row, &outcome, matches!(command, Command::SetAttr(_)));
     }
     Ok(outcome)
 }

@@ -158,6 +158,26 @@ pub struct Restore {
     pub rev: Jid,
 }
 
+/// Copies within the namespace; contents are shared.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Copy {
+    /// What: a file, or a folder with at most 1024 nodes in all.
+    pub source: At,
+    /// Where to; missing parents are made.
+    pub target: At,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+}
+
+/// Sets attributes of a file or folder; its revision stays.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SetAttr {
+    /// What.
+    pub at: At,
+    /// As the client says, milliseconds since 1970; `None` leaves it.
+    pub client_mtime_ms: Option<i64>,
+}
+
 /// Several commands in one, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CommitBatch {
@@ -227,8 +247,12 @@ pub enum Command {
     Delete(Delete),
     /// Moves or renames (5).
     Move(Move),
+    /// Copies (6).
+    Copy(Copy),
     /// Puts an earlier revision again (7).
     Restore(Restore),
+    /// Sets attributes (8).
+    SetAttr(SetAttr),
     /// Makes blocks known (9), at most `COMMAND_BLOCKS_MAX`.
     BlocksPresent(Vec<PresentBlock>),
     /// Both in one (10).
@@ -288,7 +312,9 @@ impl Command {
             Command::Mkdir(_) => 3,
             Command::Delete(_) => 4,
             Command::Move(_) => 5,
+            Command::Copy(_) => 6,
             Command::Restore(_) => 7,
+            Command::SetAttr(_) => 8,
             Command::BlocksPresent(_) => 9,
             Command::StoreAndCommit(_) => 10,
             Command::NamespaceInit { .. } => 15,

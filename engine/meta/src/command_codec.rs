@@ -88,16 +88,15 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.u64(delete.parent_rev.unwrap_or_default().0);
             out.bytes(delete.at.path.as_bytes());
         }
-        Command::Move(moved) => {
-            out.u8(u8::from(moved.autorename));
-            out.zero(1);
-            out.u16(len16(moved.source.path.len()));
-            out.u16(len16(moved.target.path.len()));
+        Command::Move(moved) => encode_pair(&moved.source, &moved.target, moved.autorename, out),
+        Command::Copy(copy) => encode_pair(&copy.source, &copy.target, copy.autorename, out),
+        Command::SetAttr(attr) => {
             out.zero(2);
-            out.u64(moved.source.node.0);
-            out.u64(moved.target.node.0);
-            out.bytes(moved.source.path.as_bytes());
-            out.bytes(moved.target.path.as_bytes());
+            out.u16(len16(attr.at.path.len()));
+            out.zero(4);
+            out.u64(attr.at.node.0);
+            out.i64(attr.client_mtime_ms.unwrap_or(i64::MIN));
+            out.bytes(attr.at.path.as_bytes());
         }
         Command::Restore(restore) => {
             out.zero(2);
@@ -152,6 +151,30 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
         }
     }
     out.pad(start);
+}
+
+/// `0 u8 flags {1 autorename}  2 u16 source_len  4 u16 target_len  8 u64 source node  16 u64 target node  24 the paths`
+fn encode_pair(source: &At, target: &At, autorename: bool, out: &mut Vec<u8>) {
+    out.u8(u8::from(autorename));
+    out.zero(1);
+    out.u16(len16(source.path.len()));
+    out.u16(len16(target.path.len()));
+    out.zero(2);
+    out.u64(source.node.0);
+    out.u64(target.node.0);
+    out.bytes(source.path.as_bytes());
+    out.bytes(target.path.as_bytes());
+}
+
+fn decode_pair(reader: &mut Reader<'_>) -> Result<(At, At, bool), DecodeError> {
+    let autorename = flags(reader, FLAG_AUTORENAME)? != 0;
+    reader.zero(1)?;
+    let (source, target) = (reader.u16()? as usize, reader.u16()? as usize);
+    reader.zero(2)?;
+    let (from, to) = (TreeNode(reader.u64()?), TreeNode(reader.u64()?));
+    let source = At { node: from, path: reader.text(source)? };
+    let target = At { node: to, path: reader.text(target)? };
+    Ok((source, target, autorename))
 }
 
 /// ```text
@@ -234,14 +257,21 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             Command::Delete(Delete { at, parent_rev: has_rev.then_some(rev) })
         }
         5 => {
-            let autorename = flags(reader, FLAG_AUTORENAME)? != 0;
-            reader.zero(1)?;
-            let (source, target) = (reader.u16()? as usize, reader.u16()? as usize);
-            reader.zero(2)?;
-            let (from, to) = (TreeNode(reader.u64()?), TreeNode(reader.u64()?));
-            let source = At { node: from, path: reader.text(source)? };
-            let target = At { node: to, path: reader.text(target)? };
+            let (source, target, autorename) = decode_pair(reader)?;
             Command::Move(Move { source, target, autorename })
+        }
+        6 => {
+            let (source, target, autorename) = decode_pair(reader)?;
+            Command::Copy(Copy { source, target, autorename })
+        }
+        8 => {
+            reader.zero(2)?;
+            let length = reader.u16()? as usize;
+            reader.zero(4)?;
+            let node = TreeNode(reader.u64()?);
+            let mtime = reader.i64()?;
+            let at = At { node, path: reader.text(length)? };
+            Command::SetAttr(SetAttr { at, client_mtime_ms: (mtime != i64::MIN).then_some(mtime) })
         }
         7 => {
             reader.zero(2)?;

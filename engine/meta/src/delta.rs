@@ -239,10 +239,10 @@ impl<R: Source> Page<'_, '_, R> {
     /// Tells one row, from `phase` on.
     fn tell(&mut self, jid: Jid, row: &JournalRow, phase: Phase) -> Result<(), Stop> {
         let mut phase = phase;
-        if matches!(row.op, Op::Delete | Op::Move) && !matches!(phase, Phase::Present(_)) {
+        if row.has_vacated() && !matches!(phase, Phase::Present(_)) {
             self.tell_vacated(row, &mut phase)?;
         }
-        if row.op != Op::Delete {
+        if !matches!(row.op, Op::Delete | Op::Unmount) {
             self.tell_present(jid, row, phase)?;
         }
         Ok(())
@@ -256,9 +256,9 @@ impl<R: Source> Page<'_, '_, R> {
         }
         let live = self.tree.live_at(&old_path)?;
         if *phase == Phase::Start {
-            // A moved node's old place that is another folder now: all in that folder follows from later rows.
+            // The old place of a moved node, or of a mount, that is another folder now: all in that folder follows from later rows.
             let is_other_folder =
-                row.op == Op::Move && live.is_some_and(|live| live.kind != NodeKind::File && live.node != row.node);
+                row.op != Op::Delete && live.is_some_and(|live| live.kind != NodeKind::File && live.node != row.node);
             if live.is_none() || is_other_folder {
                 self.push_deleted(old_path.clone(), Phase::Start)?;
             }
@@ -305,7 +305,7 @@ impl<R: Source> Page<'_, '_, R> {
     /// The present place: told if no later row will.
     fn tell_present(&mut self, jid: Jid, row: &JournalRow, phase: Phase) -> Result<(), Stop> {
         let Some(node) = self.tree.node(row.node)? else { return Ok(()) };
-        let is_placed = row.op == Op::Move && node.kind != NodeKind::File && node.rev_jid == jid;
+        let is_placed = row.has_placed() && node.rev_jid == jid;
         if !is_placed && node.last_jid != jid {
             return Ok(());
         }

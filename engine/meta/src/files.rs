@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::autorename::candidate;
 use crate::command::{
-    Command, CommitBatch, CommitFile, Delete, Mkdir, Move, PresentBlock, PutMode, Restore, StoreAndCommit,
+    Command, CommitBatch, CommitFile, Delete, Mkdir, Move, PresentBlock, PutMode, Restore, SetAttr, StoreAndCommit,
 };
 use crate::editor::{Blocks, Editor, FileContent, node_of};
 use crate::keys;
@@ -38,10 +38,15 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
         Command::Delete(delete) => delete_node(editor, delete),
         Command::Move(moved) => move_node(editor, moved),
         Command::Restore(restore) => restore_file(editor, restore),
+        Command::Copy(copy) => crate::copy::copy(editor, copy),
+        Command::SetAttr(attr) => set_attr(editor, attr),
         _ => Err(Outcome::Unsupported.into()),
     };
     let result = match result {
-        Ok(_) if editor.changes_since(mark) > ROWS_PER_COMMAND_MAX => Err(Outcome::TooLarge.into()),
+        // A copy is bounded by its nodes.
+        Ok(_) if editor.changes_since(mark) > ROWS_PER_COMMAND_MAX && !matches!(command, Command::Copy(_)) => {
+            Err(Outcome::TooLarge.into())
+        }
         result => result,
     };
     match result {
@@ -174,7 +179,7 @@ fn unchanged<S: Store>(editor: &mut Editor<'_, '_, S>, cur: Option<&Found>) -> R
 }
 
 /// Takes another name, where nothing is; the conflict stands after too many tries.
-fn rename<S: Store>(
+pub(crate) fn rename<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     located: &mut Located,
     label: &str,
@@ -255,6 +260,10 @@ fn delete_node<S: Store>(editor: &mut Editor<'_, '_, S>, delete: &Delete) -> Res
     row.prev_jid = found.row.rev_jid;
     row.name_prev_jid = found.row.rev_jid;
     row.size = found.row.size;
+    if found.row.last_jid != found.row.rev_jid {
+        // An attribute was set since: the revision's row does not tell it.
+        row.client_mtime_ms = found.row.client_mtime_ms;
+    }
     let jid = editor.append(&row)?;
     editor.vacate_name(&found, jid);
     let mut node = found.row;
@@ -283,16 +292,9 @@ fn move_node<S: Store>(editor: &mut Editor<'_, '_, S>, moved: &Move) -> Result<O
         return Err(Outcome::IntoItself.into());
     }
     let Some(mut located) = editor.tree().locate(&moved.target)? else { return Err(CONFLICT_FOLDER.into()) };
-    if source.row.kind == NodeKind::Folder {
-        let mut is_inside = false;
-        editor.tree().walk_up(located.parent, |node, _| {
-            is_inside |= node == source.node;
-            !is_inside
-        })?;
-        if is_inside {
-            base::mark::hit!("meta.move.into_itself");
-            return Err(Outcome::IntoItself.into());
-        }
+    if source.row.kind == NodeKind::Folder && editor.tree().is_at_or_below(located.parent, source.node)? {
+        base::mark::hit!("meta.move.into_itself");
+        return Err(Outcome::IntoItself.into());
     }
     let mut flags = 0;
     let is_recased = located.cur.as_ref().is_some_and(|cur| cur.node == source.node && located.name != source.row.name);
@@ -343,6 +345,26 @@ fn write_move<S: Store>(
         editor.put_dirent(parent, name, source.row.kind, source.node);
     }
     Ok(Outcome::Applied(metadata))
+}
+
+/// The same revision with another attribute: readers are told, histories are not.
+fn set_attr<S: Store>(editor: &mut Editor<'_, '_, S>, attr: &SetAttr) -> Result<Outcome, Halt> {
+    let Found { node, row: mut node_row } = editor.tree().find(&attr.at)?;
+    if node == ROOT {
+        return Err(Outcome::NoAccess.into());
+    }
+    if attr.client_mtime_ms.is_none_or(|mtime| mtime == node_row.client_mtime_ms) {
+        return Ok(Outcome::Unchanged(node_row.metadata(editor.nsid, node)));
+    }
+    node_row.client_mtime_ms = attr.client_mtime_ms.expect("it was just looked at");
+    let mut row = editor.blank_row(Op::Attr, node_row.kind, node);
+    row.parent = node_row.parent;
+    row.size = node_row.size;
+    row.client_mtime_ms = node_row.client_mtime_ms;
+    node_row.name.clone_into(&mut row.name);
+    node_row.last_jid = editor.append(&row)?;
+    editor.put_node(node, &node_row);
+    Ok(Outcome::Applied(node_row.metadata(editor.nsid, node)))
 }
 
 fn restore_file<S: Store>(editor: &mut Editor<'_, '_, S>, restore: &Restore) -> Result<Outcome, Halt> {

@@ -99,6 +99,9 @@ fn rows_are_pinned() {
         row("journal move file", journal_row(Op::Move, NodeKind::File, Some(inline))),
         row("journal move folder", journal_row(Op::Move, NodeKind::Folder, None)),
         row("journal delete", journal_row(Op::Delete, NodeKind::File, None)),
+        row("journal attr", journal_row(Op::Attr, NodeKind::File, None)),
+        row("journal mount", journal_row(Op::Mount, NodeKind::Mount, None)),
+        row("journal unmount", journal_row(Op::Unmount, NodeKind::Mount, None)),
         row("dead", DeadRow { kind: NodeKind::File, jid: Jid(1), node: TreeNode(2) }),
         row("block", BlockRow { bytes: 1, refs: 2, zero_since_ms: 3 }),
         row("list", ListRow { blocks: 1, refs: 2, size: 3, content_hash: HASH }),
@@ -208,13 +211,18 @@ fn outcomes() -> Vec<Outcome> {
 
 #[test]
 fn kept_outcomes_are_pinned_and_small() {
-    let lines: Vec<_> =
-        outcomes().iter().map(|outcome| (format!("{outcome:?}"), kept::pack(Nsid(10_000_000_001), outcome))).collect();
+    let lines: Vec<_> = outcomes()
+        .iter()
+        .map(|outcome| (format!("{outcome:?}"), kept::pack(Nsid(10_000_000_001), outcome, false)))
+        .collect();
     for ((name, bytes), outcome) in lines.iter().zip(outcomes()) {
         // A batch has parts, and Elsewhere a path.
         let is_long = matches!(outcome, Outcome::Batch { .. } | Outcome::Elsewhere { .. });
         assert!(is_long || bytes.len() <= 64, "{name}: {} bytes", bytes.len());
     }
+    let mut lines = lines;
+    let attr = Outcome::Applied(metadata());
+    lines.push((format!("an attribute of {attr:?}"), kept::pack(Nsid(10_000_000_001), &attr, true)));
     golden::check("kept", &lines);
 }
 

@@ -5,12 +5,13 @@
 //! 24 parts: 0 u8 code  1 u8 form  2 u16 zero  4 u32 length  8 u64 value
 //! form 0 the code is all   1 value is the jid of the metadata   2 `length` bytes of the outcome's encoding follow
 //!      3 `length` positions of NeedBlocks follow, u16 each; what follows is padded to 8
+//!      4 value is the jid of an attribute; node u64, jid of the revision u64, i64 client_mtime_ms follow
 //! ```
 
-use base::{Jid, Nsid};
+use base::{Jid, Nsid, TreeNode};
 
 use crate::codec::{DecodeError, Put, Reader, len32};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, NodeKind};
 use crate::outcome::Outcome;
 use crate::overlay::Source;
 use crate::rows::Op;
@@ -20,7 +21,9 @@ use crate::tree::Tree;
 const FLAG_BATCH: u8 = 1;
 
 /// The bytes to keep of an outcome.
-pub(crate) fn pack(nsid: Nsid, outcome: &Outcome) -> Vec<u8> {
+///
+/// `is_attr`: of a command that sets an attribute.
+pub(crate) fn pack(nsid: Nsid, outcome: &Outcome, is_attr: bool) -> Vec<u8> {
     let (flags, failed, parts) = match outcome {
         Outcome::Batch { failed, outcomes } => (FLAG_BATCH, failed.unwrap_or(u32::MAX), &outcomes[..]),
         outcome => (0, u32::MAX, std::slice::from_ref(outcome)),
@@ -33,12 +36,28 @@ pub(crate) fn pack(nsid: Nsid, outcome: &Outcome) -> Vec<u8> {
     out.u64(nsid.0);
     out.u32(failed);
     out.zero(4);
-    parts.iter().for_each(|part| pack_part(part, &mut out));
+    parts.iter().for_each(|part| pack_part(part, is_attr, &mut out));
     out
 }
 
-fn pack_part(part: &Outcome, out: &mut Vec<u8>) {
+fn pack_part(part: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
     let (form, length, value, tail) = match part {
+        // No row of the journal tells a revision with another attribute. Files keep the row of their revision; a folder's
+        // place may be trimmed, so it is kept whole.
+        Outcome::Applied(meta) | Outcome::Unchanged(meta) if is_attr && meta.kind != NodeKind::File => {
+            let mut tail = Vec::new();
+            part.encode(&mut tail);
+            (2, tail.len(), 0, tail)
+        }
+        Outcome::Applied(meta) | Outcome::Unchanged(meta)
+            if meta.jid != meta.rev_jid && (is_attr || matches!(part, Outcome::Unchanged(_))) =>
+        {
+            let mut tail = Vec::with_capacity(24);
+            tail.u64(meta.node.0);
+            tail.u64(meta.rev_jid.0);
+            tail.i64(meta.client_mtime_ms);
+            (4, 24, meta.jid.0, tail)
+        }
         Outcome::Applied(meta) | Outcome::Unchanged(meta) => (1, 0, meta.jid.0, Vec::new()),
         Outcome::NeedBlocks(positions) => {
             let tail = positions.iter().flat_map(|position| (*position as u16).to_le_bytes()).collect();
@@ -68,7 +87,7 @@ pub(crate) fn unpack<R: Source>(source: &mut R, bytes: &[u8]) -> Result<Outcome,
     for part in parts {
         outcomes.push(match part {
             Part::Whole(outcome) => outcome,
-            Part::Metadata { code, jid } => match metadata_of(&mut tree, jid)? {
+            Part::Metadata { code, jid, attr } => match metadata_of(&mut tree, jid, attr)? {
                 Some(metadata) if code == 1 => Outcome::Applied(metadata),
                 Some(metadata) => Outcome::Unchanged(metadata),
                 // The journal was trimmed beyond it: whoever did not ask for so long is told that it was done.
@@ -85,7 +104,14 @@ pub(crate) fn unpack<R: Source>(source: &mut R, bytes: &[u8]) -> Result<Outcome,
 
 enum Part {
     Whole(Outcome),
-    Metadata { code: u8, jid: Jid },
+    Metadata { code: u8, jid: Jid, attr: Option<Attr> },
+}
+
+/// The revision whose attribute was set.
+struct Attr {
+    node: TreeNode,
+    rev_jid: Jid,
+    client_mtime_ms: i64,
 }
 
 fn unpack_parts(bytes: &[u8]) -> Result<(Vec<Part>, u8, Nsid, u32), DecodeError> {
@@ -107,7 +133,12 @@ fn unpack_parts(bytes: &[u8]) -> Result<(Vec<Part>, u8, Nsid, u32), DecodeError>
         let value = reader.u64()?;
         parts.push(match form {
             0 => Part::Whole(Outcome::decode(&[1, code, 0, 0, 0, 0, 0, 0])?),
-            1 => Part::Metadata { code, jid: Jid(value) },
+            1 => Part::Metadata { code, jid: Jid(value), attr: None },
+            4 => {
+                let (node, rev_jid) = (TreeNode(reader.u64()?), Jid(reader.u64()?));
+                let attr = Some(Attr { node, rev_jid, client_mtime_ms: reader.i64()? });
+                Part::Metadata { code, jid: Jid(value), attr }
+            }
             2 => Part::Whole(Outcome::decode(reader.take(length)?)?),
             _ => {
                 let positions = (0..length).map(|_| reader.u16().map(u32::from)).collect::<Result<_, _>>()?;
@@ -121,12 +152,20 @@ fn unpack_parts(bytes: &[u8]) -> Result<(Vec<Part>, u8, Nsid, u32), DecodeError>
 }
 
 /// What the outcome of journal row `jid` told; `None` if that row was trimmed. A delete told the revision that it removed.
-fn metadata_of<R: Source>(tree: &mut Tree<'_, R>, jid: Jid) -> Result<Option<Metadata>, Cold> {
+fn metadata_of<R: Source>(tree: &mut Tree<'_, R>, jid: Jid, attr: Option<Attr>) -> Result<Option<Metadata>, Cold> {
+    if let Some(Attr { node, rev_jid, client_mtime_ms }) = attr {
+        let row = tree.node(node)?.filter(|row| row.rev_jid == rev_jid);
+        let metadata = match row {
+            Some(row) => Some(row.metadata(tree.nsid, node)),
+            None => tree.journal(rev_jid)?.and_then(|row| row.metadata(tree.nsid, rev_jid)),
+        };
+        return Ok(metadata.map(|metadata| Metadata { jid, client_mtime_ms, ..metadata }));
+    }
     let Some(row) = tree.journal(jid)? else { return Ok(None) };
     if let Some(metadata) = row.metadata(tree.nsid, jid) {
         return Ok(Some(metadata));
     }
-    assert!(row.op == Op::Delete, "every other row holds its node");
+    assert!(matches!(row.op, Op::Delete | Op::Unmount), "every other row holds its node");
     // The row that placed a folder may be trimmed long before the folder is deleted; its node stays until the delete is.
     if let Some(node) = tree.node(row.node)?
         && node.last_jid == jid
@@ -136,5 +175,8 @@ fn metadata_of<R: Source>(tree: &mut Tree<'_, R>, jid: Jid) -> Result<Option<Met
     let Some(before) = tree.journal(row.prev_jid)? else { return Ok(None) };
     let mut metadata = before.metadata(tree.nsid, row.prev_jid).expect("it put or placed the node");
     metadata.jid = jid;
+    if row.client_mtime_ms != i64::MIN {
+        metadata.client_mtime_ms = row.client_mtime_ms;
+    }
     Ok(Some(metadata))
 }

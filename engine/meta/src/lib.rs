@@ -12,6 +12,7 @@ mod autorename;
 mod codec;
 pub mod command;
 pub mod command_codec;
+mod copy;
 pub mod delta;
 mod editor;
 mod files;
@@ -43,8 +44,8 @@ pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use codec::DecodeError;
 pub use command::{
-    At, Command, CommandHeader, CommitBatch, CommitFile, Delete, Mkdir, Move, NodePut, PresentBlock, PresentPart,
-    PutMode, Restore, ServerPut, ServerRole, StoreAndCommit,
+    At, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Mkdir, Move, NodePut, PresentBlock, PresentPart,
+    PutMode, Restore, ServerPut, ServerRole, SetAttr, StoreAndCommit,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

@@ -304,13 +304,16 @@ impl RowValue for ListPartRow {
     }
 }
 
-/// What a journal row did; the numbers are on disk. 5 to 8 (mount, unmount, attr, attach) come with their commands.
+/// What a journal row did; the numbers are on disk. 8 (attach) comes with its command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     Put = 1,
     Mkdir = 2,
     Move = 3,
     Delete = 4,
+    Mount = 5,
+    Unmount = 6,
+    Attr = 7,
 }
 
 /// Of [`JournalRow::flags`]: the next row belongs to the same command.
@@ -354,9 +357,20 @@ pub(crate) struct JournalRow {
 }
 
 impl JournalRow {
-    /// What the row tells of its node, as of the row; `None` for a delete, which does not hold it.
+    /// The name is not there any more after it.
+    pub fn has_vacated(&self) -> bool {
+        matches!(self.op, Op::Delete | Op::Move | Op::Unmount)
+    }
+
+    /// A folder or mount has its place by it.
+    pub fn has_placed(&self) -> bool {
+        matches!(self.op, Op::Move | Op::Mount) && self.kind != NodeKind::File
+    }
+
+    /// What the row tells of its node, as of the row; `None` for a delete, which does not hold it, and for an attribute,
+    /// which is of an earlier revision.
     pub fn metadata(&self, nsid: Nsid, jid: Jid) -> Option<Metadata> {
-        (self.op != Op::Delete).then(|| Metadata {
+        (!matches!(self.op, Op::Delete | Op::Unmount | Op::Attr)).then(|| Metadata {
             nsid,
             node: self.node,
             parent: self.parent,
@@ -409,6 +423,9 @@ impl RowValue for JournalRow {
             2 => Op::Mkdir,
             3 => Op::Move,
             4 => Op::Delete,
+            5 => Op::Mount,
+            6 => Op::Unmount,
+            7 => Op::Attr,
             _ => return Err(DecodeError::Field("op")),
         };
         let kind = node_kind(reader)?;

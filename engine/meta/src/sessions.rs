@@ -72,10 +72,16 @@ pub(crate) fn admit<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> R
 }
 
 /// Keeps the outcome of a command that was executed.
-pub(crate) fn keep<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader, mut row: SessionRow, outcome: &Outcome) {
+pub(crate) fn keep<S: Store>(
+    txn: &mut Txn<'_, S>,
+    header: &CommandHeader,
+    mut row: SessionRow,
+    outcome: &Outcome,
+    is_attr: bool,
+) {
     row.high = row.high.max(header.sequence);
     txn.put(keys::session(header.session), &row);
-    let kept = crate::kept::pack(header.nsid, outcome);
+    let kept = crate::kept::pack(header.nsid, outcome, is_attr);
     txn.put_bytes(keys::outcome(header.session, header.sequence), kept);
 }
 

@@ -120,6 +120,16 @@ impl<R: Source> Tree<'_, R> {
         Err(Outcome::TooLarge.into())
     }
 
+    /// Is `node` the same as `above`, or somewhere below it?
+    pub fn is_at_or_below(&mut self, node: TreeNode, above: TreeNode) -> Result<bool, Halt> {
+        let mut is_below = false;
+        self.walk_up(node, |node, _| {
+            is_below |= node == above;
+            !is_below
+        })?;
+        Ok(is_below)
+    }
+
     pub fn is_live(&mut self, node: TreeNode) -> Result<bool, Halt> {
         let mut is_live = true;
         self.walk_up(node, |_, row| {

@@ -63,7 +63,7 @@ fn warm_rows<S: Store>(editor: &mut Editor<'_, '_, S>, rows: &[JournalRow]) -> R
                 Err(_) => is_cold = true,
             }
         }
-        if has_vacated(row) {
+        if row.has_vacated() {
             is_cold |= editor.txn.has(&keys::dead(nsid, row.old_parent, &name_key(&row.old_name))).is_err();
             is_cold |= editor.txn.has(&keys::node(nsid, row.node)).is_err();
         }
@@ -80,22 +80,18 @@ fn warm_content<S: Store>(editor: &mut Editor<'_, '_, S>, content: Option<&Conte
     content.inline.iter().fold(false, |is_cold, hash| is_cold | editor.txn.has(&keys::block(nsid, hash)).is_err())
 }
 
-fn has_vacated(row: &JournalRow) -> bool {
-    matches!(row.op, Op::Delete | Op::Move)
-}
-
 fn trim_row<S: Store>(editor: &mut Editor<'_, '_, S>, jid: Jid, row: &JournalRow) -> Result<(), Halt> {
     let nsid = editor.nsid;
     if row.prev_jid != Jid(0) {
         drop_revision(editor, row.prev_jid)?;
     }
-    if has_vacated(row) {
+    if row.has_vacated() {
         let key = name_key(&row.old_name);
         if editor.tree().dead(row.old_parent, &key)?.is_some_and(|dead| dead.jid == jid) {
             editor.txn.delete(keys::dead(nsid, row.old_parent, &key));
         }
     }
-    if row.op == Op::Delete {
+    if matches!(row.op, Op::Delete | Op::Unmount) {
         let node = editor.tree().node(row.node)?;
         // A file that was restored since is its own again.
         match node.filter(|node| node.is_dead() && node.last_jid == jid).map(|node| node.kind) {

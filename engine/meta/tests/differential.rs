@@ -271,7 +271,7 @@ impl Run {
     }
 
     fn command(&mut self) -> Command {
-        match self.prng.below(20) {
+        match self.prng.below(23) {
             0..=6 => {
                 let commit = self.commit();
                 let present = self.present(&commit);
@@ -289,6 +289,14 @@ impl Run {
                 Command::CommitBatch(CommitBatch { atomic, parts })
             }
             11 | 12 => Command::Restore(Restore { at: self.target(), rev: self.rev() }),
+            13 | 14 => {
+                let autorename = self.prng.one_in(2);
+                Command::Copy(Copy { source: self.place(), target: self.target(), autorename })
+            }
+            15 => {
+                let client_mtime_ms = (!self.prng.one_in(5)).then(|| self.prng.below(3) as i64);
+                Command::SetAttr(SetAttr { at: self.place(), client_mtime_ms })
+            }
             _ => self.part(),
         }
     }

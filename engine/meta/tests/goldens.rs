@@ -86,6 +86,8 @@ fn commands() -> Vec<Command> {
         Command::JournalTrim { floor: Jid(0x33) },
         Command::Purge { limit: 0x66 },
         Command::BlockSweep { limit: 0x66 },
+        Command::Copy(Copy { source: at("/from"), target: At::path("/to"), autorename: true }),
+        Command::SetAttr(SetAttr { at: at("/x"), client_mtime_ms: Some(-2) }),
     ]
 }
 
@@ -229,7 +231,10 @@ fn every_command_has_the_pinned_bytes() {
         assert_eq!(decode_command(&bytes), Ok((HEADER, command)));
     }
     let kinds: BTreeSet<u8> = commands().iter().map(Command::kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 7, 9, 10, 15, 29, 30, 31, 32, 33, 64, 79, 80]);
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 29, 30, 31, 32, 33, 64, 79, 80]
+    );
     compare(COMMANDS, &made);
 }
 
@@ -400,6 +405,8 @@ const COMMANDS: &str = "
 16:29 011d000008000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000003300000000000000
 17:31 011f000008000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000006600000000000000
 18:32 0120000008000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000006600000000000000
+19:6 0106000020000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000000100050003000000070000000000000000000000000000002f66726f6d2f746f
+20:8 0108000020000000110000000000000022000000000000002100000000000000050000000000000001e40b540200000000000200000000000700000000000000feffffffffffffff2f78000000000000
 ";
 
 const OUTCOMES: &str = "

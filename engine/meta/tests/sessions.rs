@@ -185,7 +185,7 @@ fn damaged_entries_change_nothing_and_answer_every_command() {
     }
     assert!(world.payload(EntryKind::Commands, &[1, 0, 9]).is_empty());
     let mut unknown = commands[0].clone();
-    unknown[1] = 6;
+    unknown[1] = 60;
     let mut builder = payload::Builder::default();
     builder.push(&unknown);
     builder.push(b"garbage");

@@ -106,6 +106,8 @@ impl Naive {
             Command::Delete(delete) => self.delete(delete),
             Command::Move(moved) => self.rename(acct, moved),
             Command::Restore(restore) => self.restore(acct, restore),
+            Command::Copy(copy) => self.copy(acct, copy),
+            Command::SetAttr(attr) => self.set_attr(attr),
             other => panic!("the model does not know {other:?}"),
         };
         judged.unwrap_or_else(|refused| {
@@ -353,10 +355,7 @@ impl Naive {
     ) -> Put {
         let there = self.get(path).cloned();
         let wanted = self.live().1 - there.as_ref().map_or(0, |there| there.size) + size;
-        if wanted > self.grant_bytes {
-            let quota = Outcome::Quota { short_bytes: wanted - self.grant_bytes };
-            return Err(if self.detached.is_some() { Outcome::Busy { retry_ms: 100 } } else { quota });
-        }
+        self.check_grant(wanted)?;
         self.make_parents(acct, path);
         let node = match there.as_ref().map(|there| there.node).or(own) {
             Some(node) => node,
@@ -478,6 +477,72 @@ impl Naive {
             placed = Some(meta);
         }
         Ok(Outcome::Applied(placed.expect("the moved thing itself was taken out")))
+    }
+
+    /// 6.4: a file is one row, a folder one for each node in it, in the order of a listing.
+    fn copy(&mut self, acct: Acct, copy: &Copy) -> Judged {
+        let (source, mut target) = (self.path_of(&copy.source)?, self.path_of(&copy.target)?);
+        if source.is_empty() {
+            return Err(Outcome::IntoItself);
+        }
+        let thing = self.get(&source).cloned().ok_or(Outcome::NotFound)?;
+        self.check_target(&target)?;
+        let from = path_key(&source);
+        if thing.kind == NodeKind::Folder && path_key(&target).starts_with(&format!("{from}/")) {
+            return Err(Outcome::IntoItself);
+        }
+        if let Some(there) = self.get(&target) {
+            if !copy.autorename {
+                return Err(if there.kind == NodeKind::File { FILE_THERE } else { FOLDER_THERE });
+            }
+            target = self.free_path(&target, "");
+        }
+        let mut subtree: Vec<Metadata> = self
+            .tree
+            .iter()
+            .filter(|(path, _)| **path == from || path.starts_with(&format!("{from}/")))
+            .map(|(_, meta)| meta.clone())
+            .collect();
+        // Name by name: a "/" in the path of a child must not sort among the bytes of names.
+        let names = |meta: &Metadata| path_key(&self.display(meta)).split('/').map(str::to_owned).collect::<Vec<_>>();
+        subtree.sort_by_cached_key(names);
+        let bytes: u64 = subtree.iter().map(|meta| meta.size).sum();
+        self.check_grant(self.live().1 + bytes)?;
+        let displays: Vec<String> = subtree.iter().map(|meta| self.display(meta)).collect();
+        let source_bytes = displays[0].len();
+        for (meta, display) in subtree.iter().zip(displays) {
+            let path = format!("{target}{}", &display[source_bytes..]);
+            if meta.kind == NodeKind::File {
+                let blocks = self.revisions[&meta.rev_jid].blocks.clone();
+                self.put_file(acct, &path, (meta.size, meta.content_hash, meta.client_mtime_ms, blocks), None)?;
+            } else {
+                self.make_parents(acct, &path);
+                self.put_folder(acct, &path);
+            }
+        }
+        Ok(Outcome::Applied(self.get(&target).expect("it was just put there").clone()))
+    }
+
+    fn check_grant(&self, wanted: u64) -> Result<(), Outcome> {
+        if wanted <= self.grant_bytes {
+            return Ok(());
+        }
+        let quota = Outcome::Quota { short_bytes: wanted - self.grant_bytes };
+        Err(if self.detached.is_some() { Outcome::Busy { retry_ms: 100 } } else { quota })
+    }
+
+    fn set_attr(&mut self, attr: &SetAttr) -> Judged {
+        let path = self.path_of(&attr.at)?;
+        if path.is_empty() {
+            return Err(Outcome::NoAccess);
+        }
+        let there = self.get(&path).cloned().ok_or(Outcome::NotFound)?;
+        let Some(client_mtime_ms) = attr.client_mtime_ms.filter(|mtime| *mtime != there.client_mtime_ms) else {
+            return Ok(Outcome::Unchanged(there));
+        };
+        let meta = Metadata { jid: self.row(), client_mtime_ms, ..there };
+        self.tree.insert(path_key(&path), meta.clone());
+        Ok(Outcome::Applied(meta))
     }
 
     fn restore(&mut self, acct: Acct, restore: &Restore) -> Judged {
