@@ -88,6 +88,10 @@ pub const NAME_CHARS_MAX: usize = 255;
 pub const NAME_BYTES_MAX: usize = 960;
 /// Tries of autorename before the conflict stands.
 pub const AUTORENAME_TRIES_MAX: u32 = 1000;
+/// Members of a namespace, its owner included.
+pub const MEMBERS_PER_NAMESPACE_MAX: usize = 1000;
+/// Namespaces mounted in one root.
+pub const MOUNTS_MAX: usize = 1000;
 /// Rows one command may touch.
 pub const ROWS_PER_COMMAND_MAX: usize = 8192;
 /// Entries of a listing page.

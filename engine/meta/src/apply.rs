@@ -3,13 +3,13 @@
 use base::{Acct, GroupId, mutate};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::access::{Access, access};
 use crate::applied::{Applied, EntryKind, EntryRef};
 use crate::codec::DecodeError;
 use crate::command::{Command, CommandHeader};
 use crate::command_codec::decode_command;
 use crate::editor::Editor;
 use crate::keys;
-use crate::metadata::NamespaceKind;
 use crate::outcome::Outcome;
 use crate::overlay::{Overlay, Source, Txn, View};
 use crate::payload::Commands;
@@ -17,7 +17,7 @@ use crate::rows::NamespaceRow;
 use crate::sessions::{self, Admission};
 use crate::store::{Cold, Machine, RowBatch, Store, Want};
 use crate::tree::Halt;
-use crate::{files, system, trim};
+use crate::{files, flows, system, trim};
 
 /// Applies entries; holds nothing between them but buffers.
 #[derive(Default)]
@@ -223,11 +223,15 @@ fn execute<S: Store>(
         {
             return Ok(Outcome::NoAccess);
         }
+        _ if flows::step_of(command).is_some() && header.acct != Acct(0) => return Ok(Outcome::NoAccess),
         Command::Sweep { limit } => system::sweep(&mut editor, *limit)?,
         Command::JournalTrim { floor } => trim::trim_journal(&mut editor, *floor)?,
         Command::Purge { limit } => trim::purge(&mut editor, *limit)?,
         Command::BlockSweep { limit } => trim::sweep_blocks(&mut editor, *limit)?,
-        _ => files::execute(&mut editor, command)?,
+        _ => match flows::step_of(command) {
+            Some(step) => flows::execute(&mut editor, command, step)?,
+            None => files::execute(&mut editor, command)?,
+        },
     };
     if editor.namespace != namespace {
         if editor.namespace.head != namespace.head {
@@ -243,16 +247,13 @@ fn execute<S: Store>(
 
 /// The namespace row, if the command's account may write there.
 fn writable<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> Result<NamespaceRow, Halt> {
-    match txn.row(&keys::namespace(header.nsid))? {
-        Some(row) if may_use(&row, header.acct) => Ok(row),
-        None if header.acct == Acct(0) => Err(Outcome::NotFound.into()),
-        _ => Err(Outcome::NoAccess.into()),
+    let Some(row) = txn.row(&keys::namespace(header.nsid))? else {
+        return Err(if header.acct == Acct(0) { Outcome::NotFound } else { Outcome::NoAccess }.into());
+    };
+    match access(txn, header.nsid, &row, header.acct)? {
+        Access::Write => Ok(row),
+        Access::Read | Access::Nothing => Err(Outcome::NoAccess.into()),
     }
-}
-
-/// A root namespace serves its owner, and every namespace the system itself.
-pub(crate) fn may_use(namespace: &NamespaceRow, acct: Acct) -> bool {
-    acct == Acct(0) || (namespace.kind == NamespaceKind::Root && namespace.owner == acct)
 }
 
 /// xxh3-64 over the hash before and every row of the batch: `key_bytes u32, key, value_bytes u32, value`, where a deleted

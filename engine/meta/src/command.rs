@@ -187,6 +187,116 @@ pub struct CommitBatch {
     pub parts: Vec<Command>,
 }
 
+/// A step of a flow: done once, however often it is sent. Flow 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Step {
+    /// Which flow.
+    pub flow: u64,
+    /// Its place in it.
+    pub step: u32,
+}
+
+/// What a member may do; the numbers are on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum MemberRole {
+    /// Reads.
+    Viewer = 1,
+    /// Writes too.
+    Editor = 2,
+    /// As an editor; whose namespace it is says the namespace itself.
+    Owner = 3,
+}
+
+impl MemberRole {
+    /// The role of a number on disk.
+    #[must_use]
+    pub fn from_u8(number: u8) -> Option<MemberRole> {
+        use MemberRole::*;
+        [Viewer, Editor, Owner].into_iter().find(|role| *role as u8 == number)
+    }
+}
+
+/// How far a membership has come; the numbers are on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum MemberState {
+    /// Sees nothing yet.
+    Invited = 1,
+    /// Is in.
+    Joined = 2,
+}
+
+impl MemberState {
+    /// The state of a number on disk.
+    #[must_use]
+    pub fn from_u8(number: u8) -> Option<MemberState> {
+        use MemberState::*;
+        [Invited, Joined].into_iter().find(|state| *state as u8 == number)
+    }
+}
+
+/// Invites to a shared namespace, or lets in who was invited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberPut {
+    /// Of which flow.
+    pub step: Step,
+    /// Whom.
+    pub acct: Acct,
+    /// As what.
+    pub role: MemberRole,
+    /// Joined needs an invitation before.
+    pub state: MemberState,
+}
+
+/// Gives a shared namespace to one of its members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    /// Of which flow.
+    pub step: Step,
+    /// The owner now; another one is `RevMismatch`.
+    pub from: Acct,
+    /// The owner to be.
+    pub to: Acct,
+    /// The grant now; another one is `RevMismatch`.
+    pub grant_bytes: u64,
+}
+
+/// Hangs another namespace into the header's root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// Of which flow.
+    pub step: Step,
+    /// Which namespace.
+    pub target: Nsid,
+    /// Where; missing parents are made.
+    pub at: At,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+}
+
+/// Replaces a folder by the namespace that was made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MountSwap {
+    /// Of which flow.
+    pub step: Step,
+    /// The folder.
+    pub node: TreeNode,
+    /// Which namespace.
+    pub target: Nsid,
+    /// Who froze the folder; thawed is `RevMismatch`.
+    pub flow: u64,
+}
+
+/// Holds off writes below a folder, or lets them go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Freeze {
+    /// Whose freeze it is.
+    pub flow: u64,
+    /// The folder.
+    pub node: TreeNode,
+}
+
 /// What a server of the cluster does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 #[repr(u8)]
@@ -266,6 +376,48 @@ pub enum Command {
         /// Bytes that its live files may take.
         grant_bytes: u64,
     },
+    /// Invites or lets in (16); the system only.
+    MemberPut(MemberPut),
+    /// From here on the account gets nothing of the namespace (17); the system only.
+    MemberRemove {
+        /// Of which flow.
+        step: Step,
+        /// Whom.
+        acct: Acct,
+    },
+    /// Another owner (18); the system only.
+    Transfer(Transfer),
+    /// Hangs a namespace into a root (19); the system only.
+    Mount(Mount),
+    /// A folder becomes a mount (20); the system only.
+    MountSwap(MountSwap),
+    /// Takes a mounted namespace out of a root (21); the system only.
+    Unmount {
+        /// Of which flow.
+        step: Step,
+        /// Which namespace.
+        target: Nsid,
+    },
+    /// Writes below the folder are `Busy` for 60 s (22); the system only.
+    Freeze(Freeze),
+    /// And go on (23); the system only.
+    Thaw(Freeze),
+    /// More room (27); the system only.
+    GrantRaise {
+        /// Of which flow.
+        step: Step,
+        /// Whose room it is; another owner is `RevMismatch`.
+        owner: Acct,
+        /// So much more.
+        bytes: u64,
+    },
+    /// Less room, never below what is taken (28); the system only.
+    GrantLower {
+        /// Of which flow.
+        step: Step,
+        /// So much less.
+        bytes: u64,
+    },
     /// Marks nodes below deleted folders and lowers the live counters (30); the system only.
     Sweep {
         /// Nodes at most.
@@ -318,6 +470,16 @@ impl Command {
             Command::BlocksPresent(_) => 9,
             Command::StoreAndCommit(_) => 10,
             Command::NamespaceInit { .. } => 15,
+            Command::MemberPut(_) => 16,
+            Command::MemberRemove { .. } => 17,
+            Command::Transfer(_) => 18,
+            Command::Mount(_) => 19,
+            Command::MountSwap(_) => 20,
+            Command::Unmount { .. } => 21,
+            Command::Freeze(_) => 22,
+            Command::Thaw(_) => 23,
+            Command::GrantRaise { .. } => 27,
+            Command::GrantLower { .. } => 28,
             Command::JournalTrim { .. } => 29,
             Command::Sweep { .. } => 30,
             Command::Purge { .. } => 31,

@@ -123,6 +123,31 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.u64(*grant_bytes);
         }
         Command::Sweep { limit } | Command::Purge { limit } | Command::BlockSweep { limit } => out.u32(*limit),
+        Command::MemberPut(put) => {
+            encode_step(put.step, &[put.acct.0], out);
+            out.u8(put.role as u8);
+            out.u8(put.state as u8);
+        }
+        Command::MemberRemove { step, acct } => encode_step(*step, &[acct.0], out),
+        Command::Transfer(transfer) => {
+            encode_step(transfer.step, &[transfer.from.0, transfer.to.0, transfer.grant_bytes], out);
+        }
+        Command::Mount(mount) => {
+            encode_step(mount.step, &[mount.target.0, mount.at.node.0], out);
+            out.u8(u8::from(mount.autorename));
+            out.zero(1);
+            out.u16(len16(mount.at.path.len()));
+            out.zero(4);
+            out.bytes(mount.at.path.as_bytes());
+        }
+        Command::MountSwap(swap) => encode_step(swap.step, &[swap.node.0, swap.target.0, swap.flow], out),
+        Command::Unmount { step, target } => encode_step(*step, &[target.0], out),
+        Command::Freeze(freeze) | Command::Thaw(freeze) => {
+            out.u64(freeze.flow);
+            out.u64(freeze.node.0);
+        }
+        Command::GrantRaise { step, owner, bytes } => encode_step(*step, &[owner.0, *bytes], out),
+        Command::GrantLower { step, bytes } => encode_step(*step, &[*bytes], out),
         Command::JournalTrim { floor } => out.u64(floor.0),
         Command::Register { nonce } => out.bytes(nonce),
         Command::AccountPut { name } => {
@@ -151,6 +176,58 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
         }
     }
     out.pad(start);
+}
+
+/// `0 u64 flow  8 u32 step  12 u32 zero  16 the fields, u64 each`
+fn encode_step(step: Step, fields: &[u64], out: &mut Vec<u8>) {
+    out.u64(step.flow);
+    out.u32(step.step);
+    out.zero(4);
+    fields.iter().for_each(|field| out.u64(*field));
+}
+
+fn decode_step(reader: &mut Reader<'_>) -> Result<Step, DecodeError> {
+    let step = Step { flow: reader.u64()?, step: reader.u32()? };
+    reader.zero(4)?;
+    Ok(step)
+}
+
+/// The steps of flows, kinds 16 to 23, 27 and 28.
+fn decode_flow_step(kind: u8, reader: &mut Reader<'_>) -> Result<Command, DecodeError> {
+    if let 22 | 23 = kind {
+        let freeze = Freeze { flow: reader.u64()?, node: TreeNode(reader.u64()?) };
+        return Ok(if kind == 22 { Command::Freeze(freeze) } else { Command::Thaw(freeze) });
+    }
+    let step = decode_step(reader)?;
+    Ok(match kind {
+        16 => {
+            let acct = Acct(reader.u64()?);
+            let role = MemberRole::from_u8(reader.u8()?).ok_or(DecodeError::Field("role"))?;
+            let state = MemberState::from_u8(reader.u8()?).ok_or(DecodeError::Field("state"))?;
+            Command::MemberPut(MemberPut { step, acct, role, state })
+        }
+        17 => Command::MemberRemove { step, acct: Acct(reader.u64()?) },
+        18 => {
+            let (from, to) = (Acct(reader.u64()?), Acct(reader.u64()?));
+            Command::Transfer(Transfer { step, from, to, grant_bytes: reader.u64()? })
+        }
+        19 => {
+            let (target, node) = (Nsid(reader.u64()?), TreeNode(reader.u64()?));
+            let autorename = flags(reader, FLAG_AUTORENAME)? != 0;
+            reader.zero(1)?;
+            let length = reader.u16()? as usize;
+            reader.zero(4)?;
+            Command::Mount(Mount { step, target, at: At { node, path: reader.text(length)? }, autorename })
+        }
+        20 => {
+            let (node, target) = (TreeNode(reader.u64()?), Nsid(reader.u64()?));
+            Command::MountSwap(MountSwap { step, node, target, flow: reader.u64()? })
+        }
+        21 => Command::Unmount { step, target: Nsid(reader.u64()?) },
+        27 => Command::GrantRaise { step, owner: Acct(reader.u64()?), bytes: reader.u64()? },
+        28 => Command::GrantLower { step, bytes: reader.u64()? },
+        number => return Err(DecodeError::Kind { what: "command", number }),
+    })
 }
 
 /// `0 u8 flags {1 autorename}  2 u16 source_len  4 u16 target_len  8 u64 source node  16 u64 target node  24 the paths`
@@ -292,6 +369,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             reader.zero(7)?;
             Command::NamespaceInit { kind, owner: Acct(reader.u64()?), grant_bytes: reader.u64()? }
         }
+        16..=23 | 27 | 28 => decode_flow_step(kind, reader)?,
         29 => Command::JournalTrim { floor: Jid(reader.u64()?) },
         30 => Command::Sweep { limit: reader.u32()? },
         31 => Command::Purge { limit: reader.u32()? },

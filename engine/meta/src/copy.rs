@@ -35,6 +35,7 @@ pub(crate) fn copy<S: Store>(editor: &mut Editor<'_, '_, S>, copy: &Copy) -> Res
     if source.row.kind == NodeKind::Folder && editor.tree().is_at_or_below(located.parent, source.node)? {
         return Err(Outcome::IntoItself.into());
     }
+    editor.check_thawed(located.parent)?;
     let mut flags = 0;
     if let Some(cur) = &located.cur {
         let conflict = conflict_with(cur.row.kind);

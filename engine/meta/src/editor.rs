@@ -16,6 +16,10 @@ use crate::trim::counted;
 const PUT_AGE_MS_MAX: u64 = 60 * 60 * 1000;
 /// When to ask again while a sweep is pending.
 const SWEEP_RETRY_MS: u32 = 100;
+/// How long a freeze lasts that its flow does not renew.
+pub(crate) const FREEZE_MS: u64 = 60 * 1000;
+/// When to ask again while something is frozen.
+const FREEZE_RETRY_MS: u32 = 1000;
 /// The byte of a journal row that holds its flags.
 const ROW_FLAGS_AT: usize = 3;
 
@@ -154,7 +158,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         self.txn.put(keys::dead(self.nsid, parent, &key), &dead);
     }
 
-    fn new_node(&mut self) -> TreeNode {
+    pub fn new_node(&mut self) -> TreeNode {
         let node = TreeNode(self.namespace.next_node);
         self.namespace.next_node += 1;
         node
@@ -184,6 +188,27 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
             parent = self.make_folder(parent, name, 0)?.node;
         }
         Ok(parent)
+    }
+
+    /// `Busy` if the node or a folder above it is frozen: the last round of its copy is under way.
+    pub fn check_thawed(&mut self, node: TreeNode) -> Result<(), Halt> {
+        if self.namespace.flags & NAMESPACE_FROZEN == 0 {
+            return Ok(());
+        }
+        let mut frozen = Vec::new();
+        self.tree().walk_up(node, |node, row| {
+            if row.flags & NODE_FROZEN != 0 {
+                frozen.push(node);
+            }
+            true
+        })?;
+        for node in frozen {
+            let row: Option<FreezeRow> = self.txn.row(&keys::freeze(self.nsid, node))?;
+            if row.is_some_and(|row| row.renewed_ms + FREEZE_MS > self.txn.stamp_ms) {
+                return Err(Outcome::Busy { retry_ms: FREEZE_RETRY_MS }.into());
+            }
+        }
+        Ok(())
     }
 
     /// `Quota` or `Busy` if the namespace's live bytes would pass the grant.

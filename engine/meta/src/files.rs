@@ -11,7 +11,7 @@ use crate::command::{
 };
 use crate::editor::{Blocks, Editor, FileContent, node_of};
 use crate::keys;
-use crate::metadata::NodeKind;
+use crate::metadata::{Metadata, NodeKind};
 use crate::outcome::Outcome;
 use crate::overlay::Source;
 use crate::query::ROOT;
@@ -147,6 +147,7 @@ fn judge(commit: &CommitFile, cur: Option<&Found>) -> Verdict {
 
 fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<Outcome, Halt> {
     let Some(mut located) = editor.tree().locate(&commit.at)? else { return Err(CONFLICT_FOLDER.into()) };
+    editor.check_thawed(located.parent)?;
     let mut flags = 0;
     match judge(commit, located.cur.as_ref()) {
         Verdict::Write => {}
@@ -231,6 +232,7 @@ fn check_blocklist<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile
 
 fn make_folder<S: Store>(editor: &mut Editor<'_, '_, S>, mkdir: &Mkdir) -> Result<Outcome, Halt> {
     let Some(mut located) = editor.tree().locate(&mkdir.at)? else { return Err(CONFLICT_FOLDER.into()) };
+    editor.check_thawed(located.parent)?;
     let mut flags = 0;
     if let Some(cur) = &located.cur {
         let conflict = conflict_with(cur.row.kind);
@@ -254,6 +256,12 @@ fn delete_node<S: Store>(editor: &mut Editor<'_, '_, S>, delete: &Delete) -> Res
     if delete.parent_rev.is_some_and(|rev| !is_file || rev != found.row.rev_jid) {
         return Err(Outcome::RevMismatch.into());
     }
+    editor.check_thawed(found.node)?;
+    Ok(Outcome::Applied(write_delete(editor, found)?))
+}
+
+/// A name goes, with all below it.
+pub(crate) fn write_delete<S: Store>(editor: &mut Editor<'_, '_, S>, found: Found) -> Result<Metadata, Halt> {
     let mut row = editor.blank_row(Op::Delete, found.row.kind, found.node);
     row.old_parent = found.row.parent;
     found.row.name.clone_into(&mut row.old_name);
@@ -282,7 +290,7 @@ fn delete_node<S: Store>(editor: &mut Editor<'_, '_, S>, delete: &Delete) -> Res
         }
         NodeKind::Mount => {}
     }
-    Ok(Outcome::Applied(node.metadata(editor.nsid, found.node)))
+    Ok(node.metadata(editor.nsid, found.node))
 }
 
 /// O(1) for a folder of any size: one name changes its place.
@@ -292,6 +300,8 @@ fn move_node<S: Store>(editor: &mut Editor<'_, '_, S>, moved: &Move) -> Result<O
         return Err(Outcome::IntoItself.into());
     }
     let Some(mut located) = editor.tree().locate(&moved.target)? else { return Err(CONFLICT_FOLDER.into()) };
+    editor.check_thawed(source.node)?;
+    editor.check_thawed(located.parent)?;
     if source.row.kind == NodeKind::Folder && editor.tree().is_at_or_below(located.parent, source.node)? {
         base::mark::hit!("meta.move.into_itself");
         return Err(Outcome::IntoItself.into());
@@ -356,6 +366,7 @@ fn set_attr<S: Store>(editor: &mut Editor<'_, '_, S>, attr: &SetAttr) -> Result<
     if attr.client_mtime_ms.is_none_or(|mtime| mtime == node_row.client_mtime_ms) {
         return Ok(Outcome::Unchanged(node_row.metadata(editor.nsid, node)));
     }
+    editor.check_thawed(node)?;
     node_row.client_mtime_ms = attr.client_mtime_ms.expect("it was just looked at");
     let mut row = editor.blank_row(Op::Attr, node_row.kind, node);
     row.parent = node_row.parent;
@@ -375,6 +386,7 @@ fn restore_file<S: Store>(editor: &mut Editor<'_, '_, S>, restore: &Restore) -> 
     let Some(row) = row else { return Err(Outcome::NotFound.into()) };
     let Some(content) = row.content else { return Err(Outcome::InvalidRev.into()) };
     let Some(located) = editor.tree().locate(&restore.at)? else { return Err(CONFLICT_FOLDER.into()) };
+    editor.check_thawed(located.parent)?;
     let cur = located.cur.as_ref();
     if let Some(cur) = cur {
         if cur.row.kind != NodeKind::File {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use base::{Acct, BlockHash, Jid, NodeId, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::command::{MemberRole, MemberState};
 use crate::delta::{DeltaCursor, Expansion};
 use crate::metadata::*;
 use crate::outcome::Outcome;
@@ -113,6 +114,9 @@ fn rows_are_pinned() {
         ),
         row("sessions", SessionsRow { count: 1, looked_at: SessionId(2) }),
         row("number", NumberRow(1)),
+        row("member", MemberRow { role: MemberRole::Editor, state: MemberState::Joined, since: Jid(3), invited_ms: 4 }),
+        row("kept result", KeptRow { digest: [7; 16], stamp_ms: 8, outcome: vec![9; 8] }),
+        row("freeze", FreezeRow { flow: 1, since_ms: 2, renewed_ms: 3 }),
         row("counters", CountersRow { next_acct: 1, next_nsid: 2 }),
         row(
             "account",
@@ -162,6 +166,10 @@ fn keys_are_pinned() {
             line("counters", keys::counters()),
             line("server", keys::server(12)),
             line("cluster node", keys::cluster_node(NodeId(13))),
+            line("member", keys::member(nsid, Acct(10))),
+            line("mount", keys::mount(nsid, Nsid(0x0304))),
+            line("kept step", keys::kept_step(nsid, crate::command::Step { flow: 5, step: 6 })),
+            line("freeze", keys::freeze(nsid, node)),
             line("purge", keys::purge(nsid, jid, 5, node)),
             line("block sweep", keys::block_sweep(nsid)),
         ],

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::limits::BLOCK_BYTES;
 use base::names::name_key;
-use base::{BlockHash, Jid, Nsid, TreeNode};
+use base::{Acct, BlockHash, Jid, Nsid, TreeNode};
 use sha2::{Digest, Sha256};
 
 use crate::keys::{DIRENT_PREFIX_BYTES, table};
@@ -36,6 +36,9 @@ struct Everything {
     journal: BTreeMap<Jid, JournalRow>,
     blocks: BTreeMap<BlockHash, BlockRow>,
     lists: BTreeMap<u64, ListRow>,
+    members: BTreeMap<Acct, MemberRow>,
+    /// By the namespace that hangs there.
+    mounts: BTreeMap<Nsid, TreeNode>,
     list_names: BTreeMap<u64, Vec<BlockHash>>,
 }
 
@@ -50,6 +53,7 @@ pub fn check(rows: &Rows) -> Result<(), Violation> {
         everything.blocks_are_counted()?;
         everything.contents_are_whole()?;
         everything.counters_are_right()?;
+        everything.members_and_mounts_agree()?;
         everything.revs_are_replaced_once()?;
         everything.revs_resolve()?;
     }
@@ -60,7 +64,7 @@ fn read(rows: &Rows) -> BTreeMap<Nsid, Everything> {
     let mut all: BTreeMap<Nsid, Everything> = BTreeMap::new();
     for (key, value) in rows {
         let number = |at: usize| u64::from_be_bytes(key[at..at + 8].try_into().expect("the key has a number there"));
-        if !(table::NAMESPACE..=table::LIST_PART).contains(&key[0]) {
+        if !(table::NAMESPACE..=table::MOUNT).contains(&key[0]) {
             continue;
         }
         let nsid = Nsid(number(1));
@@ -81,6 +85,8 @@ fn read(rows: &Rows) -> BTreeMap<Nsid, Everything> {
             table::LIST_PART => {
                 here.list_names.entry(number(9)).or_default().extend(ListPartRow::decode(value).blocks);
             }
+            table::MEMBER => drop(here.members.insert(Acct(number(9)), MemberRow::decode(value))),
+            table::MOUNT => drop(here.mounts.insert(Nsid(number(9)), TreeNode(NumberRow::decode(value).0))),
             _ => {}
         }
     }
@@ -220,6 +226,30 @@ impl Everything {
         self.ensure(counted == (files, bytes), "I8", || format!("counted {counted:?}, are {files}, {bytes}"))?;
         let is_within = bytes <= self.namespace.grant_bytes;
         self.ensure(is_within, "I8", || format!("{bytes} bytes above the grant"))
+    }
+
+    /// I5 for what hangs in a root: one place each. And every member is counted, beside the owner, who is none.
+    fn members_and_mounts_agree(&self) -> Result<(), Violation> {
+        for (node, row) in self.nodes.iter().filter(|(node, row)| row.kind == NodeKind::Mount && self.is_live(**node)) {
+            let place = self.mounts.get(&Nsid(row.size));
+            self.ensure(place == Some(node), "I5", || format!("{} hangs in {node} and {place:?}", row.size))?;
+        }
+        let (counted, members) = (self.namespace.members as usize, self.members.len());
+        self.ensure(counted == members + 1, "I8", || format!("{members} members and the owner, counted {counted}"))?;
+        let is_member = self.members.contains_key(&self.namespace.owner);
+        self.ensure(!is_member, "I8", || "the owner is a member too".to_owned())
+    }
+
+    /// Neither the node nor anything above it is dead; a sweep may not have come to it yet.
+    fn is_live(&self, node: TreeNode) -> bool {
+        let mut at = node;
+        while let Some(row) = self.nodes.get(&at).filter(|row| !row.is_dead()) {
+            if at == ROOT {
+                return true;
+            }
+            at = row.parent;
+        }
+        false
     }
 
     /// I10, and for moves too: no two rows replace the same revision. (A delete may come between a revision and the

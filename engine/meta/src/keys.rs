@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use base::{Acct, BlockHash, Jid, NodeId, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::command::Step;
+
 /// The table of a key; the numbers are on disk.
 pub mod table {
     #![allow(missing_docs)] // the names are the words of docs/design/metadata.md, "Tables"
@@ -15,12 +17,16 @@ pub mod table {
     pub const BLOCK: u8 = 0x06;
     pub const LIST: u8 = 0x07;
     pub const LIST_PART: u8 = 0x08;
+    pub const MEMBER: u8 = 0x09;
+    pub const MOUNT: u8 = 0x0a;
+    pub const KEPT: u8 = 0x0c;
     pub const SWEEP: u8 = 0x0e;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const NONCE: u8 = 0x12;
     pub const PURGE: u8 = 0x13;
     pub const BLOCK_SWEEP: u8 = 0x14;
+    pub const FREEZE: u8 = 0x15;
     pub const ACCOUNT: u8 = 0x20;
     pub const ACCOUNT_NAME: u8 = 0x21;
     pub const DIRECTORY: u8 = 0x22;
@@ -80,6 +86,20 @@ pub(crate) fn list(nsid: Nsid, list: u64) -> Vec<u8> {
 }
 pub(crate) fn list_part(nsid: Nsid, list: u64, part: u32) -> Vec<u8> {
     key(table::LIST_PART, &[nsid.0, list], &part.to_be_bytes())
+}
+pub(crate) fn member(nsid: Nsid, acct: Acct) -> Vec<u8> {
+    key(table::MEMBER, &[nsid.0, acct.0], &[])
+}
+/// In the table of a root: another namespace that hangs in it.
+pub(crate) fn mount(nsid: Nsid, target: Nsid) -> Vec<u8> {
+    key(table::MOUNT, &[nsid.0, target.0], &[])
+}
+/// The id of a kept result is 16 bytes: of a step, the flow, the step and zeros.
+pub(crate) fn kept_step(nsid: Nsid, step: Step) -> Vec<u8> {
+    key(table::KEPT, &[nsid.0, step.flow, u64::from(step.step) << 32], &[])
+}
+pub(crate) fn freeze(nsid: Nsid, node: TreeNode) -> Vec<u8> {
+    key(table::FREEZE, &[nsid.0, node.0], &[])
 }
 /// One detached folder whose children are still to be marked; `jid` is the row that detached the subtree's root.
 pub(crate) fn sweep(nsid: Nsid, jid: Jid, folder: TreeNode) -> Vec<u8> {

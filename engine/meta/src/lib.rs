@@ -6,6 +6,7 @@
 
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command, and is moved once")]
 
+mod access;
 pub mod applied;
 mod apply;
 mod autorename;
@@ -16,6 +17,7 @@ mod copy;
 pub mod delta;
 mod editor;
 mod files;
+mod flows;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -44,8 +46,9 @@ pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use codec::DecodeError;
 pub use command::{
-    At, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Mkdir, Move, NodePut, PresentBlock, PresentPart,
-    PutMode, Restore, ServerPut, ServerRole, SetAttr, StoreAndCommit,
+    At, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Freeze, MemberPut, MemberRole, MemberState,
+    Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode, Restore, ServerPut, ServerRole,
+    SetAttr, Step, StoreAndCommit, Transfer,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

@@ -9,7 +9,7 @@ use base::limits::{
 use base::names::{components, name_key, normalize_path};
 use base::{Acct, BlockHash, GroupId, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
-use crate::apply::may_use;
+use crate::access::{Access, access};
 use crate::command::{At, ServerRole};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, NodeKind};
@@ -85,11 +85,14 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
         _ => {}
     }
     let mut tree = Tree { source: view, nsid };
-    let namespace = match tree.namespace()? {
-        Some(row) if may_use(&row, acct) => row,
-        None if acct == Acct(0) => return Ok(Answer::NotFound),
-        _ => return Ok(Answer::NoAccess),
+    let Some(namespace) = tree.namespace()? else {
+        return Ok(if acct == Acct(0) { Answer::NotFound } else { Answer::NoAccess });
     };
+    // Which blocks are known is for those who may name them in a put.
+    let wanted = if matches!(query, Query::HasBlocks(_)) { Access::Write } else { Access::Read };
+    if access(tree.source, nsid, &namespace, acct)? < wanted {
+        return Ok(Answer::NoAccess);
+    }
     match query {
         Query::Lookup(what) => Ok(Answer::Entry(lookup(&mut tree, what)?.0)),
         Query::ListPage { at, recursive, position, limit } => {

@@ -6,6 +6,7 @@
 use base::{Acct, BlockHash, Jid, Nsid, Sequence, SessionId, TreeNode};
 
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
+use crate::command::{MemberRole, MemberState};
 use crate::metadata::{Metadata, NamespaceKind, NodeKind};
 
 /// A table's value.
@@ -91,6 +92,10 @@ impl RowValue for NamespaceRow {
     }
 }
 
+/// Of [`NamespaceRow::flags`]: a node in it may be frozen.
+pub(crate) const NAMESPACE_FROZEN: u16 = 1;
+/// Of [`NodeRow::flags`]: writes below it wait, while its row of table 15 is young enough.
+pub(crate) const NODE_FROZEN: u16 = 1;
 /// Of [`NodeRow::flags`]: it, or a folder above it, was deleted.
 pub(crate) const NODE_DEAD: u16 = 2;
 
@@ -489,6 +494,85 @@ impl RowValue for SweepRow {
     }
 }
 
+/// Table 09, 24 B: `format u8, role u8, state u8, pad[5], since_jid u64, invited_ms u64`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MemberRow {
+    pub role: MemberRole,
+    pub state: MemberState,
+    /// The head when it joined; 0 before.
+    pub since: Jid,
+    pub invited_ms: u64,
+}
+
+impl RowValue for MemberRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        out.u8(1);
+        out.u8(self.role as u8);
+        out.u8(self.state as u8);
+        out.zero(5);
+        out.u64(self.since.0);
+        out.u64(self.invited_ms);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let role = MemberRole::from_u8(reader.u8()?).ok_or(DecodeError::Field("role"))?;
+        let state = MemberState::from_u8(reader.u8()?).ok_or(DecodeError::Field("state"))?;
+        reader.zero(5)?;
+        Ok(MemberRow { role, state, since: Jid(reader.u64()?), invited_ms: reader.u64()? })
+    }
+}
+
+/// Table 0C: `format u8, pad[7], digest[16] of the arguments, stamp_ms u64, packed outcome`: a step that was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct KeptRow {
+    pub digest: [u8; 16],
+    pub stamp_ms: u64,
+    pub outcome: Vec<u8>,
+}
+
+impl RowValue for KeptRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.outcome.len());
+        out.u8(1);
+        out.zero(7);
+        out.bytes(&self.digest);
+        out.u64(self.stamp_ms);
+        out.bytes(&self.outcome);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        let (digest, stamp_ms) = (reader.array()?, reader.u64()?);
+        Ok(KeptRow { digest, stamp_ms, outcome: reader.take(reader.left())?.to_vec() })
+    }
+}
+
+/// Table 15, 32 B: `format u8, pad[7], flow u64, since_ms u64, renewed_ms u64`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FreezeRow {
+    pub flow: u64,
+    pub since_ms: u64,
+    pub renewed_ms: u64,
+}
+
+impl RowValue for FreezeRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        out.u8(1);
+        out.zero(7);
+        [self.flow, self.since_ms, self.renewed_ms].iter().for_each(|field| out.u64(*field));
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        Ok(FreezeRow { flow: reader.u64()?, since_ms: reader.u64()?, renewed_ms: reader.u64()? })
+    }
+}
+
 /// Table 10, 56 B.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SessionRow {
@@ -548,7 +632,8 @@ impl RowValue for SessionsRow {
     }
 }
 
-/// Tables 12 and 21: `format u8, pad[7], a number`: the session of a nonce, the account of a name.
+/// Tables 0A, 12 and 21: `format u8, pad[7], a number`: the node of a mount, the session of a nonce, the account of a
+/// name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NumberRow(pub u64);
 

@@ -23,7 +23,7 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-const SWEPT_TABLES: [u8; 2] = [table::BLOCK, table::LIST];
+const SWEPT_TABLES: [u8; 3] = [table::BLOCK, table::LIST, table::KEPT];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -246,6 +246,7 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
             }
             let is_dropped = match table {
                 table::BLOCK => sweep_block(editor, &key, &value),
+                table::KEPT => sweep_kept(editor, &key, &value),
                 _ => sweep_list(editor, &key, &value)?,
             };
             // A list with parts left is where the next step goes on.
@@ -282,6 +283,15 @@ fn sweep_block<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8
     let row = BlockRow::decode(value);
     let is_due = row.refs == 0 && row.zero_since_ms.saturating_add(BLOCK_KEEP_MS) <= editor.txn.stamp_ms;
     if !is_due {
+        return Dropped::No;
+    }
+    editor.txn.delete(key.to_vec());
+    Dropped::Whole
+}
+
+/// Nobody repeats a step after so long.
+fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Dropped {
+    if KeptRow::decode(value).stamp_ms.saturating_add(BLOCK_KEEP_MS) > editor.txn.stamp_ms {
         return Dropped::No;
     }
     editor.txn.delete(key.to_vec());
