@@ -74,6 +74,8 @@ pub const OUT_BUFFER_BYTES_MAX: usize = 4 << 20;
 // Metadata (docs/design/metadata.md 14).
 /// The size of every block of a file but the last.
 pub const BLOCK_BYTES: u64 = 4 << 20;
+/// Blocks of one file: 2^41 - 2^22 bytes.
+pub const FILE_BLOCKS_MAX: u64 = (1 << 19) - 1;
 /// Block names in one command.
 pub const COMMAND_BLOCKS_MAX: usize = 1024;
 /// One encoded command.

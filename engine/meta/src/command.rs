@@ -178,12 +178,54 @@ pub struct SetAttr {
     pub client_mtime_ms: Option<i64>,
 }
 
+/// An upload session of the header's acct, as its id for clients says, which proves itself elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UploadId {
+    /// Drawn when the session started; never 0.
+    pub nonce: u64,
+    /// When it started; it lives seven days.
+    pub issued_ms: u64,
+    /// Calls come in any order.
+    pub is_concurrent: bool,
+}
+
+/// Adds to an upload session; the first one makes its row.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SessionAppend {
+    /// Which.
+    pub id: UploadId,
+    /// Where the call's bytes begin; another place than the session's end is `IncorrectOffset`. Concurrent: a multiple
+    /// of 4 MiB.
+    pub offset: u64,
+    /// Whole blocks that are now complete, at most `COMMAND_BLOCKS_MAX`, all of them put by a block server.
+    pub blocks: Vec<PresentBlock>,
+    /// Bytes after the last whole block, less than 4 MiB.
+    pub tail_bytes: u32,
+    /// The object that has them.
+    pub tail: u64,
+    /// Nothing comes after it.
+    pub close: bool,
+}
+
+/// Puts the file of an upload session.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SessionFinish {
+    /// Which.
+    pub id: UploadId,
+    /// Bytes appended before.
+    pub offset: u64,
+    /// Blocks after those: what the tail has become. None of a concurrent session.
+    pub rest: Vec<PresentBlock>,
+    /// Where and how; size and hash are of the whole, and it names no blocks.
+    pub commit: CommitFile,
+}
+
 /// Several commands in one, in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CommitBatch {
     /// All or nothing.
     pub atomic: bool,
-    /// CommitFile, Mkdir, Delete and Move only; 1 to [`BATCH_PARTS_MAX`].
+    /// CommitFile, Mkdir, Delete, Move and SessionFinish only; 1 to [`BATCH_PARTS_MAX`].
     pub parts: Vec<Command>,
 }
 
@@ -367,6 +409,12 @@ pub enum Command {
     BlocksPresent(Vec<PresentBlock>),
     /// Both in one (10).
     StoreAndCommit(StoreAndCommit),
+    /// Adds to an upload session (11).
+    SessionAppend(SessionAppend),
+    /// Takes the next 1024 blocks of a closed concurrent session into its hash (12).
+    SessionSeal(UploadId),
+    /// Puts the file of an upload session (13).
+    SessionFinish(SessionFinish),
     /// Makes the header's namespace (15); the system only.
     NamespaceInit {
         /// What it is.
@@ -469,6 +517,9 @@ impl Command {
             Command::SetAttr(_) => 8,
             Command::BlocksPresent(_) => 9,
             Command::StoreAndCommit(_) => 10,
+            Command::SessionAppend(_) => 11,
+            Command::SessionSeal(_) => 12,
+            Command::SessionFinish(_) => 13,
             Command::NamespaceInit { .. } => 15,
             Command::MemberPut(_) => 16,
             Command::MemberRemove { .. } => 17,

@@ -106,15 +106,21 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.u64(restore.rev.0);
             out.bytes(restore.at.path.as_bytes());
         }
-        Command::BlocksPresent(blocks) => {
-            out.u32(len32(blocks.len()));
+        Command::BlocksPresent(blocks) => encode_blocks_present(blocks, out),
+        Command::SessionAppend(append) => {
+            encode_upload_id(append.id, append.close, out);
+            out.u64(append.offset);
+            out.u64(append.tail);
+            out.u32(append.tail_bytes);
             out.zero(4);
-            for block in blocks {
-                out.bytes(&block.hash.0);
-                out.u32(block.bytes);
-                out.zero(4);
-                out.u64(block.put_at_ms);
-            }
+            encode_blocks_present(&append.blocks, out);
+        }
+        Command::SessionSeal(id) => encode_upload_id(*id, false, out),
+        Command::SessionFinish(finish) => {
+            encode_upload_id(finish.id, false, out);
+            out.u64(finish.offset);
+            encode_blocks_present(&finish.rest, out);
+            encode_commit(&finish.commit, &[], out);
         }
         Command::NamespaceInit { kind, owner, grant_bytes } => {
             out.u8(*kind as u8);
@@ -176,6 +182,34 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
         }
     }
     out.pad(start);
+}
+
+/// `0 u64 nonce  8 u64 issued_ms  16 u8 flags {1 concurrent,2 close}  17 zero[7]`
+fn encode_upload_id(id: UploadId, close: bool, out: &mut Vec<u8>) {
+    out.u64(id.nonce);
+    out.u64(id.issued_ms);
+    out.u8(u8::from(id.is_concurrent) | u8::from(close) << 1);
+    out.zero(7);
+}
+
+/// The id, and whether it closes; only an append may.
+fn decode_upload_id(reader: &mut Reader<'_>, known: u8) -> Result<(UploadId, bool), DecodeError> {
+    let (nonce, issued_ms) = (reader.u64()?, reader.u64()?);
+    let flags = flags(reader, known)?;
+    reader.zero(7)?;
+    Ok((UploadId { nonce, issued_ms, is_concurrent: flags & 1 != 0 }, flags & 2 != 0))
+}
+
+/// `0 u32 count  8 blocks: hash[32], u32 bytes, zero[4], u64 put_at_ms`
+fn encode_blocks_present(blocks: &[PresentBlock], out: &mut Vec<u8>) {
+    out.u32(len32(blocks.len()));
+    out.zero(4);
+    for block in blocks {
+        out.bytes(&block.hash.0);
+        out.u32(block.bytes);
+        out.zero(4);
+        out.u64(block.put_at_ms);
+    }
 }
 
 /// `0 u64 flow  8 u32 step  12 u32 zero  16 the fields, u64 each`
@@ -363,6 +397,24 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             let (commit, present) = decode_commit(reader)?;
             Command::StoreAndCommit(StoreAndCommit { commit, present })
         }
+        11 => {
+            let (id, close) = decode_upload_id(reader, 3)?;
+            let (offset, tail, tail_bytes) = (reader.u64()?, reader.u64()?, reader.u32()?);
+            reader.zero(4)?;
+            let blocks = decode_blocks_present(reader)?;
+            Command::SessionAppend(SessionAppend { id, offset, blocks, tail_bytes, tail, close })
+        }
+        12 => Command::SessionSeal(decode_upload_id(reader, 1)?.0),
+        13 => {
+            let (id, _) = decode_upload_id(reader, 1)?;
+            let offset = reader.u64()?;
+            let rest = decode_blocks_present(reader)?;
+            let (commit, present) = decode_commit(reader)?;
+            if !present.is_empty() {
+                return Err(DecodeError::Field("present_count"));
+            }
+            Command::SessionFinish(SessionFinish { id, offset, rest, commit })
+        }
         15 => {
             let kind = reader.u8()?;
             let kind = NamespaceKind::from_u8(kind).ok_or(DecodeError::Field("namespace kind"))?;
@@ -479,7 +531,7 @@ fn decode_batch(reader: &mut Reader<'_>) -> Result<CommitBatch, DecodeError> {
         let kind = reader.u8()?;
         reader.zero(3)?;
         let body = reader.u32()? as usize;
-        if !matches!(kind, 1 | 3 | 4 | 5) {
+        if !matches!(kind, 1 | 3 | 4 | 5 | 13) {
             return Err(DecodeError::Kind { what: "batch part", number: kind });
         }
         parts.push(decode_body(kind, reader.take(body)?)?);

@@ -37,6 +37,8 @@ pub(crate) enum Blocks {
     New(Vec<BlockHash>),
     /// Those of an earlier row, shared.
     Held(Content),
+    /// Those of an upload session, which gives up its list to the file.
+    Taken(Content),
 }
 
 /// One command's work on one namespace.
@@ -272,6 +274,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
                 self.hold_again(&held)?;
                 Ok(held)
             }
+            Blocks::Taken(taken) => Ok(taken),
             Blocks::New(blocks) => {
                 self.count_refs(&blocks)?;
                 let count = blocks.len() as u32;
@@ -305,8 +308,9 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         Ok(())
     }
 
-    fn count_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
-        for (hash, count) in counted(blocks) {
+    /// Counts every position of these once more.
+    pub fn count_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
+        for (hash, count) in counted(blocks.iter()) {
             let key = keys::block(self.nsid, hash);
             let mut block: BlockRow = self.txn.row(&key)?.expect("a block is known before it is referred to");
             block.refs += count;
@@ -331,7 +335,8 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     /// Counts every position of these less; what nothing names is forgotten after a while.
     pub fn uncount_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
         let mut cold = Ok(());
-        for (hash, count) in counted(blocks) {
+        let names = blocks.iter().filter(|name| crate::uploads::is_name(name));
+        for (hash, count) in counted(names) {
             let key = keys::block(self.nsid, hash);
             match self.txn.row::<BlockRow>(&key) {
                 Ok(block) => {
@@ -354,6 +359,10 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         let mut refused = Vec::new();
         let mut cold = None;
         for (position, hash, bytes, put_at_ms) in blocks {
+            if !crate::uploads::is_name(&hash) {
+                refused.push(position);
+                continue;
+            }
             if put_at_ms.saturating_add(PUT_AGE_MS_MAX) < self.txn.stamp_ms {
                 base::mark::hit!("meta.blocks.put_too_long_ago");
                 refused.push(position);

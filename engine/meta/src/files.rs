@@ -18,6 +18,7 @@ use crate::query::ROOT;
 use crate::rows::*;
 use crate::store::Store;
 use crate::tree::{CONFLICT_FILE, CONFLICT_FOLDER, Found, Halt, Located, conflict_with};
+use crate::uploads;
 
 /// Runs one command of files; what it wrote is taken back when it fails.
 pub(crate) fn execute<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> Result<Outcome, Halt> {
@@ -40,6 +41,9 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
         Command::Restore(restore) => restore_file(editor, restore),
         Command::Copy(copy) => crate::copy::copy(editor, copy),
         Command::SetAttr(attr) => set_attr(editor, attr),
+        Command::SessionAppend(append) => uploads::append(editor, append),
+        Command::SessionSeal(id) => uploads::seal(editor, *id),
+        Command::SessionFinish(finish) => uploads::finish(editor, finish),
         _ => Err(Outcome::Unsupported.into()),
     };
     let result = match result {
@@ -88,7 +92,7 @@ fn commit_batch<S: Store>(editor: &mut Editor<'_, '_, S>, batch: &CommitBatch) -
     if is_cold { Err(Halt::Cold) } else { Ok(Outcome::Batch { failed: None, outcomes }) }
 }
 
-fn is_block_length(bytes: u32) -> bool {
+pub(crate) fn is_block_length(bytes: u32) -> bool {
     0 < bytes && u64::from(bytes) <= BLOCK_BYTES
 }
 
@@ -146,6 +150,18 @@ fn judge(commit: &CommitFile, cur: Option<&Found>) -> Verdict {
 }
 
 fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<Outcome, Halt> {
+    put_at(editor, commit, |editor| {
+        check_blocklist(editor, commit)?;
+        Ok(Blocks::New(commit.blocks.clone()))
+    })
+}
+
+/// A put by the conflict table; `supply` checks the content and says where its blocks are named.
+pub(crate) fn put_at<'t, 'a, S: Store>(
+    editor: &mut Editor<'t, 'a, S>,
+    commit: &CommitFile,
+    supply: impl FnOnce(&mut Editor<'t, 'a, S>) -> Result<Blocks, Halt>,
+) -> Result<Outcome, Halt> {
     let Some(mut located) = editor.tree().locate(&commit.at)? else { return Err(CONFLICT_FOLDER.into()) };
     editor.check_thawed(located.parent)?;
     let mut flags = 0;
@@ -160,14 +176,14 @@ fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) ->
             flags = ROW_AUTORENAMED;
         }
     }
-    check_blocklist(editor, commit)?;
+    let blocks = supply(editor)?;
     editor.check_quota(located.cur.as_ref().map_or(0, |cur| cur.row.size), commit.size)?;
     let parent = editor.make_parents(&located)?;
     let content = FileContent {
         size: commit.size,
         client_mtime_ms: commit.client_mtime_ms.unwrap_or(i64::MIN),
         hash: commit.content_hash,
-        blocks: Blocks::New(commit.blocks.clone()),
+        blocks,
     };
     let metadata = editor.put_file((parent, &located.name), located.cur.as_ref(), None, content, flags)?;
     Ok(Outcome::Applied(metadata))

@@ -7,6 +7,7 @@ use base::{Acct, BlockHash, Jid, NodeId, Nsid, Sequence, SessionId, TreeNode};
 
 use crate::command::{MemberRole, MemberState};
 use crate::delta::{DeltaCursor, Expansion};
+use crate::list_hash::ListHash;
 use crate::metadata::*;
 use crate::outcome::Outcome;
 use crate::rows::*;
@@ -115,6 +116,21 @@ fn rows_are_pinned() {
         row("sessions", SessionsRow { count: 1, looked_at: SessionId(2) }),
         row("number", NumberRow(1)),
         row("member", MemberRow { role: MemberRole::Editor, state: MemberState::Joined, since: Jid(3), invited_ms: 4 }),
+        row(
+            "upload",
+            UploadRow {
+                is_concurrent: true,
+                is_closed: true,
+                acct: Acct(1),
+                created_ms: 2,
+                offset: 3,
+                list: 4,
+                blocks: 5,
+                tail_bytes: 6,
+                tail: 7,
+                hash: ListHash { state: [8; 8], rest: [9; 32], names: 10 },
+            },
+        ),
         row("kept result", KeptRow { digest: [7; 16], stamp_ms: 8, outcome: vec![9; 8] }),
         row("freeze", FreezeRow { flow: 1, since_ms: 2, renewed_ms: 3 }),
         row("counters", CountersRow { next_acct: 1, next_nsid: 2 }),
@@ -168,6 +184,8 @@ fn keys_are_pinned() {
             line("cluster node", keys::cluster_node(NodeId(13))),
             line("member", keys::member(nsid, Acct(10))),
             line("mount", keys::mount(nsid, Nsid(0x0304))),
+            line("upload", keys::upload(nsid, 5)),
+            line("kept upload", keys::kept_upload(nsid, 5, Acct(10))),
             line("kept step", keys::kept_step(nsid, crate::command::Step { flow: 5, step: 6 })),
             line("freeze", keys::freeze(nsid, node)),
             line("purge", keys::purge(nsid, jid, 5, node)),

@@ -13,6 +13,7 @@ use crate::metadata::{NodeKind, Rev};
 use crate::query::ROOT;
 use crate::rows::*;
 use crate::store::Rows;
+use crate::uploads::is_name;
 
 /// An invariant does not hold: a bug.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -37,6 +38,7 @@ struct Everything {
     blocks: BTreeMap<BlockHash, BlockRow>,
     lists: BTreeMap<u64, ListRow>,
     members: BTreeMap<Acct, MemberRow>,
+    uploads: Vec<UploadRow>,
     /// By the namespace that hangs there.
     mounts: BTreeMap<Nsid, TreeNode>,
     list_names: BTreeMap<u64, Vec<BlockHash>>,
@@ -64,7 +66,7 @@ fn read(rows: &Rows) -> BTreeMap<Nsid, Everything> {
     let mut all: BTreeMap<Nsid, Everything> = BTreeMap::new();
     for (key, value) in rows {
         let number = |at: usize| u64::from_be_bytes(key[at..at + 8].try_into().expect("the key has a number there"));
-        if !(table::NAMESPACE..=table::MOUNT).contains(&key[0]) {
+        if !(table::NAMESPACE..=table::UPLOAD).contains(&key[0]) {
             continue;
         }
         let nsid = Nsid(number(1));
@@ -86,6 +88,7 @@ fn read(rows: &Rows) -> BTreeMap<Nsid, Everything> {
                 here.list_names.entry(number(9)).or_default().extend(ListPartRow::decode(value).blocks);
             }
             table::MEMBER => drop(here.members.insert(Acct(number(9)), MemberRow::decode(value))),
+            table::UPLOAD => here.uploads.push(UploadRow::decode(value)),
             table::MOUNT => drop(here.mounts.insert(Nsid(number(9)), TreeNode(NumberRow::decode(value).0))),
             _ => {}
         }
@@ -109,8 +112,7 @@ impl Everything {
         let is_dense = self.journal.range(trim.next()..).map(|(jid, _)| jid.0).eq(trim.0 + 1..=head.0);
         self.ensure(is_dense, "I1", || format!("the journal is not {}..={head}", trim.next()))?;
         self.trimmed_rows_are_held()?;
-        let last = self.journal.last_key_value();
-        let is_closed = last.is_none_or(|(_, row)| row.flags & ROW_CONTINUES == 0);
+        let is_closed = self.journal.get(&head).is_none_or(|row| row.flags & ROW_CONTINUES == 0);
         self.ensure(is_closed, "I1", || "the last row continues into nothing".to_owned())
     }
 
@@ -184,7 +186,9 @@ impl Everything {
                 list => *list_refs.entry(list).or_default() += 1,
             }
         }
-        self.list_names.values().flatten().for_each(|hash| *refs.entry(*hash).or_default() += 1);
+        self.uploads.iter().for_each(|upload| *list_refs.entry(upload.list).or_default() += 1);
+        let names = self.list_names.values().flatten().filter(|name| is_name(name));
+        names.for_each(|hash| *refs.entry(*hash).or_default() += 1);
         for (list, row) in &self.lists {
             let counted = list_refs.remove(list).unwrap_or(0);
             self.ensure(counted == row.refs, "I6", || format!("list {list}: {counted} uses, refs {}", row.refs))?;

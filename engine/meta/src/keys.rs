@@ -19,6 +19,7 @@ pub mod table {
     pub const LIST_PART: u8 = 0x08;
     pub const MEMBER: u8 = 0x09;
     pub const MOUNT: u8 = 0x0a;
+    pub const UPLOAD: u8 = 0x0b;
     pub const KEPT: u8 = 0x0c;
     pub const SWEEP: u8 = 0x0e;
     pub const SESSION: u8 = 0x10;
@@ -93,6 +94,13 @@ pub(crate) fn member(nsid: Nsid, acct: Acct) -> Vec<u8> {
 /// In the table of a root: another namespace that hangs in it.
 pub(crate) fn mount(nsid: Nsid, target: Nsid) -> Vec<u8> {
     key(table::MOUNT, &[nsid.0, target.0], &[])
+}
+pub(crate) fn upload(nsid: Nsid, nonce: u64) -> Vec<u8> {
+    key(table::UPLOAD, &[nsid.0, nonce], &[])
+}
+/// What a finished upload session came to.
+pub(crate) fn kept_upload(nsid: Nsid, nonce: u64, acct: Acct) -> Vec<u8> {
+    key(table::KEPT, &[nsid.0, nonce, crate::uploads::kept_half(acct)], &[])
 }
 /// The id of a kept result is 16 bytes: of a step, the flow, the step and zeros.
 pub(crate) fn kept_step(nsid: Nsid, step: Step) -> Vec<u8> {

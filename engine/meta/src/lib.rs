@@ -25,6 +25,7 @@ mod goldens;
 pub mod invariants;
 mod kept;
 mod keys;
+mod list_hash;
 mod machine;
 pub mod memory;
 pub mod metadata;
@@ -40,6 +41,7 @@ pub mod store;
 mod system;
 mod tree;
 mod trim;
+mod uploads;
 mod walk;
 
 pub use applied::{Applied, EntryKind, EntryRef};
@@ -48,7 +50,7 @@ pub use codec::DecodeError;
 pub use command::{
     At, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Freeze, MemberPut, MemberRole, MemberState,
     Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode, Restore, ServerPut, ServerRole,
-    SetAttr, Step, StoreAndCommit, Transfer,
+    SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

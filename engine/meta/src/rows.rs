@@ -7,6 +7,7 @@ use base::{Acct, BlockHash, Jid, Nsid, Sequence, SessionId, TreeNode};
 
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{MemberRole, MemberState};
+use crate::list_hash::ListHash;
 use crate::metadata::{Metadata, NamespaceKind, NodeKind};
 
 /// A table's value.
@@ -521,6 +522,60 @@ impl RowValue for MemberRow {
         let state = MemberState::from_u8(reader.u8()?).ok_or(DecodeError::Field("state"))?;
         reader.zero(5)?;
         Ok(MemberRow { role, state, since: Jid(reader.u64()?), invited_ms: reader.u64()? })
+    }
+}
+
+/// Table 0B, 128 B, as drawn in docs/design/metadata.md, "Uploads".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UploadRow {
+    pub is_concurrent: bool,
+    pub is_closed: bool,
+    pub acct: Acct,
+    pub created_ms: u64,
+    /// Bytes so far; of a concurrent session, the end of what came furthest.
+    pub offset: u64,
+    pub list: u64,
+    /// Positions of the list, holes included.
+    pub blocks: u32,
+    /// Bytes after the last whole block, and the object that has them.
+    pub tail_bytes: u32,
+    pub tail: u64,
+    /// Over the first `names` of the list.
+    pub hash: ListHash,
+}
+
+impl RowValue for UploadRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.u8(1);
+        out.u8(u8::from(self.is_concurrent) | u8::from(self.is_closed) << 1);
+        out.zero(6);
+        [self.acct.0, self.created_ms, self.offset, self.list].iter().for_each(|field| out.u64(*field));
+        out.u32(self.blocks);
+        out.u32(self.tail_bytes);
+        out.u64(self.tail);
+        out.u32(self.hash.names as u32);
+        out.zero(4);
+        self.hash.state.iter().for_each(|word| out.u32(*word));
+        out.bytes(&self.hash.rest);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let flags = reader.u8()?;
+        reader.zero(6)?;
+        let (acct, created_ms) = (Acct(reader.u64()?), reader.u64()?);
+        let (offset, list) = (reader.u64()?, reader.u64()?);
+        let (blocks, tail_bytes, tail) = (reader.u32()?, reader.u32()?, reader.u64()?);
+        let names = u64::from(reader.u32()?);
+        reader.zero(4)?;
+        let mut state = [0; 8];
+        for word in &mut state {
+            *word = reader.u32()?;
+        }
+        let hash = ListHash { state, rest: reader.array()?, names };
+        let (is_concurrent, is_closed) = (flags & 1 != 0, flags & 2 != 0);
+        Ok(UploadRow { is_concurrent, is_closed, acct, created_ms, offset, list, blocks, tail_bytes, tail, hash })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What goes when nobody needs it any more: rows of the journal, deleted subtrees, blocks (docs/design/metadata.md,
 //! "Trimming"). Bounded steps, proposed by the leader.
 
+use std::collections::BTreeMap;
+
 use base::limits::ROWS_PER_COMMAND_MAX;
 use base::names::name_key;
 use base::{BlockHash, Jid, TreeNode};
@@ -13,6 +15,7 @@ use crate::overlay::Source;
 use crate::rows::*;
 use crate::store::{Rows, Store};
 use crate::tree::{Found, Halt};
+use crate::uploads;
 
 /// Rows of the journal that one trim walks at most.
 const TRIM_ROWS_MAX: u64 = 1024;
@@ -23,7 +26,7 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-const SWEPT_TABLES: [u8; 3] = [table::BLOCK, table::LIST, table::KEPT];
+const SWEPT_TABLES: [u8; 4] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -246,6 +249,7 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
             }
             let is_dropped = match table {
                 table::BLOCK => sweep_block(editor, &key, &value),
+                table::UPLOAD => sweep_upload(editor, &key, &value)?,
                 table::KEPT => sweep_kept(editor, &key, &value),
                 _ => sweep_list(editor, &key, &value)?,
             };
@@ -289,6 +293,20 @@ fn sweep_block<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8
     Dropped::Whole
 }
 
+/// A session that is over lets go of its list, which the next round takes apart.
+fn sweep_upload<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Result<Dropped, Halt> {
+    let row = UploadRow::decode(value);
+    if !uploads::is_over(&row, editor.txn.stamp_ms) {
+        return Ok(Dropped::No);
+    }
+    let list_key = keys::list(editor.nsid, row.list);
+    let mut list: ListRow = editor.txn.row(&list_key)?.expect("a session has its list");
+    list.refs -= 1;
+    editor.txn.put(list_key, &list);
+    editor.txn.delete(key.to_vec());
+    Ok(Dropped::Whole)
+}
+
 /// Nobody repeats a step after so long.
 fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Dropped {
     if KeptRow::decode(value).stamp_ms.saturating_add(BLOCK_KEEP_MS) > editor.txn.stamp_ms {
@@ -305,9 +323,10 @@ fn sweep_list<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
         return Ok(Dropped::No);
     }
     let number = u64::from_be_bytes(key[9..17].try_into().expect("a list's key ends with its number"));
-    let part = (row.blocks - 1) / LIST_PART_BLOCKS as u32;
+    // A session may have ended before its first block.
+    let part = row.blocks.saturating_sub(1) / LIST_PART_BLOCKS as u32;
     let part_key = keys::list_part(editor.nsid, number, part);
-    let names: ListPartRow = editor.txn.row(&part_key)?.expect("a list has its parts until they go");
+    let names: ListPartRow = editor.txn.row(&part_key)?.unwrap_or_default();
     editor.uncount_refs(&names.blocks)?;
     editor.txn.delete(part_key);
     row.blocks = part * LIST_PART_BLOCKS as u32;
@@ -320,8 +339,8 @@ fn sweep_list<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
 }
 
 /// Every block once, with how often it is named.
-pub(crate) fn counted(blocks: &[BlockHash]) -> std::collections::BTreeMap<&BlockHash, u64> {
-    let mut refs = std::collections::BTreeMap::new();
-    blocks.iter().for_each(|hash| *refs.entry(hash).or_default() += 1);
+pub(crate) fn counted<'a>(blocks: impl Iterator<Item = &'a BlockHash>) -> BTreeMap<&'a BlockHash, u64> {
+    let mut refs = BTreeMap::new();
+    blocks.for_each(|hash| *refs.entry(hash).or_default() += 1);
     refs
 }

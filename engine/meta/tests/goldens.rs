@@ -48,6 +48,7 @@ fn commit() -> CommitFile {
 
 fn commands() -> Vec<Command> {
     let at = |path: &str| At { node: TreeNode(7), path: path.to_owned() };
+    let upload = UploadId { nonce: 0xdd, issued_ms: 0x44, is_concurrent: true };
     let step = Step { flow: 0x99, step: 0xaa };
     let add = CommitFile { at: At::path("/e"), content_hash: [0xee; 32], ..CommitFile::default() };
     let part = PresentPart { position: 1, bytes: 5, put_at_ms: 0x44 };
@@ -99,6 +100,16 @@ fn commands() -> Vec<Command> {
         Command::Thaw(Freeze { flow: 0x99, node: TreeNode(7) }),
         Command::GrantRaise { step, owner: Acct(5), bytes: 0x55 },
         Command::GrantLower { step, bytes: 0x55 },
+        Command::SessionAppend(SessionAppend {
+            id: upload,
+            offset: 0x40_0000,
+            blocks: vec![block],
+            tail_bytes: 6,
+            tail: 0xbb,
+            close: true,
+        }),
+        Command::SessionSeal(upload),
+        Command::SessionFinish(SessionFinish { id: upload, offset: 0x40_0006, rest: vec![block], commit: commit() }),
     ]
 }
 
@@ -244,7 +255,7 @@ fn every_command_has_the_pinned_bytes() {
     let kinds: BTreeSet<u8> = commands().iter().map(Command::kind).collect();
     assert_eq!(
         kinds.into_iter().collect::<Vec<_>>(),
-        (1..=10).chain(15..=23).chain(27..=33).chain([64, 79, 80]).collect::<Vec<_>>()
+        (1..=13).chain(15..=23).chain(27..=33).chain([64, 79, 80]).collect::<Vec<_>>()
     );
     compare(COMMANDS, &made);
 }
@@ -428,6 +439,9 @@ const COMMANDS: &str = "
 28:23 0117000010000000110000000000000022000000000000002100000000000000050000000000000001e40b540200000099000000000000000700000000000000
 29:27 011b000020000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000009900000000000000aa0000000000000005000000000000005500000000000000
 30:28 011c000018000000110000000000000022000000000000002100000000000000050000000000000001e40b54020000009900000000000000aa000000000000005500000000000000
+31:11 010b000068000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd00000000000000440000000000000003000000000000000000400000000000bb0000000000000006000000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b105000000000000004400000000000000
+32:12 010c000018000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd0000000000000044000000000000000100000000000000
+33:13 010d0000f8000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd000000000000004400000000000000010000000000000006004000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1050000000000000044000000000000000203080005000000020000000000000033000000000000000500400000000000feffffffffffffff0700000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc2f612f622e7478744164612773b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2000000
 ";
 
 const OUTCOMES: &str = "

@@ -1,0 +1,345 @@
+//! Upload sessions: a file that comes in many calls (docs/design/metadata.md, "Uploads").
+//!
+//! Blocks are known and counted as they come, in a list that the session uses until a file does. What is no whole block
+//! yet is an object beside the blocks, named in the row.
+
+use base::limits::{BLOCK_BYTES, FILE_BLOCKS_MAX};
+use base::{Acct, BlockHash};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::command::{Command, CommandHeader, PresentBlock, SessionAppend, SessionFinish, UploadId};
+use crate::command_codec::encode_command;
+use crate::editor::{Blocks, Editor};
+use crate::files;
+use crate::keys;
+use crate::list_hash::ListHash;
+use crate::outcome::Outcome;
+use crate::overlay::Source;
+use crate::rows::*;
+use crate::store::{Cold, Store};
+use crate::tree::Halt;
+
+/// How long a session lives.
+pub(crate) const UPLOAD_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The name at a position that no call has brought yet: SHA-256 of nothing, and no block is empty.
+const HOLE: BlockHash = BlockHash([
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
+    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+]);
+
+/// The session's row, if it is this account's and young enough. `None`: nothing was appended yet.
+fn find<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Result<Option<UploadRow>, Halt> {
+    let is_over = id.issued_ms.saturating_add(UPLOAD_MS) <= editor.txn.stamp_ms;
+    let row: Option<UploadRow> = editor.txn.row(&keys::upload(editor.nsid, id.nonce))?;
+    if is_over || id.nonce == 0 || row.is_some_and(|row| row.acct != editor.acct) {
+        return Err(Outcome::NotFound.into());
+    }
+    Ok(row)
+}
+
+/// A new row with an empty list, which the session uses.
+fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> UploadRow {
+    let list = editor.namespace.next_list;
+    editor.namespace.next_list += 1;
+    editor.txn.put(keys::list(editor.nsid, list), &ListRow { refs: 1, ..ListRow::default() });
+    UploadRow {
+        is_concurrent: id.is_concurrent,
+        is_closed: false,
+        acct: editor.acct,
+        created_ms: id.issued_ms,
+        offset: 0,
+        list,
+        blocks: 0,
+        tail_bytes: 0,
+        tail: 0,
+        hash: ListHash::new(),
+    }
+}
+
+pub(crate) fn append<S: Store>(editor: &mut Editor<'_, '_, S>, append: &SessionAppend) -> Result<Outcome, Halt> {
+    let SessionAppend { id, offset, ref blocks, tail_bytes, tail, close } = *append;
+    if u64::from(tail_bytes) >= BLOCK_BYTES || !blocks.iter().all(|block| files::is_block_length(block.bytes)) {
+        return Ok(Outcome::Malformed);
+    }
+    let found = find(editor, id)?;
+    let is_new = found.is_none();
+    // What is finished has no row, and its outcome is kept.
+    if is_new && editor.txn.has(&keys::kept_upload(editor.nsid, id.nonce, editor.acct))? {
+        return Ok(Outcome::NotFound);
+    }
+    let mut row = match found {
+        Some(row) => row,
+        None => begin(editor, id),
+    };
+    if row.is_concurrent {
+        return append_anywhere(editor, append, row);
+    }
+    if row.is_closed {
+        return Ok(Outcome::Closed);
+    }
+    if offset != row.offset {
+        return Err(Outcome::IncorrectOffset { correct: row.offset }.into());
+    }
+    let whole = u64::from(row.blocks) + blocks.len() as u64;
+    let end = whole * BLOCK_BYTES + u64::from(tail_bytes);
+    if blocks.iter().any(|block| u64::from(block.bytes) != BLOCK_BYTES) || end < row.offset {
+        return Err(Outcome::Malformed.into());
+    }
+    if whole >= FILE_BLOCKS_MAX {
+        return Err(Outcome::TooLarge.into());
+    }
+    take_blocks(editor, &mut row, blocks)?;
+    row.offset = end;
+    (row.tail_bytes, row.tail, row.is_closed) = (tail_bytes, tail, close);
+    editor.txn.put(keys::upload(editor.nsid, id.nonce), &row);
+    Ok(Outcome::Done)
+}
+
+/// Blocks that come next: known, counted, named in the list, and in the hash.
+fn take_blocks<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    row: &mut UploadRow,
+    blocks: &[PresentBlock],
+) -> Result<(), Halt> {
+    let names = note(editor, blocks)?;
+    set_names(editor, row.list, row.blocks, &names)?;
+    names.iter().for_each(|name| row.hash.push(name));
+    row.blocks += names.len() as u32;
+    put_list(editor, row)
+}
+
+/// Makes blocks known and counts them. One that was put too long ago is put again by the block server.
+fn note<S: Store>(editor: &mut Editor<'_, '_, S>, blocks: &[PresentBlock]) -> Result<Vec<BlockHash>, Halt> {
+    if blocks.iter().any(|block| block.hash == HOLE) {
+        return Err(Outcome::Malformed.into());
+    }
+    let present = blocks.iter().zip(0..).map(|(block, at)| (at, block.hash, block.bytes, block.put_at_ms));
+    let mut refused = editor.note_present(present)?;
+    refused.retain(|at| !matches!(editor.txn.has(&keys::block(editor.nsid, &blocks[*at as usize].hash)), Ok(true)));
+    if !refused.is_empty() {
+        return Err(Outcome::NeedBlocks(refused).into());
+    }
+    for block in blocks {
+        let known: BlockRow = editor.txn.row(&keys::block(editor.nsid, &block.hash))?.expect("it was just noted");
+        if known.bytes != block.bytes {
+            return Err(Outcome::BadContentHash.into());
+        }
+    }
+    let names: Vec<BlockHash> = blocks.iter().map(|block| block.hash).collect();
+    editor.count_refs(&names)?;
+    Ok(names)
+}
+
+/// Puts names into the list, with holes before them where there is nothing yet. Returns what they replaced, holes too.
+fn set_names<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    list: u64,
+    first: u32,
+    names: &[BlockHash],
+) -> Result<Vec<BlockHash>, Cold> {
+    let mut replaced = Vec::with_capacity(names.len());
+    let (mut at, mut names) = (first as usize, names);
+    while !names.is_empty() {
+        let (part, place) = (at / LIST_PART_BLOCKS, at % LIST_PART_BLOCKS);
+        let count = names.len().min(LIST_PART_BLOCKS - place);
+        let key = keys::list_part(editor.nsid, list, part as u32);
+        let mut row: ListPartRow = editor.txn.row(&key)?.unwrap_or_default();
+        if row.blocks.len() < place + count {
+            row.blocks.resize(place + count, HOLE);
+        }
+        replaced.extend_from_slice(&row.blocks[place..place + count]);
+        row.blocks[place..place + count].copy_from_slice(&names[..count]);
+        editor.txn.put(key, &row);
+        names = &names[count..];
+        at += count;
+    }
+    Ok(replaced)
+}
+
+/// The list's own row, so that it can be taken apart whenever its last user goes.
+fn put_list<S: Store>(editor: &mut Editor<'_, '_, S>, row: &UploadRow) -> Result<(), Halt> {
+    let key = keys::list(editor.nsid, row.list);
+    let mut list: ListRow = editor.txn.row(&key)?.expect("a session has its list");
+    list.blocks = row.blocks;
+    editor.txn.put(key, &list);
+    Ok(())
+}
+
+/// Concurrent calls bring whole blocks in any order; the closing one may end in less than a block.
+fn append_anywhere<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    append: &SessionAppend,
+    mut row: UploadRow,
+) -> Result<Outcome, Halt> {
+    let SessionAppend { id, offset, ref blocks, tail_bytes, close, .. } = *append;
+    let last = blocks.len().saturating_sub(1);
+    let is_whole = |(at, block): (usize, &PresentBlock)| u64::from(block.bytes) == BLOCK_BYTES || (close && at == last);
+    if tail_bytes != 0 || offset % BLOCK_BYTES != 0 || !blocks.iter().enumerate().all(is_whole) {
+        return Err(Outcome::Malformed.into());
+    }
+    let first = offset / BLOCK_BYTES;
+    let end = first + blocks.len() as u64;
+    if end > FILE_BLOCKS_MAX {
+        return Err(Outcome::TooLarge.into());
+    }
+    let bytes: u64 = blocks.iter().map(|block| u64::from(block.bytes)).sum();
+    // After the closing call only holes before its end are filled.
+    if row.is_closed && (close || offset + bytes > row.offset) {
+        return Err(Outcome::Closed.into());
+    }
+    if close && offset + bytes < row.offset {
+        return Err(Outcome::IncorrectOffset { correct: row.offset }.into());
+    }
+    let names = note(editor, blocks)?;
+    let replaced = set_names(editor, row.list, first as u32, &names)?;
+    // The same call again is harmless; other content at a place that is filled is not.
+    if replaced.iter().zip(&names).any(|(before, name)| *before != HOLE && before != name) {
+        return Err(Outcome::IncorrectOffset { correct: row.offset }.into());
+    }
+    editor.uncount_refs(&replaced)?;
+    row.blocks = row.blocks.max(end as u32);
+    row.offset = row.offset.max(offset + bytes);
+    row.is_closed |= close;
+    put_list(editor, &row)?;
+    editor.txn.put(keys::upload(editor.nsid, id.nonce), &row);
+    Ok(Outcome::Done)
+}
+
+/// Takes the next part of a closed concurrent session's names into the hash.
+pub(crate) fn seal<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Result<Outcome, Halt> {
+    let Some(mut row) = find(editor, id)? else { return Ok(Outcome::NotFound) };
+    if !row.is_closed {
+        return Ok(Outcome::NotClosed);
+    }
+    let sealed = row.hash.names as u32;
+    let part = sealed / LIST_PART_BLOCKS as u32;
+    if sealed < row.blocks {
+        let end = row.blocks.min((part + 1) * LIST_PART_BLOCKS as u32);
+        let names: ListPartRow = editor.txn.row(&keys::list_part(editor.nsid, row.list, part))?.unwrap_or_default();
+        let names = &names.blocks[(sealed as usize % LIST_PART_BLOCKS).min(names.blocks.len())..];
+        if names.len() < (end - sealed) as usize || names.contains(&HOLE) {
+            return Ok(Outcome::MissingData);
+        }
+        names.iter().for_each(|name| row.hash.push(name));
+        editor.txn.put(keys::upload(editor.nsid, id.nonce), &row);
+    }
+    let nodes = row.hash.names as u32 - sealed;
+    Ok(Outcome::Swept { nodes, has_more: (row.hash.names as u32) < row.blocks })
+}
+
+/// Puts the file. What was finished before is told again for eight days; a refusal leaves the session as it was.
+pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
+    let id = finish.id;
+    let command = Command::SessionFinish(finish.clone());
+    let mut bytes = Vec::new();
+    encode_command(&CommandHeader { nsid: editor.nsid, ..CommandHeader::default() }, &command, &mut bytes);
+    let (kept_key, digest) = (keys::kept_upload(editor.nsid, id.nonce, editor.acct), xxh3_128(&bytes).to_le_bytes());
+    if let Some(kept) = editor.txn.row::<KeptRow>(&kept_key)? {
+        let is_same = kept.digest == digest;
+        return if is_same {
+            Ok(crate::kept::unpack(editor.txn, &kept.outcome)?)
+        } else {
+            Err(Outcome::NotFound.into())
+        };
+    }
+    let row = match find(editor, id)? {
+        Some(row) => row,
+        None if finish.offset == 0 && !id.is_concurrent => begin(editor, id),
+        None => return Err(Outcome::NotFound.into()),
+    };
+    if finish.offset != row.offset {
+        return Err(Outcome::IncorrectOffset { correct: row.offset }.into());
+    }
+    if row.is_concurrent {
+        if !row.is_closed {
+            return Err(Outcome::NotClosed.into());
+        }
+        if !finish.rest.is_empty() {
+            return Err(Outcome::Malformed.into());
+        }
+        if row.hash.names as u32 != row.blocks {
+            return Err(Outcome::MissingData.into());
+        }
+    }
+    let commit = &finish.commit;
+    let outcome = files::put_at(editor, commit, |editor| complete(editor, row, finish))?;
+    if matches!(outcome, Outcome::Unchanged(_)) {
+        // The file is there already: nobody uses the list.
+        let key = keys::list(editor.nsid, row.list);
+        let mut list: ListRow = editor.txn.row(&key)?.expect("a session has its list");
+        list.refs -= 1;
+        editor.txn.put(key.clone(), &list);
+        if list.blocks == 0 {
+            editor.txn.delete(key);
+        }
+    }
+    editor.txn.delete(keys::upload(editor.nsid, id.nonce));
+    let kept = crate::kept::pack(editor.nsid, &outcome, false);
+    editor.txn.put(kept_key, &KeptRow { digest, stamp_ms: editor.txn.stamp_ms, outcome: kept });
+    Ok(outcome)
+}
+
+/// The session's list with the last blocks, as a file's content.
+fn complete<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    mut row: UploadRow,
+    finish: &SessionFinish,
+) -> Result<Blocks, Halt> {
+    let (commit, rest) = (&finish.commit, &finish.rest);
+    let count = u64::from(row.blocks) + rest.len() as u64;
+    let is_count = commit.size.div_ceil(BLOCK_BYTES) == count && commit.size >= row.offset;
+    let last = rest.len().saturating_sub(1);
+    let is_length = |(at, block): (usize, &PresentBlock)| {
+        let is_last = at == last;
+        let wanted = if is_last { commit.size - (count - 1) * BLOCK_BYTES } else { BLOCK_BYTES };
+        u64::from(block.bytes) == wanted
+    };
+    let is_end = !rest.is_empty() || commit.size == row.offset;
+    if !is_count || !is_end || !commit.blocks.is_empty() || !rest.iter().enumerate().all(is_length) {
+        return Err(Outcome::BadContentHash.into());
+    }
+    if count > FILE_BLOCKS_MAX {
+        return Err(Outcome::TooLarge.into());
+    }
+    take_blocks(editor, &mut row, rest)?;
+    if row.hash.finish() != commit.content_hash {
+        return Err(Outcome::BadContentHash.into());
+    }
+    let key = keys::list(editor.nsid, row.list);
+    if row.blocks == 0 {
+        editor.txn.delete(key);
+        return Ok(Blocks::New(Vec::new()));
+    }
+    // The content row takes over what the session held.
+    let list = ListRow { blocks: row.blocks, refs: 1, size: commit.size, content_hash: commit.content_hash };
+    editor.txn.put(key, &list);
+    let content = Content { hash: commit.content_hash, list: row.list, blocks: row.blocks, inline: Vec::new() };
+    Ok(Blocks::Taken(content))
+}
+
+/// True when the session is over: nobody can use it, so its list may go.
+pub(crate) fn is_over(row: &UploadRow, stamp_ms: u64) -> bool {
+    row.created_ms.saturating_add(UPLOAD_MS) <= stamp_ms
+}
+
+/// Names that count: not the holes of a concurrent session.
+pub(crate) fn is_name(name: &BlockHash) -> bool {
+    *name != HOLE
+}
+
+/// The second half of a kept result's id: never that of a step, whose low half is zeros.
+pub(crate) fn kept_half(acct: Acct) -> u64 {
+    acct.0 << 1 | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn a_hole_has_the_name_of_nothing() {
+        assert_eq!(HOLE.0, <[u8; 32]>::from(Sha256::digest([])));
+    }
+}
