@@ -22,7 +22,7 @@ const HEAD_BYTES: usize = 64;
 
 /// The state came from a snapshot and the log does not know yet.
 pub(crate) const FLAG_INSTALLED: u8 = 1;
-const FLAG_REMOVED: u8 = 2;
+pub(crate) const FLAG_REMOVED: u8 = 2;
 
 /// A machine row with what only the store needs.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -46,6 +46,11 @@ pub(crate) enum MachineRowError {
 }
 
 impl MachineRow {
+    /// The group has no state here; the row stays, so that no life of it is used twice.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.flags & FLAG_REMOVED != 0
+    }
+
     /// The row's bytes, flushed under `seqno`.
     pub(crate) fn encode(&self, seqno: u64) -> Vec<u8> {
         let machine = &self.machine;

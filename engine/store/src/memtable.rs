@@ -141,9 +141,10 @@ impl Memtable {
         &self.machines
     }
 
-    /// Each group written in it, with its applied index.
+    /// Each group written in it, with its applied index; not those that were removed, which have no log any more.
     pub(crate) fn applied(&self) -> Vec<(GroupId, LogIndex)> {
-        self.machines.iter().map(|(group, row)| (*group, row.machine.applied_index)).collect()
+        let here = self.machines.iter().filter(|(_, row)| !row.is_removed());
+        here.map(|(group, row)| (*group, row.machine.applied_index)).collect()
     }
 
     /// Memory it takes, about.

@@ -14,7 +14,7 @@ use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEve
 use crate::compactor::Compactor;
 use crate::job::{CompactJob, Done, EVENTS_MAX, Lane, RangeDone, ReadJob, WriteJob};
 use crate::key::{GroupLife, Life};
-use crate::machine_row::{FLAG_INSTALLED, MachineRow};
+use crate::machine_row::{FLAG_INSTALLED, FLAG_REMOVED, MachineRow};
 use crate::memtable::Memtable;
 use crate::merge::Merged;
 use crate::pins::Pins;
@@ -74,6 +74,10 @@ struct GroupState {
     life: Life,
     /// Invariant: `life <= life_high`.
     life_high: Life,
+    /// The highest life begun when the group was dropped; what a thread still brings of it is late.
+    gone: Life,
+    /// It was dropped, and no flush has made that durable yet.
+    drop_pending: bool,
     /// The tables may have rows of this life that no memtable has. Otherwise memory answers everything.
     in_tables: bool,
 }
@@ -139,8 +143,8 @@ impl LsmStore {
             installs: HashMap::new(),
         };
         let compacting = Compactor { tree: tree.clone(), l0_runs: l0_runs.clone(), stopping: stopping.clone() };
-        for (group, row) in machines.iter().filter(|(_, row)| row.life > 1) {
-            compactor.push(CompactJob::DropLivesBefore { group: *group, life: row.life });
+        for (group, row) in machines.iter().filter(|(_, row)| row.life > 1 || row.is_removed()) {
+            compactor.push(CompactJob::DropLivesBefore { group: *group, life: first_live(row) });
         }
         let mut store = LsmStore {
             core: settings.core,
@@ -193,6 +197,34 @@ impl LsmStore {
     #[must_use]
     pub fn is_install_pending(&self, group: GroupId) -> bool {
         self.groups.get(&group).is_some_and(|state| state.life != 0 && state.flags & FLAG_INSTALLED != 0)
+    }
+
+    /// The group has no state here from now on, and a half install of it ends. Durable with the next flush; its rows
+    /// leave the tables after that, by and by. A group that comes back begins a life of its own.
+    ///
+    /// A crash before that flush finds the group as it was: whoever removed it removes it again.
+    /// Source: docs/design/STORE.md 8.
+    pub fn drop_group(&mut self, group: GroupId) {
+        self.installs.remove(&group);
+        let Some(state) =
+            self.groups.get_mut(&group).filter(|state| state.life_high != 0 && state.life_high > state.gone)
+        else {
+            return;
+        };
+        let old = (group, state.life);
+        let row = MachineRow {
+            flags: FLAG_REMOVED,
+            // Above a snapshot that may just become its state on the writing thread.
+            life: state.life_high,
+            life_high: state.life_high,
+            machine: std::mem::take(&mut state.machine),
+        };
+        (state.life, state.flags, state.in_tables) = (0, FLAG_REMOVED, false);
+        (state.gone, state.drop_pending) = (state.life_high, true);
+        self.active.forget(group);
+        self.active.set_machine(group, row);
+        self.cache.forget(old);
+        self.ranges.forget(old);
     }
 
     /// Whose store this is.
@@ -265,6 +297,14 @@ impl LsmStore {
         let applied =
             table.machines().iter().filter(current).map(|(group, row)| (*group, row.machine.applied_index)).collect();
         self.ready.push_back(StoreEvent::Flushed(Frozen { id, applied }));
+        // That a group was dropped is durable, if it has begun anew or not: what it had before may go.
+        for (group, row) in table.machines() {
+            let Some(state) = self.groups.get_mut(group) else { continue };
+            if state.drop_pending && first_live(row) > state.gone {
+                state.drop_pending = false;
+                self.compactor.push(CompactJob::DropLivesBefore { group: *group, life: first_live(row) });
+            }
+        }
         self.retired.push_back(Retired { table, barrier: self.flight_next });
         self.drop_retired();
     }
@@ -273,8 +313,8 @@ impl LsmStore {
     fn drop_retired(&mut self) {
         let oldest = self.flights.keys().next().copied().unwrap_or(u64::MAX);
         while let Some(retired) = self.retired.pop_front_if(|retired| retired.barrier <= oldest) {
-            for group in retired.table.machines().keys() {
-                if let Some(state) = self.groups.get_mut(group) {
+            for (group, row) in retired.table.machines() {
+                if let Some(state) = self.groups.get_mut(group).filter(|state| state.life == row.life) {
                     state.in_tables = true;
                 }
             }
@@ -287,8 +327,8 @@ impl LsmStore {
             self.installs.remove(&group);
         }
         let state = self.groups.entry(group).or_default();
-        if life < state.life {
-            // The group began a state of its own meanwhile; its next flush is the newer one.
+        if life < state.life || life <= state.gone {
+            // It was dropped, or the group began a state of its own meanwhile; its next flush is the newer one.
             return;
         }
         let old = (group, state.life);
@@ -559,9 +599,17 @@ impl Drop for LsmStore {
 
 impl GroupState {
     fn from_tables(row: MachineRow) -> GroupState {
+        if row.is_removed() {
+            return GroupState { flags: row.flags, life_high: row.life_high, ..GroupState::default() };
+        }
         let MachineRow { flags, life, life_high, machine } = row;
-        GroupState { machine, flags, life, life_high, in_tables: true }
+        GroupState { machine, flags, life, life_high, in_tables: true, ..GroupState::default() }
     }
+}
+
+/// The oldest life whose rows still count.
+fn first_live(row: &MachineRow) -> Life {
+    if row.is_removed() { row.life_high.saturating_add(1) } else { row.life }
 }
 
 /// Memtables that wait to be flushed.

@@ -21,6 +21,8 @@ struct Run {
     waiting: Vec<Frozen>,
     /// Tokens held over other steps.
     held: Vec<u64>,
+    /// Groups whose drop was flushed, and the highest index they had before.
+    buried: HashMap<GroupId, LogIndex>,
     token: u64,
     snapshot: u64,
     root: tempfile::TempDir,
@@ -38,6 +40,7 @@ impl Run {
             history: HashMap::new(),
             waiting: Vec::new(),
             held: Vec::new(),
+            buried: HashMap::new(),
             token: 1,
             snapshot: 1,
             root,
@@ -55,7 +58,8 @@ impl Run {
             86..91 => self.freeze(),
             91..96 => self.flush(),
             96..98 => self.copy_group(),
-            98 => self.failed_install(),
+            98 if self.prng.one_in(2) => self.failed_install(),
+            98 => self.drop_group(),
             _ => self.crash(),
         }
     }
@@ -88,10 +92,18 @@ impl Run {
                 None => model.remove(key),
             };
         }
-        let index = self.bench.store.machine(group).map_or(LogIndex(1), |machine| machine.applied_index.next());
-        self.history.insert((group, index), model.clone());
+        // A group that begins anew begins above all it ever had, so that an index names one state.
+        let before = self.bench.store.machine(group).map(|machine| machine.applied_index);
+        let index = before.unwrap_or_else(|| self.highest(group)).next();
+        let model = self.models.get(&group).cloned().unwrap_or_default();
+        self.history.insert((group, index), model);
         self.bench.store.write(group, &RowBatch { rows: rows.into_iter().collect() }, &machine(index));
         assert_eq!(self.bench.store.machine(group), Some(&machine(index)));
+    }
+
+    fn highest(&self, group: GroupId) -> LogIndex {
+        let of_group = self.history.keys().filter(|(of, _)| *of == group);
+        of_group.map(|(_, index)| *index).max().unwrap_or_default()
     }
 
     fn get(&mut self) {
@@ -156,8 +168,8 @@ impl Run {
         self.some_steps();
         let parts = self.bench.parts(snapshot);
         self.bench.store.snapshot_end(snapshot);
-        let index = self.bench.store.machine(target).map_or(0, |machine| machine.applied_index.0);
-        let machine_row = machine(LogIndex(index + 10));
+        let before = self.bench.store.machine(target).map(|machine| machine.applied_index);
+        let machine_row = machine(LogIndex(before.unwrap_or_else(|| self.highest(target)).0 + 10));
         self.bench.install(target, &machine_row, &parts).unwrap();
         assert!(self.bench.store.is_install_pending(target));
         self.history.insert((target, machine_row.applied_index), frozen_view.clone());
@@ -175,6 +187,25 @@ impl Run {
         assert!(self.bench.install(group, &machine_row, &parts).is_err());
     }
 
+    /// Gone at once; a crash before the next flush brings it back.
+    fn drop_group(&mut self) {
+        let group = self.group();
+        if self.bench.store.machine(group).is_none() {
+            return;
+        }
+        self.bench.store.drop_group(group);
+        self.models.remove(&group);
+        assert_eq!(self.bench.store.machine(group), None);
+        assert_eq!(self.bench.all(group), Model::new());
+        if self.prng.one_in(2) {
+            // What was frozen before goes first.
+            self.flush();
+            if self.bench.checkpoint() {
+                self.buried.insert(group, self.highest(group));
+            }
+        }
+    }
+
     fn some_steps(&mut self) {
         for _ in 0..self.prng.below(6) {
             match self.prng.below(5) {
@@ -190,15 +221,15 @@ impl Run {
         self.crashes += 1;
         let dir = self.root.path().join(format!("s{}", self.crashes));
         crash_copy(&self.bench.dir, &dir);
-        let flushed = self.bench.store.machines().count();
         self.bench = open(&dir);
         self.waiting.clear();
         self.held.clear();
         self.models.clear();
         let groups: Vec<_> = self.bench.store.machines().map(|(group, machine)| (group, machine.clone())).collect();
-        assert!(groups.len() <= flushed);
         for (group, found) in groups {
             assert_eq!(found, machine(found.applied_index));
+            let buried = self.buried.get(&group).copied().unwrap_or_default();
+            assert!(found.applied_index > buried, "group {group} was dropped at {buried}, durably, and is back");
             let state = self.history[&(group, found.applied_index)].clone();
             assert_eq!(self.bench.all(group), state, "group {group} at {}", found.applied_index);
             self.models.insert(group, state);

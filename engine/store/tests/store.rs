@@ -3,7 +3,7 @@
 mod harness;
 
 use base::{GroupId, LogIndex, Prng};
-use harness::{Bench, Model, machine};
+use harness::{Bench, Model, crash_copy, machine};
 use meta::{Pressure, Row, Store, StoreEvent, Want};
 use store::{LsmStore, OpenError};
 
@@ -345,4 +345,49 @@ fn old_lives_leave_the_tables_when_they_are_compacted() {
 fn a_store_can_move_to_its_core() {
     fn is_send<T: Send>() {}
     is_send::<LsmStore>();
+}
+
+#[test]
+fn a_group_that_was_dropped_stays_away_and_comes_back_empty() {
+    let (dir, mut bench) = open();
+    let value = vec![1; 1000];
+    let other = GroupId(GROUP.0 + 1);
+    for at in 0..50u8 {
+        bench.write(GROUP, &[(&[0x10, at], Some(&value))]);
+    }
+    bench.write(other, &[(b"\x10k", Some(b"stays"))]);
+    bench.checkpoint();
+    bench.write(GROUP, &[(b"\x10unflushed", Some(b"v"))]);
+    bench.store.drop_group(GROUP);
+    assert_eq!(bench.store.machine(GROUP), None);
+    assert_eq!(bench.all(GROUP), Model::new());
+    assert!(bench.store.snapshot_begin(1, GROUP).is_none());
+    // Not durable yet: a crash finds it as it was flushed.
+    let early = dir.path().join("early");
+    crash_copy(&bench.dir, &early);
+    let mut early = Bench::open(&early).unwrap();
+    assert_eq!(early.all(GROUP).len(), 50);
+    drop(early);
+    let frozen = bench.store.freeze().expect("the removal is to be written");
+    assert_eq!(frozen.applied, [], "a group that is gone needs no checkpoint of its log");
+    bench.store.flush(frozen.id);
+    bench.wait(|event| matches!(event, StoreEvent::Flushed(done) if done.id == frozen.id).then_some(()));
+    let mut bench = reopen(bench);
+    assert_eq!(bench.store.machine(GROUP), None);
+    assert_eq!(bench.all(GROUP), Model::new());
+    // It comes back with another life, and nothing of the old one.
+    bench.write(GROUP, &[(b"\x10new", Some(b"n"))]);
+    assert_eq!(bench.all(GROUP).len(), 1);
+    bench.checkpoint();
+    let mut bench = reopen(bench);
+    assert_eq!(bench.all(GROUP), Model::from([(b"\x10new".to_vec(), b"n".to_vec())]));
+    assert_eq!(bench.get(other, b"\x10k"), Some(b"stays".to_vec()));
+    // A second time, with a snapshot coming in half-way.
+    bench.store.install_begin(GROUP, machine(LogIndex(900)));
+    bench.store.drop_group(GROUP);
+    bench.checkpoint();
+    let mut bench = reopen(bench);
+    assert_eq!(bench.store.machines().map(|(group, _)| group).collect::<Vec<_>>(), [other]);
+    bench.write(GROUP, &[(b"\x10third", Some(b"3"))]);
+    assert_eq!(bench.all(GROUP).len(), 1);
 }
