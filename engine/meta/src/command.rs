@@ -414,7 +414,7 @@ pub enum Command {
     /// Takes the next 1024 blocks of a closed concurrent session into its hash (12).
     SessionSeal(UploadId),
     /// Puts the file of an upload session (13).
-    SessionFinish(SessionFinish),
+    SessionFinish(Box<SessionFinish>),
     /// Makes the header's namespace (15); the system only.
     NamespaceInit {
         /// What it is.

@@ -413,7 +413,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             if !present.is_empty() {
                 return Err(DecodeError::Field("present_count"));
             }
-            Command::SessionFinish(SessionFinish { id, offset, rest, commit })
+            Command::SessionFinish(Box::new(SessionFinish { id, offset, rest, commit }))
         }
         15 => {
             let kind = reader.u8()?;

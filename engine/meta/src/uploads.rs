@@ -230,7 +230,7 @@ pub(crate) fn seal<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Re
 /// Puts the file. What was finished before is told again for eight days; a refusal leaves the session as it was.
 pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
     let id = finish.id;
-    let command = Command::SessionFinish(finish.clone());
+    let command = Command::SessionFinish(Box::new(finish.clone()));
     let mut bytes = Vec::new();
     encode_command(&CommandHeader { nsid: editor.nsid, ..CommandHeader::default() }, &command, &mut bytes);
     let (kept_key, digest) = (keys::kept_upload(editor.nsid, id.nonce, editor.acct), xxh3_128(&bytes).to_le_bytes());

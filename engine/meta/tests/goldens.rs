@@ -109,7 +109,12 @@ fn commands() -> Vec<Command> {
             close: true,
         }),
         Command::SessionSeal(upload),
-        Command::SessionFinish(SessionFinish { id: upload, offset: 0x40_0006, rest: vec![block], commit: commit() }),
+        Command::SessionFinish(Box::new(SessionFinish {
+            id: upload,
+            offset: 0x40_0006,
+            rest: vec![block],
+            commit: commit(),
+        })),
     ]
 }
 
