@@ -7,18 +7,21 @@ use anyhow::Context;
 
 /// Runs of the store's model, 400 steps each.
 const STORE_RUNS: &str = "2000";
+/// Runs of the metadata machine over the store, 400 entries each.
+const MACHINE_RUNS: &str = "200";
 
 /// True when no model saw a difference.
 pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     let meta = ["-p", "dropstone-meta", "--test", "differential", "--", "--ignored"];
     let store = ["-p", "dropstone-store", "--test", "model"];
-    Ok(test(root, &meta)? && test(root, &store)?)
+    let machine = ["-p", "dropstone-store", "--test", "machine"];
+    Ok(test(root, &meta, "0")? && test(root, &store, STORE_RUNS)? && test(root, &machine, MACHINE_RUNS)?)
 }
 
-fn test(root: &Path, arguments: &[&str]) -> anyhow::Result<bool> {
+fn test(root: &Path, arguments: &[&str], runs: &str) -> anyhow::Result<bool> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["test", "--locked", "--release"]).args(arguments);
-    cargo.env("STORE_MODEL_RUNS", STORE_RUNS);
+    cargo.env("STORE_MODEL_RUNS", runs);
     println!("cargo test --locked --release {}", arguments.join(" "));
     Ok(cargo.status().context("could not start cargo")?.success())
 }
