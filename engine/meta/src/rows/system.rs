@@ -1,0 +1,242 @@
+//! Rows of sessions, and of what group 0 keeps.
+
+use base::{Acct, Nsid, Sequence, SessionId};
+
+use super::RowValue;
+use crate::codec::{DecodeError, Put, Reader, len16, len32};
+use crate::metadata::NamespaceKind;
+
+/// Table 10, 56 B.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SessionRow {
+    pub acct: Acct,
+    pub nonce: [u8; 16],
+    pub ack_below: Sequence,
+    pub last_stamp_ms: u64,
+    /// The highest sequence executed.
+    pub high: Sequence,
+}
+
+impl RowValue for SessionRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(56);
+        out.u8(1);
+        out.zero(7);
+        out.u64(self.acct.0);
+        out.bytes(&self.nonce);
+        out.u64(self.ack_below.0);
+        out.u64(self.last_stamp_ms);
+        out.u64(self.high.0);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        Ok(SessionRow {
+            acct: Acct(reader.u64()?),
+            nonce: reader.array()?,
+            ack_below: Sequence(reader.u64()?),
+            last_stamp_ms: reader.u64()?,
+            high: Sequence(reader.u64()?),
+        })
+    }
+}
+
+/// Table 10 at session 0, 24 B: how many sessions the group has, and where the search for idle ones stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SessionsRow {
+    pub count: u64,
+    pub looked_at: SessionId,
+}
+
+impl RowValue for SessionsRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        out.u8(1);
+        out.zero(7);
+        out.u64(self.count);
+        out.u64(self.looked_at.0);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        Ok(SessionsRow { count: reader.u64()?, looked_at: SessionId(reader.u64()?) })
+    }
+}
+
+/// Tables 0A, 12 and 21: `format u8, pad[7], a number`: the node of a mount, the session of a nonce, the account of a
+/// name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct NumberRow(pub u64);
+
+impl RowValue for NumberRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16);
+        out.u8(1);
+        out.zero(7);
+        out.u64(self.0);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        Ok(NumberRow(reader.u64()?))
+    }
+}
+
+/// Table 29 at `counters`, 24 B: the next ids that group 0 hands out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CountersRow {
+    pub next_acct: u64,
+    pub next_nsid: u64,
+}
+
+impl Default for CountersRow {
+    fn default() -> CountersRow {
+        CountersRow { next_acct: 1, next_nsid: 10_000_000_000 }
+    }
+}
+
+impl RowValue for CountersRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24);
+        out.u8(1);
+        out.zero(7);
+        out.u64(self.next_acct);
+        out.u64(self.next_nsid);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        Ok(CountersRow { next_acct: reader.u64()?, next_nsid: reader.u64()? })
+    }
+}
+
+/// Table 20: `format u8, state u8, name_len u16, token_gen u32, root u64, allocated u64, created_ms u64, name`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct AccountRow {
+    /// 1 active.
+    pub state: u8,
+    pub token_gen: u32,
+    pub root: Nsid,
+    /// Bytes of all its grants; 0 while nothing limits them.
+    pub allocated: u64,
+    pub created_ms: u64,
+    pub name: String,
+}
+
+impl RowValue for AccountRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32 + self.name.len());
+        out.u8(1);
+        out.u8(self.state);
+        out.u16(len16(self.name.len()));
+        out.u32(self.token_gen);
+        out.u64(self.root.0);
+        out.u64(self.allocated);
+        out.u64(self.created_ms);
+        out.bytes(self.name.as_bytes());
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let state = reader.u8()?;
+        let name_bytes = reader.u16()? as usize;
+        Ok(AccountRow {
+            state,
+            token_gen: reader.u32()?,
+            root: Nsid(reader.u64()?),
+            allocated: reader.u64()?,
+            created_ms: reader.u64()?,
+            name: reader.text(name_bytes)?,
+        })
+    }
+}
+
+/// Table 22: `format u8, kind u8, state u8, pad[5], owner u64`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DirectoryRow {
+    pub kind: NamespaceKind,
+    /// 1 active.
+    pub state: u8,
+    pub owner: Acct,
+}
+
+impl RowValue for DirectoryRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16);
+        out.u8(1);
+        out.u8(self.kind as u8);
+        out.u8(self.state);
+        out.zero(5);
+        out.u64(self.owner.0);
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = NamespaceKind::from_u8(reader.u8()?).ok_or(DecodeError::Field("namespace kind"))?;
+        let state = reader.u8()?;
+        reader.zero(5)?;
+        Ok(DirectoryRow { kind, state, owner: Acct(reader.u64()?) })
+    }
+}
+
+/// Table 2B: `format u8, role u8, address_len u16, pad[4], last_seen_ms u64, address`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ServerRow {
+    pub role: u8,
+    pub last_seen_ms: u64,
+    pub address: String,
+}
+
+impl RowValue for ServerRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(16 + self.address.len());
+        out.u8(1);
+        out.u8(self.role);
+        out.u16(len16(self.address.len()));
+        out.zero(4);
+        out.u64(self.last_seen_ms);
+        out.bytes(self.address.as_bytes());
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let role = reader.u8()?;
+        let length = reader.u16()? as usize;
+        reader.zero(4)?;
+        Ok(ServerRow { role, last_seen_ms: reader.u64()?, address: reader.text(length)? })
+    }
+}
+
+/// Table 2C: `format u8, flags u8 {1 removed}, peer_len u16, client_len u32, uuid[16], peer address, client address`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ClusterNodeRow {
+    pub is_removed: bool,
+    pub uuid: [u8; 16],
+    pub peer_address: String,
+    pub client_address: String,
+}
+
+impl RowValue for ClusterNodeRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(24 + self.peer_address.len() + self.client_address.len());
+        out.u8(1);
+        out.u8(u8::from(self.is_removed));
+        out.u16(len16(self.peer_address.len()));
+        out.u32(len32(self.client_address.len()));
+        out.bytes(&self.uuid);
+        out.bytes(self.peer_address.as_bytes());
+        out.bytes(self.client_address.as_bytes());
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let is_removed = reader.u8()? != 0;
+        let (peer, client) = (reader.u16()? as usize, reader.u32()? as usize);
+        let uuid = reader.array()?;
+        Ok(ClusterNodeRow { is_removed, uuid, peer_address: reader.text(peer)?, client_address: reader.text(client)? })
+    }
+}
