@@ -58,5 +58,5 @@ pub use memory::MemoryStore;
 pub use metadata::{Metadata, NamespaceKind, NodeKind, Rev};
 pub use outcome::Outcome;
 pub use query::{AccountInfo, AccountKey, Answer, Change, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
-pub use read::{head, pending_sweep, query};
+pub use read::{head, pending_purge, pending_sweep, query, trim_floor};
 pub use store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};

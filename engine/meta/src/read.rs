@@ -62,6 +62,40 @@ pub fn pending_sweep<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>)
     Ok(rows.first().map(|(key, _)| Nsid(number_at(key, 1))))
 }
 
+/// A namespace of the group in which a purge is pending: its leader proposes `Purge` there.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn pending_purge<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>) -> Result<Option<Nsid>, Cold> {
+    let mut rows = Rows::new();
+    View { store, group, wants }.scan(keys::whole_table(table::PURGE), 1, &mut rows)?;
+    Ok(rows.first().map(|(key, _)| Nsid(number_at(key, 1))))
+}
+
+/// The last row of a journal that was written before `before_ms`: the floor for a `JournalTrim`. At least the floor that
+/// it has; 0 where there is no such namespace. Reads as many rows as the journal's length has binary digits.
+///
+/// Units: milliseconds since 1970, by the group's stamps, which never run back.
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn trim_floor<S: Store>(
+    store: &S,
+    group: GroupId,
+    nsid: Nsid,
+    before_ms: u64,
+    wants: &mut Vec<Want>,
+) -> Result<Jid, Cold> {
+    let mut view = View { store, group, wants };
+    let mut tree = Tree { source: &mut view, nsid };
+    let Some(namespace) = tree.namespace()? else { return Ok(Jid(0)) };
+    // Invariant: rows up to `low` are older, or below the floor; rows from `high` on are not.
+    let (mut low, mut high) = (namespace.floor.0, namespace.head.0 + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let row = tree.journal(Jid(middle))?.expect("the journal has every row above its floor");
+        *if row.stamp_ms < before_ms { &mut low } else { &mut high } = middle;
+    }
+    Ok(Jid(low))
+}
+
 /// A command's way to end, as a query's answer.
 fn refusal(outcome: Outcome) -> Answer {
     base::mark::hit!("meta.query.not_found", outcome == Outcome::NotFound);

@@ -88,6 +88,35 @@ fn a_floor_resets_older_cursors_and_never_goes_back() {
 }
 
 #[test]
+fn a_leader_finds_the_floor_of_a_time_and_what_is_to_be_purged() {
+    let mut world = World::new();
+    assert_eq!(trim_floor(&world.store, GROUP, NSID, u64::MAX, &mut Vec::new()), Ok(Jid(0)));
+    let mut stamps = Vec::new();
+    for n in 0..9 {
+        world.stamp_ms += n * DAY_MS;
+        world.mkdir(&format!("/{n}/x"));
+        stamps.extend([world.stamp_ms; 2]);
+    }
+    let floor_of = |world: &World, before_ms| trim_floor(&world.store, GROUP, NSID, before_ms, &mut Vec::new());
+    for before_ms in stamps.iter().flat_map(|stamp| [stamp - 1, *stamp, stamp + 1]) {
+        let older = stamps.iter().filter(|stamp| **stamp < before_ms).count() as u64;
+        assert_eq!(floor_of(&world, before_ms), Ok(Jid(older)));
+    }
+    world.delete("/3");
+    system(&mut world, Command::Sweep { limit: 0 });
+    system(&mut world, Command::JournalTrim { floor: Jid(5) });
+    assert_eq!(floor_of(&world, 0), Ok(Jid(5)), "a floor never goes back");
+    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(None));
+    let floor = floor_of(&world, u64::MAX).unwrap();
+    assert_eq!(floor, world.head());
+    system(&mut world, Command::JournalTrim { floor });
+    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(Some(NSID)));
+    to_its_end(&mut world, &Command::Purge { limit: 0 });
+    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(None));
+    assert_eq!(trim_floor(&world.store, GROUP, base::Nsid(1), u64::MAX, &mut Vec::new()), Ok(Jid(0)));
+}
+
+#[test]
 fn a_revision_goes_when_what_replaced_it_is_trimmed_not_when_it_is_old_itself() {
     let mut world = World::new();
     world.put("/f", b"one");
