@@ -282,15 +282,16 @@ impl World<'_> {
         is_over
     }
 
-    /// The atlas rule speaks of what is committed. With one disk lost for good, one log in doubt of its torn end, and one
-    /// that lost an entry which only these three had, nobody can tell that the entry is committed nowhere.
+    /// The atlas rule speaks of what is committed. With one log in doubt of its torn end, and one that lost an entry which
+    /// only these two may have had, nobody can tell that the entry is committed nowhere: that nobody can is then claimed by
+    /// `unrecoverable`.
     fn is_beyond_the_rule(&self, group: GroupId) -> bool {
         let any_is = |health: Health| {
             let is_so =
                 |node: &super::Node| node.shard_of(group).is_some_and(|shard| shard.log().health(group) == health);
             self.nodes.iter().any(is_so)
         };
-        self.counts.disks_lost > 0 && !self.leads(group) && any_is(Health::RecoveringHead) && any_is(Health::Faulty)
+        !self.leads(group) && any_is(Health::RecoveringHead) && any_is(Health::Faulty)
     }
 
     fn show_stuck(&mut self, group: GroupId) {

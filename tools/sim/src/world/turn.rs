@@ -308,6 +308,8 @@ impl World<'_> {
                     self.counts.elections += 1;
                 }
             }
+            // Others are asked as well when they are shown: only a leader may have one.
+            let lease_until = if raft.is_leader() { lease_until } else { raft.lease_until(now) };
             let World { nodes, panel, violation, now: time, .. } = self;
             // While a snapshot is in the store and not yet in the log, the state before it is what the group has.
             let state = state_of(&cell.shard, group).unwrap_or(cell.states[local]);
