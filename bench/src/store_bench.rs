@@ -2,11 +2,13 @@
 //! paths, one applying thread, processor time of the whole process with flushes and compaction.
 //!
 //! ```text
-//! arms.rs: the two stores   load.rs: the commits, the same for both   this file: rounds of pairs, and the report
+//! arms.rs: the two stores   load.rs: the commits, the same for both   reads.rs: lookups and listings
+//! this file: rounds of pairs, and the report
 //! ```
 
 pub mod arms;
 pub mod load;
+pub mod reads;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use reactor::device::Usage;
 
 use arms::{Arm, Direct, Nothing, Ours};
 use load::Load;
+use reads::{Filled, Rate};
 
 /// Processor time that does not grow by more than this in [`QUIET`] is that of a process at rest. Units: milliseconds.
 const QUIET_MS: u64 = 10;
@@ -44,6 +47,12 @@ pub struct StoreBenchArgs {
     /// Rounds: each store in turn.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Rows of the tree that is read; its block cache holds 128 MiB, a row has 150 bytes.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    rows: u64,
+    /// What is measured.
+    #[arg(long, value_name = "PART", value_delimiter = ',', default_values = ["commits", "reads"])]
+    parts: Vec<Part>,
     /// Only our store, to profile it.
     #[arg(long)]
     alone: bool,
@@ -51,6 +60,18 @@ pub struct StoreBenchArgs {
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+/// A part of the bench.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// File commits beside the tree used directly.
+    Commits,
+    /// Lookups and listings.
+    Reads,
+}
+
+/// Rows of a memtable, for lookups in memory.
+const ROWS_IN_MEMORY: u64 = 200_000;
 
 /// What one arm did in one round.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +91,33 @@ struct Round {
 pub fn run(args: &StoreBenchArgs) -> Result<()> {
     let dir = args.dir.join(format!("store-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
-    let done = rounds(args, &dir);
+    let mut done = Ok(());
+    if args.parts.contains(&Part::Commits) {
+        done = done.and_then(|()| rounds(args, &dir));
+    }
+    if args.parts.contains(&Part::Reads) {
+        done = done.and_then(|()| read(args, &dir.join("reads")));
+    }
     std::fs::remove_dir_all(&dir).with_context(|| format!("could not remove {}", dir.display()))?;
     done
+}
+
+fn read(args: &StoreBenchArgs, dir: &std::path::Path) -> Result<()> {
+    let tell = |what: &str, rate: Rate| {
+        println!("{what}: {:.0} k/s, {:.0} k per second of CPU", rate.per_s / 1000.0, rate.per_cpu_s / 1000.0);
+    };
+    let mut filled = Filled::make(&dir.join("memory"), ROWS_IN_MEMORY, false)?;
+    for _ in 0..args.rounds {
+        tell("lookups in a memtable", filled.lookups_in_memory(5_000_000)?);
+    }
+    filled.close()?;
+    println!("filling a tree of {} rows", args.rows);
+    let mut filled = Filled::make(&dir.join("tables"), args.rows, true)?;
+    for _ in 0..args.rounds {
+        tell("lookups in tables larger than the block cache", filled.lookups(1_000_000)?);
+        tell("listing, pages of 1,000", filled.listing(2_000_000)?);
+    }
+    filled.close()
 }
 
 fn rounds(args: &StoreBenchArgs, dir: &std::path::Path) -> Result<()> {

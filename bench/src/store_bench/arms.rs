@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use base::{CoreId, GroupId, LogIndex, Term};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{CompressionPolicy, PinningPolicy};
@@ -15,7 +15,8 @@ use lsm_tree::{AbstractTree, AnyTree, Cache, CompressionType, Config, SequenceNu
 use meta::{Machine, Pressure, RowBatch, Store, StoreEvent};
 use store::{LsmStore, OpenSettings};
 
-const GROUP: GroupId = GroupId(0);
+/// All rows are of this group.
+pub const GROUP: GroupId = GroupId(0);
 /// Bytes at which a memtable is frozen.
 const MEMTABLE_BYTES: u64 = 64 << 20;
 /// Block cache of either store.
@@ -84,7 +85,8 @@ impl Arm for Nothing {
 
 /// `engine/store`.
 pub struct Ours {
-    store: LsmStore,
+    /// It.
+    pub store: LsmStore,
     bell: Receiver<()>,
     applied: u64,
     /// Freezes that are not flushed yet.
@@ -118,9 +120,34 @@ impl Ours {
     }
 
     fn wait(&mut self) -> Result<()> {
-        // The limit only ends a run that would hang.
-        let _ = self.bell.recv_timeout(Duration::from_secs(60));
-        self.tend()
+        let event = self.next_event()?;
+        self.see(event)
+    }
+
+    /// What the store has to say next; waits for it.
+    ///
+    /// # Errors
+    /// It says nothing for a minute.
+    pub fn next_event(&mut self) -> Result<StoreEvent> {
+        loop {
+            if let Some(event) = self.store.poll_event() {
+                return Ok(event);
+            }
+            self.bell.recv_timeout(Duration::from_secs(60)).context("the store says nothing for a minute")?;
+        }
+    }
+
+    /// Sees to an event.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn see(&mut self, event: StoreEvent) -> Result<()> {
+        match event {
+            StoreEvent::Flushed(_) => self.open -= 1,
+            StoreEvent::Failed { reason } => bail!("the store failed: {reason}"),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -142,11 +169,7 @@ impl Arm for Ours {
 
     fn tend(&mut self) -> Result<()> {
         while let Some(event) = self.store.poll_event() {
-            match event {
-                StoreEvent::Flushed(_) => self.open -= 1,
-                StoreEvent::Failed { reason } => bail!("the store failed: {reason}"),
-                _ => {}
-            }
+            self.see(event)?;
         }
         Ok(())
     }

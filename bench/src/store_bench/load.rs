@@ -4,7 +4,7 @@ use base::Prng;
 use meta::RowBatch;
 
 /// Bytes of the first row's key and value: a name in a folder, and what is known of the file.
-const DIRENT: (usize, usize) = (40, 110);
+pub const DIRENT: (usize, usize) = (40, 110);
 /// Bytes of the second row's key and value.
 const NODE: (usize, usize) = (20, 36);
 
@@ -40,7 +40,8 @@ impl Load {
 }
 
 /// `table u8 | spread number u64 BE | text`: neighbours in time lie far apart, as files of many people do.
-fn key(table: u8, bytes: usize, path: u64) -> Vec<u8> {
+#[must_use]
+pub fn key(table: u8, bytes: usize, path: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes);
     out.push(table);
     out.extend_from_slice(&path.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
@@ -48,7 +49,9 @@ fn key(table: u8, bytes: usize, path: u64) -> Vec<u8> {
     out
 }
 
-fn value(bytes: usize, content: u64) -> Vec<u8> {
+/// Bytes that do not compress, the same for the same number.
+#[must_use]
+pub fn value(bytes: usize, content: u64) -> Vec<u8> {
     let mut dice = Prng::new(content);
     let mut out = Vec::with_capacity(bytes + 8);
     while out.len() < bytes {

@@ -83,6 +83,11 @@ impl RangeReads {
         Some(Missing { start: range.covered.clone(), end: range.end.clone(), rows_max: missing.saturating_mul(2) })
     }
 
+    /// It has ranges of this life.
+    pub(crate) fn has(&self, group: GroupLife) -> bool {
+        self.lives.contains_key(&group)
+    }
+
     /// The row was written: ranges that cover it change.
     pub(crate) fn update(&mut self, group: GroupLife, key: &[u8], value: Option<&[u8]>) {
         for range in self.lives.get_mut(&group).into_iter().flatten().filter(|range| range.covers(key)) {

@@ -76,6 +76,11 @@ impl RowCache {
         }
     }
 
+    /// It has had rows of this life, and may have some.
+    pub(crate) fn has(&self, id: GroupLife) -> bool {
+        self.index.contains_key(&id)
+    }
+
     /// The row was written: if it is here, it changes here too.
     pub(crate) fn update(&mut self, id: GroupLife, key: &[u8], value: Option<&[u8]>) {
         if let Some(slot) = self.find(id, key) {

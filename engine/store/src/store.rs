@@ -458,6 +458,7 @@ impl Store for LsmStore {
         let id = (group, life);
         let row = MachineRow { flags: 0, life, life_high: state.life_high, machine: machine.clone() };
         let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
+        let (is_cached, is_ranged) = (cache.has(id), ranges.has(id));
         let mut rows = active.life_mut(id);
         for (key, value) in &batch.rows {
             let value_bytes = value.as_ref().map_or(0, Vec::len);
@@ -467,7 +468,8 @@ impl Store for LsmStore {
             // tombstone, no more.
             let absent_below = || {
                 if in_tables {
-                    let known = cache.get(id, key).or_else(|| ranges.get(id, key));
+                    let cached = if is_cached { cache.get(id, key) } else { None };
+                    let known = cached.or_else(|| if is_ranged { ranges.get(id, key) } else { None });
                     return known.is_some_and(|value| value.is_none());
                 }
                 let below = frozen.iter().rev().map(|frozen| &frozen.table);
@@ -478,8 +480,12 @@ impl Store for LsmStore {
                 Some(value) => rows.put(key, value, absent_below),
                 None => rows.delete(key, absent_below),
             }
-            cache.update(id, key, value.as_deref());
-            ranges.update(id, key, value.as_deref());
+            if is_cached {
+                cache.update(id, key, value.as_deref());
+            }
+            if is_ranged {
+                ranges.update(id, key, value.as_deref());
+            }
         }
         active.set_machine(group, row);
     }
