@@ -1,5 +1,5 @@
-//! Random commands to the machine and to the naive one of METADATA.md: every outcome, the whole tree, every revision and
-//! what readers of the journal make of it are equal after each, and the invariants hold.
+//! Random commands to the machine and to a naive one (docs/design/metadata.md): every outcome, the whole tree, every
+//! revision and what readers of the journal make of it are equal after each, and the invariants hold.
 //!
 //! `cargo test` runs some thousands; `cargo xtask models` a million. `DIFFERENTIAL_SEED` begins elsewhere.
 

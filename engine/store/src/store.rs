@@ -203,7 +203,7 @@ impl LsmStore {
     /// leave the tables after that, by and by. A group that comes back begins a life of its own.
     ///
     /// A crash before that flush finds the group as it was: whoever removed it removes it again.
-    /// Source: docs/design/STORE.md 8.
+    /// Source: docs/design/store.md, "Dropping a group".
     pub fn drop_group(&mut self, group: GroupId) {
         self.installs.remove(&group);
         let Some(state) =

@@ -1,5 +1,5 @@
-//! The machine as METADATA.md tells it, for one namespace and in the plainest way: maps of paths and of revisions, no
-//! journal, no counters of references, everything recounted. Written from the document, not from the code.
+//! The machine as docs/design/metadata.md tells it, for one namespace and in the plainest way: maps of paths and of
+//! revisions, no journal, no counters of references, everything recounted. Written from the design, not from the code.
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command")]
 

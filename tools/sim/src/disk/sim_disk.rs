@@ -239,7 +239,7 @@ impl SimDisk {
     // Crashes.
 
     /// The process dies: writes on their way are done or not, what was complete stays, memory is gone. The kernel goes
-    /// on: recovery's own sync makes all of it durable (LOG.md 9 step 2).
+    /// on: recovery's own sync makes all of it durable (docs/design/log.md, "Recovery").
     pub fn kill(&mut self, dice: &mut Prng) {
         for pending in std::mem::take(&mut self.pending) {
             if dice.below(2) == 0 {

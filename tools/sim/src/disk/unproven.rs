@@ -1,7 +1,7 @@
 //! What damage must spare: frames whose loss no checksum could show.
 //!
 //! A frame that nothing behind it names as persisted looks, once it is gone, as if it had never been written: the log ends
-//! before it, and with it go acks and votes that have left the node (LOG.md 5, "What stays open"). So a frame may be
+//! before it, and with it go acks and votes that have left the node (docs/design/log.md, "Recovery"). So a frame may be
 //! damaged only once a later one, durable itself, says that it was persisted; and as that one is unproven in its turn it
 //! is spared, and with it the header of its segment, without which a lone frame is not known for one; so are the headers of
 //! segments that frames are still to be written to.
