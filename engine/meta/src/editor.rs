@@ -160,10 +160,27 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         self.txn.put(keys::dead(self.nsid, parent, &key), &dead);
     }
 
+    /// The row at `jid` took the node out of the tree: its name is vacated, and it is dead. Returns its row.
+    pub fn bury(&mut self, found: Found, jid: Jid) -> NodeRow {
+        self.vacate_name(&found, jid);
+        let mut node = found.row;
+        node.flags |= NODE_DEAD;
+        node.last_jid = jid;
+        self.put_node(found.node, &node);
+        node
+    }
+
     pub fn new_node(&mut self) -> TreeNode {
         let node = TreeNode(self.namespace.next_node);
         self.namespace.next_node += 1;
         node
+    }
+
+    /// The number of a list that is to be written.
+    pub fn new_list(&mut self) -> u64 {
+        let list = self.namespace.next_list;
+        self.namespace.next_list += 1;
+        list
     }
 
     /// Makes one folder in a folder, where nothing is.
@@ -282,8 +299,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
                     return Ok(Content { hash: content.hash, list: 0, blocks: count, inline: blocks });
                 }
                 base::mark::hit!("meta.content.long_list");
-                let list = self.namespace.next_list;
-                self.namespace.next_list += 1;
+                let list = self.new_list();
                 let row = ListRow { blocks: count, refs: 1, size: content.size, content_hash: content.hash };
                 self.txn.put(keys::list(self.nsid, list), &row);
                 for (part, blocks) in blocks.chunks(LIST_PART_BLOCKS).enumerate() {
@@ -325,11 +341,17 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         if content.list == 0 {
             return self.uncount_refs(&content.inline);
         }
-        let key = keys::list(self.nsid, content.list);
-        let mut list: ListRow = self.txn.row(&key)?.expect("a held content row keeps its list");
+        self.release_list(content.list)?;
+        Ok(())
+    }
+
+    /// Counts one user of a list less; returns what its row says then.
+    pub fn release_list(&mut self, number: u64) -> Result<ListRow, Cold> {
+        let key = keys::list(self.nsid, number);
+        let mut list: ListRow = self.txn.row(&key)?.expect("what uses a list keeps it");
         list.refs -= 1;
         self.txn.put(key, &list);
-        Ok(())
+        Ok(list)
     }
 
     /// Counts every position of these less; what nothing names is forgotten after a while.

@@ -289,24 +289,21 @@ pub(crate) fn write_delete<S: Store>(editor: &mut Editor<'_, '_, S>, found: Foun
         row.client_mtime_ms = found.row.client_mtime_ms;
     }
     let jid = editor.append(&row)?;
-    editor.vacate_name(&found, jid);
-    let mut node = found.row;
-    node.flags |= NODE_DEAD;
-    node.last_jid = jid;
-    editor.put_node(found.node, &node);
+    let gone = found.node;
+    let node = editor.bury(found, jid);
     match node.kind {
         NodeKind::File => {
             editor.namespace.live_files -= 1;
             editor.namespace.live_bytes -= node.size;
         }
         NodeKind::Folder => {
-            editor.txn.put(keys::sweep(editor.nsid, jid, found.node), &SweepRow::default());
+            editor.txn.put(keys::sweep(editor.nsid, jid, gone), &SweepRow::default());
             base::mark::hit!("meta.delete.folder");
             editor.has_detached = true;
         }
         NodeKind::Mount => {}
     }
-    Ok(node.metadata(editor.nsid, found.node))
+    Ok(node.metadata(editor.nsid, gone))
 }
 
 /// O(1) for a folder of any size: one name changes its place.

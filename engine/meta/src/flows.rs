@@ -248,11 +248,7 @@ fn unmount<S: Store>(editor: &mut Editor<'_, '_, S>, target: Nsid) -> Result<Out
     row.name_prev_jid = found.row.rev_jid;
     row.size = target.0;
     let jid = editor.append(&row)?;
-    editor.vacate_name(&found, jid);
-    let mut node = found.row;
-    node.flags |= NODE_DEAD;
-    node.last_jid = jid;
-    editor.put_node(found.node, &node);
+    editor.bury(found, jid);
     Ok(Outcome::Done)
 }
 

@@ -136,8 +136,7 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
         }
         Query::Delta { cursor, limit } => crate::delta::delta(&mut tree, &namespace, cursor, page_limit(*limit)),
         Query::Revisions { at, before, limit } => {
-            let limit = if *limit == 0 { REVISIONS_MAX } else { (*limit).min(REVISIONS_MAX) };
-            revisions(&mut tree, at, *before, limit as usize)
+            revisions(&mut tree, at, *before, at_most(*limit, REVISIONS_MAX) as usize)
         }
         Query::Blocklist { what, first } => blocklist(&mut tree, what, *first),
         Query::HasBlocks(hashes) => has_blocks(&mut tree, hashes),
@@ -156,8 +155,13 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
     }
 }
 
+/// As many as are asked for, and there may be; 0 asks for all of those.
+pub(crate) fn at_most(limit: u32, max: u32) -> u32 {
+    if limit == 0 { max } else { limit.min(max) }
+}
+
 fn page_limit(limit: u32) -> usize {
-    if limit == 0 { LIST_PAGE_MAX as usize } else { limit.min(LIST_PAGE_MAX) as usize }
+    at_most(limit, LIST_PAGE_MAX) as usize
 }
 
 /// The entry, and the content row of a file.

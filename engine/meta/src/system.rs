@@ -10,6 +10,7 @@ use crate::metadata::{NamespaceKind, NodeKind};
 use crate::outcome::Outcome;
 use crate::overlay::{Source, Txn};
 use crate::query::ROOT;
+use crate::read::at_most;
 use crate::rows::*;
 use crate::store::{Rows, Store};
 use crate::tree::Halt;
@@ -142,7 +143,7 @@ fn put_cluster_node<S: Store>(txn: &mut Txn<'_, S>, node: &NodePut) -> Result<Ou
 /// One row stands for one folder whose children are to be marked; a folder among them gets a row of its own, so no
 /// position grows with depth.
 pub(crate) fn sweep<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32) -> Result<Outcome, Halt> {
-    let limit = if limit == 0 { SWEEP_NODES_MAX } else { limit.min(SWEEP_NODES_MAX) };
+    let limit = at_most(limit, SWEEP_NODES_MAX);
     let nsid = editor.nsid;
     let (mut nodes, mut rows_done) = (0, 0);
     while nodes < limit && rows_done < SWEEP_NODES_MAX {

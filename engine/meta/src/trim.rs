@@ -12,6 +12,7 @@ use crate::keys::{self, after, table};
 use crate::metadata::NodeKind;
 use crate::outcome::Outcome;
 use crate::overlay::Source;
+use crate::read::at_most;
 use crate::rows::*;
 use crate::store::{Rows, Store};
 use crate::tree::{Found, Halt};
@@ -130,7 +131,7 @@ struct Purged {
 /// Removes deleted folders below the floor with all in them, at most `limit` nodes; the deepest first, so that whoever
 /// still walks up comes to the root.
 pub(crate) fn purge<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32) -> Result<Outcome, Halt> {
-    let limit = if limit == 0 { STEP_ROWS_MAX } else { limit.min(STEP_ROWS_MAX) };
+    let limit = at_most(limit, STEP_ROWS_MAX);
     let mark = editor.mark();
     let (mut nodes, mut steps) = (0, 0);
     while nodes < limit && steps < STEP_ROWS_MAX {
@@ -228,7 +229,7 @@ fn warm_children<S: Store>(
 
 /// Looks at the next `limit` rows of blocks and blocklists, in a circle, and drops what has been of no use for long.
 pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32) -> Result<Outcome, Halt> {
-    let limit = if limit == 0 { STEP_ROWS_MAX } else { limit.min(STEP_ROWS_MAX) };
+    let limit = at_most(limit, STEP_ROWS_MAX);
     let place = keys::block_sweep(editor.nsid);
     let begin = editor.txn.row::<SweepRow>(&place)?.unwrap_or_default().position;
     let mark = editor.mark();
@@ -299,10 +300,7 @@ fn sweep_upload<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u
     if !uploads::is_over(&row, editor.txn.stamp_ms) {
         return Ok(Dropped::No);
     }
-    let list_key = keys::list(editor.nsid, row.list);
-    let mut list: ListRow = editor.txn.row(&list_key)?.expect("a session has its list");
-    list.refs -= 1;
-    editor.txn.put(list_key, &list);
+    editor.release_list(row.list)?;
     editor.txn.delete(key.to_vec());
     Ok(Dropped::Whole)
 }

@@ -39,8 +39,7 @@ fn find<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Result<Option
 
 /// A new row with an empty list, which the session uses.
 fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> UploadRow {
-    let list = editor.namespace.next_list;
-    editor.namespace.next_list += 1;
+    let list = editor.new_list();
     editor.txn.put(keys::list(editor.nsid, list), &ListRow { refs: 1, ..ListRow::default() });
     UploadRow {
         is_concurrent: id.is_concurrent,
@@ -265,12 +264,8 @@ pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionF
     let outcome = files::put_at(editor, commit, |editor| complete(editor, row, finish))?;
     if matches!(outcome, Outcome::Unchanged(_)) {
         // The file is there already: nobody uses the list.
-        let key = keys::list(editor.nsid, row.list);
-        let mut list: ListRow = editor.txn.row(&key)?.expect("a session has its list");
-        list.refs -= 1;
-        editor.txn.put(key.clone(), &list);
-        if list.blocks == 0 {
-            editor.txn.delete(key);
+        if editor.release_list(row.list)?.blocks == 0 {
+            editor.txn.delete(keys::list(editor.nsid, row.list));
         }
     }
     editor.txn.delete(keys::upload(editor.nsid, id.nonce));

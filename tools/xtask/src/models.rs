@@ -15,13 +15,14 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<bool> {
     let meta = ["-p", "dropstone-meta", "--test", "differential", "--", "--ignored"];
     let store = ["-p", "dropstone-store", "--test", "model"];
     let machine = ["-p", "dropstone-store", "--test", "machine"];
-    Ok(test(root, &meta, "0")? && test(root, &store, STORE_RUNS)? && test(root, &machine, MACHINE_RUNS)?)
+    Ok(test(root, &meta, None)? && test(root, &store, Some(STORE_RUNS))? && test(root, &machine, Some(MACHINE_RUNS))?)
 }
 
-fn test(root: &Path, arguments: &[&str], runs: &str) -> anyhow::Result<bool> {
+/// `runs` is for the store's tests.
+fn test(root: &Path, arguments: &[&str], runs: Option<&str>) -> anyhow::Result<bool> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root).args(["test", "--locked", "--release"]).args(arguments);
-    cargo.env("STORE_MODEL_RUNS", runs);
+    cargo.envs(runs.map(|runs| ("STORE_MODEL_RUNS", runs)));
     println!("cargo test --locked --release {}", arguments.join(" "));
     Ok(cargo.status().context("could not start cargo")?.success())
 }
