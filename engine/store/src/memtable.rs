@@ -8,7 +8,7 @@ use crate::arena::Arena;
 use crate::key::GroupLife;
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
-use crate::sorted::SortedRows;
+use crate::sorted::{SortedRows, Spot};
 
 /// A memtable. The active one is written by its core; frozen ones are shared and read-only.
 #[derive(Clone, Debug, Default)]
@@ -42,13 +42,15 @@ impl LifeMut<'_> {
                     self.arena.give_back(old);
                 }
             }
-            Err(spot) => {
-                let record = self.arena.add(key, Some(value), absent_below());
-                let before = self.rows.node_bytes();
-                self.rows.insert(self.arena, spot, key, record);
-                *self.more_bytes += self.rows.node_bytes() - before;
-            }
+            Err(spot) => self.insert(spot, key, Some(value), absent_below()),
         }
+    }
+
+    fn insert(&mut self, spot: Spot, key: &[u8], value: Option<&[u8]>, fresh: bool) {
+        let record = self.arena.add(key, value, fresh);
+        let before = self.rows.node_bytes();
+        self.rows.insert(self.arena, spot, key, record);
+        *self.more_bytes += self.rows.node_bytes() - before;
     }
 
     /// Deletes a row: a fresh one vanishes, and one that nothing below has needs no tombstone.
@@ -64,12 +66,7 @@ impl LifeMut<'_> {
                 }
             }
             Err(_) if absent_below() => {}
-            Err(spot) => {
-                let record = self.arena.add(key, None, false);
-                let before = self.rows.node_bytes();
-                self.rows.insert(self.arena, spot, key, record);
-                *self.more_bytes += self.rows.node_bytes() - before;
-            }
+            Err(spot) => self.insert(spot, key, None, false),
         }
     }
 }

@@ -179,13 +179,16 @@ impl SortedRows {
         self.leaves.len() * size_of::<Leaf>() + self.inners.len() * size_of::<Inner>()
     }
 
-    pub(crate) fn get(&self, arena: &Arena, key: &[u8]) -> Option<RecordAt> {
-        let mut node = self.root;
-        for _ in 0..self.height {
+    /// The leaf in which a key is, or would be.
+    fn leaf_of(&self, arena: &Arena, key: &[u8]) -> u32 {
+        (0..self.height).fold(self.root, |node, _| {
             let inner = &self.inners[node as usize];
-            node = inner.children[child_of(&inner.keys, arena, key)];
-        }
-        let keys = &self.leaves[node as usize].keys;
+            inner.children[child_of(&inner.keys, arena, key)]
+        })
+    }
+
+    pub(crate) fn get(&self, arena: &Arena, key: &[u8]) -> Option<RecordAt> {
+        let keys = &self.leaves[self.leaf_of(arena, key) as usize].keys;
         keys.search(arena, key).ok().map(|at| keys.records[at])
     }
 
@@ -279,13 +282,9 @@ impl SortedRows {
 
     /// The records from `start` on, in order.
     pub(crate) fn range<'a>(&'a self, arena: &Arena, start: &[u8]) -> RowsFrom<'a> {
-        let mut node = self.root;
-        for _ in 0..self.height {
-            let inner = &self.inners[node as usize];
-            node = inner.children[child_of(&inner.keys, arena, start)];
-        }
-        let at = self.leaves[node as usize].keys.search(arena, start).unwrap_or_else(|at| at);
-        RowsFrom { rows: self, spot: Spot { leaf: node, at } }
+        let leaf = self.leaf_of(arena, start);
+        let at = self.leaves[leaf as usize].keys.search(arena, start).unwrap_or_else(|at| at);
+        RowsFrom { rows: self, spot: Spot { leaf, at } }
     }
 
     /// Gives all its records back.
