@@ -32,6 +32,8 @@ pub enum Stream {
     Tide,
     /// Whose disks lie when.
     Lies,
+    /// What is watched and changed last.
+    LastWords,
 }
 
 /// The 64 bits of one decision.

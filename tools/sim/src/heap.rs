@@ -61,6 +61,8 @@ pub(crate) enum Due {
     Tide { number: u32 },
     /// Probes look for groups with two leaders.
     Probe,
+    /// A watched namespace changes for the last time.
+    LastWord,
     /// The next phase of the run.
     Phase,
 }

@@ -173,10 +173,11 @@ impl World<'_> {
         self.submit(client, operation, effect);
     }
 
-    fn submit(&mut self, client: usize, operation: Operation, effect: Effect) {
+    pub(super) fn submit(&mut self, client: usize, operation: Operation, effect: Effect) {
         self.counts.operations += 1;
         let number = self.counts.operations;
-        if self.options.is_recording {
+        // Last words are in the seed: a schedule need not name them.
+        if self.options.is_recording && self.is_loading() {
             let count = self.clients[client].begun - 1;
             self.begun.extend(Begun::new(client as u32, count, self.now, &operation));
         }
@@ -199,7 +200,7 @@ impl World<'_> {
     }
 
     /// Does what the library asks for.
-    fn drive(&mut self, client: usize) {
+    pub(super) fn drive(&mut self, client: usize) {
         let now = client_time(self.now);
         self.clients[client].core.advance(now);
         while let Some(action) = self.clients[client].core.poll_action() {
@@ -275,6 +276,7 @@ impl World<'_> {
             Err(_) => Ended::NotDone,
         };
         self.observe(&Event::Return { operation, ended });
+        self.note_ended(operation);
         match result {
             Ok(Reply::Outcome(outcome)) => {
                 self.counts.acknowledged += 1;
@@ -296,6 +298,7 @@ impl World<'_> {
         let Some((operation, nsid)) = running.map(|running| (running.operation, running.nsid)) else { return };
         self.note(What::Answer, operation, head.0, |_| format!("client {client}: head {head:?} of {nsid:?}"));
         self.observe(&Event::Head { operation, nsid, head });
+        self.note_told(operation);
     }
 
     // The network's side.

@@ -16,6 +16,8 @@ const LOOK_EVERY: u64 = 100 * MS;
 const QUORUM_MAX: u64 = 45 * SECOND;
 /// All nodes run and no log is in doubt within this.
 const SETTLE_MAX: u64 = 45 * SECOND;
+/// Watches and the changes after them are answered within this: each has 8 s.
+const LAST_WORDS_MAX: u64 = 60 * SECOND;
 /// All replicas are equal within this, once nothing is in doubt.
 const CONVERGE_MAX: u64 = 20 * SECOND;
 
@@ -28,6 +30,8 @@ pub(super) enum Phase {
     Quorum(u64),
     /// Everything is healed; doubts run out.
     Settle(u64),
+    /// What is watched changes a last time.
+    LastWords(u64),
     /// Everything must become equal.
     Converge(u64),
     /// It is over.
@@ -63,13 +67,28 @@ impl World<'_> {
             }
             Phase::Settle(since) => {
                 if self.is_settled() {
-                    self.enter(Phase::Converge(self.now));
-                    self.observe(&Event::Healed);
+                    if self.last_words.is_over() {
+                        self.begin_to_converge();
+                    } else {
+                        self.enter(Phase::LastWords(self.now));
+                    }
                 } else if self.now - since > SETTLE_MAX {
                     if self.give_up() {
                         return;
                     }
                     return self.fail("converge", self.describe("not all nodes run without doubt"));
+                }
+            }
+            Phase::LastWords(since) => {
+                if self.wants_last_word() {
+                    self.begin_last_word();
+                } else if self.last_words.is_over() {
+                    self.begin_to_converge();
+                } else if self.now - since > LAST_WORDS_MAX {
+                    if self.give_up() {
+                        return;
+                    }
+                    return self.fail("wakeup", self.describe("a watch or the change after it was not answered"));
                 }
             }
             Phase::Converge(since) => {
@@ -91,6 +110,11 @@ impl World<'_> {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.note(What::Phase, 0, 0, |world| format!("{:?}", world.phase));
+    }
+
+    fn begin_to_converge(&mut self) {
+        self.enter(Phase::Converge(self.now));
+        self.observe(&Event::Healed);
     }
 
     fn heal_quorum(&mut self) {
@@ -265,7 +289,7 @@ impl World<'_> {
         // As much as the phase asks for: in the first ones groups are at work still.
         let is_live = |group: &GroupId| match self.phase {
             Phase::Faults | Phase::Quorum(_) | Phase::Over => self.leads(*group),
-            Phase::Settle(_) => self.leads(*group) && self.is_as_wanted(*group),
+            Phase::Settle(_) | Phase::LastWords(_) => self.leads(*group) && self.is_as_wanted(*group),
             Phase::Converge(_) => self.leads(*group) && self.is_as_wanted(*group) && is_equal(*group),
         };
         let stuck: Vec<GroupId> = self.groups().filter(|group| !is_live(group)).collect();

@@ -12,6 +12,7 @@ mod astray;
 mod calm;
 mod clients;
 mod end;
+mod last_words;
 mod lies;
 mod load;
 mod members;
@@ -213,6 +214,7 @@ pub(crate) struct World<'c> {
     wish: members::Wish,
     operator_draws: u64,
     calm: calm::Calm,
+    last_words: last_words::LastWords,
     driver: plan::Driver,
     probes: probes::Probes,
     episode: Option<plan::Episode>,
@@ -261,6 +263,7 @@ impl<'c> World<'c> {
             wish: members::Wish::default(),
             operator_draws: 0,
             calm: calm::Calm::default(),
+            last_words: last_words::LastWords::new(seed),
             driver: plan::Driver::draw(seed, options.profile),
             probes: probes::Probes::new(shape.groups),
             episode: None,
@@ -359,6 +362,7 @@ impl<'c> World<'c> {
             Due::Stir => self.stir(),
             Due::Tide { number } => self.turn_tide(number),
             Due::Probe => self.look_for_rivals(),
+            Due::LastWord => self.say_last_word(),
             Due::Phase => self.next_phase(),
         }
     }
