@@ -200,7 +200,7 @@ fn measure<A: Arm>(
 }
 
 /// Waits until the threads behind the store have nothing more to do.
-fn rest<A: Arm>(arm: &mut A) -> Result<()> {
+pub(crate) fn rest<A: Arm>(arm: &mut A) -> Result<()> {
     loop {
         let before = Usage::now();
         std::thread::sleep(QUIET);

@@ -119,6 +119,21 @@ impl Ours {
         }
     }
 
+    /// Waits until the store takes a batch again.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn make_room(&mut self) -> Result<()> {
+        if self.store.pressure() != Pressure::None {
+            self.freeze();
+        }
+        while self.store.pressure() == Pressure::Full {
+            self.wait()?;
+            self.freeze();
+        }
+        Ok(())
+    }
+
     fn wait(&mut self) -> Result<()> {
         let event = self.next_event()?;
         self.see(event)
@@ -153,18 +168,11 @@ impl Ours {
 
 impl Arm for Ours {
     fn apply(&mut self, batch: &RowBatch) -> Result<()> {
-        while self.store.pressure() == Pressure::Full {
-            self.freeze();
-            self.wait()?;
-        }
+        self.make_room()?;
         self.applied += 1;
         let machine = Machine { applied_index: LogIndex(self.applied), applied_term: Term(1), ..Machine::default() };
         self.store.write(GROUP, batch, &machine);
-        self.tend()?;
-        if self.store.pressure() != Pressure::None {
-            self.freeze();
-        }
-        Ok(())
+        self.tend()
     }
 
     fn tend(&mut self) -> Result<()> {

@@ -1,0 +1,16 @@
+//! What the metadata machine costs over its store: `cargo bench -p dropstone-bench --bench meta -- --help`.
+
+use std::process::ExitCode;
+
+use bench::meta_bench::{self, MetaBenchArgs};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match meta_bench::run(&MetaBenchArgs::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("meta bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
