@@ -215,6 +215,9 @@ fn execute<S: Store>(
     if is_of_system {
         return system::execute(txn, header, command);
     }
+    if let Command::Link(link) = command {
+        return crate::links::execute(txn, header, link);
+    }
     let namespace = writable(txn, header)?;
     let mut editor = Editor::new(txn, header.nsid, header.acct, namespace);
     let outcome = match command {

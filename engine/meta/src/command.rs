@@ -7,6 +7,7 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::links::LinkCommand;
 use crate::metadata::NamespaceKind;
 
 /// Bytes of a command before its body.
@@ -496,6 +497,8 @@ pub enum Command {
         /// The name, compared in lower case; at most 255 code points.
         name: String,
     },
+    /// Makes, changes or takes away a link (24..26).
+    Link(Box<LinkCommand>),
     /// Announces a server (79); group 0.
     ServerPut(ServerPut),
     /// Binds a node to its directory (80); group 0.
@@ -537,6 +540,7 @@ impl Command {
             Command::BlockSweep { .. } => 32,
             Command::Register { .. } => 33,
             Command::AccountPut { .. } => 64,
+            Command::Link(link) => link.kind(),
             Command::ServerPut(_) => 79,
             Command::NodePut(_) => 80,
         }

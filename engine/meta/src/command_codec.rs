@@ -6,6 +6,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, Tr
 
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::*;
+use crate::links::LinkCommand;
 use crate::metadata::NamespaceKind;
 
 const FLAG_AUTORENAME: u8 = 1;
@@ -161,6 +162,7 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.zero(6);
             out.bytes(name.as_bytes());
         }
+        Command::Link(link) => link.encode_body(out),
         Command::ServerPut(server) => {
             out.u8(server.role as u8);
             out.zero(1);
@@ -422,6 +424,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             Command::NamespaceInit { kind, owner: Acct(reader.u64()?), grant_bytes: reader.u64()? }
         }
         16..=23 | 27 | 28 => decode_flow_step(kind, reader)?,
+        24..=26 => Command::Link(Box::new(LinkCommand::decode_body(kind, reader)?)),
         29 => Command::JournalTrim { floor: Jid(reader.u64()?) },
         30 => Command::Sweep { limit: reader.u32()? },
         31 => Command::Purge { limit: reader.u32()? },

@@ -274,7 +274,8 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
         row.content = Some(self.hold(content)?);
         let jid = self.append(&row)?;
         let metadata = row.metadata(self.nsid, jid).expect("a put row holds its node");
-        self.put_node(node, &node_of(&metadata));
+        let linked = cur.or(revived).map_or(0, |found| found.row.flags & NODE_LINKED);
+        self.put_node(node, &NodeRow { flags: linked, ..node_of(&metadata) });
         if cur.is_none() {
             self.put_dirent(parent, name, NodeKind::File, node);
             self.namespace.live_files += 1;

@@ -362,7 +362,8 @@ fn write_move<S: Store>(
     row.name_prev_jid = if is_recased { source.row.rev_jid } else { editor.take_name(parent, name)? };
     let jid = editor.append(&row)?;
     let metadata = row.metadata(editor.nsid, jid).expect("a move row holds its node");
-    editor.put_node(source.node, &node_of(&metadata));
+    let linked = source.row.flags & NODE_LINKED;
+    editor.put_node(source.node, &NodeRow { flags: linked, ..node_of(&metadata) });
     if !is_recased {
         editor.vacate_name(source, jid);
         editor.put_dirent(parent, name, source.row.kind, source.node);

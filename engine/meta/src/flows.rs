@@ -93,7 +93,8 @@ fn put_member<S: Store>(editor: &mut Editor<'_, '_, S>, put: &MemberPut) -> Resu
             }
             editor.namespace.members += 1;
             let invited_ms = editor.txn.stamp_ms;
-            MemberRow { role: put.role, state: MemberState::Invited, since: Jid(0), invited_ms }
+            let member_gen = editor.namespace.auth_gen.wrapping_add(1);
+            MemberRow { role: put.role, state: MemberState::Invited, since: Jid(0), invited_ms, member_gen }
         }
         (Some(row), MemberState::Joined) if row.state == MemberState::Invited => {
             MemberRow { role: put.role, state: MemberState::Joined, since: editor.namespace.head, ..row }
@@ -135,6 +136,8 @@ fn transfer_namespace<S: Store>(editor: &mut Editor<'_, '_, S>, transfer: &Trans
         role: crate::command::MemberRole::Editor,
         since: editor.namespace.head,
         invited_ms: editor.txn.stamp_ms,
+        // What it showed as the owner it shows as a member.
+        member_gen: 0,
         ..member
     };
     editor.txn.put(keys::member(editor.nsid, transfer.from), &before);

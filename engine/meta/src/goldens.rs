@@ -115,7 +115,16 @@ fn rows_are_pinned() {
         ),
         row("sessions", SessionsRow { count: 1, looked_at: SessionId(2) }),
         row("number", NumberRow(1)),
-        row("member", MemberRow { role: MemberRole::Editor, state: MemberState::Joined, since: Jid(3), invited_ms: 4 }),
+        row(
+            "member",
+            MemberRow {
+                role: MemberRole::Editor,
+                state: MemberState::Joined,
+                since: Jid(3),
+                invited_ms: 4,
+                member_gen: 0,
+            },
+        ),
         row(
             "upload",
             UploadRow {

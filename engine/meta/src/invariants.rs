@@ -48,6 +48,7 @@ struct Everything {
 ///
 /// Errors: the first [`Violation`] found.
 pub fn check(rows: &Rows) -> Result<(), Violation> {
+    crate::links::check(rows)?;
     for everything in read(rows).values() {
         everything.journal_is_dense()?;
         everything.names_and_nodes_agree()?;

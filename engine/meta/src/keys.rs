@@ -21,6 +21,7 @@ pub mod table {
     pub const MOUNT: u8 = 0x0a;
     pub const UPLOAD: u8 = 0x0b;
     pub const KEPT: u8 = 0x0c;
+    pub const LINK: u8 = 0x0d;
     pub const SWEEP: u8 = 0x0e;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
@@ -28,6 +29,8 @@ pub mod table {
     pub const PURGE: u8 = 0x13;
     pub const BLOCK_SWEEP: u8 = 0x14;
     pub const FREEZE: u8 = 0x15;
+    pub const LINK_OF_ACCOUNT: u8 = 0x18;
+    pub const LINK_OF_NODE: u8 = 0x19;
     pub const ACCOUNT: u8 = 0x20;
     pub const ACCOUNT_NAME: u8 = 0x21;
     pub const DIRECTORY: u8 = 0x22;
@@ -108,6 +111,21 @@ pub(crate) fn kept_step(nsid: Nsid, step: Step) -> Vec<u8> {
 }
 pub(crate) fn freeze(nsid: Nsid, node: TreeNode) -> Vec<u8> {
     key(table::FREEZE, &[nsid.0, node.0], &[])
+}
+pub(crate) fn link(nsid: Nsid, link: u64) -> Vec<u8> {
+    key(table::LINK, &[nsid.0, link], &[])
+}
+pub(crate) fn link_of_account(nsid: Nsid, acct: Acct, node: TreeNode) -> Vec<u8> {
+    key(table::LINK_OF_ACCOUNT, &[nsid.0, acct.0, node.0], &[])
+}
+pub(crate) fn links_of_account(nsid: Nsid, acct: Acct) -> Range<Vec<u8>> {
+    prefix_range(key(table::LINK_OF_ACCOUNT, &[nsid.0, acct.0], &[]))
+}
+pub(crate) fn link_of_node(nsid: Nsid, node: TreeNode, acct: Acct) -> Vec<u8> {
+    key(table::LINK_OF_NODE, &[nsid.0, node.0, acct.0], &[])
+}
+pub(crate) fn links_of_node(nsid: Nsid, node: TreeNode) -> Range<Vec<u8>> {
+    prefix_range(key(table::LINK_OF_NODE, &[nsid.0, node.0], &[]))
 }
 /// One detached folder whose children are still to be marked; `jid` is the row that detached the subtree's root.
 pub(crate) fn sweep(nsid: Nsid, jid: Jid, folder: TreeNode) -> Vec<u8> {

@@ -117,6 +117,11 @@ pub enum Outcome {
     Malformed,
     /// A command kind that this version does not know (31).
     Unsupported,
+    /// It was made, with this number (40): a link, an app, a flow.
+    Made {
+        /// As what.
+        id: u64,
+    },
 }
 
 impl Outcome {
@@ -125,7 +130,7 @@ impl Outcome {
     pub fn is_ok(&self) -> bool {
         use Outcome::*;
         match self {
-            Applied(_) | Unchanged(_) | Done | Registered { .. } | Account { .. } | Swept { .. } => true,
+            Applied(_) | Unchanged(_) | Done | Registered { .. } | Account { .. } | Swept { .. } | Made { .. } => true,
             Batch { failed, outcomes } => failed.is_none() && outcomes.iter().all(Outcome::is_ok),
             _ => false,
         }
@@ -176,6 +181,7 @@ impl Outcome {
             Acknowledged => 29,
             Malformed => 30,
             Unsupported => 31,
+            Made { .. } => 40,
         }
     }
 
@@ -202,7 +208,10 @@ impl Outcome {
                 out.u32(len32(positions.len()));
                 positions.iter().for_each(|position| out.u32(*position));
             }
-            Quota { short_bytes: value } | IncorrectOffset { correct: value } | Exists { id: value } => out.u64(*value),
+            Quota { short_bytes: value }
+            | IncorrectOffset { correct: value }
+            | Exists { id: value }
+            | Made { id: value } => out.u64(*value),
             Elsewhere { nsid, rest } => {
                 out.u64(nsid.0);
                 out.u16(len16(rest.len()));
@@ -304,6 +313,7 @@ impl Outcome {
             29 => Acknowledged,
             30 => Malformed,
             31 => Unsupported,
+            40 => Made { id: reader.u64()? },
             number => return Err(DecodeError::Kind { what: "outcome", number }),
         };
         reader.pad()?;

@@ -10,6 +10,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
+use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
 
 /// A file or folder, named by place or by revision.
@@ -72,6 +73,17 @@ pub enum Query {
     Servers,
     /// Which nodes are bound (11)? Group 0. [`Answer::Nodes`].
     Nodes,
+    /// What does a link show (24)? [`Answer::Link`].
+    Link(u64),
+    /// Which links are there (25)? [`Answer::Links`].
+    Links {
+        /// Whose, or of what.
+        of: LinksOf,
+        /// `next` of the page before; 0 for the first page.
+        after: u64,
+        /// At most; 0 or above `LIST_PAGE_MAX` is `LIST_PAGE_MAX`.
+        limit: u32,
+    },
 }
 
 /// How an account is named.
@@ -237,6 +249,15 @@ pub enum Answer {
     Servers(Vec<ServerInfo>),
     /// Of Nodes (26), by number.
     Nodes(Vec<NodeInfo>),
+    /// Of Link (32).
+    Link(Box<LinkInfo>),
+    /// Of Links (33).
+    Links {
+        /// Those that show something.
+        links: Vec<LinkInfo>,
+        /// Position of the next page; `None` after the last.
+        next: Option<u64>,
+    },
 }
 
 /// The node 1 of every namespace.

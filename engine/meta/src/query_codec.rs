@@ -7,6 +7,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
+use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
 use crate::query::{AccountInfo, AccountKey, Answer, Change, Entry, NodeInfo, Query, ServerInfo, What};
 
@@ -85,14 +86,14 @@ fn what(reader: &mut Reader<'_>) -> Result<What, DecodeError> {
 }
 
 /// `u32 length, zero[4], bytes padded to 8`: bytes that have their own layout.
-fn put_blob(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_blob(bytes: &[u8], out: &mut Vec<u8>) {
     out.u32(len32(bytes.len()));
     out.zero(4);
     out.bytes(bytes);
     out.zero(align_up(bytes.len(), 8) - bytes.len());
 }
 
-fn blob<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+pub(crate) fn blob<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let length = reader.u32()? as usize;
     reader.zero(4)?;
     let bytes = reader.take(length)?;
@@ -106,29 +107,34 @@ fn put_cursor(cursor: &DeltaCursor, out: &mut Vec<u8>) {
     put_blob(&bytes, out);
 }
 
-fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
+/// Text in a blob.
+pub(crate) fn blob_text(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+    std::str::from_utf8(blob(reader)?).map(str::to_owned).map_err(|_| DecodeError::Text)
+}
+
+pub(crate) fn put_entry(entry: &Entry, out: &mut Vec<u8>) {
     put_blob(entry.path_display.as_bytes(), out);
     entry.meta.encode(out);
 }
 
-fn entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
+pub(crate) fn entry(reader: &mut Reader<'_>) -> Result<Entry, DecodeError> {
     let path = std::str::from_utf8(blob(reader)?).map_err(|_| DecodeError::Text)?;
     Ok(Entry { path_display: path.to_owned(), meta: Metadata::decode(reader)? })
 }
 
 /// `u32 count, zero[4]`; a count that the bytes left cannot hold is refused before anything is allocated.
-fn count(reader: &mut Reader<'_>, least_bytes: usize, what: &'static str) -> Result<usize, DecodeError> {
+pub(crate) fn count(reader: &mut Reader<'_>, least_bytes: usize, what: &'static str) -> Result<usize, DecodeError> {
     let count = reader.u32()? as usize;
     reader.zero(4)?;
     if count > reader.left() / least_bytes { Err(DecodeError::TooMany(what)) } else { Ok(count) }
 }
 
-fn put_count(count: usize, out: &mut Vec<u8>) {
+pub(crate) fn put_count(count: usize, out: &mut Vec<u8>) {
     out.u32(len32(count));
     out.zero(4);
 }
 
-fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+pub(crate) fn flag(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),
@@ -152,6 +158,8 @@ impl Query {
             Query::Account(_) => 9,
             Query::Servers => 10,
             Query::Nodes => 11,
+            Query::Link(_) => 24,
+            Query::Links { .. } => 25,
         }
     }
 
@@ -187,6 +195,13 @@ impl Query {
                 hashes.iter().for_each(|hash| out.bytes(&hash.0));
             }
             Query::Head | Query::SpaceUsage | Query::Servers | Query::Nodes => {}
+            Query::Link(link) => out.u64(*link),
+            Query::Links { of, after, limit } => {
+                out.u64(*after);
+                out.u32(*limit);
+                out.zero(4);
+                of.encode(out);
+            }
             Query::Account(AccountKey::Acct(acct)) => put_text(acct.0, &[], out),
             Query::Account(AccountKey::Name(name)) => put_text(0, name.as_bytes(), out),
         });
@@ -237,6 +252,12 @@ impl Query {
             },
             10 => Query::Servers,
             11 => Query::Nodes,
+            24 => Query::Link(reader.u64()?),
+            25 => {
+                let (after, limit) = (reader.u64()?, reader.u32()?);
+                reader.zero(4)?;
+                Query::Links { of: LinksOf::parse(reader)?, after, limit }
+            }
             number => return Err(DecodeError::Kind { what: "query", number }),
         };
         reader.pad()?;
@@ -269,6 +290,8 @@ impl Answer {
             Answer::Account(_) => 24,
             Answer::Servers(_) => 25,
             Answer::Nodes(_) => 26,
+            Answer::Link(_) => 32,
+            Answer::Links { .. } => 33,
         }
     }
 
@@ -344,6 +367,12 @@ impl Answer {
                     out.u64(server.last_seen_ms);
                     put_text(server.server, server.address.as_bytes(), out);
                 }
+            }
+            Answer::Link(link) => link.encode(out),
+            Answer::Links { links, next } => {
+                out.u64(next.unwrap_or(u64::MAX));
+                put_count(links.len(), out);
+                links.iter().for_each(|link| link.encode(out));
             }
             Answer::Nodes(nodes) => {
                 put_count(nodes.len(), out);
@@ -434,6 +463,13 @@ impl Answer {
             26 => {
                 let count = count(reader, 48, "nodes")?;
                 Answer::Nodes((0..count).map(|_| decode_node(reader)).collect::<Result<_, _>>()?)
+            }
+            32 => Answer::Link(Box::new(LinkInfo::parse(reader)?)),
+            33 => {
+                let next = reader.u64()?;
+                let count = count(reader, 176, "links")?;
+                let links = (0..count).map(|_| LinkInfo::parse(reader)).collect::<Result<_, _>>()?;
+                Answer::Links { links, next: (next != u64::MAX).then_some(next) }
             }
             number => return Err(DecodeError::Kind { what: "answer", number }),
         };

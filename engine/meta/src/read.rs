@@ -12,6 +12,7 @@ use base::{Acct, BlockHash, GroupId, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 use crate::access::{Access, access};
 use crate::command::{At, ServerRole};
 use crate::keys::{self, table};
+use crate::links::{self, Asked};
 use crate::metadata::{Metadata, NodeKind};
 use crate::outcome::Outcome;
 use crate::overlay::{Source, View};
@@ -118,6 +119,7 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
         Query::Nodes => return nodes(view),
         _ => {}
     }
+    let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
     let mut tree = Tree { source: view, nsid };
     let Some(namespace) = tree.namespace()? else {
         return Ok(if acct == Acct(0) { Answer::NotFound } else { Answer::NoAccess });
@@ -150,6 +152,11 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
                 grant_bytes: namespace.grant_bytes,
                 is_sweeping: !pending.is_empty(),
             })
+        }
+        Query::Link(link) => links::link(&mut tree, &Asked { asker: acct, namespace: &namespace, now_ms }, *link),
+        Query::Links { of, after, limit } => {
+            let asked = Asked { asker: acct, namespace: &namespace, now_ms };
+            links::links(&mut tree, &asked, of, *after, at_most(*limit, LIST_PAGE_MAX))
         }
         Query::Account(_) | Query::Servers | Query::Nodes => unreachable!("answered above"),
     }

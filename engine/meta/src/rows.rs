@@ -104,6 +104,8 @@ pub(crate) const NAMESPACE_FROZEN: u16 = 1;
 pub(crate) const NODE_FROZEN: u16 = 1;
 /// Of [`NodeRow::flags`]: it, or a folder above it, was deleted.
 pub(crate) const NODE_DEAD: u16 = 2;
+/// Of [`NodeRow::flags`]: some link shows it.
+pub(crate) const NODE_LINKED: u16 = 4;
 
 /// Table 02, 64 B (folder, mount) or 96 B (file), then the name.
 #[derive(Clone, PartialEq, Eq, Debug)]

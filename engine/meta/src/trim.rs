@@ -9,6 +9,7 @@ use base::{BlockHash, Jid, TreeNode};
 
 use crate::editor::Editor;
 use crate::keys::{self, after, table};
+use crate::links;
 use crate::metadata::NodeKind;
 use crate::outcome::Outcome;
 use crate::overlay::Source;
@@ -27,7 +28,7 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-const SWEPT_TABLES: [u8; 4] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT];
+const SWEPT_TABLES: [u8; 5] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -243,6 +244,9 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
         let start = if position < range.start { range.start } else { after(position.clone()) };
         let mut rows = Rows::new();
         editor.txn.scan(start..range.end, limit - looked, &mut rows)?;
+        if table == table::LINK && links::warm(editor.txn, editor.nsid, &rows) {
+            return Err(Halt::Cold);
+        }
         for (key, value) in rows {
             is_cut = editor.changes_since(mark) + LIST_PART_BLOCKS + ROW_CHANGES_MAX > ROWS_PER_COMMAND_MAX;
             if is_cut {
@@ -252,6 +256,7 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
                 table::BLOCK => sweep_block(editor, &key, &value),
                 table::UPLOAD => sweep_upload(editor, &key, &value)?,
                 table::KEPT => sweep_kept(editor, &key, &value),
+                table::LINK => sweep_link(editor, &key, &value)?,
                 _ => sweep_list(editor, &key, &value)?,
             };
             // A list with parts left is where the next step goes on.
@@ -312,6 +317,12 @@ fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
     }
     editor.txn.delete(key.to_vec());
     Dropped::Whole
+}
+
+/// A link that shows nothing for good.
+fn sweep_link<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Result<Dropped, Halt> {
+    let is_dropped = links::sweep(editor.txn, editor.nsid, &editor.namespace, (key, value), BLOCK_KEEP_MS)?;
+    Ok(if is_dropped { Dropped::Whole } else { Dropped::No })
 }
 
 /// A list of which no held revision is made lets go of its last part's blocks, part by part; then it goes itself.

@@ -7,7 +7,7 @@ use crate::codec::{DecodeError, Put, Reader};
 use crate::command::{MemberRole, MemberState};
 use crate::list_hash::ListHash;
 
-/// Table 09, 24 B: `format u8, role u8, state u8, pad[5], since_jid u64, invited_ms u64`.
+/// Table 09, 24 B: `format u8, role u8, state u8, pad, member_gen u32, since_jid u64, invited_ms u64`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct MemberRow {
     pub role: MemberRole,
@@ -15,6 +15,8 @@ pub(crate) struct MemberRow {
     /// The head when it joined; 0 before.
     pub since: Jid,
     pub invited_ms: u64,
+    /// Tells this membership from an earlier one of the account: the namespace's `auth_gen` when it was invited.
+    pub member_gen: u32,
 }
 
 impl RowValue for MemberRow {
@@ -23,7 +25,8 @@ impl RowValue for MemberRow {
         out.u8(1);
         out.u8(self.role as u8);
         out.u8(self.state as u8);
-        out.zero(5);
+        out.zero(1);
+        out.u32(self.member_gen);
         out.u64(self.since.0);
         out.u64(self.invited_ms);
         out
@@ -32,8 +35,9 @@ impl RowValue for MemberRow {
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let role = MemberRole::from_u8(reader.u8()?).ok_or(DecodeError::Field("role"))?;
         let state = MemberState::from_u8(reader.u8()?).ok_or(DecodeError::Field("state"))?;
-        reader.zero(5)?;
-        Ok(MemberRow { role, state, since: Jid(reader.u64()?), invited_ms: reader.u64()? })
+        reader.zero(1)?;
+        let member_gen = reader.u32()?;
+        Ok(MemberRow { role, state, since: Jid(reader.u64()?), invited_ms: reader.u64()?, member_gen })
     }
 }
 
