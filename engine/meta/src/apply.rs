@@ -5,10 +5,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::access::{Access, access};
 use crate::applied::{Applied, EntryKind, EntryRef};
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Reader};
 use crate::command::{Command, CommandHeader};
-use crate::command_codec::decode_command;
+use crate::command_codec::{decode_command, decode_header};
 use crate::editor::Editor;
+use crate::feature::{LEVEL_BORN, level_of};
 use crate::keys;
 use crate::outcome::Outcome;
 use crate::overlay::{Overlay, Source, Txn, View};
@@ -20,11 +21,17 @@ use crate::tree::Halt;
 use crate::{files, flows, system, trim};
 
 /// Applies entries; holds nothing between them but buffers.
-#[derive(Default)]
 pub struct Applier {
     overlay: Overlay,
     batch: RowBatch,
     wants: Vec<Want>,
+    level_of: fn(u8) -> Option<u32>,
+}
+
+impl Default for Applier {
+    fn default() -> Applier {
+        Applier::of_release(level_of)
+    }
 }
 
 impl Applier {
@@ -32,6 +39,13 @@ impl Applier {
     #[must_use]
     pub fn new() -> Applier {
         Applier::default()
+    }
+
+    /// One of a release that knows other kinds of commands, or from other levels on, than this one does: for tests of
+    /// groups whose nodes run two releases.
+    #[must_use]
+    pub fn of_release(level_of: fn(u8) -> Option<u32>) -> Applier {
+        Applier { overlay: Overlay::default(), batch: RowBatch::default(), wants: Vec::new(), level_of }
     }
 
     /// Executes one entry and writes its rows with the machine row. Outcomes and news are added to `applied`.
@@ -93,7 +107,7 @@ impl Applier {
         let mut is_cold = false;
         for (bytes, ordinal) in commands.zip(0u64..) {
             let view = View { store, group, wants: &mut self.wants };
-            let mut txn = Txn { view, overlay: &mut self.overlay, stamp_ms: machine.stamp_ms };
+            let mut txn = Txn { view, overlay: &mut self.overlay, stamp_ms: machine.stamp_ms, level_of: self.level_of };
             let mark = txn.overlay.mark();
             match run_command(&mut txn, bytes, (entry, ordinal), &mut news) {
                 Ok(outcome) => {
@@ -133,6 +147,17 @@ enum News {
     Detached(base::Nsid),
 }
 
+/// Is the command of a kind that the group's level knows? One that is not is answered as by the release before, which
+/// does not know the kind: nothing of it is looked at. What has no header is refused elsewhere.
+fn is_known<S: Store>(txn: &mut Txn<'_, S>, bytes: &[u8]) -> Result<bool, Cold> {
+    let Ok((_, kind, _)) = decode_header(&mut Reader::new(bytes)) else { return Ok(true) };
+    match (txn.level_of)(kind) {
+        Some(needed) if needed <= LEVEL_BORN => Ok(true),
+        Some(needed) => Ok(needed <= crate::group0::level(txn)?),
+        None => Ok(false),
+    }
+}
+
 /// Runs one command, through its session.
 fn run_command<S: Store>(
     txn: &mut Txn<'_, S>,
@@ -140,6 +165,12 @@ fn run_command<S: Store>(
     (entry, ordinal): (EntryRef<'_>, u64),
     news: &mut Vec<News>,
 ) -> Result<Outcome, Cold> {
+    if let Some(bytes) = bytes
+        && !is_known(txn, bytes)?
+    {
+        base::mark::hit!("meta.apply.above_the_level");
+        return Ok(Outcome::Unsupported);
+    }
     let (header, command) = match bytes.map(decode_command) {
         Some(Ok(decoded)) => decoded,
         Some(Err(DecodeError::Kind { what: "command", .. })) => return Ok(Outcome::Unsupported),
@@ -214,6 +245,9 @@ fn execute<S: Store>(
     );
     if is_of_system {
         return system::execute(txn, header, command);
+    }
+    if let Command::Group0(command) = command {
+        return crate::group0::execute(txn, header, command);
     }
     if let Command::Link(link) = command {
         return crate::links::execute(txn, header, link);

@@ -7,6 +7,7 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::group0::Group0Command;
 use crate::links::LinkCommand;
 use crate::metadata::NamespaceKind;
 
@@ -499,6 +500,8 @@ pub enum Command {
     },
     /// Makes, changes or takes away a link (24..26).
     Link(Box<LinkCommand>),
+    /// Changes what group 0 keeps (65..78, 81, 82); the system only.
+    Group0(Box<Group0Command>),
     /// Announces a server (79); group 0.
     ServerPut(ServerPut),
     /// Binds a node to its directory (80); group 0.
@@ -541,6 +544,7 @@ impl Command {
             Command::Register { .. } => 33,
             Command::AccountPut { .. } => 64,
             Command::Link(link) => link.kind(),
+            Command::Group0(command) => command.kind(),
             Command::ServerPut(_) => 79,
             Command::NodePut(_) => 80,
         }

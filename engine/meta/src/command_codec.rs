@@ -6,6 +6,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, Tr
 
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::*;
+use crate::group0::Group0Command;
 use crate::links::LinkCommand;
 use crate::metadata::NamespaceKind;
 
@@ -163,6 +164,7 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.bytes(name.as_bytes());
         }
         Command::Link(link) => link.encode_body(out),
+        Command::Group0(command) => command.encode_body(out),
         Command::ServerPut(server) => {
             out.u8(server.role as u8);
             out.zero(1);
@@ -435,6 +437,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             reader.zero(6)?;
             Command::AccountPut { name: reader.text(length)? }
         }
+        65..=78 | 81 | 82 => Command::Group0(Box::new(Group0Command::decode_body(kind, reader)?)),
         79 => {
             let role = ServerRole::from_u8(reader.u8()?).ok_or(DecodeError::Field("role"))?;
             reader.zero(1)?;

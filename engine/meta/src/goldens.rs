@@ -145,7 +145,15 @@ fn rows_are_pinned() {
         row("counters", CountersRow { next_acct: 1, next_nsid: 2 }),
         row(
             "account",
-            AccountRow { state: 1, token_gen: 2, root: Nsid(3), allocated: 4, created_ms: 5, name: "Ada".to_owned() },
+            AccountRow {
+                state: 1,
+                token_gen: 2,
+                root: Nsid(3),
+                allocated: 4,
+                created_ms: 5,
+                name: "Ada".to_owned(),
+                profile: ProfileRow::default(),
+            },
         ),
         row("directory", DirectoryRow { kind: NamespaceKind::Root, state: 1, owner: Acct(2) }),
         row("server", ServerRow { role: 1, last_seen_ms: 2, address: "host:3".to_owned() }),

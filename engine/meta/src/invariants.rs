@@ -49,6 +49,7 @@ struct Everything {
 /// Errors: the first [`Violation`] found.
 pub fn check(rows: &Rows) -> Result<(), Violation> {
     crate::links::check(rows)?;
+    crate::group0::check(rows)?;
     for everything in read(rows).values() {
         everything.journal_is_dense()?;
         everything.names_and_nodes_agree()?;

@@ -34,12 +34,21 @@ pub mod table {
     pub const ACCOUNT: u8 = 0x20;
     pub const ACCOUNT_NAME: u8 = 0x21;
     pub const DIRECTORY: u8 = 0x22;
+    pub const REACH: u8 = 0x23;
+    pub const GRANT: u8 = 0x24;
+    pub const TOKEN: u8 = 0x25;
+    pub const APP: u8 = 0x26;
+    pub const CODE: u8 = 0x27;
+    pub const FLOW: u8 = 0x28;
     pub const CLUSTER: u8 = 0x29;
+    pub const TICKET: u8 = 0x2a;
     pub const SERVER: u8 = 0x2b;
     pub const CLUSTER_NODE: u8 = 0x2c;
+    pub const FLOW_OF: u8 = 0x2d;
+    pub const FLOW_ENDED: u8 = 0x2e;
 }
 
-fn key(table: u8, fields: &[u64], tail: &[u8]) -> Vec<u8> {
+pub(crate) fn key(table: u8, fields: &[u64], tail: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + fields.len() * 8 + tail.len());
     out.push(table);
     fields.iter().for_each(|field| out.extend_from_slice(&field.to_be_bytes()));

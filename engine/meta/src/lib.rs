@@ -16,12 +16,14 @@ pub mod command_codec;
 mod copy;
 pub mod delta;
 mod editor;
+pub mod feature;
 mod files;
 mod flows;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod goldens;
+mod group0;
 pub mod invariants;
 mod kept;
 mod keys;
@@ -56,6 +58,12 @@ pub use command::{
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};
+pub use feature::feature_level;
+pub use group0::{
+    AccountSet, AlarmInfo, AppInfo, CodeInfo, CodePut, CodeTake, FlowInfo, FlowPlan, FlowState, FlowStep, GrantChange,
+    Group0Answer, Group0Command, Group0Query, Profile, ReachInfo, ReachState, TicketInfo, TicketPut, TokenInfo,
+    TokenPut, TokenRevoke,
+};
 pub use links::{LinkCommand, LinkInfo, LinkSettings, LinksOf};
 pub use memory::MemoryStore;
 pub use metadata::{Metadata, NamespaceKind, NodeKind, Rev};

@@ -7,6 +7,7 @@
 use base::{Acct, Nsid, SessionId};
 
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
+use crate::group0::{CodeInfo, FlowInfo, Record, TicketInfo};
 use crate::metadata::Metadata;
 
 /// What a command came to.
@@ -117,11 +118,17 @@ pub enum Outcome {
     Malformed,
     /// A command kind that this version does not know (31).
     Unsupported,
-    /// It was made, with this number (40): a link, an app, a flow.
+    /// It was made, with this number (40): a link or an app.
     Made {
         /// As what.
         id: u64,
     },
+    /// How far a flow has come (41).
+    Flow(Box<FlowInfo>),
+    /// What a code is good for (42).
+    Code(Box<CodeInfo>),
+    /// Who may join (43).
+    Ticket(Box<TicketInfo>),
 }
 
 impl Outcome {
@@ -131,6 +138,7 @@ impl Outcome {
         use Outcome::*;
         match self {
             Applied(_) | Unchanged(_) | Done | Registered { .. } | Account { .. } | Swept { .. } | Made { .. } => true,
+            Flow(_) | Code(_) | Ticket(_) => true,
             Batch { failed, outcomes } => failed.is_none() && outcomes.iter().all(Outcome::is_ok),
             _ => false,
         }
@@ -182,6 +190,9 @@ impl Outcome {
             Malformed => 30,
             Unsupported => 31,
             Made { .. } => 40,
+            Flow(_) => 41,
+            Code(_) => 42,
+            Ticket(_) => 43,
         }
     }
 
@@ -218,6 +229,9 @@ impl Outcome {
                 out.zero(6);
                 out.bytes(rest.as_bytes());
             }
+            Flow(info) => info.put(out),
+            Code(info) => info.put(out),
+            Ticket(info) => info.put(out),
             Busy { retry_ms } => out.u32(*retry_ms),
             Registered { session } => out.u64(session.0),
             Account { acct, root } => {
@@ -314,6 +328,9 @@ impl Outcome {
             30 => Malformed,
             31 => Unsupported,
             40 => Made { id: reader.u64()? },
+            41 => Flow(Box::new(FlowInfo::take(&mut reader)?)),
+            42 => Code(Box::new(CodeInfo::take(&mut reader)?)),
+            43 => Ticket(Box::new(TicketInfo::take(&mut reader)?)),
             number => return Err(DecodeError::Kind { what: "outcome", number }),
         };
         reader.pad()?;

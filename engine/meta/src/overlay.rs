@@ -107,6 +107,8 @@ pub(crate) struct Txn<'a, S> {
     pub overlay: &'a mut Overlay,
     /// Where in the entry's group and time we are.
     pub stamp_ms: u64,
+    /// From which feature level on a kind of command is known.
+    pub level_of: fn(u8) -> Option<u32>,
 }
 
 impl<S: Store> Txn<'_, S> {
@@ -166,7 +168,8 @@ mod tests {
         overlay.set(vec![1, 0], None);
         overlay.set(vec![1, 0], Some(vec![9]));
         let view = View { store: &store, group: GroupId(1), wants: &mut wants };
-        let mut txn = Txn { view, overlay: &mut overlay, stamp_ms: 0 };
+        let level_of = crate::feature::level_of;
+        let mut txn = Txn { view, overlay: &mut overlay, stamp_ms: 0, level_of };
         let mut out = Rows::new();
         txn.scan(vec![1]..vec![2], 3, &mut out).unwrap();
         assert_eq!(out, [(vec![1, 0], vec![9]), (vec![1, 2], vec![22]), (vec![1, 3], vec![3])]);

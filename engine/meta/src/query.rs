@@ -10,6 +10,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
+use crate::group0::{Group0Answer, Group0Query};
 use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
 
@@ -73,6 +74,8 @@ pub enum Query {
     Servers,
     /// Which nodes are bound (11)? Group 0. [`Answer::Nodes`].
     Nodes,
+    /// A question to group 0 (32..43). [`Answer::Group0`].
+    Group0(Group0Query),
     /// What does a link show (24)? [`Answer::Link`].
     Link(u64),
     /// Which links are there (25)? [`Answer::Links`].
@@ -249,6 +252,8 @@ pub enum Answer {
     Servers(Vec<ServerInfo>),
     /// Of Nodes (26), by number.
     Nodes(Vec<NodeInfo>),
+    /// Of a question to group 0 (40..51).
+    Group0(Group0Answer),
     /// Of Link (32).
     Link(Box<LinkInfo>),
     /// Of Links (33).

@@ -7,6 +7,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
+use crate::group0::{Group0Answer, Group0Query};
 use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
 use crate::query::{AccountInfo, AccountKey, Answer, Change, Entry, NodeInfo, Query, ServerInfo, What};
@@ -159,6 +160,7 @@ impl Query {
             Query::Servers => 10,
             Query::Nodes => 11,
             Query::Link(_) => 24,
+            Query::Group0(query) => query.kind(),
             Query::Links { .. } => 25,
         }
     }
@@ -196,6 +198,7 @@ impl Query {
             }
             Query::Head | Query::SpaceUsage | Query::Servers | Query::Nodes => {}
             Query::Link(link) => out.u64(*link),
+            Query::Group0(query) => query.encode(out),
             Query::Links { of, after, limit } => {
                 out.u64(*after);
                 out.u32(*limit);
@@ -253,6 +256,7 @@ impl Query {
             10 => Query::Servers,
             11 => Query::Nodes,
             24 => Query::Link(reader.u64()?),
+            32..=43 => Query::Group0(Group0Query::decode(kind, reader)?),
             25 => {
                 let (after, limit) = (reader.u64()?, reader.u32()?);
                 reader.zero(4)?;
@@ -291,6 +295,7 @@ impl Answer {
             Answer::Servers(_) => 25,
             Answer::Nodes(_) => 26,
             Answer::Link(_) => 32,
+            Answer::Group0(answer) => answer.kind(),
             Answer::Links { .. } => 33,
         }
     }
@@ -369,6 +374,7 @@ impl Answer {
                 }
             }
             Answer::Link(link) => link.encode(out),
+            Answer::Group0(answer) => answer.encode(out),
             Answer::Links { links, next } => {
                 out.u64(next.unwrap_or(u64::MAX));
                 put_count(links.len(), out);
@@ -464,6 +470,7 @@ impl Answer {
                 let count = count(reader, 48, "nodes")?;
                 Answer::Nodes((0..count).map(|_| decode_node(reader)).collect::<Result<_, _>>()?)
             }
+            40..=51 => Answer::Group0(Group0Answer::decode(kind, reader)?),
             32 => Answer::Link(Box::new(LinkInfo::parse(reader)?)),
             33 => {
                 let next = reader.u64()?;

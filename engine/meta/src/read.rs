@@ -117,6 +117,10 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
         Query::Account(key) => return account(view, acct, key),
         Query::Servers => return servers(view),
         Query::Nodes => return nodes(view),
+        Query::Group0(query) => {
+            let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
+            return crate::group0::answer(view, acct, now_ms, query);
+        }
         _ => {}
     }
     let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
@@ -158,7 +162,7 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             let asked = Asked { asker: acct, namespace: &namespace, now_ms };
             links::links(&mut tree, &asked, of, *after, at_most(*limit, LIST_PAGE_MAX))
         }
-        Query::Account(_) | Query::Servers | Query::Nodes => unreachable!("answered above"),
+        Query::Account(_) | Query::Servers | Query::Nodes | Query::Group0(_) => unreachable!("answered above"),
     }
 }
 

@@ -95,16 +95,7 @@ fn put_account<S: Store>(txn: &mut Txn<'_, S>, name: &str) -> Result<Outcome, Ha
         let row: AccountRow = txn.row(&keys::account(Acct(acct)))?.expect("a name leads to an account");
         return Ok(Outcome::Account { acct: Acct(acct), root: row.root });
     }
-    let mut counters: CountersRow = txn.row(&keys::counters())?.unwrap_or_default();
-    let (acct, root) = (Acct(counters.next_acct), Nsid(counters.next_nsid));
-    counters.next_acct += 1;
-    counters.next_nsid += 1;
-    txn.put(keys::counters(), &counters);
-    txn.put(name_row_key, &NumberRow(acct.0));
-    let name = name.into_owned();
-    let account = AccountRow { state: 1, token_gen: 0, root, allocated: 0, created_ms: txn.stamp_ms, name };
-    txn.put(keys::account(acct), &account);
-    txn.put(keys::directory(root), &DirectoryRow { kind: NamespaceKind::Root, state: 1, owner: acct });
+    let (acct, root) = crate::group0::new_account(txn, name.into_owned(), 0, STATE_ACTIVE)?;
     Ok(Outcome::Account { acct, root })
 }
 

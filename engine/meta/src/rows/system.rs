@@ -5,6 +5,8 @@ use base::{Acct, Nsid, Sequence, SessionId};
 use super::RowValue;
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::metadata::NamespaceKind;
+use crate::password::PasswordHash;
+use crate::query_codec::{blob_text, put_blob};
 
 /// Table 10, 56 B.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -117,7 +119,6 @@ impl RowValue for CountersRow {
 /// Table 20: `format u8, state u8, name_len u16, token_gen u32, root u64, allocated u64, created_ms u64, name`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct AccountRow {
-    /// 1 active.
     pub state: u8,
     pub token_gen: u32,
     pub root: Nsid,
@@ -125,6 +126,52 @@ pub(crate) struct AccountRow {
     pub allocated: u64,
     pub created_ms: u64,
     pub name: String,
+    pub profile: ProfileRow,
+}
+
+/// Of [`AccountRow::state`] and [`DirectoryRow::state`]: it is in use.
+pub(crate) const STATE_ACTIVE: u8 = 1;
+/// A flow makes it.
+pub(crate) const STATE_BUILDING: u8 = 2;
+/// It may not come in.
+pub(crate) const STATE_SUSPENDED: u8 = 3;
+/// The flow that was to make it gave up.
+pub(crate) const STATE_DEAD: u8 = 4;
+
+/// After the name in table 20, if there is any of it: `plan u8, zero[7], granted u64`, then e-mail, given name, surname and
+/// password hash, blobs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ProfileRow {
+    pub plan: u8,
+    /// Bytes of all its grants.
+    pub granted: u64,
+    pub email: String,
+    pub given: String,
+    pub surname: String,
+    pub password: PasswordHash,
+}
+
+impl ProfileRow {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.u8(self.plan);
+        out.zero(7);
+        out.u64(self.granted);
+        [&self.email, &self.given, &self.surname].iter().for_each(|text| put_blob(text.as_bytes(), out));
+        self.password.encode(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<ProfileRow, DecodeError> {
+        let plan = reader.u8()?;
+        reader.zero(7)?;
+        Ok(ProfileRow {
+            plan,
+            granted: reader.u64()?,
+            email: blob_text(reader)?,
+            given: blob_text(reader)?,
+            surname: blob_text(reader)?,
+            password: PasswordHash::parse(reader)?,
+        })
+    }
 }
 
 impl RowValue for AccountRow {
@@ -138,6 +185,9 @@ impl RowValue for AccountRow {
         out.u64(self.allocated);
         out.u64(self.created_ms);
         out.bytes(self.name.as_bytes());
+        if self.profile != ProfileRow::default() {
+            self.profile.put(&mut out);
+        }
         out
     }
 
@@ -151,6 +201,7 @@ impl RowValue for AccountRow {
             allocated: reader.u64()?,
             created_ms: reader.u64()?,
             name: reader.text(name_bytes)?,
+            profile: if reader.left() == 0 { ProfileRow::default() } else { ProfileRow::take(reader)? },
         })
     }
 }
@@ -159,7 +210,6 @@ impl RowValue for AccountRow {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DirectoryRow {
     pub kind: NamespaceKind,
-    /// 1 active.
     pub state: u8,
     pub owner: Acct,
 }

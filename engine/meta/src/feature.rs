@@ -1,0 +1,74 @@
+//! Which release knows which command, so that nodes of two releases agree while a cluster is upgraded.
+//!
+//! Every group has a feature level, raised by `FeatureRaise` when all its nodes run the new release and never lowered. A
+//! command above the group's level is answered `Unsupported` by the release that knows it, before its session or its
+//! body is looked at, and by the one before, which does not know its kind: both change nothing, so a mixed group stays
+//! one. A release that is older than the level of a group cannot tell what entries after it do, and stops
+//! ([`crate::payload::unknown_level`]).
+
+use base::GroupId;
+
+use crate::overlay::View;
+use crate::store::{Cold, Store, Want};
+
+/// The level of a group that was never raised.
+pub const LEVEL_BORN: u32 = 1;
+/// The highest level that this release knows.
+pub const LEVEL_KNOWN: u32 = 1;
+
+/// The level from which on a kind of command is known; `None` for one that this release does not know.
+///
+/// A new kind, or a known one that comes to something else, gets the next level here.
+#[must_use]
+pub fn level_of(kind: u8) -> Option<u32> {
+    match kind {
+        1..=13 | 15..=33 | 64..=82 => Some(1),
+        _ => None,
+    }
+}
+
+/// Why a command is not for a group yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TooNew {
+    /// The group's level is lower.
+    #[error(
+        "command kind {kind} needs feature level {needed} and the group has {level}: when all nodes run this release, \
+         raise it (dropstone admin upgrade finalize)"
+    )]
+    Level {
+        /// The command.
+        kind: u8,
+        /// Its level.
+        needed: u32,
+        /// The group's.
+        level: u32,
+    },
+    /// This release does not know it.
+    #[error("command kind {kind} is not known to this release (feature level {known}): upgrade this node")]
+    Kind {
+        /// The command.
+        kind: u8,
+        /// The highest level known here.
+        known: u32,
+    },
+}
+
+/// May a leader propose this encoded command to a group of this level? What has no kind is let through: it is refused
+/// elsewhere.
+///
+/// Errors: [`TooNew`], which says what to do.
+pub fn admit(command: &[u8], level: u32) -> Result<(), TooNew> {
+    let Some(kind) = command.get(1).copied() else { return Ok(()) };
+    match level_of(kind) {
+        Some(needed) if needed <= level => Ok(()),
+        Some(needed) => Err(TooNew::Level { kind, needed, level }),
+        None => Err(TooNew::Kind { kind, known: LEVEL_KNOWN }),
+    }
+}
+
+/// The level of a group as its rows are now.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn feature_level<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>) -> Result<u32, Cold> {
+    crate::group0::level(&mut View { store, group, wants })
+}
