@@ -330,6 +330,8 @@ pub struct MountSwap {
     pub target: Nsid,
     /// Who froze the folder; thawed is `RevMismatch`.
     pub flow: u64,
+    /// Since when, as `Freeze` told: one that thawed meanwhile and froze anew is another, and `RevMismatch`.
+    pub since_ms: u64,
 }
 
 /// Holds off writes below a folder, or lets them go on.

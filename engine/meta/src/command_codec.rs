@@ -148,7 +148,9 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.zero(4);
             out.bytes(mount.at.path.as_bytes());
         }
-        Command::MountSwap(swap) => encode_step(swap.step, &[swap.node.0, swap.target.0, swap.flow], out),
+        Command::MountSwap(swap) => {
+            encode_step(swap.step, &[swap.node.0, swap.target.0, swap.flow, swap.since_ms], out)
+        }
         Command::Unmount { step, target } => encode_step(*step, &[target.0], out),
         Command::Freeze(freeze) | Command::Thaw(freeze) => {
             out.u64(freeze.flow);
@@ -259,7 +261,7 @@ fn decode_flow_step(kind: u8, reader: &mut Reader<'_>) -> Result<Command, Decode
         }
         20 => {
             let (node, target) = (TreeNode(reader.u64()?), Nsid(reader.u64()?));
-            Command::MountSwap(MountSwap { step, node, target, flow: reader.u64()? })
+            Command::MountSwap(MountSwap { step, node, target, flow: reader.u64()?, since_ms: reader.u64()? })
         }
         21 => Command::Unmount { step, target: Nsid(reader.u64()?) },
         27 => Command::GrantRaise { step, owner: Acct(reader.u64()?), bytes: reader.u64()? },

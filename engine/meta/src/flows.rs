@@ -35,7 +35,8 @@ pub(crate) fn step_of(command: &Command) -> Option<Step> {
     }
 }
 
-/// Runs a step, or tells again what it came to. One that was refused may be tried again.
+/// Runs a step, or tells again what it came to, also when it was refused: a flow that gave up is not overtaken by a late
+/// repeat. Only what was `Busy` may be tried again, and a folder that thawed before it was swapped.
 pub(crate) fn execute<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     command: &Command,
@@ -52,8 +53,17 @@ pub(crate) fn execute<S: Store>(
         let is_same = kept.digest == digest;
         return if is_same { Ok(crate::kept::unpack(editor.txn, &kept.outcome)?) } else { Ok(Outcome::NotFound) };
     }
-    let outcome = run(editor, command)?;
-    if outcome.is_ok() {
+    let mark = editor.mark();
+    let outcome = match run(editor, command) {
+        Err(Halt::With(refused)) => {
+            editor.rollback(mark);
+            refused
+        }
+        result => result?,
+    };
+    let is_passing =
+        matches!((command, &outcome), (_, Outcome::Busy { .. }) | (Command::MountSwap(_), Outcome::RevMismatch));
+    if !is_passing {
         let outcome = crate::kept::pack(editor.nsid, &outcome, false);
         editor.txn.put(key, &KeptRow { digest, stamp_ms: editor.txn.stamp_ms, outcome });
     }
@@ -217,7 +227,11 @@ fn swap_for_mount<S: Store>(editor: &mut Editor<'_, '_, S>, swap: &MountSwap) ->
         return Ok(Outcome::NestedShare);
     }
     let freeze: Option<FreezeRow> = editor.txn.row(&keys::freeze(editor.nsid, swap.node))?;
-    if !freeze.is_some_and(|freeze| freeze.flow == swap.flow && freeze.renewed_ms + FREEZE_MS > editor.txn.stamp_ms) {
+    let is_held = |freeze: FreezeRow| {
+        let is_its = (freeze.flow, freeze.since_ms) == (swap.flow, swap.since_ms);
+        is_its && freeze.renewed_ms + FREEZE_MS > editor.txn.stamp_ms
+    };
+    if !freeze.is_some_and(is_held) {
         return Ok(Outcome::RevMismatch);
     }
     let Some(row) = editor.tree().node(swap.node)? else { return Ok(Outcome::NotFound) };

@@ -15,6 +15,7 @@ pub mod command;
 pub mod command_codec;
 mod copy;
 pub mod delta;
+pub mod driver;
 mod editor;
 pub mod feature;
 mod files;

@@ -39,7 +39,7 @@ fn start(world: &mut World, plan: FlowPlan) -> Outcome {
 }
 
 fn told(world: &mut World, info: &FlowInfo, code: u8) -> FlowInfo {
-    flow(run(world, Group0Command::FlowStep(FlowStep { flow: info.flow, step: info.step, code })))
+    flow(run(world, Group0Command::FlowStep(FlowStep { flow: info.flow, step: info.step, code, value: 7 })))
 }
 
 /// An account that is there, by the flow that makes it.
@@ -379,7 +379,7 @@ fn one_flow_at_a_time_works_on_an_account_and_namespace_and_a_removal_is_next() 
     assert_eq!(waiting.state, FlowState::Waiting);
     assert_eq!(flow(start(&mut world, remove.clone())), waiting, "noted once");
     assert_eq!(start(&mut world, mount.clone()).code(), 20);
-    let step = FlowStep { flow: waiting.flow, step: 1, code: 0 };
+    let step = FlowStep { flow: waiting.flow, step: 1, code: 0, value: 0 };
     assert_eq!(run(&mut world, Group0Command::FlowStep(step)), Outcome::Malformed, "not its turn");
     let Answer::Group0(Group0Answer::Flows(flows)) = ask(&mut world, Group0Query::Flows { after: 0, limit: 0 }) else {
         panic!("flows")
@@ -388,7 +388,7 @@ fn one_flow_at_a_time_works_on_an_account_and_namespace_and_a_removal_is_next() 
     let half = told(&mut world, &open, 0);
     assert_eq!((half.step, reach(&mut world, bob)[0].1.state), (2, ReachState::Joined));
     assert_eq!(told(&mut world, &open, 0), half, "told late");
-    let ahead = FlowStep { flow: open.flow, step: 3, code: 0 };
+    let ahead = FlowStep { flow: open.flow, step: 3, code: 0, value: 0 };
     assert_eq!(run(&mut world, Group0Command::FlowStep(ahead)), Outcome::Malformed);
     told(&mut world, &half, 0);
     let Answer::Group0(Group0Answer::Flow(mut next)) = ask(&mut world, Group0Query::Flow(waiting.flow)) else {

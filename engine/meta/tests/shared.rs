@@ -127,7 +127,7 @@ fn only_the_system_takes_steps() {
         Command::MemberRemove { step: NO_STEP, acct: VIEWER },
         Command::Transfer(Transfer { step: NO_STEP, from: OWNER, to: EDITOR, grant_bytes: 100 }),
         Command::Mount(Mount { step: NO_STEP, target: OTHER, at: At::path("/m"), autorename: false }),
-        Command::MountSwap(MountSwap { step: NO_STEP, node: TreeNode(2), target: OTHER, flow: 1 }),
+        Command::MountSwap(MountSwap { step: NO_STEP, node: TreeNode(2), target: OTHER, flow: 1, since_ms: 0 }),
         Command::Unmount { step: NO_STEP, target: OTHER },
         Command::Freeze(freeze),
         Command::Thaw(freeze),
@@ -172,7 +172,7 @@ fn grants_rise_for_their_owner_and_never_fall_below_what_is_taken() {
 }
 
 #[test]
-fn a_step_is_done_once_whoever_sends_it_and_refused_ones_may_be_tried_again() {
+fn a_step_is_done_once_or_refused_once_whoever_sends_it() {
     let mut world = shared();
     let raise = |flow, bytes| Command::GrantRaise { step: Step { flow, step: 2 }, owner: OWNER, bytes };
     let grant = |world: &mut World| match world.ask(&Query::SpaceUsage) {
@@ -189,6 +189,8 @@ fn a_step_is_done_once_whoever_sends_it_and_refused_ones_may_be_tried_again() {
     world.run_as(OWNER, put("/f", &[1; 60], PutMode::Add));
     assert_eq!(system(&mut world, lower.clone()), Outcome::Quota { short_bytes: 40 });
     world.run_as(OWNER, Command::Delete(Delete { at: At::path("/f"), parent_rev: None }));
+    assert_eq!(system(&mut world, lower), Outcome::Quota { short_bytes: 40 }, "its flow has given up");
+    let lower = Command::GrantLower { step: Step { flow: 10, step: 1 }, bytes: 100 };
     assert_eq!(system(&mut world, lower), Outcome::Done);
     // Kept for eight days.
     world.stamp_ms += 8 * 24 * 60 * 60 * 1000;
@@ -292,9 +294,10 @@ fn writes_below_what_is_frozen_wait_until_it_thaws_by_its_flow_or_by_time() {
     assert!(matches!(world.put("/d/g", b"x"), Outcome::Busy { .. }));
     world.stamp_ms += 30_001;
     assert!(world.put("/d/g", b"x").is_ok(), "nobody renewed it");
-    let swap = Command::MountSwap(MountSwap { step: NO_STEP, node, target: OTHER, flow: 5 });
-    assert_eq!(system(&mut world, swap), Outcome::RevMismatch, "a write came between");
+    let swap = Command::MountSwap(MountSwap { step: NO_STEP, node, target: OTHER, flow: 5, since_ms: since });
+    assert_eq!(system(&mut world, swap.clone()), Outcome::RevMismatch, "a write came between");
     assert_eq!(system(&mut world, Command::Freeze(freeze)), Outcome::Done, "frozen anew, and its flow sees that");
+    assert_eq!(system(&mut world, swap), Outcome::RevMismatch, "whoever does not see it is refused");
     assert_eq!(system(&mut world, Command::Thaw(freeze)), Outcome::Done);
     assert!(world.put("/d/h", b"x").is_ok());
     assert_eq!(system(&mut world, Command::Freeze(Freeze { flow: 5, node: ROOT })), Outcome::Malformed);
@@ -306,7 +309,8 @@ fn a_folder_becomes_a_mount_in_one_command() {
     let mut world = World::new();
     world.put("/d/f", b"x");
     let node = world.lookup("/d").unwrap().meta.node;
-    let swap = Command::MountSwap(MountSwap { step: NO_STEP, node, target: OTHER, flow: 5 });
+    let since_ms = world.stamp_ms + 2;
+    let swap = Command::MountSwap(MountSwap { step: NO_STEP, node, target: OTHER, flow: 5, since_ms });
     assert_eq!(system(&mut world, swap.clone()), Outcome::RevMismatch, "not frozen");
     system(&mut world, Command::Freeze(Freeze { flow: 5, node }));
     let head = world.head();

@@ -60,6 +60,7 @@ impl Group0Command {
                 out.u32(step.step);
                 out.u8(step.code);
                 out.zero(3);
+                out.u64(step.value);
             }
             Group0Command::GrantReserve(change) | Group0Command::GrantRelease(change) => {
                 let fields = [change.acct.0, change.nsid.0, change.before, change.bytes];
@@ -116,9 +117,9 @@ impl Group0Command {
             }),
             70 => Group0Command::FlowStart(FlowPlan::take(reader)?),
             71 => {
-                let step = FlowStep { flow: reader.u64()?, step: reader.u32()?, code: reader.u8()? };
+                let (flow, step, code) = (reader.u64()?, reader.u32()?, reader.u8()?);
                 reader.zero(3)?;
-                Group0Command::FlowStep(step)
+                Group0Command::FlowStep(FlowStep { flow, step, code, value: reader.u64()? })
             }
             72 | 73 => {
                 let (acct, nsid) = (Acct(reader.u64()?), Nsid(reader.u64()?));

@@ -109,6 +109,8 @@ pub struct FlowStep {
     pub step: u32,
     /// 0: it was done. Else the code of the outcome that refused it.
     pub code: u8,
+    /// What it told: of a freeze, since when.
+    pub value: u64,
 }
 
 /// Somebody may join the cluster, for an hour.

@@ -135,7 +135,9 @@ pub struct FlowInfo {
     pub nsid: Nsid,
     /// The root of that account; of a share, where the folder is.
     pub root: Nsid,
-    /// Bytes that it has reserved, and the role that it gives, where it has one.
+    /// Of a share: since when its folder is frozen, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Bytes that it has reserved, if any.
     pub bytes: u64,
     /// The role that the member has when it joins.
     pub role: MemberRole,

@@ -4,7 +4,7 @@
 //! plan  0 u8 kind   1 u8 role or flag   2 zero[6]   8 three u64: nsid or 0, acct, node, other acct or bytes
 //!       then, of an account its name and of a mount its path, a blob
 //! flow  0 u64 number   8 u8 state   9 u8 code   10 u8 role   11 zero   12 u32 step   16 touched_ms   24 acct   32 nsid
-//!      40 root   48 bytes   56 the plan
+//!      40 root   48 since_ms   56 bytes   64 the plan
 //! ```
 
 use base::{Acct, Nsid, TreeNode};
@@ -79,7 +79,7 @@ impl Record for FlowInfo {
         out.u8(self.role as u8);
         out.zero(1);
         out.u32(self.step);
-        for field in [self.touched_ms, self.acct.0, self.nsid.0, self.root.0, self.bytes] {
+        for field in [self.touched_ms, self.acct.0, self.nsid.0, self.root.0, self.since_ms, self.bytes] {
             out.u64(field);
         }
         self.plan.put(out);
@@ -101,6 +101,7 @@ impl Record for FlowInfo {
             acct: Acct(reader.u64()?),
             nsid: Nsid(reader.u64()?),
             root: Nsid(reader.u64()?),
+            since_ms: reader.u64()?,
             bytes: reader.u64()?,
             plan: FlowPlan::take(reader)?,
         })

@@ -43,6 +43,7 @@ pub(crate) fn start<S: Store>(txn: &mut Txn<'_, S>, plan: &FlowPlan) -> Result<O
         acct: Acct(0),
         nsid: Nsid(0),
         root: Nsid(0),
+        since_ms: 0,
         bytes: 0,
         role: MemberRole::Viewer,
         plan: plan.clone(),
@@ -210,7 +211,7 @@ pub(crate) fn step<S: Store>(txn: &mut Txn<'_, S>, told: FlowStep) -> Result<Out
         give_back(txn, &info)?;
         return end(txn, info, FlowState::Failed, told.code);
     } else if info.step < info.plan.steps() {
-        on_the_way(txn, &info)?;
+        on_the_way(txn, &mut info, told.value);
         info.step += 1;
     } else {
         bring_about(txn, &info)?;
@@ -221,11 +222,12 @@ pub(crate) fn step<S: Store>(txn: &mut Txn<'_, S>, told: FlowStep) -> Result<Out
 }
 
 /// A step was done, and it is not the last.
-fn on_the_way<S: Store>(txn: &mut Txn<'_, S>, info: &FlowInfo) -> Result<(), Cold> {
-    if matches!(info.plan, FlowPlan::Mount { .. }) {
-        set_reach(txn, info.acct, info.nsid, info.role, ReachState::Joined);
+fn on_the_way<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo, value: u64) {
+    match info.plan {
+        FlowPlan::Mount { .. } => set_reach(txn, info.acct, info.nsid, info.role, ReachState::Joined),
+        FlowPlan::Share { .. } if info.step == SHARE_FREEZE => info.since_ms = value,
+        _ => {}
     }
-    Ok(())
 }
 
 fn set_reach<S: Store>(txn: &mut Txn<'_, S>, acct: Acct, nsid: Nsid, role: MemberRole, state: ReachState) {

@@ -258,7 +258,7 @@ impl Group0Answer {
                 Group0Answer::Grants(take_all(reader, 16, "grants", |reader| Ok((Nsid(reader.u64()?), reader.u64()?)))?)
             }
             48 => Group0Answer::Flow(Box::new(FlowInfo::take(reader)?)),
-            49 => Group0Answer::Flows(take_all(reader, 88, "flows", FlowInfo::take)?),
+            49 => Group0Answer::Flows(take_all(reader, 96, "flows", FlowInfo::take)?),
             50 => {
                 let level = limit(reader)?;
                 let alarms = take_all(reader, 32, "alarms", AlarmInfo::take)?;

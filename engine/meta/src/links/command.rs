@@ -37,7 +37,7 @@ impl LinkSettings {
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.u8(u8::from(self.no_download) * FLAG_NO_DOWNLOAD | u8::from(self.members_only) * FLAG_MEMBERS_ONLY);
+        out.u8((u8::from(self.no_download) * FLAG_NO_DOWNLOAD) | (u8::from(self.members_only) * FLAG_MEMBERS_ONLY));
         out.zero(7);
         out.u64(self.expires_ms);
         self.password.encode(out);
