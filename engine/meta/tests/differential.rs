@@ -12,6 +12,7 @@ use base::names::path_key;
 use base::{BlockHash, Jid, Prng, Sequence, SessionId, TreeNode};
 use meta::*;
 use naive::Naive;
+use naive::links::Links;
 use world::{NAMES, NSID, OWNER, Replica, STAMP_MS, content_hash, payload, pick};
 
 const GRANT_BYTES: u64 = 60 << 20;
@@ -23,6 +24,7 @@ struct Run {
     prng: Prng,
     replica: Replica,
     naive: Naive,
+    links: Links,
     session: SessionId,
     sequence: u64,
     /// Commands whose outcomes are kept, for a second sending.
@@ -46,6 +48,7 @@ impl Run {
             prng,
             replica,
             naive: Naive::new(NSID, GRANT_BYTES),
+            links: Links::default(),
             session,
             sequence: 0,
             sent: Vec::new(),
@@ -66,7 +69,16 @@ impl Run {
         self.sequence += 1;
         let header = CommandHeader { ack_below: self.ack_below(), ..world::header(self.session, self.sequence) };
         self.naive.now_ms = self.stamp_ms;
-        let wanted = self.naive.run(OWNER, &command);
+        let wanted = match &command {
+            Command::Link(link) => {
+                let found = match &**link {
+                    LinkCommand::Create { at, .. } => self.naive.node_at(at),
+                    _ => Err(Outcome::NotFound),
+                };
+                self.links.run(link, found, self.stamp_ms)
+            }
+            command => self.naive.run(OWNER, command),
+        };
         let outcome = self.apply(header, &command);
         assert_eq!(outcome, wanted, "{context}: {command:?}");
         self.codes.insert(outcome.code());
@@ -119,6 +131,7 @@ impl Run {
         self.naive.trim(floor);
         self.run_to_its_end(|limit| Command::BlockSweep { limit });
         self.naive.sweep_blocks();
+        self.links.sweep(self.stamp_ms);
         self.compare(context);
         self.compare_revisions(context);
         if floor > Jid(1) {
@@ -163,7 +176,25 @@ impl Run {
             position = next;
         }
         assert_eq!(listed, self.naive.tree, "{context}");
+        self.compare_links(context);
         self.replica.check();
+    }
+
+    fn compare_links(&mut self, context: &str) {
+        let (mut listed, mut after) = (Vec::new(), 0);
+        let limit = self.prng.below(4) as u32;
+        loop {
+            let question = Query::Links { of: LinksOf::Account(OWNER), after, limit };
+            let Answer::Links { links, next } = self.replica.ask(&question) else { panic!("{context}: no links") };
+            for info in links {
+                let path = info.entry.path_lower();
+                assert_eq!(self.naive.tree.get(&path), Some(&info.entry.meta), "{context}: {path}");
+                listed.push((info.link, info.entry.meta.node, info.settings));
+            }
+            let Some(next) = next else { break };
+            after = next;
+        }
+        assert_eq!(listed, self.links.shown(&self.naive.tree, self.stamp_ms), "{context}");
     }
 
     /// I9: a reader that applies what the journal tells comes to the tree that is there.
@@ -271,7 +302,8 @@ impl Run {
     }
 
     fn command(&mut self) -> Command {
-        match self.prng.below(23) {
+        match self.prng.below(25) {
+            23 | 24 => self.link(),
             0..=6 => {
                 let commit = self.commit();
                 let present = self.present(&commit);
@@ -299,6 +331,20 @@ impl Run {
             }
             _ => self.part(),
         }
+    }
+
+    fn link(&mut self) -> Command {
+        let hour_ms = 60 * 60 * 1000;
+        let expires_ms = if self.prng.one_in(3) { self.stamp_ms + self.prng.below(48) * hour_ms } else { 0 };
+        let settings = LinkSettings { expires_ms, no_download: self.prng.one_in(2), ..LinkSettings::default() };
+        let link = self.prng.below(1 << 20);
+        let link = self.links.any_of(&self.naive.tree, link);
+        let command = match self.prng.below(4) {
+            0 => LinkCommand::Revoke { link },
+            1 => LinkCommand::Modify { link, settings },
+            _ => LinkCommand::Create { at: self.place(), settings },
+        };
+        Command::Link(Box::new(command))
     }
 
     /// One that a batch may have.
@@ -373,7 +419,7 @@ fn bytes_of(n: u64) -> u32 {
 }
 
 /// Outcomes that random commands come to.
-const CODES: [u8; 14] = [1, 2, 3, 4, 5, 6, 10, 16, 18, 19, 20, 21, 24, 27];
+const CODES: [u8; 17] = [1, 2, 3, 4, 5, 6, 10, 16, 18, 19, 20, 21, 23, 24, 27, 30, 40];
 
 fn run(seeds: std::ops::Range<u64>) {
     let mut codes = BTreeSet::new();

@@ -476,6 +476,29 @@ fn from_the_entry_of_its_removal_on_a_member_gets_nothing_though_its_flow_is_sti
 }
 
 #[test]
+fn what_an_earlier_flow_sent_does_nothing_when_it_comes_late() {
+    let (mut cluster, _, bob, nsid) = with_member();
+    // Unmounted by itself, so that the removal finds nothing to unmount; then in and mounted again.
+    for plan in [
+        FlowPlan::Unmount { nsid, acct: bob },
+        FlowPlan::RemoveMember { nsid, acct: bob },
+        FlowPlan::AddMember { nsid, acct: bob, role: MemberRole::Viewer },
+        FlowPlan::Mount { nsid, acct: bob, at: At::path("/again") },
+    ] {
+        cluster.start(plan);
+        cluster.settle();
+    }
+    assert_eq!(cluster.reach(bob, nsid).map(|reach| reach.state), Some(ReachState::Mounted));
+    for (nsid, command) in cluster.sent.clone() {
+        match &command {
+            Command::Group0(group0) => drop(cluster.group0((**group0).clone())),
+            _ => drop(cluster.send(nsid, &command)),
+        }
+        cluster.compare();
+    }
+}
+
+#[test]
 fn a_folder_that_thawed_and_was_written_is_not_shared_away() {
     let (mut cluster, ada, _, _) = with_member();
     let root = cluster.accounts[0].1;

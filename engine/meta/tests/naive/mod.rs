@@ -3,6 +3,8 @@
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command")]
 
+pub mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::names::{name_key, path_key};
@@ -200,6 +202,12 @@ impl Naive {
         }
         let base = self.tree.values().find(|meta| meta.node == at.node).ok_or(Outcome::NotFound)?;
         Ok(format!("{}{}", self.display(base), at.path))
+    }
+
+    /// The node at a place; nothing is one more way to be refused.
+    pub fn node_at(&self, at: &At) -> Result<TreeNode, Outcome> {
+        let path = self.path_of(at)?;
+        if path.is_empty() { Ok(ROOT) } else { self.get(&path).map(|meta| meta.node).ok_or(Outcome::NotFound) }
     }
 
     pub fn display(&self, meta: &Metadata) -> String {
