@@ -168,7 +168,6 @@ fn run_command<S: Store>(
     if let Some(bytes) = bytes
         && !is_known(txn, bytes)?
     {
-        base::mark::hit!("meta.apply.above_the_level");
         return Ok(Outcome::Unsupported);
     }
     let (header, command) = match bytes.map(decode_command) {

@@ -82,7 +82,6 @@ fn create<S: Store>(
         if is_of_member(txn, nsid, &namespace, &row)? && !row.settings.is_over(txn.stamp_ms) {
             return Ok(Outcome::Exists { id: link });
         }
-        base::mark::hit!("meta.link.replaced");
         remove(txn, nsid, link, &row)?;
     }
     let link = namespace.next_link;

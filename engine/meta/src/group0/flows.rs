@@ -68,7 +68,6 @@ pub(crate) fn start<S: Store>(txn: &mut Txn<'_, S>, plan: &FlowPlan) -> Result<O
                     _ if row.open == 0 => {}
                     FlowPlan::RemoveMember { .. } => return note_removal(txn, info, row),
                     _ => {
-                        base::mark::hit!("meta.flow.busy");
                         return Ok(Outcome::Busy { retry_ms: BUSY_RETRY_MS });
                     }
                 }
@@ -179,7 +178,6 @@ fn note_removal<S: Store>(txn: &mut Txn<'_, S>, mut info: FlowInfo, mut row: Flo
         let waiting: FlowInfo = txn.row(&keys::flow(row.waiting))?.expect("what waits has a row");
         return Ok(Outcome::Flow(Box::new(waiting)));
     }
-    base::mark::hit!("meta.flow.removal_noted");
     info.flow = next_number(txn, "flow")?;
     info.state = FlowState::Waiting;
     row.waiting = info.flow;
@@ -198,14 +196,12 @@ pub(crate) fn step<S: Store>(txn: &mut Txn<'_, S>, told: FlowStep) -> Result<Out
         return Ok(Outcome::Malformed);
     }
     if told.step < info.step {
-        base::mark::hit!("meta.flow.step_told_again");
         return Ok(Outcome::Flow(Box::new(info)));
     }
     info.touched_ms = txn.stamp_ms;
     let is_share = matches!(info.plan, FlowPlan::Share { .. });
     if told.code == REV_MISMATCH && is_share && info.step == SHARE_SWAP {
         // It thawed, so something may have been written since it was copied.
-        base::mark::hit!("meta.flow.share_thawed");
         info.step = SHARE_FREEZE;
     } else if told.code != 0 {
         give_back(txn, &info)?;

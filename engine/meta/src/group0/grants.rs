@@ -34,7 +34,6 @@ pub(crate) fn set<S: Store>(txn: &mut Txn<'_, S>, acct: Acct, nsid: Nsid, bytes:
     let Some(mut row) = txn.row::<AccountRow>(&account(acct))? else { return Err(Outcome::NotFound.into()) };
     let Some(sum) = (row.profile.granted - before).checked_add(bytes) else { return Err(Outcome::TooLarge.into()) };
     if bytes > before && row.allocated != 0 && sum > row.allocated {
-        base::mark::hit!("meta.grant.beyond_allocated");
         return Err(Outcome::Quota { short_bytes: sum - row.allocated }.into());
     }
     row.profile.granted = sum;

@@ -74,7 +74,6 @@ pub(crate) fn put_token<S: Store>(txn: &mut Txn<'_, S>, put: &TokenPut) -> Resul
         let is_its = (code.info.acct, code.info.app) == (put.acct, put.app) && put.scopes & !code.info.scopes == 0;
         let is_first = code.refresh == [0; 32] || code.refresh == put.token;
         if code.state != CodeState::Taken || !is_its || !is_first {
-            base::mark::hit!("meta.code.burnt", code.state == CodeState::Burnt);
             return Ok(Outcome::NoAccess);
         }
         (code.refresh, code.access) = (put.token, put.access);
@@ -167,7 +166,6 @@ pub(crate) fn take_code<S: Store>(txn: &mut Txn<'_, S>, take: &CodeTake) -> Resu
         return Ok(Outcome::NoAccess);
     }
     if row.state != CodeState::Fresh {
-        base::mark::hit!("meta.code.taken_again");
         if row.refresh != [0; 32] {
             txn.delete(keys::token(keys::REFRESH, &row.refresh));
         }

@@ -116,7 +116,6 @@ fn info<R: Source>(tree: &mut Tree<'_, R>, asked: &Asked<'_>, link: u64) -> Resu
         return Ok(None);
     }
     if !is_of_member(tree.source, tree.nsid, asked.namespace, &row)? {
-        base::mark::hit!("meta.link.of_another_membership");
         return Ok(None);
     }
     let Some(node) = tree.node(row.node)? else { return Ok(None) };
