@@ -8,6 +8,9 @@
 
 use base::GroupId;
 
+use crate::command::Command;
+use crate::command_codec::decode_command;
+use crate::group0::Group0Command;
 use crate::overlay::View;
 use crate::store::{Cold, Store, Want};
 
@@ -15,6 +18,9 @@ use crate::store::{Cold, Store, Want};
 pub const LEVEL_BORN: u32 = 1;
 /// The highest level that this release knows.
 pub const LEVEL_KNOWN: u32 = 1;
+
+/// The kind of `FeatureRaise`.
+const FEATURE_RAISE: u8 = 74;
 
 /// The level from which on a kind of command is known; `None` for one that this release does not know.
 ///
@@ -51,14 +57,39 @@ pub enum TooNew {
         /// The highest level known here.
         known: u32,
     },
+    /// A level that this release does not know: nodes that run it would have to stop.
+    #[error("feature level {level} is not known to this release, which knows {known}: upgrade all nodes first")]
+    Raise {
+        /// The level asked for.
+        level: u32,
+        /// The highest level known here.
+        known: u32,
+    },
 }
 
-/// May a leader propose this encoded command to a group of this level? What has no kind is let through: it is refused
-/// elsewhere.
+/// The level that an encoded `FeatureRaise` asks for; `None` for other commands.
+pub(crate) fn raised_to(command: &[u8]) -> Option<u32> {
+    if command.get(1) != Some(&FEATURE_RAISE) {
+        return None;
+    }
+    match decode_command(command) {
+        Ok((_, Command::Group0(command))) => match *command {
+            Group0Command::FeatureRaise { level } => Some(level),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// May a leader propose this encoded command to a group of this level? What has no kind, or no level to raise to, is let
+/// through: it is refused elsewhere.
 ///
 /// Errors: [`TooNew`], which says what to do.
 pub fn admit(command: &[u8], level: u32) -> Result<(), TooNew> {
     let Some(kind) = command.get(1).copied() else { return Ok(()) };
+    if let Some(level) = raised_to(command).filter(|level| *level > LEVEL_KNOWN) {
+        return Err(TooNew::Raise { level, known: LEVEL_KNOWN });
+    }
     match level_of(kind) {
         Some(needed) if needed <= level => Ok(()),
         Some(needed) => Err(TooNew::Level { kind, needed, level }),

@@ -10,17 +10,13 @@ use base::limits::ENTRY_COMMANDS_MAX;
 
 use crate::codec::{Put, Reader, len32};
 use crate::command::COMMAND_HEADER_BYTES;
-use crate::command::Command;
-use crate::command_codec::{decode_command, decode_header};
-use crate::feature::LEVEL_KNOWN;
-use crate::group0::Group0Command;
+use crate::command_codec::decode_header;
+use crate::feature::{LEVEL_KNOWN, raised_to};
 
 /// The version of a payload.
 const VERSION: u16 = 1;
 /// The format of a command, its byte 0.
 const COMMAND_FORMAT: u8 = 1;
-/// The kind of `FeatureRaise`.
-const FEATURE_RAISE: u8 = 74;
 /// Bytes of a payload before its commands.
 pub const PAYLOAD_HEADER_BYTES: usize = 16;
 /// Bytes before each command.
@@ -101,15 +97,7 @@ pub fn unknown_format(payload: &[u8]) -> Option<u16> {
 /// known here, so who holds it stops before it applies it.
 #[must_use]
 pub fn unknown_level(payload: &[u8]) -> Option<u32> {
-    let raise = |command: &[u8]| match decode_command(command) {
-        Ok((_, Command::Group0(command))) => match *command {
-            Group0Command::FeatureRaise { level } => Some(level),
-            _ => None,
-        },
-        _ => None,
-    };
-    let is_raise = |command: &&[u8]| command.get(1) == Some(&FEATURE_RAISE);
-    Commands::parse(payload).flatten().filter(is_raise).filter_map(raise).find(|level| *level > LEVEL_KNOWN)
+    Commands::parse(payload).flatten().filter_map(raised_to).find(|level| *level > LEVEL_KNOWN)
 }
 
 /// The commands of a payload, in order. Always exactly as many as its header says (at most `ENTRY_COMMANDS_MAX`):

@@ -567,6 +567,9 @@ fn a_leader_is_told_what_to_do_and_an_older_release_stops_at_a_level_it_does_not
     assert_eq!(feature::admit(&mkdir, 1), Ok(()));
     let low = feature::admit(&mkdir, 0).unwrap_err().to_string();
     assert!(low.contains("needs feature level 1 and the group has 0") && low.contains("upgrade finalize"), "{low}");
+    assert_eq!(feature::admit(&raise(feature::LEVEL_KNOWN), 1), Ok(()));
+    let ahead = feature::admit(&raise(feature::LEVEL_KNOWN + 1), 1).unwrap_err().to_string();
+    assert!(ahead.contains("upgrade all nodes first"), "{ahead}");
     mkdir[1] = 250;
     assert!(feature::admit(&mkdir, 1).unwrap_err().to_string().contains("upgrade this node"));
     let payload = |commands: &[Vec<u8>]| {
