@@ -342,6 +342,7 @@ impl Run {
         let command = match self.prng.below(4) {
             0 => LinkCommand::Revoke { link },
             1 => LinkCommand::Modify { link, settings },
+            _ if self.prng.one_in(8) => LinkCommand::Create { at: At::path(""), settings },
             _ => LinkCommand::Create { at: self.place(), settings },
         };
         Command::Link(Box::new(command))
