@@ -13,6 +13,7 @@ use crate::overlay::Source;
 use crate::query::{Answer, Change, Entry};
 use crate::read::{ENTRY_BYTES, entry_bytes};
 use crate::rows::*;
+use crate::scope::{Scope, ScopePath, settle};
 use crate::store::Rows;
 use crate::tree::{Halt, NodePath, Tree};
 use crate::walk::{Walk, is_position, walk};
@@ -94,13 +95,25 @@ const SCAN_ROWS: u32 = 256;
 /// Rows looked at after one that is not in memory, so that one prefetch brings what many of them want.
 const COLD_ROWS_MAX: u32 = 256;
 
+/// What a reader wants of the changes.
+pub(crate) struct Wanted {
+    pub scope: Scope,
+    pub limit: usize,
+    /// A page ends with the first mount told.
+    pub stops_at_mounts: bool,
+}
+
 /// The changes after a cursor.
 pub(crate) fn delta<R: Source>(
     tree: &mut Tree<'_, R>,
     namespace: &NamespaceRow,
     cursor: &DeltaCursor,
-    limit: usize,
+    wanted: &Wanted,
 ) -> Result<Answer, Halt> {
+    let scope = match settle(tree, &wanted.scope)? {
+        Ok(scope) => scope,
+        Err(answer) => return Ok(answer),
+    };
     let (floor, head) = (namespace.floor, namespace.head);
     let is_beyond = cursor.since > head || (cursor.expansion.is_some() && cursor.since == head);
     if cursor.since < floor || is_beyond {
@@ -109,10 +122,11 @@ pub(crate) fn delta<R: Source>(
     }
     base::mark::hit!("meta.delta.expansion_goes_on", cursor.expansion.is_some());
     let Ok(resumed) = Phase::resumed(cursor) else { return Ok(Answer::Malformed) };
-    let mut page =
-        Page { tree, limit, changes: Vec::new(), bytes: 0, visits: 0, since: cursor.since, paths: BTreeMap::new() };
+    let (limit, stops_at_mounts) = (wanted.limit, wanted.stops_at_mounts);
+    let told = Told { scope, limit, stops_at_mounts, changes: Vec::new(), bytes: 0, visits: 0 };
+    let mut page = Page { tree, told, since: cursor.since, paths: BTreeMap::new() };
     let (cursor, has_more) = page.fill(head, resumed)?;
-    Ok(Answer::Delta { changes: page.changes, cursor, has_more })
+    Ok(Answer::Delta { changes: page.told.changes, cursor, has_more })
 }
 
 /// How far a row has been told. A row tells its vacated side first, then its present side.
@@ -161,28 +175,54 @@ impl<E: Into<Halt>> From<E> for Stop {
     }
 }
 
-/// One page of changes being made.
-struct Page<'t, 'a, R> {
-    tree: &'t mut Tree<'a, R>,
+/// What a page tells so far.
+struct Told {
+    scope: ScopePath,
     limit: usize,
+    stops_at_mounts: bool,
     changes: Vec<Change>,
     bytes: usize,
     /// Rows of subtrees looked at, told or not.
     visits: u32,
+}
+
+impl Told {
+    fn is_full(&self) -> bool {
+        let is_long = self.changes.len() >= self.limit || self.bytes >= ANSWER_BYTES_SOFT;
+        is_long || self.visits >= DELTA_ROWS_MAX || self.is_at_mount()
+    }
+
+    /// What hangs at the mount just told comes next, before any other row.
+    fn is_at_mount(&self) -> bool {
+        let is_mount = |last: &Change| matches!(last, Change::Present(entry) if entry.meta.kind == NodeKind::Mount);
+        self.stops_at_mounts && self.changes.last().is_some_and(is_mount)
+    }
+
+    fn push_deleted(&mut self, path_display: String) {
+        self.bytes += ENTRY_BYTES + path_display.len();
+        self.changes.push(Change::Deleted { path_display });
+    }
+
+    fn push_present(&mut self, entry: Entry) {
+        self.bytes += entry_bytes(&entry.path_display, &entry.meta);
+        self.changes.push(Change::Present(entry));
+    }
+}
+
+/// One page of changes being made.
+struct Page<'t, 'a, R> {
+    tree: &'t mut Tree<'a, R>,
+    told: Told,
     since: Jid,
     paths: BTreeMap<TreeNode, NodePath>,
 }
 
 impl<R: Source> Page<'_, '_, R> {
-    fn is_full(&self) -> bool {
-        self.changes.len() >= self.limit || self.bytes >= ANSWER_BYTES_SOFT || self.visits >= DELTA_ROWS_MAX
-    }
-
     /// Tells rows up to `head`, or until the page is full. A command's rows stay on one page, unless they are the first
     /// thing on it.
     fn fill(&mut self, head: Jid, resumed: Phase) -> Result<(DeltaCursor, bool), Halt> {
         let mut phase = resumed;
-        let mut command = (self.since, 0, 0);
+        let mut command = (self.since, 0);
         let mut is_command_start = true;
         let (mut rows_read, mut cold_rows) = (0, 0);
         while self.since < head {
@@ -194,14 +234,16 @@ impl<R: Source> Page<'_, '_, R> {
             for (_, value) in rows {
                 let row = JournalRow::decode(&value);
                 if is_command_start {
-                    if self.is_full() || rows_read >= DELTA_ROWS_MAX {
+                    if self.told.is_full() || rows_read >= DELTA_ROWS_MAX {
                         base::mark::hit!("meta.delta.page_full");
                         return self.end(cold_rows, DeltaCursor::at(self.since));
                     }
-                    command = (self.since, self.changes.len(), self.bytes);
+                    command = (self.since, self.told.changes.len());
                 }
                 let jid = self.since.next();
-                match self.tell(jid, &row, std::mem::replace(&mut phase, Phase::Start)) {
+                let phase = std::mem::replace(&mut phase, Phase::Start);
+                let told = if self.told.is_at_mount() { Err(Stop::Full(phase)) } else { self.tell(jid, &row, phase) };
+                match told {
                     Ok(()) => {}
                     Err(Stop::Full(phase)) if command.1 == 0 => {
                         base::mark::hit!("meta.delta.expansion_cut");
@@ -209,7 +251,7 @@ impl<R: Source> Page<'_, '_, R> {
                     }
                     Err(Stop::Full(_)) => {
                         base::mark::hit!("meta.delta.command_put_off");
-                        self.changes.truncate(command.1);
+                        self.told.changes.truncate(command.1);
                         return self.end(cold_rows, DeltaCursor::at(command.0));
                     }
                     Err(Stop::Halt(Halt::Cold)) => cold_rows = cold_rows.max(1),
@@ -250,22 +292,26 @@ impl<R: Source> Page<'_, '_, R> {
 
     /// The old place: told as deleted where nothing is live now. Where something is, its own later row tells it.
     fn tell_vacated(&mut self, row: &JournalRow, phase: &mut Phase) -> Result<(), Stop> {
+        // What was hidden all the time was never seen.
+        if row.old_parent == TreeNode(0) {
+            return Ok(());
+        }
         let old_path = format!("{}/{}", self.path_of(row.old_parent)?.display, row.old_name);
-        if old_path.len() > POSITION_BYTES_MAX {
+        if old_path.len() > POSITION_BYTES_MAX || !self.told.scope.covers(&old_path) {
             return Ok(());
         }
         let live = self.tree.live_at(&old_path)?;
         if *phase == Phase::Start {
             // The old place of a moved node, or of a mount, that is another folder now: all in that folder follows from later rows.
-            let is_other_folder =
-                row.op != Op::Delete && live.is_some_and(|live| live.kind != NodeKind::File && live.node != row.node);
+            let is_other_folder = (row.op != Op::Delete || row.kind == NodeKind::Mount)
+                && live.is_some_and(|live| live.kind != NodeKind::File && live.node != row.node);
             if live.is_none() || is_other_folder {
                 self.push_deleted(old_path.clone(), Phase::Start)?;
             }
             *phase = Phase::Vacated(String::new());
         }
         let is_file_there = live.is_some_and(|live| live.kind == NodeKind::File);
-        if row.kind == NodeKind::Folder && (row.op == Op::Delete || is_file_there) {
+        if row.kind == NodeKind::Folder && self.told.scope.is_recursive && (row.op == Op::Delete || is_file_there) {
             base::mark::hit!("meta.delta.folder_gone");
             self.expand_deleted(row.node, &old_path, live, phase)?;
         }
@@ -283,17 +329,19 @@ impl<R: Source> Page<'_, '_, R> {
         let Phase::Vacated(mut position) = phase.clone() else { return Ok(()) };
         let may_be_live = live.is_some_and(|live| live.kind == NodeKind::Folder);
         let from = position.clone();
-        let walked = Walk { root, display: old_path, position: &from, is_recursive: true };
-        let (nsid, limit) = (self.tree.nsid, self.limit);
-        let (changes, bytes, visits) = (&mut self.changes, &mut self.bytes, &mut self.visits);
+        let walked = Walk { root, display: old_path, position: &from, is_recursive: true, has_dead: false };
+        let (nsid, told) = (self.tree.nsid, &mut self.told);
         let is_end = walk(&mut Tree { source: self.tree.source, nsid }, &walked, |tree, item| {
-            if changes.len() >= limit || *bytes >= ANSWER_BYTES_SOFT || *visits >= DELTA_ROWS_MAX {
+            if told.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
-            *visits += 1;
-            if !may_be_live || tree.live_at(&item.display)?.is_none() {
-                *bytes += ENTRY_BYTES + item.display.len();
-                changes.push(Change::Deleted { path_display: item.display });
+            told.visits += 1;
+            let live = if may_be_live { tree.live_at(&item.display)? } else { None };
+            // What hung in a mount is in no row here, so a folder in its place does not clear it away.
+            let is_other_folder = live.is_some_and(|live| live.kind != NodeKind::File && live.node != item.node);
+            let is_mount = || item.row.as_ref().is_some_and(|row| row.kind == NodeKind::Mount);
+            if live.is_none() || (is_other_folder && is_mount()) {
+                told.push_deleted(item.display);
             }
             item.position.clone_into(&mut position);
             Ok(ControlFlow::Continue(()))
@@ -310,7 +358,7 @@ impl<R: Source> Page<'_, '_, R> {
             return Ok(());
         }
         let path = self.path_of(row.node)?;
-        if !path.is_live || path.display.len() > POSITION_BYTES_MAX {
+        if !path.is_live || path.display.len() > POSITION_BYTES_MAX || !self.told.scope.covers(&path.display) {
             return Ok(());
         }
         let position = match phase {
@@ -321,24 +369,28 @@ impl<R: Source> Page<'_, '_, R> {
                 String::new()
             }
         };
-        if is_placed { self.expand_present(row.node, &path.display, position) } else { Ok(()) }
+        if is_placed && self.told.scope.is_recursive {
+            self.expand_present(row.node, &path.display, position)
+        } else {
+            Ok(())
+        }
     }
 
     /// All that is below a folder that was moved.
     fn expand_present(&mut self, root: TreeNode, display: &str, mut position: String) -> Result<(), Stop> {
         base::mark::hit!("meta.delta.folder_moved");
         let from = position.clone();
-        let walked = Walk { root, display, position: &from, is_recursive: true };
-        let (nsid, limit) = (self.tree.nsid, self.limit);
-        let (changes, bytes, visits) = (&mut self.changes, &mut self.bytes, &mut self.visits);
+        let walked = Walk { root, display, position: &from, is_recursive: true, has_dead: false };
+        let (nsid, told) = (self.tree.nsid, &mut self.told);
         let is_end = walk(&mut Tree { source: self.tree.source, nsid }, &walked, |tree, item| {
-            if changes.len() >= limit || *bytes >= ANSWER_BYTES_SOFT || *visits >= DELTA_ROWS_MAX {
+            if told.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
-            *visits += 1;
-            let meta = item.row.metadata(tree.nsid, item.node);
-            *bytes += entry_bytes(&item.display, &meta);
-            changes.push(Change::Present(Entry { path_display: item.display, meta }));
+            told.visits += 1;
+            if let Some(row) = item.row {
+                let meta = row.metadata(tree.nsid, item.node);
+                told.push_present(Entry { path_display: item.display, meta });
+            }
             item.position.clone_into(&mut position);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -347,20 +399,18 @@ impl<R: Source> Page<'_, '_, R> {
 
     /// Adds a deletion; when the page is full, the row goes on from `phase`.
     fn push_deleted(&mut self, path_display: String, phase: Phase) -> Result<(), Stop> {
-        if self.is_full() {
+        if self.told.is_full() {
             return Err(Stop::Full(phase));
         }
-        self.bytes += ENTRY_BYTES + path_display.len();
-        self.changes.push(Change::Deleted { path_display });
+        self.told.push_deleted(path_display);
         Ok(())
     }
 
     fn push_present(&mut self, entry: Entry, phase: Phase) -> Result<(), Stop> {
-        if self.is_full() {
+        if self.told.is_full() {
             return Err(Stop::Full(phase));
         }
-        self.bytes += entry_bytes(&entry.path_display, &entry.meta);
-        self.changes.push(Change::Present(entry));
+        self.told.push_present(entry);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub mod delta;
 pub mod driver;
 mod editor;
 pub mod feature;
+pub mod feed;
+mod feed_codec;
 mod files;
 mod flows;
 #[cfg(test)]
@@ -40,7 +42,9 @@ pub mod payload;
 pub mod query;
 pub mod query_codec;
 mod read;
+mod read_feed;
 mod rows;
+pub mod scope;
 mod sessions;
 pub mod store;
 mod system;
@@ -70,6 +74,10 @@ pub use memory::MemoryStore;
 pub use metadata::{Metadata, NamespaceKind, NodeKind, Rev};
 pub use outcome::Outcome;
 pub use password::PasswordHash;
-pub use query::{AccountInfo, AccountKey, Answer, Change, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
+pub use query::{
+    AccountInfo, AccountKey, Answer, Change, DeltaIn, Entry, MountPlace, NodeInfo, Query, ROOT, ServerInfo,
+    UploadState, What,
+};
 pub use read::{head, pending_purge, pending_sweep, query, trim_floor};
+pub use scope::Scope;
 pub use store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};

@@ -8,11 +8,12 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
-use crate::command::{At, ServerRole};
+use crate::command::{At, ServerRole, UploadId};
 use crate::delta::DeltaCursor;
 use crate::group0::{Group0Answer, Group0Query};
 use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
+use crate::scope::Scope;
 
 /// A file or folder, named by place or by revision.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +88,45 @@ pub enum Query {
         /// At most; 0 or above `LIST_PAGE_MAX` is `LIST_PAGE_MAX`.
         limit: u32,
     },
+    /// What has changed in a folder since (26)? [`Answer::Delta`], [`Answer::Reset`], or [`Answer::NotFound`] for a folder
+    /// that is not where it was.
+    DeltaIn(Box<DeltaIn>),
+    /// What is in a folder, and what was (27)? [`Answer::All`], in the order of a [`Query::ListPage`].
+    ListAll {
+        /// The folder.
+        at: At,
+        /// With all below it, and all that was below a folder when that was deleted.
+        recursive: bool,
+        /// `next` of the page before; empty for the first page.
+        position: Vec<u8>,
+        /// Entries at most; 0 or above `LIST_PAGE_MAX` is `LIST_PAGE_MAX`.
+        limit: u32,
+    },
+    /// What hangs in this namespace (28)? [`Answer::Mounts`].
+    Mounts {
+        /// Only targets above this one; 0 is all.
+        after: Nsid,
+    },
+    /// How far has an upload session come (29)? [`Answer::Upload`], or [`Answer::NotFound`] before its first append.
+    Upload {
+        /// Which.
+        id: UploadId,
+        /// The first position of its blocklist wanted.
+        first: u32,
+    },
+}
+
+/// The question of [`Query::DeltaIn`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeltaIn {
+    /// Which folder.
+    pub scope: Scope,
+    /// From where.
+    pub cursor: DeltaCursor,
+    /// Entries at most; 0 or above `LIST_PAGE_MAX` is `LIST_PAGE_MAX`.
+    pub limit: u32,
+    /// The page ends with the first mount told, so that whoever asks can tell what hangs there next.
+    pub stops_at_mounts: bool,
 }
 
 /// How an account is named.
@@ -263,6 +303,54 @@ pub enum Answer {
         /// Position of the next page; `None` after the last.
         next: Option<u64>,
     },
+    /// Of ListAll (56).
+    All {
+        /// In order; what is deleted is not there now.
+        changes: Vec<Change>,
+        /// Position of the next page; `None` after the last.
+        next: Option<Vec<u8>>,
+        /// The journal's head as of this page.
+        head: Jid,
+    },
+    /// Of Mounts (57): what is live, by target.
+    Mounts {
+        /// Where they hang.
+        mounts: Vec<MountPlace>,
+        /// There may be more after this one.
+        next: Option<Nsid>,
+    },
+    /// Of Upload (58).
+    Upload(UploadState),
+}
+
+/// Where a namespace hangs in a root.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountPlace {
+    /// Which namespace.
+    pub target: Nsid,
+    /// The mount's node in the root.
+    pub node: TreeNode,
+    /// From the root, case preserved.
+    pub path_display: String,
+}
+
+/// How far an upload session has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UploadState {
+    /// Nothing comes after what it has.
+    pub is_closed: bool,
+    /// Bytes so far; of a concurrent session, the end of what came furthest.
+    pub offset: u64,
+    /// Bytes after the last whole block.
+    pub tail_bytes: u32,
+    /// The object that has them.
+    pub tail: u64,
+    /// Positions of its blocklist.
+    pub total: u32,
+    /// Position of the first block told.
+    pub first: u32,
+    /// Names and lengths from `first` on; a position that nothing was put at has the name of no bytes.
+    pub blocks: Vec<(BlockHash, u32)>,
 }
 
 /// The node 1 of every namespace.

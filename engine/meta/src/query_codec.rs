@@ -7,6 +7,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
+use crate::feed_codec;
 use crate::group0::{Group0Answer, Group0Query};
 use crate::links::{LinkInfo, LinksOf};
 use crate::metadata::Metadata;
@@ -57,11 +58,11 @@ fn text(reader: &mut Reader<'_>) -> Result<(u64, String), DecodeError> {
     Ok((number, text))
 }
 
-fn put_at(at: &At, out: &mut Vec<u8>) {
+pub(crate) fn put_at(at: &At, out: &mut Vec<u8>) {
     put_text(at.node.0, at.path.as_bytes(), out);
 }
 
-fn at(reader: &mut Reader<'_>) -> Result<At, DecodeError> {
+pub(crate) fn at(reader: &mut Reader<'_>) -> Result<At, DecodeError> {
     let (node, path) = text(reader)?;
     Ok(At { node: TreeNode(node), path })
 }
@@ -102,7 +103,7 @@ pub(crate) fn blob<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError>
     Ok(bytes)
 }
 
-fn put_cursor(cursor: &DeltaCursor, out: &mut Vec<u8>) {
+pub(crate) fn put_cursor(cursor: &DeltaCursor, out: &mut Vec<u8>) {
     let mut bytes = Vec::new();
     cursor.encode(&mut bytes);
     put_blob(&bytes, out);
@@ -162,6 +163,10 @@ impl Query {
             Query::Link(_) => 24,
             Query::Group0(query) => query.kind(),
             Query::Links { .. } => 25,
+            Query::DeltaIn(_) => 26,
+            Query::ListAll { .. } => 27,
+            Query::Mounts { .. } => 28,
+            Query::Upload { .. } => 29,
         }
     }
 
@@ -207,6 +212,9 @@ impl Query {
             }
             Query::Account(AccountKey::Acct(acct)) => put_text(acct.0, &[], out),
             Query::Account(AccountKey::Name(name)) => put_text(0, name.as_bytes(), out),
+            Query::DeltaIn(_) | Query::ListAll { .. } | Query::Mounts { .. } | Query::Upload { .. } => {
+                feed_codec::encode_query(self, out);
+            }
         });
     }
 
@@ -262,6 +270,7 @@ impl Query {
                 reader.zero(4)?;
                 Query::Links { of: LinksOf::parse(reader)?, after, limit }
             }
+            26..=29 => feed_codec::decode_query(kind, reader)?,
             number => return Err(DecodeError::Kind { what: "query", number }),
         };
         reader.pad()?;
@@ -297,6 +306,9 @@ impl Answer {
             Answer::Link(_) => 32,
             Answer::Group0(answer) => answer.kind(),
             Answer::Links { .. } => 33,
+            Answer::All { .. } => 56,
+            Answer::Mounts { .. } => 57,
+            Answer::Upload(_) => 58,
         }
     }
 
@@ -324,14 +336,7 @@ impl Answer {
                 out.zero(7);
                 put_cursor(cursor, out);
                 put_count(changes.len(), out);
-                for change in changes {
-                    out.u8(u8::from(matches!(change, Change::Deleted { .. })));
-                    out.zero(7);
-                    match change {
-                        Change::Present(entry) => put_entry(entry, out),
-                        Change::Deleted { path_display } => put_blob(path_display.as_bytes(), out),
-                    }
-                }
+                changes.iter().for_each(|change| put_change(change, out));
             }
             Answer::Revisions { deleted_ms, revisions, has_more } => {
                 out.u8(u8::from(*has_more));
@@ -390,6 +395,7 @@ impl Answer {
                     put_blob(node.client_address.as_bytes(), out);
                 }
             }
+            Answer::All { .. } | Answer::Mounts { .. } | Answer::Upload(_) => feed_codec::encode_answer(self, out),
         }
     }
 
@@ -478,6 +484,7 @@ impl Answer {
                 let links = (0..count).map(|_| LinkInfo::parse(reader)).collect::<Result<_, _>>()?;
                 Answer::Links { links, next: (next != u64::MAX).then_some(next) }
             }
+            56..=58 => feed_codec::decode_answer(kind, reader)?,
             number => return Err(DecodeError::Kind { what: "answer", number }),
         };
         reader.pad()?;
@@ -486,7 +493,16 @@ impl Answer {
     }
 }
 
-fn decode_change(reader: &mut Reader<'_>) -> Result<Change, DecodeError> {
+pub(crate) fn put_change(change: &Change, out: &mut Vec<u8>) {
+    out.u8(u8::from(matches!(change, Change::Deleted { .. })));
+    out.zero(7);
+    match change {
+        Change::Present(entry) => put_entry(entry, out),
+        Change::Deleted { path_display } => put_blob(path_display.as_bytes(), out),
+    }
+}
+
+pub(crate) fn decode_change(reader: &mut Reader<'_>) -> Result<Change, DecodeError> {
     let is_deleted = flag(reader)?;
     reader.zero(7)?;
     if !is_deleted {

@@ -11,13 +11,16 @@ use base::{Acct, BlockHash, GroupId, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
 use crate::access::{Access, access};
 use crate::command::{At, ServerRole};
+use crate::delta::Wanted;
 use crate::keys::{self, table};
 use crate::links::{self, Asked};
 use crate::metadata::{Metadata, NodeKind};
 use crate::outcome::Outcome;
 use crate::overlay::{Source, View};
-use crate::query::{AccountInfo, AccountKey, Answer, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
+use crate::query::{AccountInfo, AccountKey, Answer, DeltaIn, Entry, NodeInfo, Query, ROOT, ServerInfo, What};
+use crate::read_feed;
 use crate::rows::*;
+use crate::scope::Scope;
 use crate::store::{Cold, Rows, Store, Want};
 use crate::tree::{Halt, Tree};
 use crate::walk::{Walk, is_position, walk};
@@ -140,7 +143,22 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             let Some(position) = position else { return Ok(Answer::Malformed) };
             list_page(&mut tree, namespace.head, at, position, *recursive, page_limit(*limit))
         }
-        Query::Delta { cursor, limit } => crate::delta::delta(&mut tree, &namespace, cursor, page_limit(*limit)),
+        Query::Delta { cursor, limit } => {
+            let wanted = Wanted { scope: Scope::whole(), limit: page_limit(*limit), stops_at_mounts: false };
+            crate::delta::delta(&mut tree, &namespace, cursor, &wanted)
+        }
+        Query::DeltaIn(asked) => {
+            let DeltaIn { scope, limit, stops_at_mounts, .. } = **asked;
+            let wanted = Wanted { scope, limit: page_limit(limit), stops_at_mounts };
+            crate::delta::delta(&mut tree, &namespace, &asked.cursor, &wanted)
+        }
+        Query::ListAll { at, recursive, position, limit } => {
+            let position = std::str::from_utf8(position).ok().filter(|position| is_position(position));
+            let Some(position) = position else { return Ok(Answer::Malformed) };
+            read_feed::list_all(&mut tree, namespace.head, at, (position, *recursive), page_limit(*limit))
+        }
+        Query::Mounts { after } => read_feed::mounts(&mut tree, *after),
+        Query::Upload { id, first } => read_feed::upload(&mut tree, acct, *id, *first),
         Query::Revisions { at, before, limit } => {
             revisions(&mut tree, at, *before, at_most(*limit, REVISIONS_MAX) as usize)
         }
@@ -209,16 +227,17 @@ fn list_page<R: Source>(
     }
     let display = tree.path_of(folder.node)?.display;
     let (mut entries, mut bytes, mut last) = (Vec::new(), 0, String::new());
-    let walked = Walk { root: folder.node, display: &display, position, is_recursive };
+    let walked = Walk { root: folder.node, display: &display, position, is_recursive, has_dead: false };
     let is_end = walk(tree, &walked, |tree, item| {
-        let entry_bytes = ENTRY_BYTES + item.display.len() + item.row.name.len();
+        let row = item.row.expect("only a walk with the dead comes to what is not there");
+        let entry_bytes = ENTRY_BYTES + item.display.len() + row.name.len();
         if entries.len() >= limit || (bytes > 0 && bytes + entry_bytes > ANSWER_BYTES_SOFT) {
             base::mark::hit!("meta.query.page_full");
             return Ok(ControlFlow::Break(()));
         }
         bytes += entry_bytes;
         item.position.clone_into(&mut last);
-        entries.push(Entry { path_display: item.display, meta: item.row.metadata(tree.nsid, item.node) });
+        entries.push(Entry { path_display: item.display, meta: row.metadata(tree.nsid, item.node) });
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(Answer::Page { entries, next: (!is_end).then(|| last.into_bytes()), head })

@@ -106,6 +106,8 @@ pub(crate) const NODE_FROZEN: u16 = 1;
 pub(crate) const NODE_DEAD: u16 = 2;
 /// Of [`NodeRow::flags`]: some link shows it.
 pub(crate) const NODE_LINKED: u16 = 4;
+/// Of [`NodeRow::flags`]: no name leads to it, until it is attached.
+pub(crate) const NODE_HIDDEN: u16 = 8;
 
 /// Table 02, 64 B (folder, mount) or 96 B (file), then the name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,6 +130,11 @@ pub(crate) struct NodeRow {
 impl NodeRow {
     pub fn is_dead(&self) -> bool {
         self.flags & NODE_DEAD != 0
+    }
+
+    /// Readers come to it, as far as it is up to this node.
+    pub fn is_seen(&self) -> bool {
+        self.flags & (NODE_DEAD | NODE_HIDDEN) == 0
     }
 
     pub fn metadata(&self, nsid: Nsid, node: TreeNode) -> Metadata {

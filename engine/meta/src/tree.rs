@@ -66,7 +66,7 @@ pub(crate) struct Located {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NodePath {
     pub display: String,
-    /// Neither the node nor an ancestor is dead.
+    /// Neither the node nor an ancestor is dead or hidden.
     pub is_live: bool,
 }
 
@@ -133,7 +133,7 @@ impl<R: Source> Tree<'_, R> {
     pub fn is_live(&mut self, node: TreeNode) -> Result<bool, Halt> {
         let mut is_live = true;
         self.walk_up(node, |_, row| {
-            is_live &= !row.is_dead();
+            is_live &= row.is_seen();
             is_live
         })?;
         Ok(is_live)
@@ -143,7 +143,7 @@ impl<R: Source> Tree<'_, R> {
         let mut names = Vec::new();
         let mut is_live = true;
         self.walk_up(node, |at, row| {
-            is_live &= !row.is_dead();
+            is_live &= row.is_seen();
             if at != ROOT {
                 names.push(row.name.clone());
             }

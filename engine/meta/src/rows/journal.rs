@@ -6,7 +6,7 @@ use super::{RowValue, node_kind};
 use crate::codec::{DecodeError, Put, Reader, len16};
 use crate::metadata::{Metadata, NodeKind};
 
-/// What a journal row did; the numbers are on disk. 8 (attach) comes with its command.
+/// What a journal row did; the numbers are on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     Put = 1,
@@ -16,6 +16,7 @@ pub(crate) enum Op {
     Mount = 5,
     Unmount = 6,
     Attr = 7,
+    Attach = 8,
 }
 
 /// Of [`JournalRow::flags`]: the next row belongs to the same command.
@@ -66,7 +67,7 @@ impl JournalRow {
 
     /// A folder or mount has its place by it.
     pub fn has_placed(&self) -> bool {
-        matches!(self.op, Op::Move | Op::Mount) && self.kind != NodeKind::File
+        matches!(self.op, Op::Move | Op::Mount | Op::Attach) && self.kind != NodeKind::File
     }
 
     /// What the row tells of its node, as of the row; `None` for a delete, which does not hold it, and for an attribute,
@@ -128,6 +129,7 @@ impl RowValue for JournalRow {
             5 => Op::Mount,
             6 => Op::Unmount,
             7 => Op::Attr,
+            8 => Op::Attach,
             _ => return Err(DecodeError::Field("op")),
         };
         let kind = node_kind(reader)?;
