@@ -200,7 +200,9 @@ fn run_in_session<S: Store>(
         Admission::Unkept => None,
     };
     let mark = txn.overlay.mark();
-    let outcome = match execute(txn, header, command, news) {
+    // Only servers have sessions of account 0, in which they speak for others.
+    let is_server = session.as_ref().is_none_or(|row| row.acct == Acct(0));
+    let outcome = match execute(txn, (header, is_server), command, news) {
         Err(Halt::With(outcome)) => {
             base::mark::hit!("meta.apply.rolled_back");
             txn.overlay.rollback(mark);
@@ -234,7 +236,7 @@ fn run_in_session<S: Store>(
 
 fn execute<S: Store>(
     txn: &mut Txn<'_, S>,
-    header: &CommandHeader,
+    (header, is_server): (&CommandHeader, bool),
     command: &Command,
     news: &mut Vec<News>,
 ) -> Result<Outcome, Halt> {
@@ -253,6 +255,7 @@ fn execute<S: Store>(
     }
     let namespace = writable(txn, header)?;
     let mut editor = Editor::new(txn, header.nsid, header.acct, namespace);
+    editor.is_server = is_server;
     let outcome = match command {
         Command::Sweep { .. } | Command::JournalTrim { .. } | Command::Purge { .. } | Command::BlockSweep { .. }
             if header.acct != Acct(0) =>

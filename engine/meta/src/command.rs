@@ -9,7 +9,7 @@ use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, Tr
 
 use crate::group0::Group0Command;
 use crate::links::LinkCommand;
-use crate::metadata::NamespaceKind;
+use crate::metadata::{Metadata, NamespaceKind};
 
 /// Bytes of a command before its body.
 pub const COMMAND_HEADER_BYTES: usize = 48;
@@ -89,6 +89,28 @@ pub struct CommitFile {
     pub content_hash: [u8; 32],
     /// The block names in order, at most `COMMAND_BLOCKS_MAX`; `ceil(size / 4 MiB)` of them.
     pub blocks: Vec<BlockHash>,
+    /// In the name of an upload session of another namespace, or of a copy from there.
+    pub attested: Option<Attested>,
+}
+
+/// On whose word a put brings what another namespace has; only servers may give it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attested {
+    /// The put is done once under it, and told again for eight days.
+    pub id: UploadId,
+    /// The blocklist was staged under it; the command names no blocks.
+    pub is_staged: bool,
+}
+
+/// A part of a blocklist that is too long for the put which takes it; only servers may bring it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ListStage {
+    /// Of the put to come; it lives as an upload session does.
+    pub id: UploadId,
+    /// Which part: 1024 blocks each, in order; a shorter one is the last.
+    pub part: u32,
+    /// The blocks, whole but for the last one of the file.
+    pub blocks: Vec<PresentBlock>,
 }
 
 /// A block of the list of a [`StoreAndCommit`] that a block server has just put.
@@ -220,6 +242,8 @@ pub struct SessionFinish {
     pub rest: Vec<PresentBlock>,
     /// Where and how; size and hash are of the whole, and it names no blocks.
     pub commit: CommitFile,
+    /// The file was put in another namespace, as this; the session ends. Only servers may say so.
+    pub result: Option<Metadata>,
 }
 
 /// Several commands in one, in order.
@@ -419,6 +443,8 @@ pub enum Command {
     SessionSeal(UploadId),
     /// Puts the file of an upload session (13).
     SessionFinish(Box<SessionFinish>),
+    /// Brings a part of a long blocklist (14).
+    ListStage(ListStage),
     /// Makes the header's namespace (15); the system only.
     NamespaceInit {
         /// What it is.
@@ -528,6 +554,7 @@ impl Command {
             Command::SessionAppend(_) => 11,
             Command::SessionSeal(_) => 12,
             Command::SessionFinish(_) => 13,
+            Command::ListStage(_) => 14,
             Command::NamespaceInit { .. } => 15,
             Command::MemberPut(_) => 16,
             Command::MemberRemove { .. } => 17,

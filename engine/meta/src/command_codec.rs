@@ -8,10 +8,12 @@ use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::*;
 use crate::group0::Group0Command;
 use crate::links::LinkCommand;
-use crate::metadata::NamespaceKind;
+use crate::metadata::{Metadata, NamespaceKind};
 
 const FLAG_AUTORENAME: u8 = 1;
 const FLAG_STRICT: u8 = 2;
+const FLAG_STAGED: u8 = 4;
+const FLAG_ATTESTED: u8 = 8;
 const FLAG_PARENT_REV: u8 = 1;
 const FLAG_ATOMIC: u8 = 1;
 const FLAG_REMOVED: u8 = 1;
@@ -119,10 +121,19 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
         }
         Command::SessionSeal(id) => encode_upload_id(*id, false, out),
         Command::SessionFinish(finish) => {
-            encode_upload_id(finish.id, false, out);
+            encode_upload_id(finish.id, finish.result.is_some(), out);
             out.u64(finish.offset);
             encode_blocks_present(&finish.rest, out);
             encode_commit(&finish.commit, &[], out);
+            if let Some(result) = &finish.result {
+                result.encode(out);
+            }
+        }
+        Command::ListStage(stage) => {
+            encode_upload_id(stage.id, false, out);
+            out.u32(stage.part);
+            out.zero(4);
+            encode_blocks_present(&stage.blocks, out);
         }
         Command::NamespaceInit { kind, owner, grant_bytes } => {
             out.u8(*kind as u8);
@@ -190,7 +201,7 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
     out.pad(start);
 }
 
-/// `0 u64 nonce  8 u64 issued_ms  16 u8 flags {1 concurrent,2 close}  17 zero[7]`
+/// `0 u64 nonce  8 u64 issued_ms  16 u8 flags {1 concurrent,2 close, or a result follows}  17 zero[7]`
 fn encode_upload_id(id: UploadId, close: bool, out: &mut Vec<u8>) {
     out.u64(id.nonce);
     out.u64(id.issued_ms);
@@ -198,7 +209,7 @@ fn encode_upload_id(id: UploadId, close: bool, out: &mut Vec<u8>) {
     out.zero(7);
 }
 
-/// The id, and whether it closes; only an append may.
+/// The id, and whether the second flag is set; only an append and a finish have it.
 fn decode_upload_id(reader: &mut Reader<'_>, known: u8) -> Result<(UploadId, bool), DecodeError> {
     let (nonce, issued_ms) = (reader.u64()?, reader.u64()?);
     let flags = flags(reader, known)?;
@@ -295,9 +306,9 @@ fn decode_pair(reader: &mut Reader<'_>) -> Result<(At, At, bool), DecodeError> {
 }
 
 /// ```text
-///  0 u8 mode {0 add,1 overwrite,2 update}  1 u8 flags {1 autorename,2 strict}  2 u16 path_len  4 u16 label_len
+///  0 u8 mode {0 add,1 overwrite,2 update}  1 u8 flags {1 autorename,2 strict,4 staged,8 attested}  2 u16 path_len  4 u16 label_len
 ///  6 u16 present_count  8 u32 blocks  12 u32 zero  16 u64 update_jid  24 u64 size  32 i64 client_mtime_ms
-/// 40 u64 parent node   48 content_hash[32]  80 path, label, block names, present parts (position, bytes, put_at_ms)
+/// 40 u64 parent node   48 content_hash[32]  80 path, label, block names, present parts (position, bytes, put_at_ms), attested: the id
 /// ```
 fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>) {
     let (mode, update) = match commit.mode {
@@ -306,7 +317,8 @@ fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>
         PutMode::Update(jid) => (2, jid.0),
     };
     out.u8(mode);
-    out.u8((u8::from(commit.autorename) * FLAG_AUTORENAME) | (u8::from(commit.strict) * FLAG_STRICT));
+    let attested = commit.attested.map_or(0, |attested| FLAG_ATTESTED | (u8::from(attested.is_staged) * FLAG_STAGED));
+    out.u8(attested | (u8::from(commit.autorename) * FLAG_AUTORENAME) | (u8::from(commit.strict) * FLAG_STRICT));
     out.u16(len16(commit.at.path.len()));
     out.u16(len16(commit.label.len()));
     out.u16(len16(present.len()));
@@ -324,6 +336,9 @@ fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>
         out.u32(part.position);
         out.u32(part.bytes);
         out.u64(part.put_at_ms);
+    }
+    if let Some(attested) = commit.attested {
+        encode_upload_id(attested.id, false, out);
     }
 }
 
@@ -412,14 +427,20 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
         }
         12 => Command::SessionSeal(decode_upload_id(reader, 1)?.0),
         13 => {
-            let (id, _) = decode_upload_id(reader, 1)?;
+            let (id, has_result) = decode_upload_id(reader, 3)?;
             let offset = reader.u64()?;
             let rest = decode_blocks_present(reader)?;
             let (commit, present) = decode_commit(reader)?;
             if !present.is_empty() {
                 return Err(DecodeError::Field("present_count"));
             }
-            Command::SessionFinish(Box::new(SessionFinish { id, offset, rest, commit }))
+            let result = if has_result { Some(Metadata::decode(reader)?) } else { None };
+            Command::SessionFinish(Box::new(SessionFinish { id, offset, rest, commit, result }))
+        }
+        14 => {
+            let ((id, _), part) = (decode_upload_id(reader, 1)?, reader.u32()?);
+            reader.zero(4)?;
+            Command::ListStage(ListStage { id, part, blocks: decode_blocks_present(reader)? })
         }
         15 => {
             let kind = reader.u8()?;
@@ -471,7 +492,11 @@ fn flags(reader: &mut Reader<'_>, known: u8) -> Result<u8, DecodeError> {
 
 fn decode_commit(reader: &mut Reader<'_>) -> Result<(CommitFile, Vec<PresentPart>), DecodeError> {
     let mode = reader.u8()?;
-    let flags = flags(reader, FLAG_AUTORENAME | FLAG_STRICT)?;
+    let flags = flags(reader, FLAG_AUTORENAME | FLAG_STRICT | FLAG_STAGED | FLAG_ATTESTED)?;
+    let (is_staged, is_attested) = (flags & FLAG_STAGED != 0, flags & FLAG_ATTESTED != 0);
+    if is_staged && !is_attested {
+        return Err(DecodeError::Field("flags"));
+    }
     let (path, label, present) = (reader.u16()? as usize, reader.u16()? as usize, reader.u16()? as usize);
     let blocks = reader.u32()? as usize;
     if blocks > COMMAND_BLOCKS_MAX || present > COMMAND_BLOCKS_MAX {
@@ -498,6 +523,7 @@ fn decode_commit(reader: &mut Reader<'_>) -> Result<(CommitFile, Vec<PresentPart
     let present = (0..present)
         .map(|_| Ok(PresentPart { position: reader.u32()?, bytes: reader.u32()?, put_at_ms: reader.u64()? }))
         .collect::<Result<_, _>>()?;
+    let attested = if is_attested { Some(Attested { id: decode_upload_id(reader, 1)?.0, is_staged }) } else { None };
     let commit = CommitFile {
         at,
         mode,
@@ -508,6 +534,7 @@ fn decode_commit(reader: &mut Reader<'_>) -> Result<(CommitFile, Vec<PresentPart
         client_mtime_ms: (mtime != i64::MIN).then_some(mtime),
         content_hash,
         blocks,
+        attested,
     };
     Ok((commit, present))
 }

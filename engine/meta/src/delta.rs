@@ -313,15 +313,16 @@ impl<R: Source> Page<'_, '_, R> {
         let is_file_there = live.is_some_and(|live| live.kind == NodeKind::File);
         if row.kind == NodeKind::Folder && self.told.scope.is_recursive && (row.op == Op::Delete || is_file_there) {
             base::mark::hit!("meta.delta.folder_gone");
-            self.expand_deleted(row.node, &old_path, live, phase)?;
+            self.expand_deleted(row, &old_path, live, phase)?;
         }
         Ok(())
     }
 
-    /// Former descendants: one deletion for each whose path is not live.
+    /// Former descendants: one deletion for each whose path is not live. Of a folder that was moved, names that were
+    /// vacated in it before too: their own rows tell them at its new place.
     fn expand_deleted(
         &mut self,
-        root: TreeNode,
+        row: &JournalRow,
         old_path: &str,
         live: Option<DirentRow>,
         phase: &mut Phase,
@@ -329,7 +330,8 @@ impl<R: Source> Page<'_, '_, R> {
         let Phase::Vacated(mut position) = phase.clone() else { return Ok(()) };
         let may_be_live = live.is_some_and(|live| live.kind == NodeKind::Folder);
         let from = position.clone();
-        let walked = Walk { root, display: old_path, position: &from, is_recursive: true, has_dead: false };
+        let has_dead = row.op != Op::Delete;
+        let walked = Walk { root: row.node, display: old_path, position: &from, is_recursive: true, has_dead };
         let (nsid, told) = (self.tree.nsid, &mut self.told);
         let is_end = walk(&mut Tree { source: self.tree.source, nsid }, &walked, |tree, item| {
             if told.is_full() {

@@ -51,6 +51,8 @@ pub(crate) struct Editor<'t, 'a, S> {
     last_row: Option<Jid>,
     /// A folder was detached.
     pub has_detached: bool,
+    /// The command came from a server of the cluster: what it attests is believed.
+    pub is_server: bool,
 }
 
 /// A point to which an editor returns.
@@ -64,7 +66,7 @@ pub(crate) struct EditorMark {
 
 impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     pub fn new(txn: &'t mut Txn<'a, S>, nsid: Nsid, acct: Acct, namespace: NamespaceRow) -> Editor<'t, 'a, S> {
-        Editor { txn, nsid, acct, namespace, last_row: None, has_detached: false }
+        Editor { txn, nsid, acct, namespace, last_row: None, has_detached: false, is_server: false }
     }
 
     pub fn mark(&self) -> EditorMark {

@@ -18,7 +18,7 @@ use crate::query::ROOT;
 use crate::rows::*;
 use crate::store::Store;
 use crate::tree::{CONFLICT_FILE, CONFLICT_FOLDER, Found, Halt, Located, conflict_with};
-use crate::uploads;
+use crate::{staged, uploads};
 
 /// Runs one command of files; what it wrote is taken back when it fails.
 pub(crate) fn execute<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> Result<Outcome, Halt> {
@@ -44,6 +44,7 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
         Command::SessionAppend(append) => uploads::append(editor, append),
         Command::SessionSeal(id) => uploads::seal(editor, *id),
         Command::SessionFinish(finish) => uploads::finish(editor, finish),
+        Command::ListStage(stage) => staged::stage(editor, stage),
         _ => Err(Outcome::Unsupported.into()),
     };
     let result = match result {
@@ -150,6 +151,14 @@ fn judge(commit: &CommitFile, cur: Option<&Found>) -> Verdict {
 }
 
 fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<Outcome, Halt> {
+    match commit.attested {
+        Some(attested) => staged::commit(editor, commit, attested),
+        None => put_named(editor, commit),
+    }
+}
+
+/// A put of blocks that the command names.
+pub(crate) fn put_named<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<Outcome, Halt> {
     put_at(editor, commit, |editor| {
         check_blocklist(editor, commit)?;
         Ok(Blocks::New(commit.blocks.clone()))

@@ -130,6 +130,7 @@ fn rows_are_pinned() {
             UploadRow {
                 is_concurrent: true,
                 is_closed: true,
+                is_staged: false,
                 acct: Acct(1),
                 created_ms: 2,
                 offset: 3,

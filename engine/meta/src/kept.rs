@@ -36,12 +36,18 @@ pub(crate) fn pack(nsid: Nsid, outcome: &Outcome, is_attr: bool) -> Vec<u8> {
     out.u64(nsid.0);
     out.u32(failed);
     out.zero(4);
-    parts.iter().for_each(|part| pack_part(part, is_attr, &mut out));
+    parts.iter().for_each(|part| pack_part(nsid, part, is_attr, &mut out));
     out
 }
 
-fn pack_part(part: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
+fn pack_part(nsid: Nsid, part: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
     let (form, length, value, tail) = match part {
+        // What was put in another namespace has its row there.
+        Outcome::Applied(meta) | Outcome::Unchanged(meta) if meta.nsid != nsid => {
+            let mut tail = Vec::new();
+            part.encode(&mut tail);
+            (2, tail.len(), 0, tail)
+        }
         // No row of the journal tells a revision with another attribute. Files keep the row of their revision; a folder's
         // place may be trimmed, so it is kept whole.
         Outcome::Applied(meta) | Outcome::Unchanged(meta) if is_attr && meta.kind != NodeKind::File => {

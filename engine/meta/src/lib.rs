@@ -46,6 +46,7 @@ mod read_feed;
 mod rows;
 pub mod scope;
 mod sessions;
+mod staged;
 pub mod store;
 mod system;
 mod tree;
@@ -57,9 +58,9 @@ pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use codec::DecodeError;
 pub use command::{
-    At, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Freeze, MemberPut, MemberRole, MemberState,
-    Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode, Restore, ServerPut, ServerRole,
-    SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
+    At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Freeze, ListStage, MemberPut,
+    MemberRole, MemberState, Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode, Restore,
+    ServerPut, ServerRole, SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

@@ -7,12 +7,13 @@ use base::limits::{BLOCK_BYTES, FILE_BLOCKS_MAX};
 use base::{Acct, BlockHash};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::command::{Command, CommandHeader, PresentBlock, SessionAppend, SessionFinish, UploadId};
+use crate::command::{Command, CommandHeader, CommitFile, PresentBlock, SessionAppend, SessionFinish, UploadId};
 use crate::command_codec::encode_command;
 use crate::editor::{Blocks, Editor};
 use crate::files;
 use crate::keys;
 use crate::list_hash::ListHash;
+use crate::metadata::Metadata;
 use crate::outcome::Outcome;
 use crate::overlay::Source;
 use crate::rows::*;
@@ -29,21 +30,32 @@ const HOLE: BlockHash = BlockHash([
 
 /// The session's row, if it is this account's and young enough. `None`: nothing was appended yet.
 fn find<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Result<Option<UploadRow>, Halt> {
+    find_one(editor, id, false)
+}
+
+/// The row of a session, or of a staged blocklist.
+pub(crate) fn find_one<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    id: UploadId,
+    is_staged: bool,
+) -> Result<Option<UploadRow>, Halt> {
     let is_over = id.issued_ms.saturating_add(UPLOAD_MS) <= editor.txn.stamp_ms;
     let row: Option<UploadRow> = editor.txn.row(&keys::upload(editor.nsid, id.nonce))?;
-    if is_over || id.nonce == 0 || row.is_some_and(|row| row.acct != editor.acct) {
+    let is_other = row.is_some_and(|row| row.acct != editor.acct || row.is_staged != is_staged);
+    if is_over || id.nonce == 0 || is_other {
         return Err(Outcome::NotFound.into());
     }
     Ok(row)
 }
 
 /// A new row with an empty list, which the session uses.
-fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> UploadRow {
+pub(crate) fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> UploadRow {
     let list = editor.new_list();
     editor.txn.put(keys::list(editor.nsid, list), &ListRow { refs: 1, ..ListRow::default() });
     UploadRow {
         is_concurrent: id.is_concurrent,
         is_closed: false,
+        is_staged: false,
         acct: editor.acct,
         created_ms: id.issued_ms,
         offset: 0,
@@ -95,7 +107,7 @@ pub(crate) fn append<S: Store>(editor: &mut Editor<'_, '_, S>, append: &SessionA
 }
 
 /// Blocks that come next: known, counted, named in the list, and in the hash.
-fn take_blocks<S: Store>(
+pub(crate) fn take_blocks<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     row: &mut UploadRow,
     blocks: &[PresentBlock],
@@ -229,17 +241,10 @@ pub(crate) fn seal<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Re
 /// Puts the file. What was finished before is told again for eight days; a refusal leaves the session as it was.
 pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
     let id = finish.id;
-    let command = Command::SessionFinish(Box::new(finish.clone()));
-    let mut bytes = Vec::new();
-    encode_command(&CommandHeader { nsid: editor.nsid, ..CommandHeader::default() }, &command, &mut bytes);
-    let (kept_key, digest) = (keys::kept_upload(editor.nsid, id.nonce, editor.acct), xxh3_128(&bytes).to_le_bytes());
-    if let Some(kept) = editor.txn.row::<KeptRow>(&kept_key)? {
-        let is_same = kept.digest == digest;
-        return if is_same {
-            Ok(crate::kept::unpack(editor.txn, &kept.outcome)?)
-        } else {
-            Err(Outcome::NotFound.into())
-        };
+    let asked = SessionFinish { result: None, ..finish.clone() };
+    let kept = not_done_yet(editor, id, &Command::SessionFinish(Box::new(asked)))?;
+    if let Some(result) = &finish.result {
+        return end_elsewhere(editor, id, kept, result);
     }
     let row = match find(editor, id)? {
         Some(row) => row,
@@ -261,26 +266,93 @@ pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionF
         }
     }
     let commit = &finish.commit;
-    let outcome = files::put_at(editor, commit, |editor| complete(editor, row, finish))?;
+    let outcome = files::put_at(editor, commit, |editor| complete(editor, row, commit, &finish.rest))?;
+    end(editor, id, &row, &outcome)?;
+    keep(editor, kept, &outcome);
+    Ok(outcome)
+}
+
+/// Where the outcome of a put under an id is kept, and the digest of what was asked.
+pub(crate) struct KeptPlace {
+    key: Vec<u8>,
+    digest: [u8; 16],
+}
+
+/// A place to keep the outcome; what was done before ends the command with its outcome, or with `NotFound` when
+/// something else was asked.
+pub(crate) fn not_done_yet<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    id: UploadId,
+    command: &Command,
+) -> Result<KeptPlace, Halt> {
+    let mut bytes = Vec::new();
+    encode_command(&CommandHeader { nsid: editor.nsid, ..CommandHeader::default() }, command, &mut bytes);
+    let (key, digest) = (keys::kept_upload(editor.nsid, id.nonce, editor.acct), xxh3_128(&bytes).to_le_bytes());
+    match editor.txn.row::<KeptRow>(&key)? {
+        None => Ok(KeptPlace { key, digest }),
+        Some(kept) if kept.digest == digest => Err(crate::kept::unpack(editor.txn, &kept.outcome)?.into()),
+        Some(_) => Err(Outcome::NotFound.into()),
+    }
+}
+
+/// Keeps the outcome of a put that was done.
+pub(crate) fn keep<S: Store>(editor: &mut Editor<'_, '_, S>, place: KeptPlace, outcome: &Outcome) {
+    let outcome = crate::kept::pack(editor.nsid, outcome, false);
+    editor.txn.put(place.key, &KeptRow { digest: place.digest, stamp_ms: editor.txn.stamp_ms, outcome });
+}
+
+/// The row goes; a list that no file took goes with it.
+pub(crate) fn end<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    id: UploadId,
+    row: &UploadRow,
+    outcome: &Outcome,
+) -> Result<(), Halt> {
     if matches!(outcome, Outcome::Unchanged(_)) {
-        // The file is there already: nobody uses the list.
-        if editor.release_list(row.list)?.blocks == 0 {
-            editor.txn.delete(keys::list(editor.nsid, row.list));
-        }
+        drop_list(editor, row)?;
     }
     editor.txn.delete(keys::upload(editor.nsid, id.nonce));
-    let kept = crate::kept::pack(editor.nsid, &outcome, false);
-    editor.txn.put(kept_key, &KeptRow { digest, stamp_ms: editor.txn.stamp_ms, outcome: kept });
+    Ok(())
+}
+
+/// Nobody uses the list.
+fn drop_list<S: Store>(editor: &mut Editor<'_, '_, S>, row: &UploadRow) -> Result<(), Halt> {
+    if editor.release_list(row.list)?.blocks == 0 {
+        editor.txn.delete(keys::list(editor.nsid, row.list));
+    }
+    Ok(())
+}
+
+/// The file is in another namespace, on the word of the server that put it there.
+fn end_elsewhere<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    id: UploadId,
+    kept: KeptPlace,
+    result: &Metadata,
+) -> Result<Outcome, Halt> {
+    if !editor.is_server {
+        return Err(Outcome::NoAccess.into());
+    }
+    if result.nsid == editor.nsid {
+        return Err(Outcome::Malformed.into());
+    }
+    base::mark::hit!("meta.upload.ended_elsewhere");
+    if let Some(row) = find(editor, id)? {
+        drop_list(editor, &row)?;
+        editor.txn.delete(keys::upload(editor.nsid, id.nonce));
+    }
+    let outcome = Outcome::Applied(result.clone());
+    keep(editor, kept, &outcome);
     Ok(outcome)
 }
 
 /// The session's list with the last blocks, as a file's content.
-fn complete<S: Store>(
+pub(crate) fn complete<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     mut row: UploadRow,
-    finish: &SessionFinish,
+    commit: &CommitFile,
+    rest: &[PresentBlock],
 ) -> Result<Blocks, Halt> {
-    let (commit, rest) = (&finish.commit, &finish.rest);
     let count = u64::from(row.blocks) + rest.len() as u64;
     let is_count = commit.size.div_ceil(BLOCK_BYTES) == count && commit.size >= row.offset;
     let last = rest.len().saturating_sub(1);

@@ -9,7 +9,7 @@ use base::{Nsid, TreeNode};
 use crate::keys::{self, after};
 use crate::metadata::NodeKind;
 use crate::overlay::Source;
-use crate::rows::{DeadRow, DirentRow, NodeRow, RowValue};
+use crate::rows::{DeadRow, DirentRow, NodeRow, Op, RowValue};
 use crate::store::{Cold, Rows};
 use crate::tree::{Halt, Tree};
 
@@ -131,8 +131,9 @@ fn meet<R: Source>(tree: &mut Tree<'_, R>, name: Name, is_in_dead: bool) -> Resu
         Name::Dead(DeadRow { kind, jid, node }) => {
             let vacated = tree.journal(jid)?.expect("a dead row goes with the row that vacated its name");
             // What was moved is not there any more, and with it all below it.
-            let is_grave =
-                kind == NodeKind::Folder && tree.node(node)?.is_some_and(|row| row.is_dead() && row.last_jid == jid);
+            let is_grave = kind == NodeKind::Folder
+                && vacated.op == Op::Delete
+                && tree.node(node)?.is_some_and(|row| row.is_dead() && row.last_jid == jid);
             Ok(Met { node, name: vacated.old_name, row: None, goes_on: is_grave.then_some(true) })
         }
     }

@@ -387,7 +387,18 @@ impl Run {
         let label = if self.prng.one_in(2) { "Ada's conflicted copy" } else { "" }.to_owned();
         let client_mtime_ms = self.prng.one_in(2).then(|| self.prng.below(1000) as i64 - 500);
         let (autorename, strict) = (self.prng.one_in(3), self.prng.one_in(4));
-        CommitFile { at, mode, autorename, strict, label, size, client_mtime_ms, content_hash: hash, blocks }
+        CommitFile {
+            at,
+            mode,
+            autorename,
+            strict,
+            label,
+            size,
+            client_mtime_ms,
+            content_hash: hash,
+            blocks,
+            attested: None,
+        }
     }
 
     fn present(&mut self, commit: &CommitFile) -> Vec<PresentPart> {

@@ -43,6 +43,7 @@ fn commit() -> CommitFile {
         client_mtime_ms: Some(-2),
         content_hash: [0xcc; 32],
         blocks: vec![BlockHash([0xb1; 32]), BlockHash([0xb2; 32])],
+        attested: None,
     }
 }
 
@@ -114,7 +115,21 @@ fn commands() -> Vec<Command> {
             offset: 0x40_0006,
             rest: vec![block],
             commit: commit(),
+            result: None,
         })),
+        Command::SessionFinish(Box::new(SessionFinish {
+            id: upload,
+            offset: 0x40_0006,
+            rest: Vec::new(),
+            commit: CommitFile { blocks: Vec::new(), ..commit() },
+            result: Some(file()),
+        })),
+        Command::ListStage(ListStage { id: upload, part: 2, blocks: vec![block] }),
+        Command::CommitFile(CommitFile {
+            attested: Some(Attested { id: upload, is_staged: true }),
+            blocks: Vec::new(),
+            ..commit()
+        }),
     ]
 }
 
@@ -209,6 +224,15 @@ fn queries() -> Vec<Query> {
         Query::Account(AccountKey::Name("Ada".to_owned())),
         Query::Servers,
         Query::Nodes,
+        Query::DeltaIn(Box::new(DeltaIn {
+            scope: Scope { folder: TreeNode(7), path_hash: [0xab; 8], is_by_id: true, is_recursive: true },
+            cursor: cursor(),
+            limit: 9,
+            stops_at_mounts: true,
+        })),
+        Query::ListAll { at: at(), recursive: true, position: b"p/q".to_vec(), limit: 9 },
+        Query::Mounts { after: Nsid(10_000_000_002) },
+        Query::Upload { id: UploadId { nonce: 0xdd, issued_ms: 0x44, is_concurrent: true }, first: 9 },
     ]
 }
 
@@ -245,6 +269,24 @@ fn answers() -> Vec<Answer> {
         Answer::Account(AccountInfo { acct: Acct(5), root: Nsid(10_000_000_001), name: "Ada".to_owned() }),
         Answer::Servers(vec![server]),
         Answer::Nodes(vec![node]),
+        Answer::All {
+            changes: vec![Change::Present(entry()), Change::Deleted { path_display: "/gone".to_owned() }],
+            next: Some(b"gone".to_vec()),
+            head: Jid(0x34),
+        },
+        Answer::Mounts {
+            mounts: vec![MountPlace { target: Nsid(9), node: TreeNode(7), path_display: "/m".to_owned() }],
+            next: Some(Nsid(9)),
+        },
+        Answer::Upload(UploadState {
+            is_closed: true,
+            offset: 0x40_0006,
+            tail_bytes: 6,
+            tail: 0xbb,
+            total: 1,
+            first: 0,
+            blocks: vec![(BlockHash([0xb1; 32]), 0x40_0000)],
+        }),
     ]
 }
 
@@ -258,10 +300,7 @@ fn every_command_has_the_pinned_bytes() {
         assert_eq!(decode_command(&bytes), Ok((HEADER, command)));
     }
     let kinds: BTreeSet<u8> = commands().iter().map(Command::kind).collect();
-    assert_eq!(
-        kinds.into_iter().collect::<Vec<_>>(),
-        (1..=13).chain(15..=23).chain(27..=33).chain([64, 79, 80]).collect::<Vec<_>>()
-    );
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=23).chain(27..=33).chain([64, 79, 80]).collect::<Vec<_>>());
     compare(COMMANDS, &made);
 }
 
@@ -289,7 +328,7 @@ fn every_query_has_the_pinned_bytes() {
         assert_eq!(Query::decode(&bytes), Ok(query));
     }
     let kinds: BTreeSet<u8> = queries().iter().map(Query::kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=11).chain(32..=35).collect::<Vec<_>>());
     compare(QUERIES, &made);
 }
 
@@ -303,7 +342,7 @@ fn every_answer_has_the_pinned_bytes() {
         assert_eq!(Answer::decode(&bytes), Ok(answer));
     }
     let kinds: BTreeSet<u8> = answers().iter().map(Answer::kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=8).chain(16..=26).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=8).chain(16..=26).chain(48..=50).collect::<Vec<_>>());
     compare(ANSWERS, &made);
 }
 
@@ -447,6 +486,9 @@ const COMMANDS: &str = "
 31:11 010b000068000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd00000000000000440000000000000003000000000000000000400000000000bb0000000000000006000000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b105000000000000004400000000000000
 32:12 010c000018000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd0000000000000044000000000000000100000000000000
 33:13 010d0000f8000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd000000000000004400000000000000010000000000000006004000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1050000000000000044000000000000000203080005000000020000000000000033000000000000000500400000000000feffffffffffffff0700000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc2f612f622e7478744164612773b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2000000
+34:13 010d000000010000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd0000000000000044000000000000000300000000000000060040000000000000000000000000000203080005000000000000000000000033000000000000000500400000000000feffffffffffffff0700000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc2f612f622e7478744164612773010005000000000001e40b540200000007000000000000000100000000000000340000000000000033000000000000000500400000000000feffffffffffffff44000000000000000500000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc622e747874000000000000
+35:14 010e000058000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000dd000000000000004400000000000000010000000000000002000000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b105000000000000004400000000000000
+36:1 0101000078000000110000000000000022000000000000002100000000000000050000000000000001e40b5402000000020f080005000000000000000000000033000000000000000500400000000000feffffffffffffff0700000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc2f612f622e7478744164612773dd0000000000000044000000000000000100000000000000000000
 ";
 
 const OUTCOMES: &str = "
@@ -501,6 +543,10 @@ const QUERIES: &str = "
 12:9 0109000018000000000000000000000003000000000000004164610000000000
 13:10 010a000000000000
 14:11 010b000000000000
+15:32 012000004000000009000000070000000700000000000000abababababababab1b00000000000000010303000000000033000000000000000700000000000000612f620000000000
+16:33 01210000300000000100000009000000070000000000000004000000000000002f612f62000000000300000000000000702f710000000000
+17:34 012200000800000002e40b5402000000
+18:35 0123000018000000dd0000000000000044000000000000000100000009000000
 ";
 
 const ANSWERS: &str = "
@@ -525,6 +571,9 @@ const ANSWERS: &str = "
 19:24 0118000020000000050000000000000001e40b540200000003000000000000004164610000000000
 20:25 011900003000000001000000000000000200000000000000440000000000000009000000000000000300000000000000683a310000000000
 21:26 011a000048000000010000000000000001000000000000008888888888888888888888888888888803000000000000000300000000000000703a3100000000000800000000000000636c69656e743a32
+22:48 01300000d0000000340000000000000001000000000000000400000000000000676f6e65000000000200000000000000000000000000000008000000000000002f422f622e747874010005000000000001e40b540200000007000000000000000100000000000000340000000000000033000000000000000500400000000000feffffffffffffff44000000000000000500000000000000cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc622e747874000000010000000000000005000000000000002f676f6e65000000
+23:49 0131000030000000090000000000000001000000000000000900000000000000070000000000000002000000000000002f6d000000000000
+24:50 013200005000000001000000060000000600400000000000bb0000000000000001000000000000000100000000000000b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b10000400000000000
 ";
 
 // Key, then value.

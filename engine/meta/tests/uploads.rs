@@ -45,7 +45,13 @@ fn finish(id: UploadId, offset: u64, path: &str, all: &[PresentBlock], rest: usi
         content_hash: content_hash(&names(all)),
         ..CommitFile::default()
     };
-    Command::SessionFinish(Box::new(SessionFinish { id, offset, rest: all[all.len() - rest..].to_vec(), commit }))
+    Command::SessionFinish(Box::new(SessionFinish {
+        id,
+        offset,
+        rest: all[all.len() - rest..].to_vec(),
+        commit,
+        result: None,
+    }))
 }
 
 fn blocklist(world: &mut World, path: &str) -> Vec<(BlockHash, u32)> {

@@ -202,7 +202,8 @@ impl FeedCursor {
             PlaceKind::Expanding if is_root => !is_own && self.has_mounted && (is_told || place.position.is_empty()),
             PlaceKind::Expanding | PlaceKind::ExpandingDeleted => is_told && !is_root,
         };
-        let is_recursive = self.is_recursive || place.kind == PlaceKind::Paging;
+        // A row whose old place alone was told stands at the beginning of what went with it, whatever the scope.
+        let is_recursive = self.is_recursive || place.kind != PlaceKind::Expanding;
         ensure(holds && is_recursive && place.node.0 != 0 && place.nsid.0 != 0, "place")
     }
 }

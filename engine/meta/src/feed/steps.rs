@@ -210,11 +210,12 @@ impl Feed {
         self.position = self.cursor.place.as_ref().map(|place| place.position.clone()).unwrap_or_default();
         let is_empty = changes.is_empty();
         let mut last_mount = None;
-        for change in changes {
-            let mount = mount_of(&change);
-            if mount.is_some() && !self.cursor.has_mounted {
-                continue;
+        for mut change in changes {
+            if !self.cursor.has_mounted && mount_of(&change).is_some() {
+                // For this reader nothing is there; a folder may have been.
+                change = Change::Deleted { path_display: path_of(&change).to_owned() };
             }
+            let mount = mount_of(&change);
             self.note_gone(&change);
             last_mount = mount.filter(|_| self.has_mounts());
             if let Some(target) = last_mount {

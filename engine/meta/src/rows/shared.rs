@@ -46,6 +46,8 @@ impl RowValue for MemberRow {
 pub(crate) struct UploadRow {
     pub is_concurrent: bool,
     pub is_closed: bool,
+    /// It is a blocklist for a put to come, not a session.
+    pub is_staged: bool,
     pub acct: Acct,
     pub created_ms: u64,
     /// Bytes so far; of a concurrent session, the end of what came furthest.
@@ -64,7 +66,7 @@ impl RowValue for UploadRow {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         out.u8(1);
-        out.u8(u8::from(self.is_concurrent) | u8::from(self.is_closed) << 1);
+        out.u8(u8::from(self.is_concurrent) | u8::from(self.is_closed) << 1 | u8::from(self.is_staged) << 2);
         out.zero(6);
         [self.acct.0, self.created_ms, self.offset, self.list].iter().for_each(|field| out.u64(*field));
         out.u32(self.blocks);
@@ -90,8 +92,20 @@ impl RowValue for UploadRow {
             *word = reader.u32()?;
         }
         let hash = ListHash { state, rest: reader.array()?, names };
-        let (is_concurrent, is_closed) = (flags & 1 != 0, flags & 2 != 0);
-        Ok(UploadRow { is_concurrent, is_closed, acct, created_ms, offset, list, blocks, tail_bytes, tail, hash })
+        let (is_concurrent, is_closed, is_staged) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        Ok(UploadRow {
+            is_concurrent,
+            is_closed,
+            is_staged,
+            acct,
+            created_ms,
+            offset,
+            list,
+            blocks,
+            tail_bytes,
+            tail,
+            hash,
+        })
     }
 }
 
