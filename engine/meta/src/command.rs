@@ -193,6 +193,23 @@ pub struct Copy {
     pub autorename: bool,
 }
 
+/// The next step of a copy of a folder of any size; sent until its outcome is not `Swept`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CopyStep {
+    /// Drawn for the copy, which is done once under it; never 0. It ends a day after its last step.
+    pub id: u64,
+    /// What: a folder.
+    pub source: At,
+    /// Where to; missing parents are made when the whole is there.
+    pub target: At,
+    /// Take another name instead of a conflict.
+    pub autorename: bool,
+    /// No more steps: what was copied goes.
+    pub gives_up: bool,
+    /// Nodes at most; 0 is as many as one command may.
+    pub limit: u32,
+}
+
 /// Sets attributes of a file or folder; its revision stays.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SetAttr {
@@ -521,6 +538,8 @@ pub enum Command {
         /// Drawn by the client; the same one again gets the same session.
         nonce: [u8; 16],
     },
+    /// Copies the next nodes of a large folder (40).
+    CopyStep(CopyStep),
     /// Allocates an account and its root namespace (64); the same name again gives the same; group 0.
     AccountPut {
         /// The name, compared in lower case; at most 255 code points.
@@ -571,6 +590,7 @@ impl Command {
             Command::Purge { .. } => 31,
             Command::BlockSweep { .. } => 32,
             Command::Register { .. } => 33,
+            Command::CopyStep(_) => 40,
             Command::AccountPut { .. } => 64,
             Command::Link(link) => link.kind(),
             Command::Group0(command) => command.kind(),

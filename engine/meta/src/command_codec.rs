@@ -14,6 +14,7 @@ const FLAG_AUTORENAME: u8 = 1;
 const FLAG_STRICT: u8 = 2;
 const FLAG_STAGED: u8 = 4;
 const FLAG_ATTESTED: u8 = 8;
+const FLAG_GIVES_UP: u8 = 1;
 const FLAG_PARENT_REV: u8 = 1;
 const FLAG_ATOMIC: u8 = 1;
 const FLAG_REMOVED: u8 = 1;
@@ -94,6 +95,14 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
         }
         Command::Move(moved) => encode_pair(&moved.source, &moved.target, moved.autorename, out),
         Command::Copy(copy) => encode_pair(&copy.source, &copy.target, copy.autorename, out),
+        // 0 u64 id  8 u8 flags {1 gives up}  9 zero[3]  12 u32 limit  16 as a Copy
+        Command::CopyStep(step) => {
+            out.u64(step.id);
+            out.u8(u8::from(step.gives_up) * FLAG_GIVES_UP);
+            out.zero(3);
+            out.u32(step.limit);
+            encode_pair(&step.source, &step.target, step.autorename, out);
+        }
         Command::SetAttr(attr) => {
             out.zero(2);
             out.u16(len16(attr.at.path.len()));
@@ -455,6 +464,13 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
         31 => Command::Purge { limit: reader.u32()? },
         32 => Command::BlockSweep { limit: reader.u32()? },
         33 => Command::Register { nonce: reader.array()? },
+        40 => {
+            let (id, gives_up) = (reader.u64()?, flags(reader, FLAG_GIVES_UP)? != 0);
+            reader.zero(3)?;
+            let limit = reader.u32()?;
+            let (source, target, autorename) = decode_pair(reader)?;
+            Command::CopyStep(CopyStep { id, source, target, autorename, gives_up, limit })
+        }
         64 => {
             let length = reader.u16()? as usize;
             reader.zero(6)?;

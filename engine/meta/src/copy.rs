@@ -15,7 +15,7 @@ use crate::store::{Rows, Store};
 use crate::tree::{CONFLICT_FOLDER, Found, Halt, conflict_with};
 
 /// Nodes of one copy.
-const COPY_NODES_MAX: usize = 1024;
+pub(crate) const COPY_NODES_MAX: usize = 1024;
 
 /// A node to be copied, with the content row of a file.
 struct Copied {
@@ -65,9 +65,19 @@ fn write_one<S: Store>(
     place: (TreeNode, &str),
     flags: u8,
 ) -> Result<Metadata, Halt> {
-    let row = &copied.found.row;
-    let Some(before) = &copied.content else { return Ok(editor.make_folder(place.0, place.1, flags)?) };
-    let content = before.content.clone().expect("a file's revision is a content row");
+    write_node(editor, &copied.found.row, copied.content.as_ref(), place, flags)
+}
+
+/// A folder, or a file with the content of its revision.
+pub(crate) fn write_node<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    row: &NodeRow,
+    revision: Option<&JournalRow>,
+    place: (TreeNode, &str),
+    flags: u8,
+) -> Result<Metadata, Halt> {
+    let Some(revision) = revision else { return Ok(editor.make_folder(place.0, place.1, flags)?) };
+    let content = revision.content.clone().expect("a file's revision is a content row");
     let content = FileContent {
         size: row.size,
         client_mtime_ms: row.client_mtime_ms,

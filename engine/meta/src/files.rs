@@ -40,6 +40,7 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
         Command::Move(moved) => move_node(editor, moved),
         Command::Restore(restore) => restore_file(editor, restore),
         Command::Copy(copy) => crate::copy::copy(editor, copy),
+        Command::CopyStep(step) => crate::copy_steps::step(editor, step),
         Command::SetAttr(attr) => set_attr(editor, attr),
         Command::SessionAppend(append) => uploads::append(editor, append),
         Command::SessionSeal(id) => uploads::seal(editor, *id),
@@ -49,7 +50,10 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
     };
     let result = match result {
         // A copy is bounded by its nodes.
-        Ok(_) if editor.changes_since(mark) > ROWS_PER_COMMAND_MAX && !matches!(command, Command::Copy(_)) => {
+        Ok(_)
+            if editor.changes_since(mark) > ROWS_PER_COMMAND_MAX
+                && !matches!(command, Command::Copy(_) | Command::CopyStep(_)) =>
+        {
             Err(Outcome::TooLarge.into())
         }
         result => result,

@@ -143,6 +143,17 @@ fn rows_are_pinned() {
         ),
         row("kept result", KeptRow { digest: [7; 16], stamp_ms: 8, outcome: vec![9; 8] }),
         row("freeze", FreezeRow { flow: 1, since_ms: 2, renewed_ms: 3 }),
+        row(
+            "copy",
+            CopyRow {
+                source: TreeNode(1),
+                hidden: TreeNode(2),
+                touched_ms: 3,
+                digest: [4; 16],
+                position: "a/b".to_owned(),
+            },
+        ),
+        row("journal attach", journal_row(Op::Attach, NodeKind::Folder, None)),
         row("counters", CountersRow { next_acct: 1, next_nsid: 2 }),
         row(
             "account",
@@ -208,6 +219,7 @@ fn keys_are_pinned() {
             line("freeze", keys::freeze(nsid, node)),
             line("purge", keys::purge(nsid, jid, 5, node)),
             line("block sweep", keys::block_sweep(nsid)),
+            line("copy", keys::copy(nsid, Acct(10), 5)),
         ],
     );
 }

@@ -146,7 +146,7 @@ impl Everything {
                 .is_some_and(|row| row.parent == *parent && name_key(&row.name) == *name && row.kind == dirent.kind);
             self.ensure(agrees, "I2", || format!("name {name:?} in {parent} and node {} disagree", dirent.node))?;
         }
-        for (node, row) in self.nodes.iter().filter(|(node, row)| **node != ROOT && !row.is_dead()) {
+        for (node, row) in self.nodes.iter().filter(|(node, row)| **node != ROOT && row.is_seen()) {
             let dirent = self.dirents.get(&(row.parent, name_key(&row.name)));
             let is_named = dirent.is_some_and(|dirent| dirent.node == *node);
             self.ensure(is_named, "I2", || format!("node {node} has no name"))?;

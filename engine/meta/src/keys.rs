@@ -29,6 +29,7 @@ pub mod table {
     pub const PURGE: u8 = 0x13;
     pub const BLOCK_SWEEP: u8 = 0x14;
     pub const FREEZE: u8 = 0x15;
+    pub const COPY: u8 = 0x16;
     pub const LINK_OF_ACCOUNT: u8 = 0x18;
     pub const LINK_OF_NODE: u8 = 0x19;
     pub const ACCOUNT: u8 = 0x20;
@@ -153,6 +154,10 @@ pub(crate) fn purges(nsid: Nsid) -> Range<Vec<u8>> {
 /// Where the sweep of a namespace's blocks stands.
 pub(crate) fn block_sweep(nsid: Nsid) -> Vec<u8> {
     key(table::BLOCK_SWEEP, &[nsid.0], &[])
+}
+/// A copy that goes in steps.
+pub(crate) fn copy(nsid: Nsid, acct: Acct, id: u64) -> Vec<u8> {
+    key(table::COPY, &[nsid.0, acct.0, id], &[])
 }
 /// All rows of a table whose key begins with the namespace.
 pub(crate) fn of_namespace(table: u8, nsid: Nsid) -> Range<Vec<u8>> {

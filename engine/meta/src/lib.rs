@@ -14,6 +14,7 @@ mod codec;
 pub mod command;
 pub mod command_codec;
 mod copy;
+mod copy_steps;
 pub mod delta;
 pub mod driver;
 mod editor;
@@ -58,9 +59,9 @@ pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use codec::DecodeError;
 pub use command::{
-    At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, Delete, Freeze, ListStage, MemberPut,
-    MemberRole, MemberState, Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode, Restore,
-    ServerPut, ServerRole, SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
+    At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, CopyStep, Delete, Freeze, ListStage,
+    MemberPut, MemberRole, MemberState, Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode,
+    Restore, ServerPut, ServerRole, SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

@@ -17,7 +17,7 @@ use crate::read::at_most;
 use crate::rows::*;
 use crate::store::{Rows, Store};
 use crate::tree::{Found, Halt};
-use crate::uploads;
+use crate::{copy_steps, uploads};
 
 /// Rows of the journal that one trim walks at most.
 const TRIM_ROWS_MAX: u64 = 1024;
@@ -28,7 +28,7 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-const SWEPT_TABLES: [u8; 5] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK];
+const SWEPT_TABLES: [u8; 6] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK, table::COPY];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -257,6 +257,7 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
                 table::UPLOAD => sweep_upload(editor, &key, &value)?,
                 table::KEPT => sweep_kept(editor, &key, &value),
                 table::LINK => sweep_link(editor, &key, &value)?,
+                table::COPY => sweep_copy(editor, &key, &value)?,
                 _ => sweep_list(editor, &key, &value)?,
             };
             // A list with parts left is where the next step goes on.
@@ -323,6 +324,17 @@ fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
 fn sweep_link<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Result<Dropped, Halt> {
     let is_dropped = links::sweep(editor.txn, editor.nsid, &editor.namespace, (key, value), BLOCK_KEEP_MS)?;
     Ok(if is_dropped { Dropped::Whole } else { Dropped::No })
+}
+
+/// A copy of which no step came for long goes, with what it has made.
+fn sweep_copy<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Result<Dropped, Halt> {
+    let row = CopyRow::decode(value);
+    if !copy_steps::is_over(&row, editor.txn.stamp_ms) {
+        return Ok(Dropped::No);
+    }
+    copy_steps::abandon(editor, &row)?;
+    editor.txn.delete(key.to_vec());
+    Ok(Dropped::Whole)
 }
 
 /// A list of which no held revision is made lets go of its last part's blocks, part by part; then it goes itself.

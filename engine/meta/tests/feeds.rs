@@ -43,7 +43,9 @@ struct Server {
     /// The member was removed, and the unmount that goes with it is still to come.
     pending: Vec<Nsid>,
     revs: Vec<(Nsid, Jid)>,
-    tree: Tree,
+    /// Copies of which more steps may come.
+    copies: Vec<(Nsid, CopyStep)>,
+    next_copy: u64,
 }
 
 impl Server {
@@ -54,7 +56,8 @@ impl Server {
             shared: Vec::new(),
             pending: Vec::new(),
             revs: Vec::new(),
-            tree: Tree::new(),
+            copies: Vec::new(),
+            next_copy: 1,
         };
         let count = server.prng.below(4);
         for n in 0..count {
@@ -214,6 +217,29 @@ impl Server {
         }
     }
 
+    /// A step of a copy, a new one or one under way; some are given up.
+    fn copy(&mut self, nsid: Nsid) {
+        if self.copies.is_empty() || self.prng.one_in(3) {
+            let (source, target) = (At::path(&self.existing(nsid)), At::path(&self.place(nsid)));
+            let (autorename, limit) = (self.prng.one_in(2), 1 + self.prng.below(4) as u32);
+            self.copies
+                .push((nsid, CopyStep { id: self.next_copy, source, target, autorename, gives_up: false, limit }));
+            self.next_copy += 1;
+        }
+        let at = self.prng.below(self.copies.len() as u64) as usize;
+        let (nsid, step) = self.copies[at].clone();
+        let gives_up = self.prng.one_in(10);
+        match self.run(nsid, Command::CopyStep(CopyStep { gives_up, ..step.clone() })) {
+            Outcome::Swept { has_more: true, .. } => {}
+            Outcome::Applied(_) | Outcome::Done => drop(self.copies.remove(at)),
+            _ if self.prng.one_in(2) => {}
+            _ => {
+                self.run(nsid, Command::CopyStep(CopyStep { gives_up: true, ..step }));
+                self.copies.remove(at);
+            }
+        }
+    }
+
     fn step(&mut self) {
         let nsid = match self.prng.below(3) {
             0 if !self.shared.is_empty() => *pick(&mut self.prng, &self.shared),
@@ -241,6 +267,7 @@ impl Server {
                 let at = At::path(&self.place(nsid));
                 self.run(nsid, Command::Restore(Restore { at, rev }));
             }
+            10..=12 => self.copy(nsid),
             _ => {
                 let command = self.simple(nsid);
                 self.run(nsid, command);

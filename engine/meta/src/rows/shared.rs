@@ -1,6 +1,6 @@
 //! Rows of members, uploads, freezes, and of what a step came to.
 
-use base::{Acct, Jid};
+use base::{Acct, Jid, TreeNode};
 
 use super::RowValue;
 use crate::codec::{DecodeError, Put, Reader};
@@ -155,5 +155,37 @@ impl RowValue for FreezeRow {
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.zero(7)?;
         Ok(FreezeRow { flow: reader.u64()?, since_ms: reader.u64()?, renewed_ms: reader.u64()? })
+    }
+}
+
+/// Table 16: `format u8, pad[7], source u64, hidden u64, touched_ms u64, digest[16], then the last position copied`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct CopyRow {
+    pub source: TreeNode,
+    /// The folder below which the copy grows.
+    pub hidden: TreeNode,
+    pub touched_ms: u64,
+    /// Of what was asked.
+    pub digest: [u8; 16],
+    /// Name keys from the source to the last node that was copied.
+    pub position: String,
+}
+
+impl RowValue for CopyRow {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48 + self.position.len());
+        out.u8(1);
+        out.zero(7);
+        [self.source.0, self.hidden.0, self.touched_ms].iter().for_each(|field| out.u64(*field));
+        out.bytes(&self.digest);
+        out.bytes(self.position.as_bytes());
+        out
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.zero(7)?;
+        let (source, hidden) = (TreeNode(reader.u64()?), TreeNode(reader.u64()?));
+        let (touched_ms, digest) = (reader.u64()?, reader.array()?);
+        Ok(CopyRow { source, hidden, touched_ms, digest, position: reader.text(reader.left())? })
     }
 }
