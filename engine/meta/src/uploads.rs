@@ -125,10 +125,20 @@ fn note<S: Store>(editor: &mut Editor<'_, '_, S>, blocks: &[PresentBlock]) -> Re
         return Err(Outcome::Malformed.into());
     }
     let present = blocks.iter().zip(0..).map(|(block, at)| (at, block.hash, block.bytes, block.put_at_ms));
-    let mut refused = editor.note_present(present)?;
-    refused.retain(|at| !matches!(editor.txn.has(&keys::block(editor.nsid, &blocks[*at as usize].hash)), Ok(true)));
-    if !refused.is_empty() {
-        return Err(Outcome::NeedBlocks(refused).into());
+    let (mut unknown, mut is_cold) = (Vec::new(), false);
+    for at in editor.note_present(present)? {
+        match editor.txn.has(&keys::block(editor.nsid, &blocks[at as usize].hash)) {
+            Ok(is_known) if is_known => {}
+            Ok(_) => unknown.push(at),
+            // Not in memory is not unknown: replicas differ in what they have there.
+            Err(_) => is_cold = true,
+        }
+    }
+    if is_cold {
+        return Err(Halt::Cold);
+    }
+    if !unknown.is_empty() {
+        return Err(Outcome::NeedBlocks(unknown).into());
     }
     for block in blocks {
         let known: BlockRow = editor.txn.row(&keys::block(editor.nsid, &block.hash))?.expect("it was just noted");

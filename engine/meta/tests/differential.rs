@@ -9,28 +9,34 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::names::path_key;
-use base::{BlockHash, Jid, Prng, Sequence, SessionId, TreeNode};
+use base::{Acct, BlockHash, Jid, Nsid, Prng, Sequence, SessionId, TreeNode};
 use meta::*;
 use naive::Naive;
-use naive::links::Links;
 use world::{NAMES, NSID, OWNER, Replica, STAMP_MS, content_hash, payload, pick};
 
 const GRANT_BYTES: u64 = 60 << 20;
+/// A root, and what may hang in it.
+const NSIDS: [Nsid; 3] = [NSID, Nsid(NSID.0 + 1), Nsid(NSID.0 + 2)];
 const BLOCK_BYTES: u64 = 4 << 20;
 /// Commands to one pair of machines; then a new pair begins, so that a step stays cheap.
 const COMMANDS_PER_RUN: u64 = 500;
 
+/// A reader of a journal, and what it makes of it.
+type Reader = (DeltaCursor, BTreeMap<String, Metadata>);
+
 struct Run {
     prng: Prng,
     replica: Replica,
+    /// Of the namespace that is the turn.
     naive: Naive,
-    links: Links,
+    /// The others, with their readers.
+    others: Vec<(Naive, Reader)>,
     session: SessionId,
     sequence: u64,
     /// Commands whose outcomes are kept, for a second sending.
     sent: Vec<(CommandHeader, Command, Outcome)>,
     /// A reader of the journal, and what it makes of it.
-    reader: (DeltaCursor, BTreeMap<String, Metadata>),
+    reader: Reader,
     stamp_ms: u64,
     /// Codes of the outcomes so far.
     codes: BTreeSet<u8>,
@@ -39,20 +45,29 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Run {
         let mut replica = Replica::empty();
-        let init = Command::NamespaceInit { owner: OWNER, kind: NamespaceKind::Root, grant_bytes: GRANT_BYTES };
-        assert_eq!(replica.system(&init), Outcome::Done);
+        let mut others = Vec::new();
+        for (nsid, n) in NSIDS.into_iter().zip(0..) {
+            let kind = if n == 0 { NamespaceKind::Root } else { NamespaceKind::Shared };
+            let init = Command::NamespaceInit { owner: OWNER, kind, grant_bytes: GRANT_BYTES };
+            let header = CommandHeader { nsid, ..CommandHeader::default() };
+            assert_eq!(replica.apply(&payload(&[(header, init)])), [Outcome::Done]);
+            let mut naive = Naive::new(nsid, GRANT_BYTES);
+            naive.is_root = n == 0;
+            others.push((naive, (DeltaCursor::at(Jid(0)), BTreeMap::new())));
+        }
+        let (naive, reader) = others.remove(0);
         let session = replica.register(OWNER, 1);
         let mut prng = Prng::new(seed);
         replica.store.set_cold(prng.one_in(4));
         Run {
             prng,
             replica,
-            naive: Naive::new(NSID, GRANT_BYTES),
-            links: Links::default(),
+            naive,
+            others,
             session,
             sequence: 0,
             sent: Vec::new(),
-            reader: (DeltaCursor::at(Jid(0)), BTreeMap::new()),
+            reader,
             stamp_ms: STAMP_MS,
             codes: BTreeSet::new(),
         }
@@ -65,19 +80,28 @@ impl Run {
             _ => 100,
         };
         self.stamp_ms += self.prng.below(3) * tick_ms;
-        let command = self.command();
-        self.sequence += 1;
-        let header = CommandHeader { ack_below: self.ack_below(), ..world::header(self.session, self.sequence) };
+        self.turn();
+        let (acct, command) = self.command_of_anyone();
+        let header = if acct == OWNER {
+            self.sequence += 1;
+            let header = world::header(self.session, self.sequence);
+            CommandHeader { ack_below: self.ack_below(), nsid: self.naive.nsid, ..header }
+        } else {
+            CommandHeader { nsid: self.naive.nsid, ..CommandHeader::default() }
+        };
         self.naive.now_ms = self.stamp_ms;
         let wanted = match &command {
             Command::Link(link) => {
                 let found = match &**link {
-                    LinkCommand::Create { at, .. } => self.naive.node_at(at),
+                    LinkCommand::Create { at, .. } => match self.naive.node_at(at) {
+                        Ok(ROOT) if self.naive.nsid == NSID => Err(Outcome::Malformed),
+                        found => found,
+                    },
                     _ => Err(Outcome::NotFound),
                 };
-                self.links.run(link, found, self.stamp_ms)
+                self.naive.links.run(link, found, self.stamp_ms)
             }
-            command => self.naive.run(OWNER, command),
+            command => self.naive.run(acct, command),
         };
         let outcome = self.apply(header, &command);
         assert_eq!(outcome, wanted, "{context}: {command:?}");
@@ -85,7 +109,9 @@ impl Run {
         if let Outcome::Batch { outcomes, .. } = &outcome {
             self.codes.extend(outcomes.iter().map(Outcome::code));
         }
-        self.sent.push((header, command, outcome));
+        if acct == OWNER {
+            self.sent.push((header, command, outcome));
+        }
         self.again(context);
         self.compare(context);
         if self.prng.one_in(20) {
@@ -106,11 +132,31 @@ impl Run {
         }
     }
 
+    /// Another namespace, or the same.
+    fn turn(&mut self) {
+        let at = self.prng.below(2 * self.others.len() as u64) as usize;
+        if let Some((naive, reader)) = self.others.get_mut(at) {
+            std::mem::swap(naive, &mut self.naive);
+            std::mem::swap(reader, &mut self.reader);
+        }
+    }
+
+    fn ask(&self, question: &Query) -> Answer {
+        self.replica.ask_in(OWNER, self.naive.nsid, question)
+    }
+
+    fn head(&self, nsid: Nsid) -> Jid {
+        match self.replica.ask_in(OWNER, nsid, &Query::Head) {
+            Answer::Head(head) => head,
+            other => panic!("no head: {other:?}"),
+        }
+    }
+
     /// A command of the system, as often as it says that there is more, in steps of any size.
     fn run_to_its_end(&mut self, command: impl Fn(u32) -> Command) {
         for _ in 0..100_000 {
             let limit = self.prng.below(5) as u32;
-            let header = CommandHeader { nsid: NSID, ..CommandHeader::default() };
+            let header = CommandHeader { nsid: self.naive.nsid, ..CommandHeader::default() };
             match self.apply(header, &command(limit)) {
                 Outcome::Swept { has_more: true, .. } => self.replica.check(),
                 Outcome::Swept { has_more: false, .. } => return,
@@ -131,12 +177,12 @@ impl Run {
         self.naive.trim(floor);
         self.run_to_its_end(|limit| Command::BlockSweep { limit });
         self.naive.sweep_blocks();
-        self.links.sweep(self.stamp_ms);
+        self.naive.links.sweep(self.stamp_ms);
         self.compare(context);
         self.compare_revisions(context);
         if floor > Jid(1) {
             let question = Query::Delta { cursor: DeltaCursor::at(Jid(floor.0 - 1)), limit: 0 };
-            assert_eq!(self.replica.ask(&question), Answer::Reset, "{context}: a cursor below the floor");
+            assert_eq!(self.ask(&question), Answer::Reset, "{context}: a cursor below the floor");
         }
         // What was trimmed is not told again.
         self.sent.clear();
@@ -161,22 +207,26 @@ impl Run {
             return;
         }
         let (header, command, outcome) = pick(&mut self.prng, &self.sent).clone();
-        let head = self.replica.head();
+        let head = self.head(header.nsid);
         assert_eq!(self.apply(header, &command), outcome, "{context}: {} again", header.sequence);
-        assert_eq!(self.replica.head(), head, "{context}: a repeated command wrote a row");
+        assert_eq!(self.head(header.nsid), head, "{context}: a repeated command wrote a row");
     }
 
     fn compare(&mut self, context: &str) {
-        assert_eq!(self.replica.head(), Jid(self.naive.head), "{context}: jids are dense");
+        assert_eq!(self.head(self.naive.nsid), Jid(self.naive.head), "{context}: jids are dense");
         let (mut listed, mut position) = (BTreeMap::new(), Vec::new());
         loop {
-            let (entries, next, _) = self.replica.page(&position, 0);
+            let question = Query::ListPage { at: At::path(""), recursive: true, position, limit: 0 };
+            let Answer::Page { entries, next, .. } = self.ask(&question) else { panic!("{context}: no page") };
             listed.extend(entries.into_iter().map(|entry| (entry.path_lower(), entry.meta)));
             let Some(next) = next else { break };
             position = next;
         }
         assert_eq!(listed, self.naive.tree, "{context}");
         self.compare_links(context);
+        let asked: Vec<BlockHash> = (0..CONTENTS).map(block_of).collect();
+        let known = asked.iter().map(|hash| self.naive.known.contains_key(hash)).collect();
+        assert_eq!(self.ask(&Query::HasBlocks(asked)), Answer::HasBlocks(known), "{context}");
         self.replica.check();
     }
 
@@ -185,23 +235,28 @@ impl Run {
         let limit = self.prng.below(4) as u32;
         loop {
             let question = Query::Links { of: LinksOf::Account(OWNER), after, limit };
-            let Answer::Links { links, next } = self.replica.ask(&question) else { panic!("{context}: no links") };
+            let Answer::Links { links, next } = self.ask(&question) else { panic!("{context}: no links") };
             for info in links {
                 let path = info.entry.path_lower();
-                assert_eq!(self.naive.tree.get(&path), Some(&info.entry.meta), "{context}: {path}");
+                if info.entry.meta.node != ROOT {
+                    assert_eq!(self.naive.tree.get(&path), Some(&info.entry.meta), "{context}: {path}");
+                }
                 listed.push((info.link, info.entry.meta.node, info.settings));
             }
             let Some(next) = next else { break };
             after = next;
         }
-        assert_eq!(listed, self.links.shown(&self.naive.tree, self.stamp_ms), "{context}");
+        assert_eq!(listed, self.naive.links.shown(&self.naive.tree, self.stamp_ms), "{context}");
     }
 
     /// I9: a reader that applies what the journal tells comes to the tree that is there.
     fn read_on(&mut self, context: &str) {
         for _ in 0..100_000 {
             let limit = 1 + self.prng.below(9) as u32;
-            let (changes, cursor, has_more) = self.replica.delta(&self.reader.0, limit);
+            let question = Query::Delta { cursor: self.reader.0.clone(), limit };
+            let Answer::Delta { changes, cursor, has_more } = self.ask(&question) else {
+                panic!("{context}: no delta")
+            };
             for change in changes {
                 let (path, meta) = match change {
                     Change::Present(entry) => (entry.path_lower(), Some(entry.meta)),
@@ -225,9 +280,9 @@ impl Run {
         let (live_files, live_bytes) = self.naive.live();
         let is_sweeping = self.naive.detached.is_some();
         let wanted = Answer::SpaceUsage { live_files, live_bytes, grant_bytes: self.naive.grant_bytes, is_sweeping };
-        assert_eq!(self.replica.ask(&Query::SpaceUsage), wanted, "{context}");
+        assert_eq!(self.ask(&Query::SpaceUsage), wanted, "{context}");
         for jid in (1..=self.naive.head).map(Jid) {
-            let found = match self.replica.ask(&Query::Blocklist { what: What::Rev(jid), first: 0 }) {
+            let found = match self.ask(&Query::Blocklist { what: What::Rev(jid), first: 0 }) {
                 Answer::Blocklist { entry, blocks, .. } => {
                     Some((entry.meta, blocks.into_iter().map(|(name, _)| name).collect::<Vec<_>>()))
                 }
@@ -238,13 +293,10 @@ impl Run {
             // What a revision tells is what it was when it was made.
             assert_eq!(found, wanted, "{context}: revision {jid}");
         }
-        let asked: Vec<BlockHash> = (0..CONTENTS).map(block_of).collect();
-        let known = asked.iter().map(|hash| self.naive.known.contains_key(hash)).collect();
-        assert_eq!(self.replica.ask(&Query::HasBlocks(asked)), Answer::HasBlocks(known), "{context}");
         for (path, meta) in self.naive.tree.clone() {
             let entry = Entry { path_display: self.naive.display(&meta), meta: meta.clone() };
             for at in [At::path(&path), At::node(meta.node)] {
-                assert_eq!(self.replica.ask(&Query::Lookup(What::At(at))), Answer::Entry(entry.clone()), "{context}");
+                assert_eq!(self.ask(&Query::Lookup(What::At(at))), Answer::Entry(entry.clone()), "{context}");
             }
             if meta.kind == NodeKind::File {
                 self.compare_history(&path, &meta, context);
@@ -254,7 +306,7 @@ impl Run {
 
     fn compare_history(&mut self, path: &str, meta: &Metadata, context: &str) {
         let question = Query::Revisions { at: At::path(path), before: Jid(0), limit: 100 };
-        let Answer::Revisions { deleted_ms: None, revisions, .. } = self.replica.ask(&question) else {
+        let Answer::Revisions { deleted_ms: None, revisions, .. } = self.ask(&question) else {
             panic!("{context}: {path} is there");
         };
         let told: Vec<Jid> = revisions.iter().map(|meta| meta.rev_jid).collect();
@@ -301,6 +353,82 @@ impl Run {
         }
     }
 
+    /// Mostly of the owner; of the system what only it may do.
+    fn command_of_anyone(&mut self) -> (Acct, Command) {
+        match self.prng.below(12) {
+            0 => (Acct(0), self.mounting()),
+            1 => (if self.prng.one_in(8) { OWNER } else { Acct(0) }, self.staging()),
+            2 | 3 => (OWNER, self.uploading()),
+            _ => (OWNER, self.command()),
+        }
+    }
+
+    fn mounting(&mut self) -> Command {
+        let (step, autorename) = (Step { flow: 0, step: 0 }, self.prng.one_in(2));
+        let target = NSIDS[1 + self.prng.below(2) as usize];
+        // A namespace does not hang in itself.
+        if target == self.naive.nsid || self.prng.one_in(3) {
+            return Command::Unmount { step, target };
+        }
+        Command::Mount(Mount { step, target, at: self.target(), autorename })
+    }
+
+    /// An id of a few, so that uploads meet; of one that is open, with its time.
+    fn upload_id(&mut self, first: u64) -> UploadId {
+        let age_ms = if self.prng.one_in(20) { 8 * 24 * 60 * 60 * 1000 } else { 0 };
+        UploadId { nonce: first + self.prng.below(3), issued_ms: self.stamp_ms - age_ms, is_concurrent: false }
+    }
+
+    /// Blocks of an upload: whole ones, and at last maybe a short one.
+    fn upload_blocks(&mut self, max: u64, is_last: bool) -> Vec<PresentBlock> {
+        let count = self.prng.below(max + 1);
+        let mut contents: Vec<u64> = (0..count).map(|_| CONTENTS / 2 + self.prng.below(CONTENTS / 2)).collect();
+        if is_last && self.prng.one_in(2) {
+            contents.push(self.prng.below(CONTENTS));
+        }
+        contents.into_iter().map(|n| self.present_block(n)).collect()
+    }
+
+    /// A put of these blocks, named by the command or not.
+    fn commit_of(&mut self, names: &[BlockHash]) -> CommitFile {
+        let length = |name: &BlockHash| u64::from(bytes_of(u64::from(name.0[0]) - 1));
+        let (size, content_hash) = (names.iter().map(length).sum(), content_hash(names));
+        CommitFile { size, content_hash, blocks: Vec::new(), ..self.commit() }
+    }
+
+    fn uploading(&mut self) -> Command {
+        let id = self.upload_id(1);
+        let open = self.naive.uploads.open.get(&id.nonce).cloned();
+        let so_far = open.as_ref().map_or(0, |open| open.offset);
+        let offset = if self.prng.one_in(8) { self.prng.below(3) * BLOCK_BYTES } else { so_far };
+        if self.prng.one_in(2) {
+            let (has_short, close) = (self.prng.one_in(10), self.prng.one_in(8));
+            let blocks = self.upload_blocks(2, has_short);
+            let tail_bytes = if self.prng.one_in(3) { self.prng.below(100) as u32 } else { 0 };
+            return Command::SessionAppend(SessionAppend { id, offset, blocks, tail_bytes, tail: 7, close });
+        }
+        let rest = self.upload_blocks(2, true);
+        let mut names = open.map(|open| open.names).unwrap_or_default();
+        names.extend(rest.iter().map(|block| block.hash));
+        let commit = self.commit_of(&names);
+        Command::SessionFinish(Box::new(SessionFinish { id, offset, rest, commit, result: None }))
+    }
+
+    fn staging(&mut self) -> Command {
+        let id = self.upload_id(2);
+        if self.prng.one_in(2) {
+            let part = u32::from(self.prng.one_in(9));
+            return Command::ListStage(ListStage { id, part, blocks: self.upload_blocks(6, true) });
+        }
+        let is_staged = !self.prng.one_in(4);
+        let attested = Some(Attested { id, is_staged });
+        if !is_staged {
+            return Command::CommitFile(CommitFile { attested, ..self.commit() });
+        }
+        let names = self.naive.uploads.open.get(&id.nonce).map(|open| open.names.clone()).unwrap_or_default();
+        Command::CommitFile(CommitFile { attested, ..self.commit_of(&names) })
+    }
+
     fn command(&mut self) -> Command {
         match self.prng.below(25) {
             23 | 24 => self.link(),
@@ -338,7 +466,7 @@ impl Run {
         let expires_ms = if self.prng.one_in(3) { self.stamp_ms + self.prng.below(48) * hour_ms } else { 0 };
         let settings = LinkSettings { expires_ms, no_download: self.prng.one_in(2), ..LinkSettings::default() };
         let link = self.prng.below(1 << 20);
-        let link = self.links.any_of(&self.naive.tree, link);
+        let link = self.naive.links.any_of(&self.naive.tree, link);
         let command = match self.prng.below(4) {
             0 => LinkCommand::Revoke { link },
             1 => LinkCommand::Modify { link, settings },
@@ -431,7 +559,7 @@ fn bytes_of(n: u64) -> u32 {
 }
 
 /// Outcomes that random commands come to.
-const CODES: [u8; 17] = [1, 2, 3, 4, 5, 6, 10, 16, 18, 19, 20, 21, 23, 24, 27, 30, 40];
+const CODES: [u8; 21] = [1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21, 23, 24, 27, 30, 40];
 
 fn run(seeds: std::ops::Range<u64>) {
     let mut codes = BTreeSet::new();

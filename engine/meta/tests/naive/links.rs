@@ -8,7 +8,7 @@ use meta::*;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The links that were made and not taken away.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Links {
     made: BTreeMap<u64, (TreeNode, LinkSettings)>,
     last: u64,
@@ -19,12 +19,11 @@ fn is_over(settings: &LinkSettings, now_ms: u64) -> bool {
 }
 
 impl Links {
-    /// `found`: the node at the place of a `Create`.
+    /// `found`: the node at the place of a `Create`; a shared namespace may be shown whole.
     pub fn run(&mut self, command: &LinkCommand, found: Result<TreeNode, Outcome>, now_ms: u64) -> Outcome {
         match command {
             LinkCommand::Create { settings, .. } => match found {
                 Err(refused) => refused,
-                Ok(ROOT) => Outcome::Malformed,
                 Ok(node) => {
                     let same = self.made.iter().find(|(_, (other, _))| *other == node);
                     match same.map(|(link, (_, settings))| (*link, is_over(settings, now_ms))) {
@@ -58,7 +57,7 @@ impl Links {
 
     /// What they show of a tree: number, node, settings; in order of the nodes.
     pub fn shown(&self, tree: &BTreeMap<String, Metadata>, now_ms: u64) -> Vec<(u64, TreeNode, LinkSettings)> {
-        let is_there = |node: TreeNode| tree.values().any(|meta| meta.node == node);
+        let is_there = |node: TreeNode| node == ROOT || tree.values().any(|meta| meta.node == node);
         let live = self.made.iter().filter(|(_, (node, settings))| is_there(*node) && !is_over(settings, now_ms));
         let mut shown: Vec<_> = live.map(|(link, (node, settings))| (*link, *node, settings.clone())).collect();
         shown.sort_by_key(|(_, node, _)| *node);
@@ -67,7 +66,7 @@ impl Links {
 
     /// One that shows something, of which there may be none.
     pub fn any_of(&self, tree: &BTreeMap<String, Metadata>, which: u64) -> u64 {
-        let is_there = |node: TreeNode| tree.values().any(|meta| meta.node == node);
+        let is_there = |node: TreeNode| node == ROOT || tree.values().any(|meta| meta.node == node);
         let live: Vec<u64> = self.made.iter().filter(|(_, (node, _))| is_there(*node)).map(|(link, _)| *link).collect();
         if live.is_empty() { 1 << 40 } else { live[which as usize % live.len()] }
     }

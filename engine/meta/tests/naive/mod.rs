@@ -1,9 +1,11 @@
-//! The machine as docs/design/metadata.md tells it, for one namespace and in the plainest way: maps of paths and of
+//! The machine as docs/design/metadata.md tells it, a namespace at a time and in the plainest way: maps of paths and of
 //! revisions, no journal, no counters of references, everything recounted. Written from the design, not from the code.
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command")]
 
 pub mod links;
+mod mounts;
+mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +34,7 @@ pub struct Revision {
 #[derive(Clone)]
 pub struct Naive {
     pub nsid: Nsid,
+    pub links: links::Links,
     pub grant_bytes: u64,
     pub now_ms: u64,
     pub head: u64,
@@ -50,6 +53,11 @@ pub struct Naive {
     pub histories: BTreeMap<(TreeNode, String), Vec<Jid>>,
     /// Files and bytes below deleted folders that no sweep has counted out; `None`: no sweep is pending.
     pub detached: Option<(u64, u64)>,
+    /// Others may hang in it.
+    pub is_root: bool,
+    /// What hangs in it, or did when its folder was deleted.
+    pub mounts: BTreeMap<Nsid, TreeNode>,
+    pub uploads: uploads::Uploads,
 }
 
 type Judged = Result<Outcome, Outcome>;
@@ -60,6 +68,11 @@ fn above(path: &str) -> impl Iterator<Item = &str> {
     path.char_indices().rev().filter(|(at, c)| *c == '/' && *at > 0).map(|(at, _)| &path[..at])
 }
 
+fn hash_of_names(names: &[BlockHash]) -> [u8; 32] {
+    let joined: Vec<u8> = names.iter().flat_map(|name| name.0).collect();
+    Sha256::digest(joined).into()
+}
+
 fn last_name(path: &str) -> &str {
     path.rsplit('/').next().expect("a split has a part")
 }
@@ -68,6 +81,7 @@ impl Naive {
     pub fn new(nsid: Nsid, grant_bytes: u64) -> Naive {
         Naive {
             nsid,
+            links: links::Links::default(),
             grant_bytes,
             now_ms: 0,
             head: 0,
@@ -80,6 +94,9 @@ impl Naive {
             graves: BTreeMap::new(),
             histories: BTreeMap::new(),
             detached: None,
+            is_root: true,
+            mounts: BTreeMap::new(),
+            uploads: uploads::Uploads::default(),
         }
     }
 
@@ -110,6 +127,11 @@ impl Naive {
             Command::Restore(restore) => self.restore(acct, restore),
             Command::Copy(copy) => self.copy(acct, copy),
             Command::SetAttr(attr) => self.set_attr(attr),
+            Command::SessionAppend(append) => self.append(acct, append),
+            Command::SessionFinish(finish) => self.finish(acct, finish),
+            Command::ListStage(stage) => self.stage(acct, stage),
+            Command::Mount(mount) => self.mount(acct, mount),
+            Command::Unmount { target, .. } => self.unmount(*target),
             other => panic!("the model does not know {other:?}"),
         };
         judged.unwrap_or_else(|refused| {
@@ -153,6 +175,8 @@ impl Naive {
 
     /// 12: what nothing names for eight days is forgotten.
     pub fn sweep_blocks(&mut self) {
+        self.uploads.sweep(self.now_ms);
+        self.note_idle();
         let due = |since: &u64| since + 8 * 24 * HOUR_MS <= self.now_ms;
         let gone: Vec<BlockHash> =
             self.idle_since.iter().filter(|(_, since)| due(since)).map(|(hash, _)| *hash).collect();
@@ -197,17 +221,27 @@ impl Naive {
 
     /// The path of a place: every node that is named must be live.
     fn path_of(&self, at: &At) -> Result<String, Outcome> {
-        if at.node.0 <= 1 {
-            return Ok(at.path.clone());
+        let mut path = at.path.clone();
+        if at.node.0 > 1 {
+            let base = self.tree.values().find(|meta| meta.node == at.node).ok_or(Outcome::NotFound)?;
+            path.insert_str(0, &self.display(base));
         }
-        let base = self.tree.values().find(|meta| meta.node == at.node).ok_or(Outcome::NotFound)?;
-        Ok(format!("{}{}", self.display(base), at.path))
+        self.check_here(&path)?;
+        Ok(path)
     }
 
     /// The node at a place; nothing is one more way to be refused.
     pub fn node_at(&self, at: &At) -> Result<TreeNode, Outcome> {
         let path = self.path_of(at)?;
-        if path.is_empty() { Ok(ROOT) } else { self.get(&path).map(|meta| meta.node).ok_or(Outcome::NotFound) }
+        if path.is_empty() {
+            return Ok(ROOT);
+        }
+        match self.get(&path) {
+            Some(meta) if meta.kind == NodeKind::Mount => {
+                Err(Outcome::Elsewhere { nsid: Nsid(meta.size), rest: String::new() })
+            }
+            found => found.map(|meta| meta.node).ok_or(Outcome::NotFound),
+        }
     }
 
     pub fn display(&self, meta: &Metadata) -> String {
@@ -310,6 +344,22 @@ impl Naive {
 
     /// 6.1, 6.2.
     fn commit_file(&mut self, acct: Acct, commit: &CommitFile) -> Judged {
+        match commit.attested {
+            Some(attested) => self.commit_attested(acct, commit, attested),
+            None => self.put_named(acct, commit),
+        }
+    }
+
+    fn put_named(&mut self, acct: Acct, commit: &CommitFile) -> Judged {
+        self.put_judged(acct, commit, |it| it.check_content(commit).map(|()| commit.blocks.clone()))
+    }
+
+    fn put_judged(
+        &mut self,
+        acct: Acct,
+        commit: &CommitFile,
+        supply: impl FnOnce(&mut Self) -> Result<Vec<BlockHash>, Outcome>,
+    ) -> Judged {
         let mut path = self.path_of(&commit.at)?;
         self.check_target(&path)?;
         let is_update = matches!(commit.mode, PutMode::Update(_));
@@ -332,16 +382,15 @@ impl Naive {
             }
             path = self.free_path(&path, if is_update { &commit.label } else { "" });
         }
-        self.check_content(commit)?;
+        let blocks = supply(self)?;
         let mtime = commit.client_mtime_ms.unwrap_or(i64::MIN);
-        let content = (commit.size, commit.content_hash, mtime, commit.blocks.clone());
+        let content = (commit.size, commit.content_hash, mtime, blocks);
         self.put_file(acct, &path, content, None).map(Outcome::Applied)
     }
 
     fn check_content(&self, commit: &CommitFile) -> Result<(), Outcome> {
         let count = commit.size.div_ceil(BLOCK);
-        let joined: Vec<u8> = commit.blocks.iter().flat_map(|block| block.0).collect();
-        if commit.blocks.len() as u64 != count || <[u8; 32]>::from(Sha256::digest(joined)) != commit.content_hash {
+        if commit.blocks.len() as u64 != count || hash_of_names(&commit.blocks) != commit.content_hash {
             return Err(Outcome::BadContentHash);
         }
         let unknown: Vec<u32> =
@@ -429,6 +478,8 @@ impl Naive {
             self.graves.insert((there.parent, name_key(&there.name)), (there.node, jid));
         } else {
             self.graves.remove(&(there.parent, name_key(&there.name)));
+        }
+        if there.kind == NodeKind::Folder {
             let (lost, bytes) = self.detached.unwrap_or((0, 0));
             let size: u64 = files.iter().map(|meta| meta.size).sum();
             self.detached = Some((lost + files.len() as u64, bytes + size));
@@ -511,6 +562,9 @@ impl Naive {
             .filter(|(path, _)| **path == from || path.starts_with(&format!("{from}/")))
             .map(|(_, meta)| meta.clone())
             .collect();
+        if subtree.iter().any(|meta| meta.kind == NodeKind::Mount) {
+            return Err(Outcome::NestedShare);
+        }
         // Name by name: a "/" in the path of a child must not sort among the bytes of names.
         let names = |meta: &Metadata| path_key(&self.display(meta)).split('/').map(str::to_owned).collect::<Vec<_>>();
         subtree.sort_by_cached_key(names);
@@ -581,6 +635,7 @@ impl Naive {
 
     /// Every block that something which can be read names.
     pub fn named(&self) -> BTreeSet<BlockHash> {
-        self.revisions.values().flat_map(|revision| revision.blocks.iter().copied()).collect()
+        let held = self.revisions.values().flat_map(|revision| revision.blocks.iter());
+        held.chain(self.uploads.named()).copied().collect()
     }
 }

@@ -85,10 +85,14 @@ impl Replica {
     }
 
     pub fn ask_as(&self, acct: Acct, question: &Query) -> Answer {
-        query(&self.store, GROUP, acct, NSID, question, &mut Vec::new()).unwrap_or_else(|Cold| {
+        self.ask_in(acct, NSID, question)
+    }
+
+    pub fn ask_in(&self, acct: Acct, nsid: Nsid, question: &Query) -> Answer {
+        query(&self.store, GROUP, acct, nsid, question, &mut Vec::new()).unwrap_or_else(|Cold| {
             let mut warm = self.store.clone();
             warm.set_cold(false);
-            query(&warm, GROUP, acct, NSID, question, &mut Vec::new()).expect("all of it is in memory")
+            query(&warm, GROUP, acct, nsid, question, &mut Vec::new()).expect("all of it is in memory")
         })
     }
 
