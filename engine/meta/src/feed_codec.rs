@@ -20,9 +20,12 @@ pub(crate) fn encode_query(query: &Query, out: &mut Vec<u8>) {
         Query::DeltaIn(asked) => {
             let scope = asked.scope;
             out.u32(asked.limit);
-            out.u8(u8::from(scope.is_by_id) * SCOPE_BY_ID
-                | u8::from(scope.is_recursive) * SCOPE_RECURSIVE
-                | u8::from(asked.stops_at_mounts) * STOPS_AT_MOUNTS);
+            let flags = [
+                (scope.is_by_id, SCOPE_BY_ID),
+                (scope.is_recursive, SCOPE_RECURSIVE),
+                (asked.stops_at_mounts, STOPS_AT_MOUNTS),
+            ];
+            out.u8(flags.iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag));
             out.zero(3);
             out.u64(scope.folder.0);
             out.bytes(&scope.path_hash);

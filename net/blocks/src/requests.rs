@@ -198,6 +198,10 @@ impl Blocklists {
 /// The commit of a request: a command without a session, since the session is between this server and the metaserver.
 fn parse_commit(bytes: &[u8]) -> Result<CommitFile, Answer> {
     match meta::decode_command(bytes) {
+        // What a server attests a client may not: the put goes on in this server's own session.
+        Ok((_, Command::CommitFile(commit))) if commit.attested.is_some() => {
+            Err(malformed("a client's commit attests what only a server may"))
+        }
         Ok((_, Command::CommitFile(commit))) => Ok(commit),
         Ok((_, other)) => Err(malformed(format!("a command of kind {} came where a commit was due", other.kind()))),
         Err(error) => Err(malformed(format!("could not read the commit: {error}"))),

@@ -489,11 +489,12 @@ impl Naive {
 
     /// 6.3.
     fn rename(&mut self, acct: Acct, moved: &Move) -> Judged {
-        let (source, mut target) = (self.path_of(&moved.source)?, self.path_of(&moved.target)?);
+        let source = self.path_of(&moved.source)?;
         if source.is_empty() {
             return Err(Outcome::IntoItself);
         }
         let thing = self.get(&source).cloned().ok_or(Outcome::NotFound)?;
+        let mut target = self.path_of(&moved.target)?;
         self.check_target(&target)?;
         let (from, to) = (path_key(&source), path_key(&target));
         if thing.kind == NodeKind::Folder && to.starts_with(&format!("{from}/")) {
@@ -540,11 +541,12 @@ impl Naive {
 
     /// 6.4: a file is one row, a folder one for each node in it, in the order of a listing.
     fn copy(&mut self, acct: Acct, copy: &Copy) -> Judged {
-        let (source, mut target) = (self.path_of(&copy.source)?, self.path_of(&copy.target)?);
+        let source = self.path_of(&copy.source)?;
         if source.is_empty() {
             return Err(Outcome::IntoItself);
         }
         let thing = self.get(&source).cloned().ok_or(Outcome::NotFound)?;
+        let mut target = self.path_of(&copy.target)?;
         self.check_target(&target)?;
         let from = path_key(&source);
         if thing.kind == NodeKind::Folder && path_key(&target).starts_with(&format!("{from}/")) {
