@@ -211,6 +211,19 @@ fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Opti
     }
 }
 
+/// The folder to be listed with its path, or the answer when it is none here.
+pub(crate) fn listed_folder<R: Source>(
+    tree: &mut Tree<'_, R>,
+    at: &At,
+) -> Result<Result<(TreeNode, String), Answer>, Halt> {
+    let folder = tree.find(at)?;
+    Ok(match folder.row.kind {
+        NodeKind::Folder => Ok((folder.node, tree.path_of(folder.node)?.display)),
+        NodeKind::File => Err(Answer::NotFolder),
+        NodeKind::Mount => Err(Answer::Elsewhere { nsid: Nsid(folder.row.size), rest: String::new() }),
+    })
+}
+
 fn list_page<R: Source>(
     tree: &mut Tree<'_, R>,
     head: Jid,
@@ -219,15 +232,12 @@ fn list_page<R: Source>(
     is_recursive: bool,
     limit: usize,
 ) -> Result<Answer, Halt> {
-    let folder = tree.find(at)?;
-    match folder.row.kind {
-        NodeKind::Folder => {}
-        NodeKind::File => return Ok(Answer::NotFolder),
-        NodeKind::Mount => return Ok(Answer::Elsewhere { nsid: Nsid(folder.row.size), rest: String::new() }),
-    }
-    let display = tree.path_of(folder.node)?.display;
+    let (folder, display) = match listed_folder(tree, at)? {
+        Ok(folder) => folder,
+        Err(answer) => return Ok(answer),
+    };
     let (mut entries, mut bytes, mut last) = (Vec::new(), 0, String::new());
-    let walked = Walk { root: folder.node, display: &display, position, is_recursive, has_dead: false };
+    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: false };
     let is_end = walk(tree, &walked, |tree, item| {
         let row = item.row.expect("only a walk with the dead comes to what is not there");
         let entry_bytes = ENTRY_BYTES + item.display.len() + row.name.len();

@@ -8,10 +8,9 @@ use base::{Acct, Jid, Nsid, TreeNode};
 
 use crate::command::{At, UploadId};
 use crate::keys::{self, after, table};
-use crate::metadata::NodeKind;
 use crate::overlay::Source;
 use crate::query::{Answer, Change, Entry, MountPlace, UploadState};
-use crate::read::{ENTRY_BYTES, entry_bytes};
+use crate::read::{ENTRY_BYTES, entry_bytes, listed_folder};
 use crate::rows::*;
 use crate::store::Rows;
 use crate::tree::{Halt, Tree};
@@ -28,15 +27,12 @@ pub(crate) fn list_all<R: Source>(
     (position, is_recursive): (&str, bool),
     limit: usize,
 ) -> Result<Answer, Halt> {
-    let folder = tree.find(at)?;
-    match folder.row.kind {
-        NodeKind::Folder => {}
-        NodeKind::File => return Ok(Answer::NotFolder),
-        NodeKind::Mount => return Ok(Answer::Elsewhere { nsid: Nsid(folder.row.size), rest: String::new() }),
-    }
-    let display = tree.path_of(folder.node)?.display;
+    let (folder, display) = match listed_folder(tree, at)? {
+        Ok(folder) => folder,
+        Err(answer) => return Ok(answer),
+    };
     let (mut changes, mut bytes, mut last) = (Vec::new(), 0, String::new());
-    let walked = Walk { root: folder.node, display: &display, position, is_recursive, has_dead: true };
+    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: true };
     let is_end = walk(tree, &walked, |tree, item| {
         if changes.len() >= limit || bytes >= ANSWER_BYTES_SOFT {
             return Ok(ControlFlow::Break(()));
