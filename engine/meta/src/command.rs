@@ -90,7 +90,7 @@ pub struct CommitFile {
     /// The block names in order, at most `COMMAND_BLOCKS_MAX`; `ceil(size / 4 MiB)` of them.
     pub blocks: Vec<BlockHash>,
     /// In the name of an upload session of another namespace, or of a copy from there.
-    pub attested: Option<Attested>,
+    pub attested: Option<Box<Attested>>,
 }
 
 /// On whose word a put brings what another namespace has; only servers may give it.

@@ -326,7 +326,8 @@ fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>
         PutMode::Update(jid) => (2, jid.0),
     };
     out.u8(mode);
-    let attested = commit.attested.map_or(0, |attested| FLAG_ATTESTED | (u8::from(attested.is_staged) * FLAG_STAGED));
+    let attested =
+        commit.attested.as_ref().map_or(0, |attested| FLAG_ATTESTED | (u8::from(attested.is_staged) * FLAG_STAGED));
     out.u8(attested | (u8::from(commit.autorename) * FLAG_AUTORENAME) | (u8::from(commit.strict) * FLAG_STRICT));
     out.u16(len16(commit.at.path.len()));
     out.u16(len16(commit.label.len()));
@@ -346,7 +347,7 @@ fn encode_commit(commit: &CommitFile, present: &[PresentPart], out: &mut Vec<u8>
         out.u32(part.bytes);
         out.u64(part.put_at_ms);
     }
-    if let Some(attested) = commit.attested {
+    if let Some(attested) = &commit.attested {
         encode_upload_id(attested.id, false, out);
     }
 }
@@ -539,7 +540,8 @@ fn decode_commit(reader: &mut Reader<'_>) -> Result<(CommitFile, Vec<PresentPart
     let present = (0..present)
         .map(|_| Ok(PresentPart { position: reader.u32()?, bytes: reader.u32()?, put_at_ms: reader.u64()? }))
         .collect::<Result<_, _>>()?;
-    let attested = if is_attested { Some(Attested { id: decode_upload_id(reader, 1)?.0, is_staged }) } else { None };
+    let attested =
+        if is_attested { Some(Box::new(Attested { id: decode_upload_id(reader, 1)?.0, is_staged })) } else { None };
     let commit = CommitFile {
         at,
         mode,

@@ -155,8 +155,8 @@ fn judge(commit: &CommitFile, cur: Option<&Found>) -> Verdict {
 }
 
 fn commit_file<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<Outcome, Halt> {
-    match commit.attested {
-        Some(attested) => staged::commit(editor, commit, attested),
+    match &commit.attested {
+        Some(attested) => staged::commit(editor, commit, **attested),
         None => put_named(editor, commit),
     }
 }

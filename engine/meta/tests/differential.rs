@@ -421,7 +421,7 @@ impl Run {
             return Command::ListStage(ListStage { id, part, blocks: self.upload_blocks(6, true) });
         }
         let is_staged = !self.prng.one_in(4);
-        let attested = Some(Attested { id, is_staged });
+        let attested = Some(Box::new(Attested { id, is_staged }));
         if !is_staged {
             return Command::CommitFile(CommitFile { attested, ..self.commit() });
         }

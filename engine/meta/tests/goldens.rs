@@ -126,7 +126,7 @@ fn commands() -> Vec<Command> {
         })),
         Command::ListStage(ListStage { id: upload, part: 2, blocks: vec![block] }),
         Command::CommitFile(CommitFile {
-            attested: Some(Attested { id: upload, is_staged: true }),
+            attested: Some(Box::new(Attested { id: upload, is_staged: true })),
             blocks: Vec::new(),
             ..commit()
         }),

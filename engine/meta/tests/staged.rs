@@ -64,7 +64,10 @@ fn commit(path: &str, all: &[PresentBlock]) -> CommitFile {
 }
 
 fn taking(nonce: u64, path: &str, all: &[PresentBlock]) -> Command {
-    Command::CommitFile(CommitFile { attested: Some(Attested { id: id(nonce), is_staged: true }), ..commit(path, all) })
+    Command::CommitFile(CommitFile {
+        attested: Some(Box::new(Attested { id: id(nonce), is_staged: true })),
+        ..commit(path, all)
+    })
 }
 
 fn upload_rows(world: &World) -> usize {
@@ -89,7 +92,7 @@ fn a_list_is_staged_in_parts_and_taken_once() {
     let beyond = Command::ListStage(ListStage { id: id(7), part: 2, blocks: blocks(1, 1) });
     assert!(matches!(run(&mut world, beyond), Outcome::IncorrectOffset { .. }), "the last part was short");
     let wrong = CommitFile { size: 9, ..commit("/f", &all) };
-    let wrong = CommitFile { attested: Some(Attested { id: id(7), is_staged: true }), ..wrong };
+    let wrong = CommitFile { attested: Some(Box::new(Attested { id: id(7), is_staged: true })), ..wrong };
     assert_eq!(run(&mut world, Command::CommitFile(wrong)), Outcome::BadContentHash);
     // As a session nobody finds it.
     let append = SessionAppend { id: id(7), blocks: blocks(1, BLOCK), ..SessionAppend::default() };
@@ -138,7 +141,7 @@ fn what_is_attested_is_believed_of_servers_only() {
     let finish =
         SessionFinish { id: id(7), commit: commit("/f", &all), result: Some(meta_in(OTHER)), ..Default::default() };
     let put = CommitFile {
-        attested: Some(Attested { id: id(7), is_staged: false }),
+        attested: Some(Box::new(Attested { id: id(7), is_staged: false })),
         blocks: names(&all),
         ..commit("/f", &all)
     };
@@ -204,7 +207,7 @@ fn a_session_finishes_in_another_namespace() {
     assert_eq!(world.ask_as(Acct(77), &question), Answer::NoAccess);
     // The put there, twice as after a crash between the two.
     let put = CommitFile {
-        attested: Some(Attested { id: id(5), is_staged: false }),
+        attested: Some(Box::new(Attested { id: id(5), is_staged: false })),
         blocks: names(&all),
         ..commit("/f", &all)
     };

@@ -9,6 +9,7 @@ use crate::error::Tried;
 use crate::operation::Operation;
 
 /// Whose request it is.
+#[expect(clippy::large_enum_variant, reason = "nearly all work is operations; a box for each would cost more")]
 pub(crate) enum Work {
     /// A caller's.
     Operation(Operation),

@@ -344,8 +344,8 @@ impl Naive {
 
     /// 6.1, 6.2.
     fn commit_file(&mut self, acct: Acct, commit: &CommitFile) -> Judged {
-        match commit.attested {
-            Some(attested) => self.commit_attested(acct, commit, attested),
+        match &commit.attested {
+            Some(attested) => self.commit_attested(acct, commit, **attested),
             None => self.put_named(acct, commit),
         }
     }
