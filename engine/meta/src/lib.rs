@@ -17,6 +17,7 @@ mod copy;
 mod copy_steps;
 pub mod delta;
 pub mod driver;
+mod due;
 mod editor;
 pub mod feature;
 pub mod feed;
@@ -65,6 +66,7 @@ pub use command::{
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};
+pub use due::{BlocksDue, blocks_due, namespaces, purge_due, trim_due};
 pub use feature::feature_level;
 pub use group0::{
     AccountSet, AlarmInfo, AppInfo, CodeInfo, CodePut, CodeTake, FlowInfo, FlowPlan, FlowState, FlowStep, GrantChange,
@@ -80,6 +82,6 @@ pub use query::{
     AccountInfo, AccountKey, Answer, Change, DeltaIn, Entry, MountPlace, NodeInfo, Query, ROOT, ServerInfo,
     UploadState, What,
 };
-pub use read::{head, pending_purge, pending_sweep, query, trim_floor};
+pub use read::{head, pending_sweep, query, trim_floor};
 pub use scope::Scope;
 pub use store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};

@@ -66,15 +66,6 @@ pub fn pending_sweep<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>)
     Ok(rows.first().map(|(key, _)| Nsid(number_at(key, 1))))
 }
 
-/// A namespace of the group in which a purge is pending: its leader proposes `Purge` there.
-///
-/// Errors: [`Cold`]: prefetch `wants` and ask again.
-pub fn pending_purge<S: Store>(store: &S, group: GroupId, wants: &mut Vec<Want>) -> Result<Option<Nsid>, Cold> {
-    let mut rows = Rows::new();
-    View { store, group, wants }.scan(keys::whole_table(table::PURGE), 1, &mut rows)?;
-    Ok(rows.first().map(|(key, _)| Nsid(number_at(key, 1))))
-}
-
 /// The last row of a journal that was written before `before_ms`: the floor for a `JournalTrim`. At least the floor that
 /// it has; 0 where there is no such namespace. Reads as many rows as the journal's length has binary digits.
 ///
@@ -405,7 +396,7 @@ fn account<S: Store>(view: &mut View<'_, S>, asker: Acct, key: &AccountKey) -> R
     Ok(row.map_or(Answer::NotFound, |row| Answer::Account(AccountInfo { acct, root: row.root, name: row.name })))
 }
 
-fn number_at(key: &[u8], at: usize) -> u64 {
+pub(crate) fn number_at(key: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(key[at..at + 8].try_into().expect("the key has a number there"))
 }
 

@@ -28,7 +28,8 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-const SWEPT_TABLES: [u8; 6] = [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK, table::COPY];
+pub(crate) const SWEPT_TABLES: [u8; 6] =
+    [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK, table::COPY];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -290,10 +291,28 @@ enum Dropped {
     Whole,
 }
 
+fn is_block_due(row: &BlockRow, stamp_ms: u64) -> bool {
+    row.refs == 0 && row.zero_since_ms.saturating_add(BLOCK_KEEP_MS) <= stamp_ms
+}
+
+fn is_kept_due(row: &KeptRow, stamp_ms: u64) -> bool {
+    row.stamp_ms.saturating_add(BLOCK_KEEP_MS) <= stamp_ms
+}
+
+/// Would a sweep at that time drop something of this row, which is of a swept table?
+pub(crate) fn is_row_due(key: &[u8], value: &[u8], stamp_ms: u64) -> bool {
+    match key[0] {
+        table::BLOCK => is_block_due(&BlockRow::decode(value), stamp_ms),
+        table::UPLOAD => uploads::is_over(&UploadRow::decode(value), stamp_ms),
+        table::KEPT => is_kept_due(&KeptRow::decode(value), stamp_ms),
+        table::LINK => links::is_past(&LinkRow::decode(value), BLOCK_KEEP_MS, stamp_ms),
+        table::COPY => copy_steps::is_over(&CopyRow::decode(value), stamp_ms),
+        _ => ListRow::decode(value).refs == 0,
+    }
+}
+
 fn sweep_block<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Dropped {
-    let row = BlockRow::decode(value);
-    let is_due = row.refs == 0 && row.zero_since_ms.saturating_add(BLOCK_KEEP_MS) <= editor.txn.stamp_ms;
-    if !is_due {
+    if !is_block_due(&BlockRow::decode(value), editor.txn.stamp_ms) {
         return Dropped::No;
     }
     editor.txn.delete(key.to_vec());
@@ -313,7 +332,7 @@ fn sweep_upload<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u
 
 /// Nobody repeats a step after so long.
 fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Dropped {
-    if KeptRow::decode(value).stamp_ms.saturating_add(BLOCK_KEEP_MS) > editor.txn.stamp_ms {
+    if !is_kept_due(&KeptRow::decode(value), editor.txn.stamp_ms) {
         return Dropped::No;
     }
     editor.txn.delete(key.to_vec());

@@ -2,7 +2,7 @@
 
 mod common;
 
-use base::{Acct, BlockHash, Jid, LogIndex, Sequence};
+use base::{Acct, BlockHash, Jid, LogIndex, Nsid, Sequence};
 use common::*;
 use meta::*;
 
@@ -106,14 +106,85 @@ fn a_leader_finds_the_floor_of_a_time_and_what_is_to_be_purged() {
     system(&mut world, Command::Sweep { limit: 0 });
     system(&mut world, Command::JournalTrim { floor: Jid(5) });
     assert_eq!(floor_of(&world, 0), Ok(Jid(5)), "a floor never goes back");
-    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(None));
+    assert_eq!(purge_due(&world.store, GROUP, Nsid(0), &mut Vec::new()), Ok(None));
     let floor = floor_of(&world, u64::MAX).unwrap();
     assert_eq!(floor, world.head());
     system(&mut world, Command::JournalTrim { floor });
-    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(Some(NSID)));
+    assert_eq!(purge_due(&world.store, GROUP, Nsid(0), &mut Vec::new()), Ok(Some(NSID)));
     to_its_end(&mut world, &Command::Purge { limit: 0 });
-    assert_eq!(pending_purge(&world.store, GROUP, &mut Vec::new()), Ok(None));
-    assert_eq!(trim_floor(&world.store, GROUP, base::Nsid(1), u64::MAX, &mut Vec::new()), Ok(Jid(0)));
+    assert_eq!(purge_due(&world.store, GROUP, Nsid(0), &mut Vec::new()), Ok(None));
+    assert_eq!(trim_floor(&world.store, GROUP, Nsid(1), u64::MAX, &mut Vec::new()), Ok(Jid(0)));
+}
+
+/// Walks through all that a sweep at this time would look at, a few rows at once.
+fn has_due_blocks(world: &World, limit: u32) -> bool {
+    let (mut position, mut looked, mut rounds) = (Vec::new(), 0, 0);
+    loop {
+        let wants = &mut Vec::new();
+        let (store, now_ms) = (&world.store, world.stamp_ms);
+        match blocks_due(store, GROUP, NSID, now_ms, limit, &mut position, &mut looked, wants).unwrap() {
+            BlocksDue::Yes => return true,
+            BlocksDue::No => return false,
+            BlocksDue::NotYet => rounds += 1,
+        }
+        assert!(rounds < 200 && looked > 0);
+    }
+}
+
+#[test]
+fn what_a_leader_finds_due_is_what_a_step_would_drop() {
+    let mut world = World::new();
+    let mut found = [0; 2];
+    for day in 0..40u64 {
+        world.stamp_ms += DAY_MS;
+        let n = (day % 7) as u8;
+        world.put(&format!("/{n}"), &[n, day as u8]);
+        if day % 5 == 0 {
+            world.delete(&format!("/{n}"));
+        }
+        let hash = hash_of(&[100, day as u8]);
+        world.run(Command::BlocksPresent(vec![PresentBlock { hash, bytes: 1, put_at_ms: u64::MAX }]));
+        let before_ms = world.stamp_ms - 9 * DAY_MS;
+        let due = trim_due(&world.store, GROUP, NSID, before_ms, &mut Vec::new()).unwrap();
+        let floor = trim_floor(&world.store, GROUP, NSID, before_ms, &mut Vec::new()).unwrap();
+        let trimmed = to_its_end(&mut world, &Command::JournalTrim { floor });
+        assert_eq!(due, (trimmed > 0).then_some(floor), "day {day}");
+        assert_eq!(trim_due(&world.store, GROUP, NSID, before_ms, &mut Vec::new()), Ok(None), "day {day}");
+        let due = has_due_blocks(&world, 1 + day as u32 % 9);
+        assert_eq!(due, has_due_blocks(&world, 1000), "day {day}");
+        let swept = to_its_end(&mut world, &Command::BlockSweep { limit: 3 });
+        assert_eq!(due, swept > 0, "day {day}");
+        assert!(!has_due_blocks(&world, 2), "day {day}");
+        found[0] += u32::from(trimmed > 0);
+        found[1] += u32::from(due);
+    }
+    assert!(found.iter().all(|count| *count >= 20), "{found:?}");
+    // A sweep that was begun is gone on with, whatever it finds.
+    assert_eq!(system(&mut world, Command::BlockSweep { limit: 1 }), Outcome::Swept { nodes: 0, has_more: true });
+    assert!(has_due_blocks(&world, 1000));
+}
+
+#[test]
+fn a_leader_finds_its_namespaces_page_by_page_and_asks_for_cold_rows() {
+    let mut world = World::new();
+    world.mkdir("/a");
+    let next = |world: &World, from| {
+        let mut found = Vec::new();
+        namespaces(&world.store, GROUP, from, 1, &mut found, &mut Vec::new()).map(|()| found)
+    };
+    assert_eq!(next(&world, Nsid(0)), Ok(vec![NSID]));
+    assert_eq!(next(&world, NSID), Ok(vec![NSID]));
+    assert_eq!(next(&world, Nsid(NSID.0 + 1)), Ok(vec![]));
+    world.store.checkpoint();
+    world.store.set_cold(true);
+    let mut wants = Vec::new();
+    assert_eq!(next(&world, Nsid(0)), Err(Cold));
+    assert_eq!(trim_due(&world.store, GROUP, NSID, u64::MAX, &mut wants), Err(Cold));
+    assert_eq!(purge_due(&world.store, GROUP, Nsid(0), &mut wants), Err(Cold));
+    let (mut position, mut looked) = (Vec::new(), 0);
+    let due = blocks_due(&world.store, GROUP, NSID, 0, 9, &mut position, &mut looked, &mut wants);
+    assert_eq!((due, position.len(), looked), (Err(Cold), 0, 0));
+    assert_eq!(wants.len(), 2 + 1 + 4, "all tables of blocks are asked for at once");
 }
 
 #[test]

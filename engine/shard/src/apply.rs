@@ -144,8 +144,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 );
                 for (place, (ticket, outcome)) in (0..).zip(entry.tickets.iter().zip(self.applied.outcomes())) {
                     if ticket.connection == SWEEPER {
-                        base::mark::hit!("shard.sweep.applied");
-                        swept.push((Nsid(ticket.request), outcome.to_vec()));
+                        base::mark::hit!("shard.sweep.applied", ticket.kind == 0);
+                        swept.push((Nsid(ticket.request), ticket.kind, outcome.to_vec()));
                         continue;
                     }
                     let effect = Effect { index, term, place, path: None };
@@ -162,8 +162,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 slot.batch_tickets = entry.tickets;
             }
         }
-        for (nsid, outcome) in swept {
-            self.handle_swept(at, nsid, &outcome);
+        for (nsid, kind, outcome) in swept {
+            match kind {
+                0 => self.handle_swept(at, nsid, &outcome),
+                _ => self.handle_kept_up(at, nsid, kind, &outcome),
+            }
         }
     }
 

@@ -34,9 +34,11 @@ mod snapshot;
 mod status;
 mod sweep;
 mod turn;
+mod upkeep;
 
 pub use group::GroupStatus;
 pub use lease::ReadCounts;
 pub use pairs::Resting;
 pub use reply::{Effect, Replies, Reply, Status, Ticket};
 pub use shard::{PeerOut, Settings, Shard, StopReason};
+pub use upkeep::Keep;

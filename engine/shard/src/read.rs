@@ -126,6 +126,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.find_sweeps(at);
                 self.store.release(token);
             }
+            None if self.note_upkeep_fetched(token) => {}
             None => {
                 let waiting = self.groups.iter().position(|group| group.wait == ApplyWait::Store(token));
                 if let Some(at) = waiting {

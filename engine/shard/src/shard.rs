@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use base::limits::UNSYNCED_BYTES_MAX;
+use base::mono::Span;
 use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of, mutate};
 use meta::{Applied, Applier, Pressure, Store, StoreEvent};
@@ -20,7 +21,8 @@ use crate::lease::ReadCounts;
 use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
-use crate::{Replies, Resting};
+use crate::upkeep::Upkeep;
+use crate::{Keep, Replies, Resting};
 
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub initial: Config,
     /// Entries kept behind a checkpoint for slow followers.
     pub trailing_entries: u64,
+    /// When old rows go.
+    pub keep: Keep,
 }
 
 /// A message for another node.
@@ -163,6 +167,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) stop: Option<StopReason>,
     /// Subtrees to sweep: group and namespace.
     pub(crate) sweeps: VecDeque<(u32, Nsid)>,
+    pub(crate) upkeep: Upkeep,
     pub(crate) effects: Effects,
     pub(crate) turn_groups: Vec<u32>,
     /// Groups whose entries keep the oldest segments.
@@ -217,6 +222,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             groups.push(boot_group(&settings, &mut log, &store, id, now));
         }
         let written = groups.iter().enumerate().map(|(at, _)| (log.open_epoch(), at as u32)).collect();
+        // Not at once: a node that was just started has other work.
+        let upkeep = Upkeep::new(groups.len(), now + Span(settings.keep.look_every.0 / 8));
         let mut shard = Shard {
             settings,
             log,
@@ -234,6 +241,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             next_token: 1,
             stop: None,
             sweeps: VecDeque::new(),
+            upkeep,
             effects: Effects::default(),
             turn_groups: Vec::new(),
             pinning: Vec::new(),
@@ -424,6 +432,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
+        let raft = raft.min(self.upkeep.deadline());
         raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 

@@ -1,10 +1,10 @@
 //! The work that a deleted folder leaves behind: its leader proposes `Sweep` until nothing is left of the subtree.
 
-use base::{Acct, Nsid, Sequence, SessionId};
-use meta::{Cold, Command, CommandHeader, Outcome, Rows, Store, Want};
+use base::Nsid;
+use meta::{Cold, Command, Outcome, Rows, Store, Want};
 use seglog::Disk;
 
-use crate::{Shard, Ticket};
+use crate::Shard;
 
 /// The connection of commands that the shard proposes by itself.
 pub(crate) const SWEEPER: u64 = u64::MAX - 1;
@@ -31,17 +31,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.sweeps.push_back((at, nsid));
                 continue;
             }
-            let header = CommandHeader {
-                session: SessionId(0),
-                sequence: Sequence(0),
-                ack_below: Sequence(0),
-                acct: Acct(0),
-                nsid,
-            };
-            let mut command = Vec::new();
-            meta::encode_command(&header, &Command::Sweep { limit: SWEEP_LIMIT }, &mut command);
-            let group = self.groups[at as usize].id;
-            self.handle_command(Ticket { connection: SWEEPER, request: nsid.0, kind: 0 }, group, &command);
+            self.propose_own(at, nsid, 0, &Command::Sweep { limit: SWEEP_LIMIT });
         }
     }
 

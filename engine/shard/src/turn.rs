@@ -38,6 +38,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.watch_disk_pace(now);
         self.watch_faults(now);
         self.expire_snapshots(now);
+        self.keep_up(now);
     }
 
     fn send_heartbeats(&mut self, now: Mono) {
@@ -333,6 +334,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.note_led(at);
         if role.is_leader && !was_leader {
             self.find_sweeps(at);
+            self.find_old_rows(at);
         }
     }
 

@@ -5,6 +5,8 @@
 mod checklist;
 #[path = "cluster/reads.rs"]
 mod reads;
+#[path = "cluster/upkeep.rs"]
+mod upkeep;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,7 @@ use meta::{Command, CommandHeader, Outcome};
 use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
-use shard::{PeerOut, Settings, Shard, Status, Ticket};
+use shard::{Keep, PeerOut, Settings, Shard, Status, Ticket};
 
 const GROUPS: u32 = 2;
 const STEP: Span = Span::from_us(500);
@@ -38,11 +40,14 @@ struct Node {
     shard: Option<TestShard>,
     ops: Vec<(Mono, OpToken, DiskOp)>,
     trailing: u64,
+    keep: Keep,
     initial: Vec<NodeId>,
 }
 
 struct World {
     now: Mono,
+    /// Wall clocks show so much more than at the start, beside the time that went by. Milliseconds.
+    leapt_ms: u64,
     prng: Prng,
     nodes: BTreeMap<NodeId, Node>,
     mail: Vec<Mail>,
@@ -77,6 +82,7 @@ impl Node {
             raft: raft::Settings { quiesce_after: Some(Span::from_ms(200)), ..raft::Settings::default() },
             initial: Config::single(&self.initial),
             trailing_entries: self.trailing,
+            keep: self.keep,
         };
         self.shard = Some(Shard::new(settings, log, store, now));
     }
@@ -106,6 +112,7 @@ impl World {
         let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
         let mut world = World {
             now,
+            leapt_ms: 0,
             prng: Prng::new(seed),
             nodes: BTreeMap::new(),
             mail: Vec::new(),
@@ -124,7 +131,8 @@ impl World {
     }
 
     fn add_node(&mut self, id: NodeId, trailing: u64, initial: Vec<NodeId>) {
-        let mut node = Node { id, incarnation: 0, shard: None, ops: Vec::new(), trailing, initial };
+        let keep = Keep::default();
+        let mut node = Node { id, incarnation: 0, shard: None, ops: Vec::new(), trailing, keep, initial };
         node.boot_new(self.now);
         self.nodes.insert(id, node);
     }
@@ -146,7 +154,7 @@ impl World {
     fn turn(&mut self) {
         self.now = self.now + STEP;
         let now = self.now;
-        let wall_ms = 1_700_000_000_000 + now.0 / 1_000_000;
+        let wall_ms = 1_700_000_000_000 + now.0 / 1_000_000 + self.leapt_ms;
         let mail = std::mem::take(&mut self.mail);
         let (due, later): (Vec<Mail>, Vec<Mail>) = mail.into_iter().partition(|mail| mail.due <= now);
         self.mail = later;

@@ -7,7 +7,7 @@ use meta::{Machine, Query, RowBatch, Store as _, StoreEvent};
 use raft::Config;
 use seglog::SegLog;
 use seglog::testing::{MemDisk, test_settings};
-use shard::{PeerOut, Settings, Shard, Ticket};
+use shard::{Keep, PeerOut, Settings, Shard, Ticket};
 
 type TestShard = Shard<MemDisk, MemoryStore>;
 
@@ -29,6 +29,7 @@ fn shard() -> TestShard {
         raft: raft::Settings::default(),
         initial: Config::default(),
         trailing_entries: 10,
+        keep: Keep::default(),
     };
     let mut shard = Shard::new(settings, log, MemoryStore::new(), at(1_000));
     shard.begin_turn(at(1_000), 0);

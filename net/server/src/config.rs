@@ -63,6 +63,9 @@ pub struct ClusterConfig {
     /// A doubt about the log's last frame ends so long after a quorum was heard; 0 is never: it then waits for whoever
     /// holds the frame. Units: seconds. Not in the hash.
     pub doubt_wait_s: u32,
+    /// Rows of the journal are kept so long, and with them replaced revisions, deleted files and cursors. Units: days. Not
+    /// in the hash.
+    pub keep_days: u32,
     /// The members to start from, ascending by id; not in the hash, because members change later.
     pub nodes: Vec<NodeSeed>,
 }
@@ -179,6 +182,12 @@ impl NodeConfig {
 }
 
 impl ClusterConfig {
+    /// When old rows go as this configuration sets it; all else by default.
+    #[must_use]
+    pub fn keep(&self) -> shard::Keep {
+        shard::Keep { journal_ms: u64::from(self.keep_days) * 24 * 60 * 60 * 1000, ..shard::Keep::default() }
+    }
+
     /// The times of consensus as this configuration sets them; all else by default.
     #[must_use]
     pub fn raft_settings(&self) -> raft::Settings {

@@ -437,6 +437,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         raft: config.cluster.raft_settings(),
         initial: raft::Config::single(&voters),
         trailing_entries: config.process.log_trailing_entries,
+        keep: config.cluster.keep(),
     };
     let shard = Shard::new(shard_settings, log, store, now);
 

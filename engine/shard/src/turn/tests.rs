@@ -10,7 +10,7 @@ use seglog::testing::{MemDisk, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
 
 use super::*;
-use crate::{Settings, Ticket};
+use crate::{Keep, Settings, Ticket};
 
 const NODE: NodeId = NodeId(1);
 
@@ -22,6 +22,7 @@ struct Rig {
     is_stuck: bool,
     stuck: VecDeque<(OpToken, DiskOp)>,
     answers: Vec<(u64, Status)>,
+    wall_ms: u64,
 }
 
 impl Rig {
@@ -39,9 +40,18 @@ impl Rig {
             raft: raft::Settings { quiesce_after: None, ..raft::Settings::default() },
             initial: Config::single(&[NODE]),
             trailing_entries: 10,
+            keep: Keep::default(),
         };
         let shard = Shard::new(settings, log, MemoryStore::new(), now);
-        Rig { shard, now, ops: VecDeque::new(), is_stuck: false, stuck: VecDeque::new(), answers: Vec::new() }
+        Rig {
+            shard,
+            now,
+            ops: VecDeque::new(),
+            is_stuck: false,
+            stuck: VecDeque::new(),
+            answers: Vec::new(),
+            wall_ms: 0,
+        }
     }
 
     /// All groups lead.
@@ -54,7 +64,7 @@ impl Rig {
 
     fn turn(&mut self, ms: u64) {
         self.now = self.now + Span::from_ms(ms);
-        self.shard.begin_turn(self.now, 0);
+        self.shard.begin_turn(self.now, self.wall_ms);
         for (token, op) in std::mem::take(&mut self.ops) {
             if self.is_stuck && matches!(op, DiskOp::Sync { .. }) {
                 self.stuck.push_back((token, op));
@@ -68,7 +78,7 @@ impl Rig {
     fn go_on(&mut self) {
         self.shard.handle_store_events();
         self.shard.handle_tick(self.now);
-        self.shard.advance(self.now, 0);
+        self.shard.advance(self.now, self.wall_ms);
         self.ops.extend(std::iter::from_fn(|| self.shard.poll_op()));
         while self.shard.poll_peer().is_some() {}
         self.answers.extend(self.shard.replies().iter().map(|reply| (reply.ticket.request, reply.status)));
@@ -87,7 +97,7 @@ impl Rig {
     /// The oldest sync that waits ends.
     fn sync_one(&mut self) {
         let (token, op) = self.stuck.pop_front().expect("a sync waits");
-        self.shard.begin_turn(self.now, 0);
+        self.shard.begin_turn(self.now, self.wall_ms);
         self.finish(token, &op);
         self.go_on();
     }
@@ -248,4 +258,37 @@ fn terms_wait_for_a_slot_and_elections_for_those_who_wait() {
     rig.run(3_000);
     assert_eq!((rig.led(), rig.saved()), (64, 64), "each had its turn");
     assert!(!rig.shard.waits_for_slot);
+}
+
+#[test]
+fn old_rows_wait_while_their_group_has_much_on_its_way() {
+    let mut rig = Rig::leading(1);
+    let nsid = Nsid(10_000_000_000);
+    let init = meta::NamespaceKind::Root;
+    let init = meta::Command::NamespaceInit { kind: init, owner: Acct(1), grant_bytes: 1 << 40 };
+    let mkdir = meta::Mkdir { at: meta::At::path("/old"), autorename: false };
+    for command in [init, meta::Command::Mkdir(mkdir)] {
+        rig.shard.propose_own(0, nsid, 0, &command);
+        rig.run(50);
+    }
+    let rows = |rig: &Rig| rig.shard.store.rows(GroupId(0)).iter().filter(|(key, _)| key[0] == 0x04).count();
+    assert_eq!(rows(&rig), 1);
+    // From now on that row is old, and a look is due.
+    rig.wall_ms = 10_000;
+    rig.shard.settings.keep = Keep { journal_ms: 1_000, look_every: Span::from_ms(100), ..Keep::default() };
+    rig.shard.upkeep = crate::upkeep::Upkeep::new(1, rig.now + Span::from_ms(100));
+    rig.is_stuck = true;
+    (0..64).for_each(|request| rig.command(request, 0));
+    let last = |rig: &Rig| rig.shard.log.last_index(GroupId(0));
+    let before = last(&rig);
+    assert!(rig.shard.groups[0].proposed.len() >= 64);
+    rig.run(400);
+    assert_eq!((last(&rig), rows(&rig)), (before, 1), "it waits for what clients asked for");
+    assert!(rig.shard.next_deadline() > rig.now, "and does not spin");
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(400);
+    assert_eq!(rows(&rig), 0);
 }

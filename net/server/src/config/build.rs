@@ -17,6 +17,7 @@ const TRAILING_ENTRIES_MAX: u64 = 10_000_000;
 const HEARTBEAT_MS_MIN: u32 = 5;
 const TIMEOUT_MS_MAX: u32 = 60_000;
 const WAIT_S_MAX: u64 = 86_400;
+const KEEP_DAYS_MAX: u64 = 36_500;
 
 /// The defaults of a profile.
 pub(super) fn defaults(profile: Profile) -> NodeConfig {
@@ -69,6 +70,7 @@ fn cluster(values: &Values) -> Result<ClusterConfig, ConfigError> {
         quiesce_after_s: values.number("cluster.quiesce_after_s", 0, WAIT_S_MAX)? as u32,
         promote_learners: values.is_on("cluster.promote_learners")?,
         doubt_wait_s: values.number("cluster.doubt_wait_s", 0, WAIT_S_MAX)? as u32,
+        keep_days: values.number("cluster.keep_days", 1, KEEP_DAYS_MAX)? as u32,
         nodes,
     })
 }

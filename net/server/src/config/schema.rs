@@ -104,6 +104,12 @@ const SETTINGS: &[Setting] = &[
         "a doubt about the log's last frame ends so long after a quorum was heard, s; 0 is never, at most 86400",
     ),
     setting(
+        "cluster.keep_days",
+        Kind::Number,
+        "30",
+        "replaced revisions, deleted files and cursors are kept so long, days; 1 to 36500",
+    ),
+    setting(
         "cluster.nodes",
         Kind::Nodes,
         "",

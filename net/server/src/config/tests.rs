@@ -137,6 +137,15 @@ fn the_rules_of_consensus_are_set_by_name_and_default_to_its_own() {
 }
 
 #[test]
+fn old_rows_are_kept_thirty_days_or_as_many_as_set() {
+    assert_eq!(parse("").cluster.keep(), shard::Keep::default());
+    let set = parse("[cluster]\nkeep_days = 90").cluster;
+    assert_eq!(set.keep().journal_ms, 3 * shard::Keep::default().journal_ms);
+    assert_eq!(set.hash(), parse("").cluster.hash(), "nodes may change it one after another");
+    assert!(refusal("[cluster]\nkeep_days = 0").contains("it goes from 1 to 36500"));
+}
+
+#[test]
 fn broken_toml_names_its_line() {
     let message = refusal("[cluster]\ngroups = \n");
     assert!(message.starts_with("node.toml:2: "), "{message}");
