@@ -34,6 +34,8 @@ pub enum Stream {
     Lies,
     /// What is watched and changed last.
     LastWords,
+    /// When days go by, and how many.
+    Leap,
 }
 
 /// The 64 bits of one decision.

@@ -59,6 +59,8 @@ pub(crate) enum Due {
     Stir,
     /// Clients have been busy for a while.
     Tide { number: u32 },
+    /// Days go by.
+    Leap { number: u32 },
     /// Probes look for groups with two leaders.
     Probe,
     /// A watched namespace changes for the last time.

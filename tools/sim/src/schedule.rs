@@ -55,6 +55,8 @@ pub struct Size {
     pub cold: Option<u32>,
     /// Seats whose disks may be damaged or lost, a bit for each.
     pub damageable: Option<u32>,
+    /// 1: days go by now and then.
+    pub leaps: Option<u32>,
     /// How long a lease is; 0: reads have none.
     pub lease_ms: Option<u64>,
     /// When an unused group rests; 0: never.
@@ -64,7 +66,7 @@ pub struct Size {
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 14] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 15] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -77,6 +79,7 @@ impl Size {
             ("log_batches", Field::U32(&mut self.log_batches)),
             ("cold", Field::U32(&mut self.cold)),
             ("damageable", Field::U32(&mut self.damageable)),
+            ("leaps", Field::U32(&mut self.leaps)),
             ("lease_ms", Field::U64(&mut self.lease_ms)),
             ("rest_ms", Field::U64(&mut self.rest_ms)),
             ("heartbeat_ms", Field::U64(&mut self.heartbeat_ms)),

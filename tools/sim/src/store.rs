@@ -116,6 +116,14 @@ impl SimStore {
         hash.digest()
     }
 
+    /// All of it as it is now, in memory.
+    #[must_use]
+    pub fn warm(&self) -> MemoryStore {
+        let mut store = self.inner.clone();
+        store.set_cold(false);
+        store
+    }
+
     /// Loses all that is not durable.
     pub fn crash(&mut self) {
         self.inner.crash();

@@ -132,7 +132,7 @@ fn finish(id: UploadId, path: &str, block: BlockHash) -> Command {
         content_hash: Sha256::digest(block.0).into(),
         ..CommitFile::default()
     };
-    Command::SessionFinish(Box::new(SessionFinish { id, offset: BLOCK_BYTES, rest: Vec::new(), commit }))
+    Command::SessionFinish(Box::new(SessionFinish { id, offset: BLOCK_BYTES, rest: Vec::new(), commit, result: None }))
 }
 
 /// From what was there, to when it went.

@@ -53,6 +53,12 @@ impl Trees {
             (Command::NamespaceInit { .. }, _) => return,
             // About blocks and room, of which the tree knows nothing: nothing was changed.
             (_, Some(_)) if is_about_content(&outcome) => return,
+            (Command::SessionFinish(_), Some(_)) if is_about_session(&outcome) => return,
+            (Command::Restore(restore), Some(tree))
+                if outcome == Outcome::NotFound && tree.may_be_trimmed(restore.rev) =>
+            {
+                return;
+            }
             (Command::CommitBatch(batch), Some(tree)) if tree.things().is_some() => {
                 if let Err(expected) = batch::run(tree, header.acct, batch, &outcome) {
                     self.wrong.get_or_insert_with(|| {
@@ -105,6 +111,11 @@ impl Trees {
         }
         Ok(())
     }
+}
+
+/// The upload session is over, or its bytes are others: the tree knows of none, and nothing was changed.
+fn is_about_session(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::NotFound | Outcome::IncorrectOffset { .. } | Outcome::Closed)
 }
 
 /// The session did not let the command through.

@@ -278,6 +278,8 @@ impl Parts<'_> {
         let is_plain = |at: &At| at.node.0 == 0;
         match command {
             Command::NamespaceInit { .. } | Command::Sweep { .. } | Command::BlocksPresent(_) => {}
+            Command::SessionAppend(_) => {}
+            Command::SessionFinish(finish) if is_plain(&finish.commit.at) => self.put(&finish.commit, outcome),
             Command::CommitBatch(batch) => self.batch(batch, outcome),
             Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, outcome),
             Command::CommitFile(commit) if is_plain(&commit.at) => self.put(commit, outcome),

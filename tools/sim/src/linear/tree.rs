@@ -80,6 +80,8 @@ pub(crate) struct Tree {
     /// By row: size and hash of the content that it put or moved.
     contents: BTreeMap<u64, (u64, [u8; 32])>,
     is_lost: bool,
+    /// Rows up to here may be gone, but those that something still shows.
+    floor: u64,
 }
 
 fn name_of(path: &str) -> &str {
@@ -94,7 +96,7 @@ fn above(path: &str) -> impl Iterator<Item = &str> {
 impl Tree {
     /// An empty one of `owner`.
     pub fn new(owner: Acct) -> Tree {
-        Tree { owner, head: 0, things: BTreeMap::new(), contents: BTreeMap::new(), is_lost: false }
+        Tree { owner, head: 0, things: BTreeMap::new(), contents: BTreeMap::new(), is_lost: false, floor: 0 }
     }
 
     /// The newest row of the journal; none once something unknown was done.
@@ -112,6 +114,11 @@ impl Tree {
         acct == Acct(0) || acct == self.owner
     }
 
+    /// This revision may be gone because it is old: nothing that is there is of it.
+    pub fn may_be_trimmed(&self, rev: Jid) -> bool {
+        rev.0 <= self.floor && self.things.values().all(|thing| thing.is_folder || thing.rev != rev)
+    }
+
     /// Executes a command of `acct`; a batch is for [`super::batch::run`].
     pub fn run(&mut self, acct: Acct, command: &Command) -> Expected {
         if !self.may_use(acct) {
@@ -120,7 +127,13 @@ impl Tree {
         let judged = match command {
             _ if self.is_lost => return Expected::Unknown,
             // It only counts what is already gone.
-            Command::Sweep { .. } => return Expected::Unknown,
+            Command::Sweep { .. } | Command::Purge { .. } | Command::BlockSweep { .. } => return Expected::Unknown,
+            Command::JournalTrim { floor } => {
+                self.floor = self.floor.max(floor.0);
+                return Expected::Unknown;
+            }
+            Command::SessionAppend(_) => return Expected::Unknown,
+            Command::SessionFinish(finish) if is_plain(&finish.commit.at) => self.put(&finish.commit),
             Command::BlocksPresent(_) => return Expected::Other(Outcome::Done),
             Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, restore.rev),
             Command::CommitFile(commit) if is_plain(&commit.at) => self.put(commit),

@@ -285,6 +285,7 @@ impl Rig {
             raft: raft::Settings { doubt_wait: shape.doubt_wait, ..raft::Settings::default() },
             initial: Config::single(&seat.initial),
             trailing_entries: shape.trailing,
+            keep: shard::Keep::default(),
         };
         let log = SegLog::start(recovered, settings, disk);
         seat.shard = Some(Shard::new(settings_of_shard, log, store, now));

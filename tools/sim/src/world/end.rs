@@ -20,6 +20,8 @@ const SETTLE_MAX: u64 = 45 * SECOND;
 const LAST_WORDS_MAX: u64 = 60 * SECOND;
 /// All replicas are equal within this, once nothing is in doubt.
 const CONVERGE_MAX: u64 = 20 * SECOND;
+/// Old rows go within this beyond it: every look at cold rows waits for the store.
+const SWEEP_MAX: u64 = 40 * SECOND;
 
 /// Where the run stands; times are when the phase began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,12 +94,20 @@ impl World<'_> {
                 }
             }
             Phase::Converge(since) => {
-                if self.is_converged() {
+                let left_over = if self.is_converged() { self.find_left_over() } else { None };
+                if self.is_converged() && left_over.is_none() {
                     return self.finish();
                 }
-                if self.now - since > CONVERGE_MAX {
+                if left_over.is_some() {
+                    self.leap_at_the_end(self.now - since);
+                }
+                let sweeping = if left_over.is_some() { SWEEP_MAX } else { 0 };
+                if self.now - since > CONVERGE_MAX + sweeping {
                     if self.give_up() {
                         return;
+                    }
+                    if let Some((group, what)) = left_over {
+                        return self.fail("trims", self.describe(&format!("group {group} does not let go of {what}")));
                     }
                     return self.fail("converge", self.describe("replicas differ"));
                 }
@@ -114,6 +124,7 @@ impl World<'_> {
 
     fn begin_to_converge(&mut self) {
         self.enter(Phase::Converge(self.now));
+        self.leap_at_the_end(0);
         self.observe(&Event::Healed);
     }
 
@@ -355,6 +366,10 @@ impl World<'_> {
                     }
                 });
                 let (node, hash) = (nodes[seat].id, shard.store().content(group));
+                if let Err(found) = meta::invariants::check(&shard.store().warm().rows(group)) {
+                    let what = format!("group {group} on node {node}: {found}");
+                    violation.get_or_insert(crate::observe::Violation { checker: "invariants", what });
+                }
                 self.observe(&Event::Content { node, group, applied: state.0, hash });
             }
         }

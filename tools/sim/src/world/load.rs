@@ -2,6 +2,7 @@
 //! ones. Nothing is prepared ahead.
 
 mod rare;
+mod uploads;
 
 use base::{Acct, Jid, Nsid, Prng};
 use client::Operation;
@@ -17,6 +18,8 @@ use crate::draw::{Stream, log_between, prng};
 pub(super) const OWNER: Acct = Acct(1);
 /// Names kept per namespace.
 const NAMES_MAX: usize = 64;
+/// When blocks were put, by the clock of a block server that is slow and yet believed.
+const PUT_AT_MS: u64 = 1_700_000_000_000;
 /// Room of a namespace, but where it is to run out.
 const GRANT_BYTES: u64 = 1 << 40;
 
@@ -35,6 +38,12 @@ pub(super) struct Load {
     names: Vec<Names>,
     told: Vec<rare::Told>,
     contents: u64,
+    /// When blocks were put, by the clocks of block servers.
+    put_at_ms: u64,
+    /// Time leaps: clients upload in sessions too.
+    has_uploads: bool,
+    uploads: Vec<uploads::Upload>,
+    wall_ms: u64,
     /// Room of the namespace that has little, and its place in the list.
     scarce: Option<(usize, u64)>,
 }
@@ -54,7 +63,8 @@ pub(super) enum Effect {
 }
 
 impl Load {
-    pub fn new(seed: u64, groups: u32) -> Load {
+    /// Where time leaps, blocks were put just now whenever that is.
+    pub fn new(seed: u64, groups: u32, has_leaps: bool) -> Load {
         // Two namespaces for each group, so that groups are shared and every group is used.
         let mut namespaces = Vec::new();
         let mut next = 10_000_000_000 + seed % 1000;
@@ -71,7 +81,9 @@ impl Load {
         let told = namespaces.iter().map(|_| rare::Told::default()).collect();
         let mut dice = prng(seed, Stream::Load, 1 << 33, 0);
         let scarce = (dice.below(4) == 0).then(|| (1, log_between(&mut dice, 100_000, 2_000_000)));
-        Load { namespaces, names, told, contents: 0, scarce }
+        let put_at_ms = if has_leaps { u64::MAX } else { PUT_AT_MS };
+        let (uploads, wall_ms) = (Vec::new(), PUT_AT_MS);
+        Load { namespaces, names, told, contents: 0, put_at_ms, has_uploads: has_leaps, uploads, wall_ms, scarce }
     }
 
     pub fn found(&self, at: usize) -> Operation {
@@ -90,6 +102,9 @@ impl Load {
         let command = |command| Operation::Command { acct: OWNER, nsid, command };
         let query = |query| Operation::Query { acct: OWNER, nsid, query };
         let path = self.path(at, dice);
+        if self.has_uploads && dice.below(10) == 0 {
+            return self.upload(at, path, dice);
+        }
         if dice.below(24) == 0 {
             return self.rare(at, path, dice);
         }
@@ -173,7 +188,7 @@ impl Load {
         let bytes = 1 + dice.below(100_000);
         let commit =
             CommitFile { size: bytes, content_hash: Sha256::digest(name.0).into(), blocks: vec![name], ..commit };
-        let present = vec![PresentPart { position: 0, bytes: bytes as u32, put_at_ms: 1_700_000_000_000 }];
+        let present = vec![PresentPart { position: 0, bytes: bytes as u32, put_at_ms: self.put_at_ms }];
         Command::StoreAndCommit(StoreAndCommit { commit, present })
     }
 

@@ -13,6 +13,7 @@ mod calm;
 mod clients;
 mod end;
 mod last_words;
+mod leaps;
 mod lies;
 mod load;
 mod members;
@@ -71,6 +72,10 @@ pub(crate) struct Shape {
     pub operations: u64,
     /// CTL2: entries kept behind a checkpoint.
     pub trailing: u64,
+    /// When old rows go; no look through a group's rows falls into a run where time does not leap.
+    pub keep: shard::Keep,
+    /// Days go by now and then.
+    pub has_leaps: bool,
     pub segment_bytes: u64,
     /// Batches of frames on their way to the disk; two in a quarter of the runs.
     pub log_batches: u8,
@@ -122,6 +127,7 @@ impl Shape {
             clients: clients.unwrap_or(drawn_clients) as usize,
             length: length_ms.unwrap_or(length) * MS,
             operations: operations.unwrap_or(u64::MAX),
+            keep: shard::Keep { look_every: base::Span::from_ms(1_000_000_000), ..shard::Keep::default() },
             trailing: if injector.is_on(Class::Ctl2) { trailing } else { 10_000 },
             segment_bytes,
             // A schedule that does not name them is older than the choice.
@@ -129,10 +135,16 @@ impl Shape {
             is_cold,
             damageable,
             scrub_every: None,
+            // As with the batches.
+            has_leaps: options.schedule.is_none() && leaps::draw(seed, options.profile),
         };
         plan.shape(&mut shape);
         shape.cores = cores.unwrap_or(shape.cores);
-        shape.with(&options.size)
+        shape = shape.with(&options.size);
+        if shape.has_leaps {
+            shape.look_often(seed);
+        }
+        shape
     }
 
     /// What is given takes the place of what was drawn.
@@ -143,6 +155,7 @@ impl Shape {
         self.log_batches = given.log_batches.map_or(self.log_batches, |batches| batches.clamp(1, 2) as u8);
         self.is_cold = given.cold.map_or(self.is_cold, |cold| cold == 1);
         self.damageable = given.damageable.unwrap_or(self.damageable);
+        self.has_leaps = given.leaps.map_or(self.has_leaps, |leaps| leaps == 1);
         self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
         self.raft.quiesce_after = given.rest_ms.map_or(self.raft.quiesce_after, span);
         self.raft.heartbeat = given.heartbeat_ms.map_or(self.raft.heartbeat, |ms| base::Span::from_ms(ms.max(1)));
@@ -163,6 +176,7 @@ impl Shape {
             log_batches: Some(u32::from(self.log_batches)),
             cold: Some(u32::from(self.is_cold)),
             damageable: Some(self.damageable),
+            leaps: self.has_leaps.then_some(1),
             lease_ms: ms(self.raft.lease),
             rest_ms: ms(self.raft.quiesce_after),
             heartbeat_ms: Some(self.raft.heartbeat.0 / MS),
@@ -200,6 +214,10 @@ pub(crate) struct World<'c> {
     written: Vec<u32>,
     clients: Vec<ClientHost>,
     load: Load,
+    /// So much time went by in leaps, in ms.
+    leapt_ms: u64,
+    /// Leaps since everything was healed.
+    end_leaps: u32,
     stranger: stranger::Stranger,
     /// What clients began, if it is recorded.
     pub begun: Vec<Begun>,
@@ -252,7 +270,9 @@ impl<'c> World<'c> {
             connections: Vec::new(),
             written: Vec::new(),
             clients: Vec::new(),
-            load: Load::new(seed, shape.groups),
+            load: Load::new(seed, shape.groups, shape.has_leaps),
+            leapt_ms: 0,
+            end_leaps: 0,
             stranger: stranger::Stranger::default(),
             begun: Vec::new(),
             buffers: Buffers::default(),
@@ -299,6 +319,7 @@ impl<'c> World<'c> {
         self.begin_strikes();
         self.begin_plan();
         self.begin_tides();
+        self.begin_leaps();
         self.push(2 * SECOND, Due::Client { client: stranger::NAME });
         self.probe_at(SECOND);
         self.push(self.shape.length, Due::Phase);
@@ -361,6 +382,7 @@ impl<'c> World<'c> {
             Due::Plan => self.advance_plan(),
             Due::Stir => self.stir(),
             Due::Tide { number } => self.turn_tide(number),
+            Due::Leap { number } => self.leap(number),
             Due::Probe => self.look_for_rivals(),
             Due::LastWord => self.say_last_word(),
             Due::Phase => self.next_phase(),
@@ -444,4 +466,5 @@ pub(crate) enum What {
     Phase,
     Operator,
     Plan,
+    Leap,
 }

@@ -151,6 +151,7 @@ impl World<'_> {
             raft: self.shape.raft,
             initial: Config::single(&node.initial),
             trailing_entries: self.shape.trailing,
+            keep: self.shape.keep,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
         let mut log = SegLog::start(recovered, log_settings, disk);

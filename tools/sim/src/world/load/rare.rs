@@ -15,8 +15,6 @@ use super::{Effect, GRANT_BYTES, Load, OWNER};
 const BLOCK_BYTES: u64 = base::limits::BLOCK_BYTES;
 /// Cursors, positions and revisions kept per namespace.
 const KEPT_MAX: usize = 8;
-/// When blocks were put, by the clock of a block server that is slow and yet believed; see [`super::Load::file`].
-const PUT_AT_MS: u64 = 1_700_000_000_000;
 
 /// What was told of a namespace and can be asked for again.
 #[derive(Default)]
@@ -133,7 +131,8 @@ impl Load {
             _ => {
                 self.contents += 1;
                 let name = block(self.contents, 0);
-                let present = PresentBlock { hash: name, bytes: 1 + dice.below(100_000) as u32, put_at_ms: PUT_AT_MS };
+                let present =
+                    PresentBlock { hash: name, bytes: 1 + dice.below(100_000) as u32, put_at_ms: self.put_at_ms };
                 (command(Command::BlocksPresent(vec![present])), Effect::None)
             }
         }
@@ -177,7 +176,7 @@ impl Load {
         let present = (0..count).map(|place| PresentPart {
             position: place as u32,
             bytes: bytes(place) as u32,
-            put_at_ms: PUT_AT_MS,
+            put_at_ms: self.put_at_ms,
         });
         let present = present.collect();
         let commit = CommitFile {
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_is_drawn_and_names_its_namespace() {
-        let mut load = Load::new(7, 2);
+        let mut load = Load::new(7, 2, false);
         let mut dice = Prng::new(3);
         let mut commands = std::collections::BTreeSet::new();
         for _ in 0..400 {
