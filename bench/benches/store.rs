@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use bench::store_bench::{self, StoreBenchArgs};
 use clap::Parser;
 
+/// As in the binary that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match store_bench::run(&StoreBenchArgs::parse()) {
         Ok(()) => ExitCode::SUCCESS,
