@@ -174,3 +174,5 @@ pub const POSITION_BYTES_MAX: usize = 24 << 10;
 pub const REVISIONS_MAX: u32 = 100;
 /// Block names in one answer.
 pub const BLOCKLIST_ANSWER_MAX: u32 = 8192;
+/// Namespaces that one page of a group's blocks looks into.
+pub const SCAN_NAMESPACES_MAX: usize = 64;

@@ -10,6 +10,7 @@ mod access;
 pub mod applied;
 mod apply;
 mod autorename;
+pub mod block_scan;
 mod codec;
 pub mod command;
 pub mod command_codec;
@@ -58,6 +59,7 @@ mod walk;
 
 pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
+pub use block_scan::{BlockPage, BlockPlace, BlockScan};
 pub use codec::DecodeError;
 pub use command::{
     At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, CopyStep, Delete, Freeze, ListStage,

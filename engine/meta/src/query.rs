@@ -8,6 +8,7 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
+use crate::block_scan::{BlockPage, BlockScan};
 use crate::command::{At, ServerRole, UploadId};
 use crate::delta::DeltaCursor;
 use crate::group0::{Group0Answer, Group0Query};
@@ -114,6 +115,8 @@ pub enum Query {
         /// The first position of its blocklist wanted.
         first: u32,
     },
+    /// Which blocks does a group know (30)? For the system. [`Answer::Blocks`].
+    BlockScan(BlockScan),
 }
 
 /// The question of [`Query::DeltaIn`].
@@ -321,6 +324,8 @@ pub enum Answer {
     },
     /// Of Upload (58).
     Upload(UploadState),
+    /// Of BlockScan (59).
+    Blocks(BlockPage),
 }
 
 /// Where a namespace hangs in a root.

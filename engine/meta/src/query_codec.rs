@@ -4,6 +4,7 @@ use base::bytes::{align_up, put_u32};
 use base::limits::HAS_BLOCKS_MAX;
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
+use crate::block_scan::{BlockPage, BlockScan};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{At, ServerRole};
 use crate::delta::DeltaCursor;
@@ -167,6 +168,7 @@ impl Query {
             Query::ListAll { .. } => 27,
             Query::Mounts { .. } => 28,
             Query::Upload { .. } => 29,
+            Query::BlockScan(_) => 30,
         }
     }
 
@@ -210,6 +212,7 @@ impl Query {
                 out.zero(4);
                 of.encode(out);
             }
+            Query::BlockScan(scan) => scan.encode(out),
             Query::Account(AccountKey::Acct(acct)) => put_text(acct.0, &[], out),
             Query::Account(AccountKey::Name(name)) => put_text(0, name.as_bytes(), out),
             Query::DeltaIn(_) | Query::ListAll { .. } | Query::Mounts { .. } | Query::Upload { .. } => {
@@ -271,6 +274,7 @@ impl Query {
                 Query::Links { of: LinksOf::parse(reader)?, after, limit }
             }
             26..=29 => feed_codec::decode_query(kind, reader)?,
+            30 => Query::BlockScan(BlockScan::decode(reader)?),
             number => return Err(DecodeError::Kind { what: "query", number }),
         };
         reader.pad()?;
@@ -309,6 +313,7 @@ impl Answer {
             Answer::All { .. } => 56,
             Answer::Mounts { .. } => 57,
             Answer::Upload(_) => 58,
+            Answer::Blocks(_) => 59,
         }
     }
 
@@ -385,6 +390,7 @@ impl Answer {
                 put_count(links.len(), out);
                 links.iter().for_each(|link| link.encode(out));
             }
+            Answer::Blocks(page) => page.encode(out),
             Answer::Nodes(nodes) => {
                 put_count(nodes.len(), out);
                 for node in nodes {
@@ -485,6 +491,7 @@ impl Answer {
                 Answer::Links { links, next: (next != u64::MAX).then_some(next) }
             }
             56..=58 => feed_codec::decode_answer(kind, reader)?,
+            59 => Answer::Blocks(BlockPage::decode(reader)?),
             number => return Err(DecodeError::Kind { what: "answer", number }),
         };
         reader.pad()?;

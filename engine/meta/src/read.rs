@@ -115,6 +115,8 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
             return crate::group0::answer(view, acct, now_ms, query);
         }
+        Query::BlockScan(_) if acct != Acct(0) => return Ok(Answer::NoAccess),
+        Query::BlockScan(scan) => return Ok(crate::block_scan::scan(view, scan)?),
         _ => {}
     }
     let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
@@ -171,7 +173,9 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             let asked = Asked { asker: acct, namespace: &namespace, now_ms };
             links::links(&mut tree, &asked, of, *after, at_most(*limit, LIST_PAGE_MAX))
         }
-        Query::Account(_) | Query::Servers | Query::Nodes | Query::Group0(_) => unreachable!("answered above"),
+        Query::Account(_) | Query::Servers | Query::Nodes | Query::Group0(_) | Query::BlockScan(_) => {
+            unreachable!("answered above")
+        }
     }
 }
 

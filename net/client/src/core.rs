@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use base::limits::CLIENT_REQUESTS_MAX;
 use base::mono::Span;
 use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng, mutate};
+use meta::Query;
 use wire::{ClientHello, ClusterMap, RequestKind};
 
 use crate::backoff::backoff;
@@ -405,6 +406,9 @@ impl Core {
         };
         // Namespace 0 is none: accounts, servers and nodes are kept in group 0.
         let group = match nsid {
+            _ if let Work::Operation(Operation::Query { query: Query::BlockScan(scan), .. }) = &request.work => {
+                Some(scan.group)
+            }
             Some(Nsid(0)) => Some(GroupId(0)),
             Some(nsid) => self.routes.group_of(nsid),
             None => request.group,
