@@ -61,6 +61,10 @@ impl Metaserver for Cluster {
         self.client().await?.command(acct, nsid, command).await.map_err(told)
     }
 
+    async fn groups(&self) -> Result<u32, MetaserverError> {
+        Ok(self.client().await?.cluster_map().await.map_err(told)?.groups())
+    }
+
     async fn query(&self, acct: Acct, nsid: Nsid, query: Query) -> Result<Answer, MetaserverError> {
         self.client().await?.query(acct, nsid, query).await.map_err(told)
     }

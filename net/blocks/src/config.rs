@@ -7,13 +7,24 @@
 //! store = "file:///var/lib/dropstone/objects"                     # default: DATA_DIR/objects; or s3://bucket/prefix
 //! targets = ["10.0.0.1:7100", "10.0.0.2:7100", "10.0.0.3:7100"]   # metaservers to begin with
 //! server_id = 1                                                   # from 1, unique among the block servers
+//!
+//! [block.gc]                                                      # all of it may be left out
+//! enabled = true                                                  # may this server collect?
+//! grace_days = 14                                                 # younger objects are no candidates; 8 at least
+//! trash_days = 7                                                  # in the trash so long, and an hour; as long as backups are kept
+//! every_hours = 24                                                # from the end of a cycle to the next
+//! objects_per_second = 100                                        # moved or deleted at most
+//! scrub_days = 14                                                 # every object is re-hashed once in so long; 0 is never
 //! ```
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::limits::CONFIG_FILE_BYTES_MAX;
 use serde::Deserialize;
+
+use crate::gc::Rules;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +39,8 @@ pub struct BlockConfig {
     pub targets: Vec<String>,
     /// Its number among the block servers, from 1.
     pub server_id: u64,
+    /// How it collects what nobody refers to.
+    pub gc: GcConfig,
 }
 
 /// Why a configuration is refused.
@@ -60,6 +73,96 @@ pub enum ConfigError {
     },
 }
 
+/// The table `[block.gc]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GcConfig {
+    /// May this server collect? One at a time does.
+    pub enabled: bool,
+    /// Objects younger than this are no candidates.
+    pub grace_days: u64,
+    /// An object stays in the trash so long, and an hour. At least as long as backups are kept.
+    pub trash_days: u64,
+    /// Hours from the end of a cycle to the next.
+    pub every_hours: u64,
+    /// Objects moved, deleted or checked a second at most.
+    pub objects_per_second: u32,
+    /// Every object is re-hashed once in so many days; 0 is never.
+    pub scrub_days: u64,
+    /// For tests alone: replaces grace, time in the trash and age of tails, in milliseconds. Data that is in use can be
+    /// lost with it.
+    pub unsafe_short_ms: Option<u64>,
+}
+
+impl Default for GcConfig {
+    fn default() -> GcConfig {
+        GcConfig {
+            enabled: true,
+            grace_days: 14,
+            trash_days: 7,
+            every_hours: 24,
+            objects_per_second: 100,
+            scrub_days: 14,
+            unsafe_short_ms: None,
+        }
+    }
+}
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// An upload session lives seven days, and what it has put must not be a candidate meanwhile.
+const GRACE_DAYS_MIN: u64 = 8;
+/// A mark may take seven days.
+const TRASH_DAYS_MIN: u64 = 7;
+const DAYS_MAX: u64 = 3650;
+
+impl GcConfig {
+    /// The collector's rules.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let rules = Rules {
+            grace_ms: self.grace_days * DAY_MS,
+            // What saw an object just before it went was recorded within an hour.
+            trash_ms: self.trash_days * DAY_MS + HOUR_MS,
+            mark_ms_max: 7 * DAY_MS,
+            tail_ms: 8 * DAY_MS,
+            rest_ms: self.every_hours * HOUR_MS,
+            again_ms: 10 * 60 * 1000,
+            skew_ms_max: 15 * 60 * 1000,
+            names_max: 512 << 10,
+        };
+        match self.unsafe_short_ms {
+            None => rules,
+            Some(ms) => Rules { grace_ms: ms, trash_ms: ms, tail_ms: ms, rest_ms: ms, again_ms: ms, ..rules },
+        }
+    }
+
+    /// A pause of the collector; with [`GcConfig::unsafe_short_ms`] no longer than that.
+    pub(crate) fn pause(&self, usual: Duration) -> Duration {
+        self.unsafe_short_ms.map_or(usual, |ms| usual.min(Duration::from_millis(ms)))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key, why| Err(ConfigError::Value { key, why });
+        if !(GRACE_DAYS_MIN..=DAYS_MAX).contains(&self.grace_days) {
+            return bad("gc.grace_days", "is below 8 or above 3650; an upload session of 7 days must be over by then");
+        }
+        if !(TRASH_DAYS_MIN..=DAYS_MAX).contains(&self.trash_days) {
+            return bad("gc.trash_days", "is below 7 or above 3650; a mark may take 7 days");
+        }
+        if !(1..=24 * DAYS_MAX).contains(&self.every_hours) {
+            return bad("gc.every_hours", "is 0 or above ten years; turn the collector off with enabled = false");
+        }
+        if !(1..=100_000).contains(&self.objects_per_second) {
+            return bad("gc.objects_per_second", "is 0 or above 100000");
+        }
+        if self.scrub_days > DAYS_MAX {
+            return bad("gc.scrub_days", "is above 3650; 0 turns the scrubber off");
+        }
+        Ok(())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -74,6 +177,8 @@ struct Table {
     data_dir: PathBuf,
     targets: Vec<String>,
     server_id: u64,
+    #[serde(default)]
+    gc: GcConfig,
 }
 
 impl BlockConfig {
@@ -92,7 +197,7 @@ impl BlockConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn parse(text: &str) -> Result<BlockConfig, ConfigError> {
-        let File { block: Table { listen, store, data_dir, targets, server_id } } = toml::from_str(text)?;
+        let File { block: Table { listen, store, data_dir, targets, server_id, gc } } = toml::from_str(text)?;
         let store = match store {
             Some(store) => store,
             None => {
@@ -101,7 +206,7 @@ impl BlockConfig {
                 path.into_string().map_err(|_| ConfigError::Value { key: "data_dir", why })?
             }
         };
-        let config = BlockConfig { listen, store, data_dir, targets, server_id };
+        let config = BlockConfig { listen, store, data_dir, targets, server_id, gc };
         config.check()?;
         Ok(config)
     }
@@ -126,7 +231,7 @@ impl BlockConfig {
         if self.store.is_empty() {
             return bad("store", "is empty; give a path, file:///path or s3://bucket/prefix");
         }
-        Ok(())
+        self.gc.check()
     }
 }
 
@@ -151,7 +256,8 @@ mod tests {
     fn a_good_file_is_taken_and_the_store_defaults_to_the_data_directory() {
         let config = BlockConfig::parse(GOOD).unwrap();
         assert_eq!(config.store, "/data/objects");
-        assert_eq!(config.targets.len(), 2);
+        assert_eq!((config.targets.len(), &config.gc), (2, &GcConfig::default()));
+        assert_eq!(config.gc.rules().trash_ms, (7 * 24 + 1) * 60 * 60 * 1000);
         let named = GOOD.replace("server_id", "store = \"s3://bucket/prefix\"\nserver_id");
         assert_eq!(BlockConfig::parse(&named).unwrap().store, "s3://bucket/prefix");
     }
@@ -172,6 +278,10 @@ mod tests {
             ("meta.example:7100", "meta.example", "block.targets"),
             ("server_id = 1", "server_id = 0", "block.server_id"),
             ("server_id = 1", "server_id = 1\nstore = \"\"", "block.store"),
+            ("server_id = 1", "server_id = 1\ngc.grace_days = 7", "block.gc.grace_days"),
+            ("server_id = 1", "server_id = 1\ngc.trash_days = 6", "block.gc.trash_days"),
+            ("server_id = 1", "server_id = 1\ngc.every_hours = 0", "block.gc.every_hours"),
+            ("server_id = 1", "server_id = 1\ngc.objects_per_second = 0", "block.gc.objects_per_second"),
         ];
         for (from, to, key) in cases {
             let refused = BlockConfig::parse(&GOOD.replace(from, to)).unwrap_err().to_string();

@@ -10,12 +10,13 @@ mod block_client;
 mod cluster;
 pub mod config;
 mod connection;
+pub mod gc;
 pub mod metaserver;
 mod requests;
 pub mod server;
 pub mod store;
 
 pub use block_client::{BlockClient, BlockClientError, BlockSource};
-pub use config::{BlockConfig, ConfigError};
+pub use config::{BlockConfig, ConfigError, GcConfig};
 pub use server::{BlockServer, StartError, start, start_with};
 pub use store::BlockStore;

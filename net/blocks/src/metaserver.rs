@@ -26,6 +26,9 @@ pub trait Metaserver: Send + Sync + 'static {
         command: Command,
     ) -> impl Future<Output = Result<Outcome, MetaserverError>> + Send;
 
+    /// Groups of the cluster.
+    fn groups(&self) -> impl Future<Output = Result<u32, MetaserverError>> + Send;
+
     /// Reads, linearizably, with the rights of `acct`.
     fn query(
         &self,

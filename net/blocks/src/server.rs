@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::cluster::Cluster;
 use crate::config::{BlockConfig, ConfigError};
 use crate::connection::{self, Shared};
+use crate::gc;
 use crate::metaserver::{self, Metaserver};
 use crate::store::{BlockStore, OpenStoreError};
 
@@ -121,9 +122,14 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
         tokio::net::TcpListener::from_std(listener).map_err(listen)?
     };
     let (stop, stopped) = watch::channel(false);
+    let gc = config.gc.clone();
     let (server_id, shared) = (config.server_id, Arc::new(Shared::new(store, meta)));
     let work = async move {
         let announcer = tokio::spawn(announce(Arc::clone(&shared), server_id, address));
+        let collector = gc.enabled.then(|| {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move { gc::collect_forever(&shared.store, &shared.meta, &gc, server_id).await })
+        });
         let mut stopped = stopped;
         tokio::select! {
             () = accept(listener, shared) => {}
@@ -131,6 +137,8 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
             _ = stopped.wait_for(|stop| *stop) => {}
         }
         announcer.abort();
+        // Whatever it was at, the next one begins with a listing of its own.
+        collector.inspect(tokio::task::JoinHandle::abort);
     };
     let main = move || {
         runtime.block_on(work);

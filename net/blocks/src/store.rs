@@ -3,6 +3,8 @@
 //! `blocks/<first two hex digits>/<64 hex digits>`, put only if absent, checked against its name whenever it is read.
 //! What was put is durable when [`BlockStore::put`] returns. Layout and reasons: docs/design/blocks.md.
 
+pub(crate) mod trash;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -180,31 +182,43 @@ impl BlockStore {
             Err(Error::AlreadyExists { .. }) => {}
             Err(source) => return Err(failed(source)),
         }
-        match self.get(hash).await {
+        match self.read(hash, &location).await {
             Ok(_) => {
                 // Its entry may be from a put that was killed before it synced the directory.
                 self.sync_entry(hash).await?;
                 Ok(PutOutcome::Present)
             }
             Err(GetError::Store { source, .. }) => Err(failed(source)),
-            Err(GetError::Corrupt { .. } | GetError::Missing(_)) => {
-                tracing::error!(block = %hash, "replaced a corrupt block by the bytes of a new put");
+            Err(error @ (GetError::Corrupt { .. } | GetError::Missing(_))) => {
                 let payload = PutPayload::from(bytes);
                 self.objects.put_opts(&location, payload, options(PutMode::Overwrite)).await.map_err(failed)?;
+                // It went to the trash between the two looks.
+                if matches!(error, GetError::Missing(_)) {
+                    return Ok(PutOutcome::Stored);
+                }
+                tracing::error!(block = %hash, "replaced a corrupt block by the bytes of a new put");
                 Ok(PutOutcome::Repaired)
             }
         }
     }
 
-    /// Reads a block and checks it against its name.
+    /// Reads a block and checks it against its name. One that went to the trash comes back.
     ///
     /// Errors: [`GetError`].
     pub async fn get(&self, hash: BlockHash) -> Result<Bytes, GetError> {
+        match self.read(hash, &self.location(hash)).await {
+            Err(GetError::Missing(_)) => self.get_from_trash(hash).await,
+            read => read,
+        }
+    }
+
+    /// Reads a block from one place.
+    async fn read(&self, hash: BlockHash, location: &Location) -> Result<Bytes, GetError> {
         let failed = |source| match source {
             Error::NotFound { .. } => GetError::Missing(hash),
             source => GetError::Store { hash, source },
         };
-        let object = self.objects.get_opts(&self.location(hash), GetOptions::default()).await.map_err(failed)?;
+        let object = self.objects.get_opts(location, GetOptions::default()).await.map_err(failed)?;
         if object.meta.size > BLOCK_BYTES {
             return Err(GetError::Corrupt { hash, found: BlockHash::default(), bytes: object.meta.size });
         }

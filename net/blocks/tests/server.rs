@@ -62,6 +62,10 @@ impl Metaserver for FakeCluster {
         }
     }
 
+    async fn groups(&self) -> Result<u32, MetaserverError> {
+        Ok(1)
+    }
+
     async fn query(&self, acct: Acct, _: Nsid, query: Query) -> Result<Answer, MetaserverError> {
         let Query::Blocklist { what: What::Rev(rev), first } = query else { panic!("unexpected {query:?}") };
         if acct != ACCT {
@@ -110,6 +114,7 @@ impl World {
             data_dir: directory.path().to_owned(),
             targets: vec!["127.0.0.1:1".to_owned()],
             server_id: 7,
+            gc: blocks::GcConfig { enabled: false, ..blocks::GcConfig::default() },
         };
         let cluster = FakeCluster::default();
         let server = blocks::start_with(&config, cluster.clone()).unwrap();

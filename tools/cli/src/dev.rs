@@ -121,6 +121,7 @@ impl Dev {
             data_dir,
             targets: targets.clone(),
             server_id: 1,
+            gc: blocks::GcConfig::default(),
         };
         let blocks = blocks::start(&config).map_err(|error| exit(block::code_of(&error), error))?;
         Ok(Dev { plan, targets, nodes, blocks })
