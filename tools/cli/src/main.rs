@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod files;
 mod format;
+mod gc;
 mod log;
 mod ports;
 mod selfcheck;
@@ -64,6 +65,8 @@ enum Command {
     Admin(admin::AdminCommand),
     #[command(subcommand)]
     Log(log::LogCommand),
+    #[command(subcommand)]
+    Gc(gc::GcCommand),
     Doctor(doctor::DoctorArgs),
     Selfcheck(selfcheck::SelfcheckArgs),
     Sim(sim::cli::SimArgs),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Account(command) => account::run(&command, &cli.cluster),
         Command::Admin(command) => admin::run(&command, &cli.cluster),
         Command::Log(command) => log::run(&command, cli.cluster.json),
+        Command::Gc(command) => gc::run(&command, &cli.cluster),
         Command::Doctor(args) => doctor::run(&args, cli.cluster.json),
         Command::Selfcheck(args) => selfcheck::run(&args, &cli.cluster),
         Command::Sim(args) => Ok(ExitCode::from(sim::cli::run(&args))),

@@ -290,3 +290,132 @@ impl BlockStore {
 pub(crate) fn wall_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::hash_of;
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    /// A store with one block.
+    fn filled(directory: &Path, bytes: &'static [u8]) -> (BlockStore, BlockHash) {
+        let store = BlockStore::open_directory(directory).unwrap();
+        let hash = hash_of(bytes);
+        run(store.put(hash, Bytes::from_static(bytes))).unwrap();
+        (store, hash)
+    }
+
+    fn listed(store: &BlockStore, area: Area, hash: BlockHash) -> Vec<Listed> {
+        let mut all = Vec::new();
+        run(store.list(area, hash.0[0], |object| all.push(object))).unwrap();
+        all
+    }
+
+    fn file(directory: &Path, hash: BlockHash) -> std::path::PathBuf {
+        directory.join("blocks").join(format!("{:02x}", hash.0[0])).join(hash.to_string())
+    }
+
+    fn age(path: &Path, ms: u64) {
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(wall_ms() - ms);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+
+    #[test]
+    fn an_old_block_goes_to_the_trash_under_its_time_and_a_read_brings_it_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, hash) = filled(directory.path(), b"content");
+        let now = wall_ms();
+        age(&file(directory.path(), hash), 5000);
+        assert!(!run(store.trash(hash, now - 6000, now)).unwrap(), "it is younger than that");
+        assert!(run(store.trash(hash, now - 4000, now)).unwrap());
+        assert!(!run(store.trash(hash, now - 4000, now)).unwrap(), "it is gone");
+        assert!(listed(&store, Area::Blocks, hash).is_empty());
+        let [trashed] = listed(&store, Area::Trash, hash)[..] else { panic!("one object in the trash") };
+        assert_eq!((trashed.hash, trashed.trashed_ms), (hash, now));
+        assert!(trashed.since_ms >= now, "the time of the move counts, not that of the put");
+        assert!(run(store.is_there(hash)).unwrap());
+
+        assert_eq!(run(store.get(hash)).unwrap(), Bytes::from_static(b"content"));
+        let [back] = listed(&store, Area::Blocks, hash)[..] else { panic!("it is in use again") };
+        assert!(back.since_ms >= now, "and is as young as if it were new");
+        assert_eq!(listed(&store, Area::Trash, hash).len(), 1, "the collector takes the other one away");
+    }
+
+    #[test]
+    fn a_late_delete_meets_only_the_object_it_was_meant_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, hash) = filled(directory.path(), b"content");
+        run(store.trash(hash, u64::MAX, 1000)).unwrap();
+        run(store.put(hash, Bytes::from_static(b"content"))).unwrap();
+        run(store.trash(hash, u64::MAX, 2000)).unwrap();
+        assert!(run(store.delete_trashed(Trashed { hash, at_ms: 1000 })).unwrap());
+        assert!(!run(store.delete_trashed(Trashed { hash, at_ms: 1000 })).unwrap());
+        assert_eq!(run(store.get(hash)).unwrap(), Bytes::from_static(b"content"));
+    }
+
+    #[test]
+    fn a_block_is_restored_once_and_a_corrupt_one_stays_in_the_trash() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, hash) = filled(directory.path(), b"content");
+        let trashed = Trashed { hash, at_ms: 1000 };
+        run(store.trash(hash, u64::MAX, 1000)).unwrap();
+        assert!(run(store.restore(trashed)).unwrap() && !run(store.restore(trashed)).unwrap());
+        run(store.verify(hash)).unwrap();
+        run(store.trash(hash, u64::MAX, 1000)).unwrap();
+        let object = directory.path().join(store.trashed_location(trashed).as_ref());
+        std::fs::write(&object, b"other").unwrap();
+        assert!(!run(store.restore(trashed)).unwrap());
+        assert!(matches!(run(store.get(hash)), Err(GetError::Corrupt { .. })));
+        std::fs::remove_file(object).unwrap();
+        assert!(matches!(run(store.get(hash)), Err(GetError::Missing(_))));
+        assert!(!run(store.is_there(hash)).unwrap());
+    }
+
+    #[test]
+    fn tails_and_staging_files_go_by_age_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, hash) = filled(directory.path(), b"content");
+        let tails = directory.path().join("tails");
+        std::fs::create_dir(&tails).unwrap();
+        let staged = file(directory.path(), hash).with_extension("#1");
+        for path in [&tails.join("old"), &tails.join("new"), &staged] {
+            std::fs::write(path, b"x").unwrap();
+        }
+        age(&tails.join("old"), 5000);
+        age(&staged, 5000);
+        age(&file(directory.path(), hash), 5000);
+        let before = wall_ms() - 4000;
+        assert_eq!(run(store.delete_tails(before, true)).unwrap(), 1);
+        assert_eq!(run(store.delete_tails(before, false)).unwrap(), 1);
+        assert_eq!(run(store.delete_tails(before, false)).unwrap(), 0);
+        assert!(tails.join("new").exists());
+        assert_eq!(run(store.delete_staged(hash.0[0], before - 4000)).unwrap(), 0);
+        assert_eq!(run(store.delete_staged(hash.0[0], before)).unwrap(), 1);
+        run(store.verify(hash)).unwrap();
+    }
+
+    #[test]
+    fn names_that_are_none_are_passed_over() {
+        let name = "ab".repeat(32);
+        assert!(parse_trashed(&format!("{name}-0000000000000010")).is_some_and(|trashed| trashed.at_ms == 16));
+        for bad in ["", "-", &name, &format!("{name}-10"), &format!("{name}-000000000000001G"), "x-0000000000000010"] {
+            assert_eq!(parse_trashed(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_kept_over_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = filled(directory.path(), b"content");
+        assert_eq!(run(store.gc_state()).unwrap(), None);
+        run(store.put_gc_state("one".to_owned())).unwrap();
+        run(store.put_gc_state("two".to_owned())).unwrap();
+        let again = BlockStore::open_directory(directory.path()).unwrap();
+        assert_eq!(run(again.gc_state()).unwrap().as_deref(), Some("two"));
+    }
+}
