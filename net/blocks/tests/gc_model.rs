@@ -598,7 +598,7 @@ fn faults(seed: u64) -> Faults {
         crash_one_in: [0, 200, 2000][(seed / 2 % 3) as usize],
         unreadable_one_in: [0, 60][(seed / 6 % 2) as usize],
         stall_one_in: [0, 25][(seed / 12 % 2) as usize],
-        is_rename_atomic: seed / 24 % 2 == 0,
+        is_rename_atomic: (seed / 24).is_multiple_of(2),
         page_ms_max: [6 * HOUR, 2 * MINUTE][(seed / 3 % 2) as usize],
         move_ms_max: [HOUR, MINUTE][(seed / 4 % 2) as usize],
         groups: GROUPS,
