@@ -25,6 +25,7 @@ pub mod feed;
 mod feed_codec;
 mod files;
 mod flows;
+pub mod frees;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub struct MemoryStore {
     durable: Durable,
     machines: BTreeMap<GroupId, Machine>,
     is_cold: bool,
+    is_out_of_room: bool,
+    pressure: Option<Pressure>,
+    parts_waiting: usize,
     prefetched: BTreeMap<u64, (GroupId, Vec<Want>)>,
     events: VecDeque<StoreEvent>,
     snapshots: BTreeMap<u64, Vec<Vec<u8>>>,
@@ -66,6 +69,26 @@ impl MemoryStore {
     /// From now on durable rows are `Cold` until prefetched (or no longer so). Rows not flushed yet are always warm.
     pub fn set_cold(&mut self, is_cold: bool) {
         self.is_cold = is_cold;
+    }
+
+    /// From now on the disk has room, or none.
+    pub fn set_room(&mut self, has_room: bool) {
+        self.is_out_of_room = !has_room;
+    }
+
+    /// From now on it is so full.
+    pub fn set_pressure(&mut self, pressure: Pressure) {
+        self.pressure = Some(pressure);
+    }
+
+    /// From now on so many parts of incoming snapshots are said to wait.
+    pub fn set_parts_waiting(&mut self, parts: usize) {
+        self.parts_waiting = parts;
+    }
+
+    /// From now on rows of a group are damaged, so the next event says.
+    pub fn damage(&mut self, group: GroupId) {
+        self.events.push_back(StoreEvent::Damaged { group, reason: "a test says so".to_owned() });
     }
 
     /// How often [`Store::prefetch`] was called.
@@ -303,7 +326,30 @@ impl Store for MemoryStore {
     }
 
     fn pressure(&self) -> Pressure {
-        Pressure::None
+        self.pressure.unwrap_or(Pressure::None)
+    }
+
+    fn wants_freeze(&self) -> bool {
+        self.pressure == Some(Pressure::Freeze)
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_out_of_room
+    }
+
+    fn parts_waiting(&self) -> usize {
+        self.parts_waiting
+    }
+
+    fn drop_group(&mut self, group: GroupId) {
+        self.machines.remove(&group);
+        self.installs.remove(&group);
+        for layer in self.frozen.iter_mut().chain(std::iter::once(&mut self.active)) {
+            layer.rows.remove(&group);
+            layer.machines.remove(&group);
+        }
+        self.durable.rows.remove(&group);
+        self.durable.machines.remove(&group);
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {

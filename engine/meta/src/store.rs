@@ -106,6 +106,14 @@ pub enum StoreEvent {
         /// Why, for the log.
         reason: String,
     },
+    /// Rows of this group lie where the disk gives back other bytes than were written. Nothing of it may be served any
+    /// more: [`Store::drop_group`] it, and take its state from a peer.
+    Damaged {
+        /// Whose.
+        group: GroupId,
+        /// What was found, for the log.
+        reason: String,
+    },
     /// A write, sync or read of the store failed: the node must stop. Nothing is retried.
     Failed {
         /// Why, for the last line of the log.
@@ -120,6 +128,8 @@ pub enum Pressure {
     None,
     /// A memtable should be frozen soon: call [`Store::freeze`] between batches.
     Freeze,
+    /// Compaction is behind: fewer and fewer proposals, until it is less so.
+    Slow,
     /// Two are frozen and the active one is full: no proposals.
     Full,
 }
@@ -157,6 +167,20 @@ pub trait Store {
     /// How full it is.
     fn pressure(&self) -> Pressure;
 
+    /// A memtable should be frozen: it is full. That compaction is behind is no reason.
+    fn wants_freeze(&self) -> bool {
+        self.pressure() >= Pressure::Freeze
+    }
+
+    /// There is room on the disk. While there is none, what is here can be read and deleted, and no more is taken in.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// The group has no state here from now on, and a half install of it ends. Durable with the next flush: a crash before
+    /// finds the group as it was, or without state.
+    fn drop_group(&mut self, group: GroupId);
+
     /// What was finished since the last call.
     fn poll_event(&mut self) -> Option<StoreEvent>;
 
@@ -172,6 +196,12 @@ pub trait Store {
 
     /// Begins an incoming snapshot: its rows stay invisible until it is verified. Drops a half one of the same group.
     fn install_begin(&mut self, group: GroupId, machine: Machine);
+
+    /// Parts given to [`Store::install_part`] that wait to be taken in. Who sends them should not be told to go on while
+    /// these are many; it rings when they are fewer.
+    fn parts_waiting(&self) -> usize {
+        0
+    }
 
     /// Takes the next part, in order. With `last` it is verified, made the group's state and made durable off-core;
     /// [`StoreEvent::Installed`] or [`StoreEvent::InstallFailed`] tells.

@@ -2,7 +2,7 @@
 
 use base::mono::Span;
 use base::{GroupId, LogIndex, Mono, mutate};
-use meta::{Pressure, Store};
+use meta::Store;
 use seglog::Disk;
 
 use crate::Shard;
@@ -53,7 +53,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// never be ahead of the log.
     pub(crate) fn advance_checkpoint(&mut self, now: Mono) {
         if self.frozen.is_none() {
-            let is_wanted = self.store.pressure() >= Pressure::Freeze
+            let is_wanted = self.store.wants_freeze()
                 || now.since(self.last_freeze) >= CHECKPOINT_EVERY
                 || self.log_wants_checkpoint()
                 || std::mem::take(&mut self.wants_checkpoint);

@@ -18,17 +18,25 @@ const LOOKS_PER_BEAT: usize = 1024;
 impl<D: Disk, S: Store> Shard<D, S> {
     /// Marks the core slow or well again; while it is slow its leaderships go to nodes that are not.
     pub(crate) fn watch_disk_pace(&mut self, now: Mono) {
-        if self.disk_pace.judge(now) {
+        let is_out_of_room = !self.store.has_room();
+        let has_changed = std::mem::replace(&mut self.is_out_of_room, is_out_of_room) != is_out_of_room;
+        base::mark::hit!("shard.room.changed", has_changed);
+        if self.disk_pace.judge(now) | has_changed {
             base::mark::hit!("shard.disk_pace.changed");
-            let is_slow = self.disk_pace.is_slow();
+            let is_slow = self.should_not_lead();
             for at in 0..self.groups.len() as u32 {
                 self.step(at, Input::DiskSlow { is_slow });
             }
         }
-        if self.disk_pace.is_slow() && self.disk_pace.next_handover <= now {
+        if self.should_not_lead() && self.disk_pace.next_handover <= now {
             self.disk_pace.next_handover = now + BEAT;
             self.hand_some_over(now);
         }
+    }
+
+    /// The disk is slow, or has no room for what a leader takes in: leaderships are better elsewhere.
+    pub(crate) fn should_not_lead(&self) -> bool {
+        self.disk_pace.is_slow() || self.is_out_of_room
     }
 
     fn hand_some_over(&mut self, now: Mono) {

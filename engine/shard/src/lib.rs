@@ -12,6 +12,7 @@
 //! ```
 //! Layer 2: sees base, raft, seglog and meta, and nothing of sockets.
 
+mod admit;
 mod apply;
 mod checkpoint;
 mod deadlines;

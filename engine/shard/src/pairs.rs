@@ -237,7 +237,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         // Of an older list whose end was lost: they rest, or not, since then.
         self.settle_listed(from, |of| of < list);
         let pair_resting = self.pairs.of(from).followed.resting();
-        let ack = PeerOut::RestingAck { to: from, resting: pair_resting, list, is_slow: self.disk_pace.is_slow() };
+        let ack = PeerOut::RestingAck { to: from, resting: pair_resting, list, is_slow: self.should_not_lead() };
         self.peer_out.push_back(ack);
         let pair = self.pairs.of(from);
         pair.list_misses = if pair_resting == resting { 0 } else { pair.list_misses + 1 };

@@ -2,12 +2,16 @@
 
 use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
 use base::{Acct, GroupId, Mono, NodeId, Nsid, mutate};
-use meta::Store;
+use meta::{Pressure, Store};
 use raft::{ConfigChange, Input, Outcome};
 use seglog::Disk;
 
 use crate::group::{Read, Watcher};
+use crate::sweep::SWEEPER;
 use crate::{Shard, Status, Ticket};
+
+/// Completes "node N ..".
+const NO_ROOM: &str = "has less free disk space than its reserve: only deletes are taken until space is freed";
 
 impl<D: Disk, S: Store> Shard<D, S> {
     /// Takes a command for the entry that its group will propose this turn. `command` is `meta`'s encoding.
@@ -27,6 +31,21 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if self.is_overloaded(at) {
             base::mark::hit!("shard.command.overloaded");
             return self.replies.bare(ticket, group, Status::Overloaded);
+        }
+        if self.is_out_of_room && !meta::frees::may_pass(command) {
+            base::mark::hit!("shard.command.no_room");
+            return self.replies.text(ticket, group, Status::Overloaded, NO_ROOM);
+        }
+        // The shard's own steps would be lost, not repeated.
+        let is_own = ticket.connection == SWEEPER;
+        if !is_own && !self.admit.take(self.store.pressure() == Pressure::Slow, self.turn_now) {
+            base::mark::hit!("shard.command.slowed");
+            return self.replies.text(
+                ticket,
+                group,
+                Status::Overloaded,
+                "is slowed down: its store's compaction is behind",
+            );
         }
         let batch = &self.groups[at as usize].batch;
         if batch.count() >= ENTRY_COMMANDS_MAX

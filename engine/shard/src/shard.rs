@@ -10,6 +10,7 @@ use meta::{Applied, Applier, Pressure, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
+use crate::admit::Admit;
 use crate::deadlines::Deadlines;
 use crate::disk_lag::DiskLag;
 use crate::disk_pace::DiskPace;
@@ -192,6 +193,9 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) heartbeating: BTreeSet<u32>,
     pub(crate) heartbeat_turn: Vec<u32>,
     pub(crate) disk_pace: DiskPace,
+    pub(crate) admit: Admit,
+    /// The disk had no room when the groups were told last.
+    pub(crate) is_out_of_room: bool,
     /// Syncs on their way: when what they cover was handed out to be written.
     pub(crate) syncing: Vec<(OpToken, Mono)>,
     /// When the oldest write was handed out that no sync covers yet.
@@ -262,6 +266,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             heartbeating: BTreeSet::new(),
             heartbeat_turn: Vec::new(),
             disk_pace: DiskPace::default(),
+            admit: Admit::default(),
+            is_out_of_room: false,
             syncing: Vec::new(),
             writing: None,
             uncommitted_bytes: 0,
@@ -390,6 +396,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 }
                 StoreEvent::Installed { group, machine } => self.handle_installed(group, &machine),
                 StoreEvent::InstallFailed { group, reason } => self.handle_install_failed(group, &reason),
+                StoreEvent::Damaged { group, reason } => {
+                    let reason =
+                        format!("group {group}: {reason}; replace this node's data, its groups come back by snapshot");
+                    self.stop.get_or_insert(StopReason::Store(reason));
+                }
                 StoreEvent::Failed { reason } => {
                     self.stop.get_or_insert(StopReason::Store(reason));
                 }

@@ -13,7 +13,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base::limits::{SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PART_BYTES_MAX, SNAPSHOT_WINDOW, SNAPSHOTS_INCOMING_MAX};
+use base::limits::{
+    SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PART_BYTES_MAX, SNAPSHOT_PARTS_WAITING_MAX, SNAPSHOT_WINDOW,
+    SNAPSHOTS_INCOMING_MAX,
+};
 use base::mono::Span;
 use base::{GroupId, LogIndex, Mono, NodeId, Term, mutate};
 use meta::{Machine, Store};
@@ -117,6 +120,8 @@ struct Incoming {
     heard: Mono,
     /// The last part is with the store: it is installed or fails, never half.
     is_whole: bool,
+    /// Its sender waits for an ack that is kept back while the store has too many parts to write.
+    owes_ack: bool,
 }
 
 impl Incoming {
@@ -376,6 +381,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if self.snapshots.incoming.is_empty() {
             return;
         }
+        self.give_owed_acks();
         let mut incoming = std::mem::take(&mut self.snapshots.incoming);
         incoming.retain(|group, half| {
             let at = self.local(*group).expect("only local groups are installed");
@@ -428,6 +434,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.peer_out.push_back(ack(0, true));
         }
         if part == 0 {
+            let is_half =
+                self.snapshots.incoming.get(&group).is_some_and(|half| (half.id, half.from) == (snapshot, from));
+            if self.is_out_of_room && !is_half {
+                base::mark::hit!("shard.snapshot.refuses_without_room");
+                return self.peer_out.push_back(ack(0, true));
+            }
             let Ok(mut machine) = Machine::decode(body) else { return self.peer_out.push_back(ack(0, true)) };
             if machine.applied_index != index || is_behind(index, floor) {
                 base::mark::hit!("shard.snapshot.refuses_old_state");
@@ -440,9 +452,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 if (half.id, half.from) == (snapshot, from) && !half.is_whole {
                     base::mark::hit!("shard.snapshot.half_kept");
                     half.heard = now;
-                    let next_part = half.next_part;
                     self.groups[at as usize].installing = Some(now);
-                    return self.peer_out.push_back(ack(next_part, false));
+                    return self.ack_part(group);
                 }
                 // A newer one replaces it, but never while the store makes it the group's state.
                 if half.is_whole || half.is_active(now) && index < half.index {
@@ -459,7 +470,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             machine.config.shrink_to_fit();
             self.store.install_begin(group, machine);
             self.groups[at as usize].installing = Some(now);
-            let half = Incoming { id: snapshot, from, next_part: 1, index, heard: now, is_whole: false };
+            let half =
+                Incoming { id: snapshot, from, next_part: 1, index, heard: now, is_whole: false, owes_ack: false };
             self.snapshots.incoming.insert(group, half);
             return self.peer_out.push_back(ack(1, false));
         }
@@ -475,10 +487,31 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     self.groups[at as usize].installing = Some(now);
                     self.store.install_part(group, body, last);
                 }
-                let next_part = half.next_part;
-                self.peer_out.push_back(ack(next_part, false));
+                self.ack_part(group);
             }
             _ => self.peer_out.push_back(ack(0, true)),
+        }
+    }
+
+    /// Tells the sender of a group's snapshot what is wanted next, or owes it that while the store is behind: a window of
+    /// parts is all that comes meanwhile.
+    fn ack_part(&mut self, group: GroupId) {
+        let is_behind = self.store.parts_waiting() >= SNAPSHOT_PARTS_WAITING_MAX;
+        let Some(half) = self.snapshots.incoming.get_mut(&group) else { return };
+        base::mark::hit!("shard.snapshot.ack_owed", is_behind && !half.owes_ack);
+        half.owes_ack = is_behind;
+        if !is_behind {
+            let (to, snapshot, next_part) = (half.from, half.id, half.next_part);
+            self.peer_out.push_back(PeerOut::SnapshotAck { to, group, snapshot, next_part, refused: false });
+        }
+    }
+
+    /// Gives the acks that are owed, once the store has caught up.
+    fn give_owed_acks(&mut self) {
+        if self.store.parts_waiting() < SNAPSHOT_PARTS_WAITING_MAX {
+            let owed: Vec<GroupId> =
+                self.snapshots.incoming.iter().filter(|(_, half)| half.owes_ack).map(|(group, _)| *group).collect();
+            owed.into_iter().for_each(|group| self.ack_part(group));
         }
     }
 

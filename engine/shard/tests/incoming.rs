@@ -1,5 +1,6 @@
 //! The receiving side of snapshots, by hand: how many at a time, and what a half is good for.
 
+use base::limits::SNAPSHOT_PARTS_WAITING_MAX;
 use base::mono::Span;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, Term};
 use meta::memory::MemoryStore;
@@ -114,4 +115,59 @@ fn a_read_of_an_installed_snapshot_is_told_its_index_before_the_log_has_restarte
     shard.handle_stale_query(ticket, GroupId(0), Nsid(10_000_000_000), Query::Head);
     let index = shard.replies().iter().next().and_then(|reply| reply.effect).map(|effect| effect.index);
     assert_eq!(index, Some(LogIndex(50)));
+}
+
+#[test]
+fn a_store_that_is_behind_owes_its_senders_their_acks_until_it_has_caught_up() {
+    let mut shard = shard();
+    let acks = |shard: &mut TestShard| {
+        let mut acks = Vec::new();
+        while let Some(message) = shard.poll_peer() {
+            if let PeerOut::SnapshotAck { next_part, refused, .. } = message {
+                acks.push((next_part, refused));
+            }
+        }
+        acks
+    };
+    let offer = |shard: &mut TestShard, part: u32| {
+        let machine = Machine {
+            applied_index: LogIndex(50),
+            config: Config::single(&[NodeId(1), NodeId(9)]).encode(),
+            ..Machine::default()
+        };
+        let mut body = Vec::new();
+        match part {
+            0 => machine.encode(&mut body),
+            // No rows.
+            _ => body.extend([0; 8]),
+        }
+        shard.handle_snapshot_part(NodeId(1), GroupId(0), LogIndex(50), Term(1), 7, part, false, &body);
+    };
+    offer(&mut shard, 0);
+    assert_eq!(acks(&mut shard), [(1, false)]);
+    shard.store_mut().set_parts_waiting(SNAPSHOT_PARTS_WAITING_MAX);
+    offer(&mut shard, 1);
+    offer(&mut shard, 2);
+    // Its sender asks what became of it.
+    offer(&mut shard, 0);
+    pass(&mut shard, at(1_100));
+    assert_eq!(acks(&mut shard), []);
+    shard.store_mut().set_parts_waiting(SNAPSHOT_PARTS_WAITING_MAX - 1);
+    pass(&mut shard, at(1_200));
+    assert_eq!(acks(&mut shard), [(3, false)], "once, for all that was taken");
+    pass(&mut shard, at(1_300));
+    assert_eq!(acks(&mut shard), []);
+}
+
+#[test]
+fn a_disk_without_room_takes_no_snapshot_in() {
+    let mut shard = shard();
+    assert_eq!(part(&mut shard, 0, 50, 1, 0), (1, false));
+    shard.store_mut().set_room(false);
+    pass(&mut shard, at(1_100));
+    assert_eq!(part(&mut shard, 1, 50, 2, 0), (0, true));
+    assert_eq!(part(&mut shard, 0, 50, 1, 0), (1, false), "one that is coming in goes on");
+    shard.store_mut().set_room(true);
+    pass(&mut shard, at(1_200));
+    assert_eq!(part(&mut shard, 1, 50, 3, 0), (1, false));
 }

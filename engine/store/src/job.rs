@@ -10,6 +10,7 @@ use meta::{Machine, Rows};
 use crate::key::Life;
 use crate::memtable::Memtable;
 use crate::range_reads::Missing;
+use crate::scrub::Damage;
 
 /// Jobs in one queue; more wait on the core's side.
 const JOBS_MAX: usize = 1024;
@@ -88,6 +89,7 @@ pub(crate) enum Done {
     Flushed { id: u64 },
     Installed { group: GroupId, life: Life, machine: Box<Machine> },
     InstallFailed { group: GroupId, install: u64, reason: String },
+    Damaged(Damage),
     Failed { reason: String },
 }
 

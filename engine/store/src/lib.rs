@@ -8,8 +8,10 @@
 mod arena;
 mod compactor;
 mod job;
+mod keeper;
 mod key;
 mod machine_row;
+mod making;
 mod memtable;
 mod merge;
 mod part;
@@ -17,12 +19,14 @@ mod pins;
 mod range_reads;
 mod reader;
 mod row_cache;
+mod scrub;
 mod settings;
 mod sorted;
+mod space;
 mod store;
 mod tree;
 mod worker;
 mod writer;
 
-pub use settings::{OpenError, OpenSettings, Wake};
+pub use settings::{OpenError, OpenSettings, SpaceProbe, Wake};
 pub use store::LsmStore;

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::CoreId;
 
 /// Called from the store's threads whenever an event was queued: it rings the core's doorbell.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Says how many bytes are free on the file system of the store; called off-core, about once a second.
+pub type SpaceProbe = Arc<dyn Fn() -> std::io::Result<u64> + Send + Sync>;
 
 /// What [`crate::LsmStore::open`] needs to know.
 #[derive(Clone)]
@@ -24,6 +28,14 @@ pub struct OpenSettings {
     pub block_cache_bytes: u64,
     /// Table files kept open. 128 by default; a compaction opens a few more while it runs.
     pub descriptor_files: usize,
+    /// Asks for free space; `None`: nobody knows, and only a write that fails shows that the disk is full.
+    pub space: Option<SpaceProbe>,
+    /// Free bytes below which the store says that it has no room: what is left is for flushes and compaction.
+    pub space_reserve_bytes: u64,
+    /// Bytes a second that the scrub reads at most; 0: there is none. 16 MiB by default.
+    pub scrub_bytes_per_second: u64,
+    /// From the begin of one scrub of all tables to that of the next. A day by default.
+    pub scrub_every: Duration,
     /// Rung when an event was queued.
     pub wake: Wake,
 }
@@ -39,6 +51,10 @@ impl OpenSettings {
             cache_bytes: 64 << 20,
             block_cache_bytes: 128 << 20,
             descriptor_files: 128,
+            space: None,
+            space_reserve_bytes: 0,
+            scrub_bytes_per_second: 16 << 20,
+            scrub_every: Duration::from_secs(24 * 3600),
             wake,
         }
     }
@@ -71,6 +87,9 @@ impl fmt::Debug for OpenSettings {
             .field("cache_bytes", &self.cache_bytes)
             .field("block_cache_bytes", &self.block_cache_bytes)
             .field("descriptor_files", &self.descriptor_files)
+            .field("space_reserve_bytes", &self.space_reserve_bytes)
+            .field("scrub_bytes_per_second", &self.scrub_bytes_per_second)
+            .field("scrub_every", &self.scrub_every)
             .finish_non_exhaustive()
     }
 }

@@ -1,18 +1,19 @@
 //! The store of one core: memtables, rows read ahead, and the threads that work the tree.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use base::limits::{KEY_BYTES_MAX, L0_RUNS_MAX, STORE_PINS_MAX, VALUE_BYTES_MAX};
+use base::limits::{KEY_BYTES_MAX, L0_RUNS_MAX, L0_RUNS_SLOW, STORE_PINS_MAX, VALUE_BYTES_MAX};
 use base::{CoreId, GroupId};
 use crossbeam::channel::{Receiver, bounded};
 use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
 use crate::compactor::Compactor;
 use crate::job::{CompactJob, Done, EVENTS_MAX, Lane, RangeDone, ReadJob, WriteJob};
+use crate::keeper;
 use crate::key::{GroupLife, Life};
 use crate::machine_row::{FLAG_INSTALLED, FLAG_REMOVED, MachineRow};
 use crate::memtable::Memtable;
@@ -21,7 +22,9 @@ use crate::pins::Pins;
 use crate::range_reads::{Missing, RangeReads};
 use crate::reader::Reader;
 use crate::row_cache::{Hold, RowCache};
+use crate::scrub::Damage;
 use crate::settings::{OpenError, OpenSettings, Wake};
+use crate::space::Space;
 use crate::tree::Tree;
 use crate::worker::{Outbox, start};
 use crate::writer::Writer;
@@ -60,9 +63,16 @@ pub struct LsmStore {
     events: Option<Receiver<Done>>,
     pins: Arc<Pins>,
     l0_runs: Arc<AtomicUsize>,
+    space: Arc<Space>,
+    /// Parts of incoming snapshots that the writing thread has not taken yet.
+    parts_waiting: Arc<AtomicUsize>,
+    /// Tables that were found damaged.
+    damaged: Vec<Damage>,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     wake: Wake,
+    #[cfg(test)]
+    tree: Arc<Tree>,
 }
 
 /// What the core knows of a group without looking at its rows.
@@ -129,9 +139,11 @@ impl LsmStore {
         l0_runs.store(tree.l0_runs(), Ordering::Relaxed);
         let (sender, events) = bounded(EVENTS_MAX);
         let outbox = Outbox::new(sender, settings.wake.clone());
+        let space = Arc::new(Space::new(settings.space.clone(), settings.space_reserve_bytes, settings.wake.clone()));
         let (reader, reader_jobs) = Lane::new();
         let (writer, writer_jobs) = Lane::new();
         let (mut compactor, compactor_jobs) = Lane::new();
+        let parts_waiting = Arc::new(AtomicUsize::new(0));
         let reading = Reader::new(tree.clone(), outbox.clone());
         let writing = Writer {
             tree: tree.clone(),
@@ -141,8 +153,19 @@ impl LsmStore {
             lives: machines.iter().map(|(group, row)| (*group, row.life)).collect(),
             chunk_bytes: settings.memtable_bytes,
             installs: HashMap::new(),
+            space: space.clone(),
+            parts_waiting: parts_waiting.clone(),
         };
-        let compacting = Compactor { tree: tree.clone(), l0_runs: l0_runs.clone(), stopping: stopping.clone() };
+        let (l0, stop) = (l0_runs.clone(), stopping.clone());
+        let (box_of, of) = (outbox.clone(), space.clone());
+        let compacting = Compactor {
+            tree: tree.clone(),
+            l0_runs: l0,
+            stopping: stop,
+            space: of,
+            outbox: box_of,
+            bad: BTreeSet::new(),
+        };
         for (group, row) in machines.iter().filter(|(_, row)| row.life > 1 || row.is_removed()) {
             compactor.push(CompactJob::DropLivesBefore { group: *group, life: first_live(row) });
         }
@@ -169,14 +192,20 @@ impl LsmStore {
             events: Some(events),
             pins: tree.pins.clone(),
             l0_runs,
+            space: space.clone(),
+            parts_waiting,
+            damaged: Vec::new(),
             stopping: stopping.clone(),
             threads: Vec::new(),
             wake: settings.wake.clone(),
+            #[cfg(test)]
+            tree: tree.clone(),
         };
         // Started one by one, so that dropping the store joins those that run when a later one does not start.
         store.threads.push(start(reading, &settings, reader_jobs, outbox.clone(), stopping.clone())?);
         store.threads.push(start(writing, &settings, writer_jobs, outbox.clone(), stopping.clone())?);
-        store.threads.push(start(compacting, &settings, compactor_jobs, outbox, stopping)?);
+        store.threads.push(start(compacting, &settings, compactor_jobs, outbox.clone(), stopping)?);
+        store.threads.push(keeper::start(tree, space, &settings, outbox)?);
         Ok(store)
     }
 
@@ -199,32 +228,10 @@ impl LsmStore {
         self.groups.get(&group).is_some_and(|state| state.life != 0 && state.flags & FLAG_INSTALLED != 0)
     }
 
-    /// The group has no state here from now on, and a half install of it ends. Durable with the next flush; its rows
-    /// leave the tables after that, by and by. A group that comes back begins a life of its own.
-    ///
-    /// A crash before that flush finds the group as it was: whoever removed it removes it again.
-    /// Source: docs/design/store.md, "Dropping a group".
-    pub fn drop_group(&mut self, group: GroupId) {
-        self.installs.remove(&group);
-        let Some(state) =
-            self.groups.get_mut(&group).filter(|state| state.life_high != 0 && state.life_high > state.gone)
-        else {
-            return;
-        };
-        let old = (group, state.life);
-        let row = MachineRow {
-            flags: FLAG_REMOVED,
-            // Above a snapshot that may just become its state on the writing thread.
-            life: state.life_high,
-            life_high: state.life_high,
-            machine: std::mem::take(&mut state.machine),
-        };
-        (state.life, state.flags, state.in_tables) = (0, FLAG_REMOVED, false);
-        (state.gone, state.drop_pending) = (state.life_high, true);
-        self.active.forget(group);
-        self.active.set_machine(group, row);
-        self.cache.forget(old);
-        self.ranges.forget(old);
+    /// Writes that met a full disk and were undone, since the store was opened; each is tried again.
+    #[must_use]
+    pub fn writes_refused(&self) -> u64 {
+        self.space.refused()
     }
 
     /// Whose store this is.
@@ -254,8 +261,27 @@ impl LsmStore {
                     self.ready.push_back(StoreEvent::InstallFailed { group, reason });
                 }
             }
+            Done::Damaged(damage) => self.handle_damaged(damage),
             Done::Failed { reason } => self.ready.push_back(StoreEvent::Failed { reason }),
         }
+    }
+
+    /// A table is damaged: each group that may have rows in it is told, once.
+    fn handle_damaged(&mut self, damage: Damage) {
+        if self.damaged.iter().any(|known| known.table == damage.table) {
+            return;
+        }
+        let mut touched: Vec<GroupId> = self
+            .groups
+            .iter()
+            .filter(|(group, state)| damage.touches(**group, state.life))
+            .map(|(group, _)| *group)
+            .collect();
+        touched.sort();
+        for group in touched {
+            self.ready.push_back(StoreEvent::Damaged { group, reason: damage.reason.clone() });
+        }
+        self.damaged.push(damage);
     }
 
     fn handle_prefetched(&mut self, seq: u64, keys: Vec<(Vec<u8>, Option<Vec<u8>>)>, ranges: Vec<RangeDone>) {
@@ -514,14 +540,52 @@ impl Store for LsmStore {
     }
 
     fn pressure(&self) -> Pressure {
-        let is_full = self.active.bytes() >= self.memtable_bytes;
-        if (is_full && self.frozen.len() >= FROZEN_MAX) || self.l0_runs.load(Ordering::Relaxed) >= L0_RUNS_MAX {
+        let is_full = self.wants_freeze();
+        let runs = self.l0_runs.load(Ordering::Relaxed);
+        if (is_full && self.frozen.len() >= FROZEN_MAX) || runs >= L0_RUNS_MAX {
             Pressure::Full
+        } else if runs >= L0_RUNS_SLOW {
+            Pressure::Slow
         } else if is_full {
             Pressure::Freeze
         } else {
             Pressure::None
         }
+    }
+
+    fn wants_freeze(&self) -> bool {
+        self.active.bytes() >= self.memtable_bytes
+    }
+
+    fn has_room(&self) -> bool {
+        !self.space.is_low()
+    }
+
+    fn parts_waiting(&self) -> usize {
+        self.parts_waiting.load(Ordering::Relaxed)
+    }
+
+    fn drop_group(&mut self, group: GroupId) {
+        self.installs.remove(&group);
+        let Some(state) =
+            self.groups.get_mut(&group).filter(|state| state.life_high != 0 && state.life_high > state.gone)
+        else {
+            return;
+        };
+        let old = (group, state.life);
+        let row = MachineRow {
+            flags: FLAG_REMOVED,
+            // Above a snapshot that may just become its state on the writing thread.
+            life: state.life_high,
+            life_high: state.life_high,
+            machine: std::mem::take(&mut state.machine),
+        };
+        (state.life, state.flags, state.in_tables) = (0, FLAG_REMOVED, false);
+        (state.gone, state.drop_pending) = (state.life_high, true);
+        self.active.forget(group);
+        self.active.set_machine(group, row);
+        self.cache.forget(old);
+        self.ranges.forget(old);
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
@@ -583,6 +647,7 @@ impl Store for LsmStore {
 
     fn install_part(&mut self, group: GroupId, body: &[u8], last: bool) {
         if let Some(&(install, _)) = self.installs.get(&group) {
+            self.parts_waiting.fetch_add(1, Ordering::Relaxed);
             self.writer.push(WriteJob::InstallPart { group, install, body: body.to_vec(), last });
         }
     }
@@ -591,6 +656,7 @@ impl Store for LsmStore {
 impl Drop for LsmStore {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
+        self.space.end();
         self.reader.close();
         self.writer.close();
         self.compactor.close();

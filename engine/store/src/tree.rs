@@ -5,7 +5,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -20,8 +20,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::compactor::{DeadLives, DeadRows};
 use crate::key::{self, Life, PREFIX_BYTES};
 use crate::machine_row::MachineRow;
+use crate::making::Making;
 use crate::pins::Pins;
 use crate::settings::{OpenError, OpenSettings};
+use crate::space::is_no_space;
 
 /// Reads here see everything registered; the crate keeps bit 63 for itself.
 pub(crate) const LATEST: u64 = (1 << 63) - 1;
@@ -33,6 +35,13 @@ pub(crate) enum TreeError {
     Io(#[from] io::Error),
     #[error("a table is corrupt ({0}); replace this node's data, its groups come back by snapshot")]
     Corrupt(String),
+}
+
+impl TreeError {
+    /// The disk is full, and what was begun has been undone: it may be tried again when there is room.
+    pub(crate) fn is_no_space(&self) -> bool {
+        matches!(self, TreeError::Io(error) if is_no_space(error))
+    }
 }
 
 impl From<lsm_tree::Error> for TreeError {
@@ -62,6 +71,12 @@ pub(crate) struct Tree {
     pub(crate) pins: Arc<Pins>,
     /// Lives that compaction may drop.
     pub(crate) dead: Arc<DeadLives>,
+    /// `c<core>`.
+    dir: PathBuf,
+    making: Making,
+    /// Rows after which a table in the making meets a full disk; one is taken off by each.
+    #[cfg(test)]
+    pub(crate) full_after: std::sync::atomic::AtomicU64,
     /// MUT_21D: what the crate takes for visible.
     #[cfg(mutations)]
     visible: SequenceNumberCounter,
@@ -100,6 +115,10 @@ impl Tree {
             counter: counter.clone(),
             pins: Arc::new(Pins::new(counter.clone())),
             dead,
+            making: Making::new(dir.join("tables")),
+            dir: dir.clone(),
+            #[cfg(test)]
+            full_after: std::sync::atomic::AtomicU64::new(u64::MAX),
             #[cfg(mutations)]
             visible,
         };
@@ -122,12 +141,27 @@ impl Tree {
     }
 
     /// Writes sorted rows to new tables, synced but not yet part of the tree.
+    ///
+    /// Errors: nothing names the files of a failed attempt, and they are removed.
     pub(crate) fn write_tables(
         &self,
         seqno: u64,
         rows: impl Iterator<Item = TableRow>,
     ) -> Result<Vec<Table>, TreeError> {
+        let before = self.tree.next_table_id();
+        self.making.begin();
+        let made = self.make_tables(seqno, rows);
+        match &made {
+            Ok(tables) => self.making.end_well(tables.iter().map(Table::id)),
+            Err(_) => self.making.end_badly(before..self.tree.next_table_id()),
+        }
+        made
+    }
+
+    fn make_tables(&self, seqno: u64, rows: impl Iterator<Item = TableRow>) -> Result<Vec<Table>, TreeError> {
         let rows = rows.map(|(key, value)| {
+            #[cfg(test)]
+            self.meet_a_full_disk()?;
             Ok(match value {
                 Some(value) => InternalValue::from_components(key, value, seqno, ValueType::Value),
                 None => InternalValue::new_tombstone(key, seqno),
@@ -136,9 +170,36 @@ impl Tree {
         Ok(self.tree.flush_to_tables(rows)?.map(|(tables, _)| tables).unwrap_or_default())
     }
 
+    #[cfg(test)]
+    fn meet_a_full_disk(&self) -> lsm_tree::Result<()> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let left = |rows: u64| (rows != u64::MAX && rows > 0).then(|| rows - 1);
+        match self.full_after.fetch_update(Relaxed, Relaxed, left) {
+            Err(0) => Err(io::Error::from(io::ErrorKind::StorageFull).into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes tables part of the tree, all or none, durably. Shape: disjoint, in key order.
+    ///
+    /// Errors: a full disk only when `current` still names the version before, so that nothing has happened.
     pub(crate) fn register(&self, tables: &[Table]) -> Result<(), TreeError> {
-        Ok(self.tree.register_tables(tables, None, None, &[], self.pins.watermark())?)
+        let done = self.tree.register_tables(tables, None, None, &[], self.pins.watermark());
+        done.map_err(|error| self.undone(error.into()))
+    }
+
+    /// A change of version failed. For want of room it may be tried again, but only if `current` was not replaced: else
+    /// the next attempt would write over the version file that it names.
+    fn undone(&self, error: TreeError) -> TreeError {
+        if !error.is_no_space() {
+            return error;
+        }
+        let named = std::fs::read(self.dir.join("current")).ok();
+        let named = named.as_deref().and_then(<[u8]>::first_chunk::<8>).map(|id| u64::from_le_bytes(*id));
+        if named == Some(self.tree.current_version().id()) {
+            return error;
+        }
+        TreeError::Io(io::Error::other(format!("{error}, and `current` may have been replaced")))
     }
 
     /// Removes the files of tables that were never registered.
@@ -150,10 +211,46 @@ impl Tree {
     }
 
     /// One step of leveled compaction; false when there was nothing to do.
+    ///
+    /// Errors: as for [`Tree::register`]; the files of a failed attempt are removed.
     pub(crate) fn compact_once(&self) -> Result<bool, TreeError> {
-        let before = self.tree.current_version().id();
-        self.tree.compact(Arc::new(Leveled::default()), self.pins.watermark())?;
-        Ok(self.tree.current_version().id() != before)
+        let (version, tables) = (self.tree.current_version().id(), self.tree.next_table_id());
+        self.making.begin();
+        let done = self.tree.compact(Arc::new(Leveled::default()), self.pins.watermark());
+        match done {
+            Ok(()) => {
+                let now = self.tree.current_version();
+                self.making.end_well(now.iter_tables().map(Table::id));
+                Ok(now.id() != version)
+            }
+            Err(error) => {
+                let error = self.undone(error.into());
+                // Tables that may be named by the version on disk are not touched.
+                let used = if error.is_no_space() { tables..self.tree.next_table_id() } else { tables..tables };
+                self.making.end_badly(used);
+                Err(error)
+            }
+        }
+    }
+
+    /// The number that the next table gets.
+    pub(crate) fn next_table(&self) -> u64 {
+        self.tree.next_table_id()
+    }
+
+    /// The tables of the newest version.
+    pub(crate) fn tables(&self) -> Vec<Table> {
+        self.tree.current_version().iter_tables().cloned().collect()
+    }
+
+    /// The newest version names this table.
+    pub(crate) fn has(&self, table: u64) -> bool {
+        self.tree.current_version().iter_tables().any(|known| known.id() == table)
+    }
+
+    /// Bytes of all tables of the newest version.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.tree.current_version().iter_tables().map(|table| table.metadata.file_size).sum()
     }
 
     /// Drops the tables that hold nothing but lives of `group` before `life`; the rest goes when it is compacted.

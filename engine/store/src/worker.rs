@@ -29,6 +29,11 @@ impl Outbox {
             (self.wake)();
         }
     }
+
+    /// Wakes the core: something changed that no event tells.
+    pub(crate) fn ring(&self) {
+        (self.wake)();
+    }
 }
 
 /// What a thread does with each job.

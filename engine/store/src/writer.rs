@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::GroupId;
+use base::limits::SNAPSHOT_PARTS_WAITING_MAX;
 use crossbeam::channel::Sender;
 use lsm_tree::{Slice, Table};
 use meta::Machine;
@@ -14,6 +15,8 @@ use crate::key::{self, Life};
 use crate::machine_row::{FLAG_INSTALLED, MachineRow};
 use crate::memtable::Memtable;
 use crate::part::PartReader;
+use crate::scrub::read_back;
+use crate::space::{Space, retry};
 use crate::tree::{TableRow, Tree, TreeError};
 use crate::worker::{Outbox, Worker};
 
@@ -28,6 +31,9 @@ pub(crate) struct Writer {
     /// Rows of an incoming snapshot are written to a table when they are this many bytes.
     pub(crate) chunk_bytes: usize,
     pub(crate) installs: HashMap<GroupId, InSnapshot>,
+    pub(crate) space: Arc<Space>,
+    /// Parts that wait here and in the queue; the core stops its senders by it.
+    pub(crate) parts_waiting: Arc<AtomicUsize>,
 }
 
 /// A snapshot coming in. Its tables join the tree in one step with the machine row that makes them the group's
@@ -62,13 +68,32 @@ impl Worker for Writer {
                 drop(memtable);
                 Ok(())
             }
-            WriteJob::InstallPart { group, install, body, last } => self.install_part(group, install, &body, last),
+            WriteJob::InstallPart { group, install, body, last } => {
+                let done = self.install_part(group, install, &body, last);
+                if self.parts_waiting.fetch_sub(1, Ordering::Relaxed) == SNAPSHOT_PARTS_WAITING_MAX {
+                    self.outbox.ring();
+                }
+                done
+            }
         }
     }
 }
 
 impl Writer {
+    /// Writes a memtable. On a full disk it is tried again when there is room: what an attempt began is undone.
     fn flush(&mut self, id: u64, memtable: &Memtable) -> Result<(), TreeError> {
+        let space = self.space.clone();
+        let Some(written) = retry(&space, memtable.bytes() as u64, || self.try_flush(memtable))? else {
+            return Ok(());
+        };
+        self.lives.extend(written);
+        self.outbox.send(Done::Flushed { id });
+        self.kick();
+        Ok(())
+    }
+
+    /// The groups that it wrote, each with its life.
+    fn try_flush(&self, memtable: &Memtable) -> Result<Vec<(GroupId, Life)>, TreeError> {
         let seqno = self.tree.next_seqno();
         let lives = &self.lives;
         // A group that changed its life since then must not get its old state back.
@@ -89,13 +114,22 @@ impl Writer {
         });
         let tables = self.tree.write_tables(seqno, rows)?;
         if !tables.is_empty() {
-            self.tree.register(&tables)?;
+            self.add(&tables, &tables)?;
         }
-        let written: Vec<_> = groups().map(|(group, row)| (*group, row.life)).collect();
-        self.lives.extend(written);
-        self.outbox.send(Done::Flushed { id });
-        self.kick();
-        Ok(())
+        Ok(groups().map(|(group, row)| (*group, row.life)).collect())
+    }
+
+    /// Reads back the tables that are `new`, and makes all of a run part of the tree. After an error the new ones are gone.
+    fn add(&self, run: &[Table], new: &[Table]) -> Result<(), TreeError> {
+        // Before anything names them: a disk that lost what it was given has lost nothing that counts.
+        let done = match new.iter().find_map(read_back) {
+            Some(damage) => Err(TreeError::Corrupt(damage.reason)),
+            None => self.tree.register(run),
+        };
+        if done.as_ref().is_err_and(TreeError::is_no_space) {
+            self.tree.discard(new.to_vec());
+        }
+        done
     }
 
     fn install_part(&mut self, group: GroupId, install: u64, body: &[u8], last: bool) -> Result<(), TreeError> {
@@ -116,9 +150,17 @@ impl Writer {
         }
         if snapshot.rows_bytes >= self.chunk_bytes || last {
             let rows = std::mem::take(&mut snapshot.rows);
-            snapshot.rows_bytes = 0;
+            let bytes = std::mem::take(&mut snapshot.rows_bytes);
             if !rows.is_empty() {
-                snapshot.tables.extend(self.tree.write_tables(self.tree.next_seqno(), rows.into_iter())?);
+                let write = || {
+                    let tables = self.tree.write_tables(self.tree.next_seqno(), rows.iter().cloned())?;
+                    match tables.iter().find_map(read_back) {
+                        Some(damage) => Err(TreeError::Corrupt(damage.reason)),
+                        None => Ok(tables),
+                    }
+                };
+                let Some(tables) = retry(&self.space, bytes as u64, write)? else { return Ok(()) };
+                snapshot.tables.extend(tables);
             }
         }
         if last && let Some(whole) = self.installs.remove(&group) {
@@ -130,12 +172,16 @@ impl Writer {
     /// All parts are here and verified: the flip.
     fn install(&mut self, group: GroupId, snapshot: InSnapshot) -> Result<(), TreeError> {
         let InSnapshot { life, machine, tables, .. } = snapshot;
-        let seqno = self.tree.next_seqno();
         let row = MachineRow { flags: FLAG_INSTALLED, life, life_high: life, machine: (*machine).clone() };
-        // The machine row sorts before the rows of its group, so this is one run in key order.
-        let mut run = self.tree.write_tables(seqno, std::iter::once(machine_row(group, &row, seqno)))?;
-        run.extend(tables);
-        self.tree.register(&run)?;
+        let flip = || {
+            let seqno = self.tree.next_seqno();
+            // The machine row sorts before the rows of its group, so this is one run in key order.
+            let mut run = self.tree.write_tables(seqno, std::iter::once(machine_row(group, &row, seqno)))?;
+            let head = run.clone();
+            run.extend(tables.iter().cloned());
+            self.add(&run, &head)
+        };
+        let Some(()) = retry(&self.space, 0, flip)? else { return Ok(()) };
         self.lives.insert(group, life);
         self.outbox.send(Done::Installed { group, life, machine });
         self.kick();

@@ -391,3 +391,69 @@ fn a_group_that_was_dropped_stays_away_and_comes_back_empty() {
     bench.write(GROUP, &[(b"\x10third", Some(b"3"))]);
     assert_eq!(bench.all(GROUP).len(), 1);
 }
+
+/// The files of tables, oldest first.
+fn table_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(dir.join("c0/tables")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = found.collect();
+    files.sort_by_key(|path| path.file_name().unwrap().to_string_lossy().parse::<u64>().unwrap());
+    files
+}
+
+/// Another byte in the middle of a file, in place.
+fn flip(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn the_scrub_finds_a_table_that_changed_and_names_only_the_groups_that_touch_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open_with(dir.path(), |settings| settings.scrub_every = std::time::Duration::ZERO).unwrap();
+    let other = GroupId(GROUP.0 + 4);
+    for group in [GROUP, other] {
+        bench.write(group, &[(b"\x10a", Some(&[7; 3000])), (b"\x10b", Some(&[8; 3000]))]);
+        bench.checkpoint();
+    }
+    let files = table_files(dir.path());
+    assert_eq!(files.len(), 2);
+    flip(&files[0]);
+    let damaged = |event: &StoreEvent| match event {
+        StoreEvent::Damaged { group, reason } => Some((*group, reason.clone())),
+        _ => None,
+    };
+    let (group, reason) = bench.wait(damaged);
+    assert_eq!(group, GROUP);
+    assert!(reason.contains("another checksum than was written"), "{reason}");
+    // A second table, found by a later walk: the first is not said again.
+    flip(&files[1]);
+    assert_eq!(bench.wait(damaged).0, other);
+    assert_eq!(bench.aside, []);
+}
+
+#[test]
+fn a_compaction_that_meets_a_damaged_block_says_whose_rows_it_holds_and_stops() {
+    let (dir, mut bench) = open();
+    let rows = |round: u8| [(vec![0x10, 1], vec![round; 3000]), (vec![0x10, 200], vec![round; 3000])];
+    for round in 0..5u8 {
+        for (key, value) in rows(round) {
+            bench.write(GROUP, &[(&key, Some(&value))]);
+        }
+        bench.checkpoint();
+        if round == 2 {
+            flip(&table_files(dir.path())[2]);
+        }
+    }
+    let group = bench.wait(|event| match event {
+        StoreEvent::Damaged { group, .. } => Some(*group),
+        _ => None,
+    });
+    assert_eq!(group, GROUP);
+    // The store has not failed: others go on.
+    let other = GroupId(GROUP.0 + 1);
+    bench.write(other, &[(b"\x10a", Some(b"1"))]);
+    bench.checkpoint();
+    assert_eq!(bench.get(other, b"\x10a"), Some(b"1".to_vec()));
+}

@@ -104,6 +104,12 @@ pub struct ProcessConfig {
     pub log_batches_in_flight: u8,
     /// Bytes of one core's memtable before it is flushed.
     pub memtable_bytes: u64,
+    /// Free bytes of the data's file system below which nothing more is taken in: the larger of this and the share below.
+    pub space_reserve_bytes: u64,
+    /// Share of the file system that is reserved likewise. Unit: percent.
+    pub space_reserve_percent: u64,
+    /// Bytes a second that a core reads of its tables to find damage, all of them once a day; 0: none.
+    pub scrub_bytes_per_second: u64,
     /// Entries of a group kept behind its last checkpoint, so that a slow follower needs no snapshot.
     pub log_trailing_entries: u64,
     /// Which processors core threads stay on.

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use base::{CoreId, NodeId, mix64};
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
+use reactor::system::disk_space;
 use reactor::{Backend, BackendWish, Doorbell, Io, Ring, RingConfig, Sender, inbox, log_selftest};
 use seglog::{Health, RecoverError, Recovered, SegLog};
 use shard::Shard;
@@ -417,6 +418,12 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let of_profile = if config.process.profile == Profile::Dev { OpenSettings::dev } else { OpenSettings::new };
     let mut settings = of_profile(dir.join("store"), id, wake);
     settings.memtable_bytes = config.process.memtable_bytes as usize;
+    settings.scrub_bytes_per_second = config.process.scrub_bytes_per_second;
+    let space = disk_space(dir).map_err(|source| system("could not ask for free disk space", source))?;
+    let share = space.total_bytes / 100 * config.process.space_reserve_percent;
+    settings.space_reserve_bytes = config.process.space_reserve_bytes.max(share);
+    let probed = dir.clone();
+    settings.space = Some(Arc::new(move || disk_space(&probed).map(|space| space.free_bytes)));
     let store = LsmStore::open(settings).map_err(|source| StartError::Store { core: id, source })?;
 
     let mut disk = MmapDisk::new(id, identity::log_dir(dir, id.0), identity.segment_bytes, storage);

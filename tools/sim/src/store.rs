@@ -175,6 +175,10 @@ impl Store for SimStore {
         self.inner.pressure()
     }
 
+    fn drop_group(&mut self, group: GroupId) {
+        self.inner.drop_group(group);
+    }
+
     fn poll_event(&mut self) -> Option<StoreEvent> {
         self.told.pop_front()
     }

@@ -10,6 +10,7 @@ mod dev;
 mod disk;
 mod files;
 mod full_log;
+mod full_store;
 mod load;
 mod members;
 mod powercut;
@@ -23,7 +24,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
@@ -34,6 +35,11 @@ const SUITES: [Suite; 10] = [
         "full-log",
         "a disk is full until the log can take no more; it is answered, and goes on when there is space",
         full_log::run,
+    ),
+    (
+        "full-store",
+        "a disk is below its reserve, then full: reads and deletes go on, the rest is refused with the reason",
+        full_store::run,
     ),
     (
         "damaged-log",
@@ -56,6 +62,7 @@ pub fn run(names: &[String]) -> Result<()> {
         return match name.as_str() {
             "powercut" => powercut::run_inside(),
             "full-log" => full_log::run_inside(),
+            "full-store" => full_store::run_inside(),
             other => bail!("suite {other:?} has no part that runs in a namespace of its own"),
         };
     }

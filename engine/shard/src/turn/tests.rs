@@ -103,6 +103,17 @@ impl Rig {
     }
 
     fn command(&mut self, request: u64, group: u32) {
+        self.offer(request, group);
+        self.turn(1);
+    }
+
+    /// Without a turn.
+    fn offer(&mut self, request: u64, group: u32) {
+        let mkdir = meta::Mkdir { at: meta::At::path("/folder"), autorename: false };
+        self.send(request, group, &meta::Command::Mkdir(mkdir));
+    }
+
+    fn send(&mut self, request: u64, group: u32, command: &meta::Command) {
         let header = meta::CommandHeader {
             session: SessionId(0),
             sequence: Sequence(0),
@@ -111,10 +122,8 @@ impl Rig {
             nsid: Nsid(10_000_000_000),
         };
         let mut bytes = Vec::new();
-        let mkdir = meta::Mkdir { at: meta::At::path("/folder"), autorename: false };
-        meta::encode_command(&header, &meta::Command::Mkdir(mkdir), &mut bytes);
+        meta::encode_command(&header, command, &mut bytes);
         self.shard.handle_command(Ticket { connection: 1, request, kind: 1 }, GroupId(group), &bytes);
-        self.turn(1);
     }
 
     fn answer(&self, request: u64) -> Option<Status> {
@@ -291,4 +300,55 @@ fn old_rows_wait_while_their_group_has_much_on_its_way() {
     }
     rig.run(400);
     assert_eq!(rows(&rig), 0);
+}
+
+#[test]
+fn a_disk_without_room_takes_only_what_removes_and_goes_on_with_room() {
+    let mut rig = Rig::leading(1);
+    rig.shard.store_mut().set_room(false);
+    rig.run(10);
+    rig.command(1, 0);
+    assert_eq!(rig.answer(1), Some(Status::Overloaded));
+    let delete = meta::Delete { at: meta::At::path("/folder"), parent_rev: None };
+    rig.send(2, 0, &meta::Command::Delete(delete));
+    rig.run(50);
+    assert_eq!(rig.answer(2), Some(Status::Ok));
+    assert!(rig.shard.should_not_lead(), "it tells the others, and hands over where it can");
+    rig.shard.store_mut().set_room(true);
+    rig.run(10);
+    rig.command(3, 0);
+    rig.run(50);
+    assert_eq!(rig.answer(3), Some(Status::Ok));
+    assert!(!rig.shard.should_not_lead());
+}
+
+#[test]
+fn compaction_that_is_behind_lets_fewer_and_fewer_commands_in() {
+    let mut rig = Rig::leading(1);
+    let window = |rig: &mut Rig, first: u64| {
+        rig.run(100);
+        // Their turns must not take longer than the window.
+        (first..first + 60).for_each(|request| rig.offer(request, 0));
+        rig.turn(0);
+        rig.run(30);
+        (first..first + 60).filter(|request| rig.answer(*request) == Some(Status::Ok)).count()
+    };
+    let free = window(&mut rig, 0);
+    rig.shard.store_mut().set_pressure(meta::Pressure::Slow);
+    let slow: Vec<usize> = (1..4).map(|round| window(&mut rig, round * 100)).collect();
+    rig.shard.store_mut().set_pressure(meta::Pressure::None);
+    let after: Vec<usize> = (4..7).map(|round| window(&mut rig, round * 100)).collect();
+    assert_eq!((free, slow), (60, vec![30, 16, 16]));
+    assert_eq!(after, [32, 60, 60], "it doubles back");
+    assert!(rig.shard.store().machine(GroupId(0)).is_some(), "memtables are not frozen for that");
+    assert!(rig.shard.frozen.is_none());
+}
+
+#[test]
+fn a_group_whose_rows_are_damaged_is_not_served() {
+    let mut rig = Rig::leading(1);
+    rig.shard.store_mut().damage(GroupId(0));
+    rig.run(5);
+    let Some(StopReason::Store(reason)) = rig.shard.stop_reason() else { panic!("{:?}", rig.shard.stop_reason()) };
+    assert!(reason.contains("group 0") && reason.contains("replace this node's data"), "{reason}");
 }

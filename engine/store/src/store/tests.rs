@@ -71,3 +71,67 @@ fn a_prefetch_released_before_it_came_brings_no_event_and_no_range() {
     assert_eq!(store.scan(GROUP, b"a".as_slice()..b"z".as_slice(), 10, &mut Rows::new()), Err(Cold));
     assert!(store.tokens.is_empty() && store.flights.is_empty());
 }
+
+#[test]
+fn a_flush_that_meets_a_full_disk_is_undone_and_comes_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ring, bell) = std::sync::mpsc::sync_channel(1);
+    let wake: Wake = Arc::new(move || {
+        let _ = ring.try_send(());
+    });
+    let free = Arc::new(std::sync::atomic::AtomicU64::new(10 << 20));
+    let probed = free.clone();
+    let mut settings = OpenSettings::dev(dir.path().to_owned(), CoreId(0), wake);
+    settings.space = Some(Arc::new(move || Ok(probed.load(Ordering::Relaxed))));
+    let mut store = LsmStore::open(settings.clone()).unwrap();
+    let wait = |limit: &mut u32| {
+        // The limit only ends a test that would hang.
+        *limit += 1;
+        assert!(*limit < 600, "nothing happened for a minute");
+        let _ = bell.recv_timeout(std::time::Duration::from_millis(100));
+    };
+    put(&mut store, 1, b"before", Some(b"1"));
+    let frozen = store.freeze().unwrap();
+    store.flush(frozen.id);
+    let (mut limit, mut flushed) = (0, None);
+    while flushed.is_none() {
+        wait(&mut limit);
+        flushed = store.poll_event();
+    }
+    let files = || std::fs::read_dir(dir.path().join("c0/tables")).unwrap().count();
+    assert_eq!((files(), store.has_room()), (1, true));
+
+    // The disk fills while the table is written, three times.
+    for at in 0..100u8 {
+        put(&mut store, 2 + u64::from(at), &[0x10, at], Some(&[at; 100]));
+    }
+    store.tree.full_after.store(50, Ordering::Relaxed);
+    free.store(0, Ordering::Relaxed);
+    let frozen = store.freeze().unwrap();
+    store.flush(frozen.id);
+    for tries in 1..4 {
+        while store.writes_refused() < tries {
+            wait(&mut limit);
+        }
+        assert_eq!(store.get(GROUP, &[0x10, 99]), Row::Hit(&[99; 100]), "reads go on");
+        assert_eq!(store.poll_event(), None, "the store neither failed nor flushed");
+        if tries < 3 {
+            free.store(10 << 20, Ordering::Relaxed);
+        }
+    }
+    while store.has_room() {
+        wait(&mut limit);
+    }
+    assert_eq!(files(), 1, "what the attempts left is gone");
+    store.tree.full_after.store(u64::MAX, Ordering::Relaxed);
+    free.store(10 << 20, Ordering::Relaxed);
+    let mut flushed = None;
+    while flushed.is_none() || !store.has_room() {
+        wait(&mut limit);
+        flushed = store.poll_event().or(flushed);
+    }
+    assert_eq!(flushed, Some(StoreEvent::Flushed(frozen)));
+    store.close();
+    let store = LsmStore::open(settings).unwrap();
+    assert_eq!(store.machine(GROUP).unwrap().applied_index, LogIndex(101));
+}

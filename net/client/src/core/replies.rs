@@ -61,7 +61,8 @@ impl Core {
             }
             Some(ReplyStatus::Overloaded) => {
                 base::mark::hit!("client.reply.overloaded");
-                request.tried.note(&address, "is overloaded");
+                let text = item.text();
+                request.tried.note(&address, if text.is_empty() { "is overloaded" } else { &text });
                 self.retry(id, now);
             }
             Some(ReplyStatus::WrongCore) => {

@@ -13,6 +13,11 @@ use super::{Address, ClusterConfig, Loaded, NodeConfig, NodeSeed, Pin, ProcessCo
 
 const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 const MEMTABLE_BYTES_MAX: u64 = 4 << 30;
+/// The largest free space that may be kept back.
+const SPACE_RESERVE_BYTES_MAX: u64 = 1 << 40;
+const SPACE_RESERVE_PERCENT_MAX: u64 = 50;
+/// The fastest scrub.
+const SCRUB_BYTES_MAX: u64 = 4 << 30;
 const TRAILING_ENTRIES_MAX: u64 = 10_000_000;
 const HEARTBEAT_MS_MIN: u32 = 5;
 const TIMEOUT_MS_MAX: u32 = 60_000;
@@ -148,6 +153,9 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         log_backend: log_backend(values)?,
         log_batches_in_flight: values.number("process.log_batches_in_flight", 1, 2)? as u8,
         memtable_bytes: values.bytes("process.memtable_bytes", MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX)?,
+        space_reserve_bytes: values.bytes("process.space_reserve_bytes", 0, SPACE_RESERVE_BYTES_MAX)?,
+        space_reserve_percent: values.number("process.space_reserve_percent", 0, SPACE_RESERVE_PERCENT_MAX)?,
+        scrub_bytes_per_second: values.bytes("process.scrub_bytes_per_second", 0, SCRUB_BYTES_MAX)?,
         log_trailing_entries: values.number("process.log_trailing_entries", 1, TRAILING_ENTRIES_MAX)?,
         pin: pin(values)?,
         log_level: values.of("process.log_level").0,

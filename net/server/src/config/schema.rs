@@ -148,6 +148,20 @@ const SETTINGS: &[Setting] = &[
     setting("process.memtable_bytes", Kind::Bytes, "64 MiB", "memtable of one core before a flush; at least 1 MiB")
         .dev("8 MiB"),
     setting(
+        "process.space_reserve_bytes",
+        Kind::Bytes,
+        "2 GiB",
+        "free space of the data's file system below which only deletes are taken; this or the share, what is more",
+    )
+    .dev("256 MiB"),
+    setting("process.space_reserve_percent", Kind::Number, "5", "share of that file system, 0 to 50 percent").dev("0"),
+    setting(
+        "process.scrub_bytes_per_second",
+        Kind::Bytes,
+        "16 MiB",
+        "what a core reads of its tables to find damage, all of them once a day; 0: none",
+    ),
+    setting(
         "process.log_trailing_entries",
         Kind::Number,
         "10000",

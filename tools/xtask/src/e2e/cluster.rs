@@ -153,9 +153,12 @@ impl Cluster {
         };
         let nodes: Vec<String> = members.iter().map(member).collect();
         let node = self.node(id);
+        // Disks of suites are small, and a developer's may be nearly full.
+        let is_said = self.shape.process.contains("space_reserve_bytes");
+        let reserve = if is_said { "" } else { "space_reserve_bytes = 1048576" };
         let text = format!(
             "[cluster]\ngroups = {}\ncores = {}\nnodes = [ {} ]\n\n[process]\nprofile = \"dev\"\ndata_dir = \"{}\"\n\
-             listen = \"127.0.0.1\"\nclient_port = {}\npeer_port = {}\n{}\n",
+             listen = \"127.0.0.1\"\nclient_port = {}\npeer_port = {}\n{reserve}\n{}\n",
             self.shape.groups,
             self.shape.cores,
             nodes.join(", "),
