@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use base::TreeNode;
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::command::{Command, CommandHeader, CopyStep, UploadId};
-use crate::command_codec::encode_command;
+use crate::command::{Command, CopyStep, UploadId};
 use crate::copy::{COPY_NODES_MAX, write_node};
 use crate::editor::{Editor, node_of};
 use crate::files;
@@ -36,9 +34,7 @@ pub(crate) fn step<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep) ->
     let asked = Command::CopyStep(CopyStep { gives_up: false, limit: 0, ..step.clone() });
     let id = UploadId { nonce: step.id, ..UploadId::default() };
     let kept = uploads::not_done_yet(editor, id, &asked)?;
-    let mut bytes = Vec::new();
-    encode_command(&CommandHeader::default(), &asked, &mut bytes);
-    let digest = xxh3_128(&bytes).to_le_bytes();
+    let digest = kept.digest;
     let key = keys::copy(editor.nsid, editor.acct, step.id);
     let found: Option<CopyRow> = editor.txn.row(&key)?;
     if found.as_ref().is_some_and(|row| row.digest != digest) || (step.gives_up && found.is_none()) {

@@ -164,12 +164,6 @@ pub(crate) fn warm<S: Store>(txn: &mut Txn<'_, S>, nsid: Nsid, rows: &Rows) -> b
     })
 }
 
-/// It ended so long ago that nobody asks for it any more.
-pub(crate) fn is_past(row: &LinkRow, keep_ms: u64, stamp_ms: u64) -> bool {
-    let ended_ms = row.settings.expires_ms;
-    ended_ms != 0 && ended_ms.saturating_add(keep_ms) <= stamp_ms
-}
-
 /// A link that serves nobody any more: its node is gone, it ended long ago, or its account lost the namespace.
 pub(crate) fn sweep<S: Store>(
     txn: &mut Txn<'_, S>,
@@ -180,7 +174,8 @@ pub(crate) fn sweep<S: Store>(
 ) -> Result<bool, Cold> {
     let row = LinkRow::decode(value);
     let is_gone = !txn.has(&keys::node(nsid, row.node))?;
-    if !is_gone && !is_past(&row, keep_ms, txn.stamp_ms) && is_of_member(txn, nsid, namespace, &row)? {
+    let is_past = row.settings.is_over(txn.stamp_ms.saturating_sub(keep_ms));
+    if !is_gone && !is_past && is_of_member(txn, nsid, namespace, &row)? {
         return Ok(false);
     }
     let link = u64::from_be_bytes(key[9..17].try_into().expect("a link's key ends with its number"));

@@ -305,7 +305,7 @@ pub(crate) fn is_row_due(key: &[u8], value: &[u8], stamp_ms: u64) -> bool {
         table::BLOCK => is_block_due(&BlockRow::decode(value), stamp_ms),
         table::UPLOAD => uploads::is_over(&UploadRow::decode(value), stamp_ms),
         table::KEPT => is_kept_due(&KeptRow::decode(value), stamp_ms),
-        table::LINK => links::is_past(&links::LinkRow::decode(value), BLOCK_KEEP_MS, stamp_ms),
+        table::LINK => links::LinkRow::decode(value).settings.is_over(stamp_ms.saturating_sub(BLOCK_KEEP_MS)),
         table::COPY => copy_steps::is_over(&CopyRow::decode(value), stamp_ms),
         _ => ListRow::decode(value).refs == 0,
     }

@@ -285,7 +285,7 @@ pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionF
 /// Where the outcome of a put under an id is kept, and the digest of what was asked.
 pub(crate) struct KeptPlace {
     key: Vec<u8>,
-    digest: [u8; 16],
+    pub(crate) digest: [u8; 16],
 }
 
 /// A place to keep the outcome; what was done before ends the command with its outcome, or with `NotFound` when

@@ -66,8 +66,8 @@ pub struct LsmStore {
     space: Arc<Space>,
     /// Parts of incoming snapshots that the writing thread has not taken yet.
     parts_waiting: Arc<AtomicUsize>,
-    /// Tables that were found damaged.
-    damaged: Vec<Damage>,
+    /// Tables that were found damaged, by number.
+    damaged: BTreeSet<u64>,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     wake: Wake,
@@ -156,14 +156,12 @@ impl LsmStore {
             space: space.clone(),
             parts_waiting: parts_waiting.clone(),
         };
-        let (l0, stop) = (l0_runs.clone(), stopping.clone());
-        let (box_of, of) = (outbox.clone(), space.clone());
         let compacting = Compactor {
             tree: tree.clone(),
-            l0_runs: l0,
-            stopping: stop,
-            space: of,
-            outbox: box_of,
+            l0_runs: l0_runs.clone(),
+            stopping: stopping.clone(),
+            space: space.clone(),
+            outbox: outbox.clone(),
             bad: BTreeSet::new(),
         };
         for (group, row) in machines.iter().filter(|(_, row)| row.life > 1 || row.is_removed()) {
@@ -194,7 +192,7 @@ impl LsmStore {
             l0_runs,
             space: space.clone(),
             parts_waiting,
-            damaged: Vec::new(),
+            damaged: BTreeSet::new(),
             stopping: stopping.clone(),
             threads: Vec::new(),
             wake: settings.wake.clone(),
@@ -268,7 +266,7 @@ impl LsmStore {
 
     /// A table is damaged: each group that may have rows in it is told, once.
     fn handle_damaged(&mut self, damage: Damage) {
-        if self.damaged.iter().any(|known| known.table == damage.table) {
+        if !self.damaged.insert(damage.table) {
             return;
         }
         let mut touched: Vec<GroupId> = self
@@ -281,7 +279,6 @@ impl LsmStore {
         for group in touched {
             self.ready.push_back(StoreEvent::Damaged { group, reason: damage.reason.clone() });
         }
-        self.damaged.push(damage);
     }
 
     fn handle_prefetched(&mut self, seq: u64, keys: Vec<(Vec<u8>, Option<Vec<u8>>)>, ranges: Vec<RangeDone>) {

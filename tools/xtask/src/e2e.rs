@@ -14,6 +14,7 @@ mod full_store;
 mod load;
 mod members;
 mod powercut;
+mod small_disk;
 mod syscalls;
 mod tree;
 mod watch;

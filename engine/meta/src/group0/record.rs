@@ -85,6 +85,13 @@ pub struct TokenInfo {
     pub created_ms: u64,
 }
 
+impl TokenInfo {
+    /// Its time has come.
+    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
+        self.expires_ms != 0 && self.expires_ms <= now_ms
+    }
+}
+
 impl Record for TokenInfo {
     fn put(&self, out: &mut Vec<u8>) {
         out.u32(self.token_gen);

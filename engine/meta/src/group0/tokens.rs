@@ -41,7 +41,7 @@ pub(crate) fn put_app<S: Store>(txn: &mut Txn<'_, S>, client_id: &str, info: &Ap
 
 /// A token of an account that is active and has not voided all its tokens since.
 pub(crate) fn is_good<R: Source>(source: &mut R, token: &TokenInfo, now_ms: u64) -> Result<bool, Cold> {
-    if token.expires_ms != 0 && token.expires_ms <= now_ms {
+    if token.is_over(now_ms) {
         return Ok(false);
     }
     let row: Option<AccountRow> = source.row(&account(token.acct))?;
@@ -55,10 +55,9 @@ fn tidy_tokens<S: Store>(txn: &mut Txn<'_, S>) -> Result<(), Cold> {
         }
         let token = TokenInfo::decode(value);
         // Who is suspended may come back; a revoked token matters until it ends by itself.
-        let is_past = token.expires_ms != 0 && token.expires_ms <= txn.stamp_ms;
         let row: Option<AccountRow> = txn.row(&account(token.acct))?;
         let is_void = row.is_none_or(|row| row.token_gen != token.token_gen);
-        Ok(is_past || (is_void && key[1] == keys::REFRESH))
+        Ok(token.is_over(txn.stamp_ms) || (is_void && key[1] == keys::REFRESH))
     })
 }
 

@@ -94,8 +94,9 @@ impl World<'_> {
                 }
             }
             Phase::Converge(since) => {
-                let left_over = if self.is_converged() { self.find_left_over() } else { None };
-                if self.is_converged() && left_over.is_none() {
+                let is_converged = self.is_converged();
+                let left_over = if is_converged { self.find_left_over() } else { None };
+                if is_converged && left_over.is_none() {
                     return self.finish();
                 }
                 if left_over.is_some() {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::cluster::{Cluster, Shape, wait_for};
 use super::disk::{self, Disk};
 use super::load::Load;
+use super::small_disk;
 
 /// The smallest in which a node of this shape is at ease.
 const DISK_BYTES: u64 = 192 << 20;
@@ -22,20 +23,9 @@ pub fn run() -> Result<()> {
 
 /// The suite itself.
 pub fn run_inside() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("dropstone-e2e-full-log-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir)?;
-    let disk = Disk::make(&dir, "m1", DISK_BYTES, false)?;
-    let data = vec![disk.mount().join("data")];
-    let shape = Shape { groups: 6, cores: 1, process: "segment_bytes = 4194304".to_owned(), data };
-    let mut cluster = Cluster::start_in(dir.join("cluster"), shape)?;
-    let outcome = fill(&mut cluster, &disk);
-    cluster.kill_all();
-    outcome.with_context(|| format!("the disk's image is kept in {}", dir.display()))?;
-    cluster.finish();
-    drop(disk);
-    fs::remove_dir_all(&dir)?;
-    Ok(())
+    let process = "segment_bytes = 4194304".to_owned();
+    let shape = Shape { groups: 6, cores: 1, process, data: Vec::new() };
+    small_disk::run("full-log", DISK_BYTES, shape, fill)
 }
 
 fn fill(cluster: &mut Cluster, disk: &Disk) -> Result<()> {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::cluster::{Cluster, Shape, wait_for};
 use super::disk::{self, Disk};
 use super::load::Load;
+use super::small_disk;
 
 const DISK_BYTES: u64 = 256 << 20;
 const RESERVE_BYTES: u64 = 32 << 20;
@@ -25,23 +26,12 @@ pub fn run() -> Result<()> {
 
 /// The suite itself.
 pub fn run_inside() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("dropstone-e2e-full-store-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir)?;
-    let disk = Disk::make(&dir, "m1", DISK_BYTES, false)?;
-    let data = vec![disk.mount().join("data")];
     // Small memtables, so that many flushes are due while the disk is full.
     let process = format!(
         "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 64\nspace_reserve_bytes = {RESERVE_BYTES}"
     );
-    let mut cluster = Cluster::start_in(dir.join("cluster"), Shape { groups: 2, cores: 1, process, data })?;
-    let outcome = fill(&mut cluster, &disk);
-    cluster.kill_all();
-    outcome.with_context(|| format!("the disk's image is kept in {}", dir.display()))?;
-    cluster.finish();
-    drop(disk);
-    fs::remove_dir_all(&dir)?;
-    Ok(())
+    let shape = Shape { groups: 2, cores: 1, process, data: Vec::new() };
+    small_disk::run("full-store", DISK_BYTES, shape, fill)
 }
 
 fn fill(cluster: &mut Cluster, disk: &Disk) -> Result<()> {
