@@ -17,6 +17,7 @@ use base::{Acct, Jid, Mono, Nsid, Sequence, SessionId};
 use meta::{BlocksDue, Cold, Command, CommandHeader, Outcome, Store, Want};
 use seglog::Disk;
 
+use crate::group::Group;
 use crate::sweep::SWEEPER;
 use crate::{Shard, Ticket};
 
@@ -160,9 +161,27 @@ impl Upkeep {
     }
 
     fn note_task(&mut self, task: Task) {
-        if !self.tasks.contains(&task) {
+        let is_same =
+            |other: &Task| (other.at, other.nsid, other.work.kind()) == (task.at, task.nsid, task.work.kind());
+        if !self.tasks.iter().any(is_same) {
             self.tasks.push_back(task);
         }
+    }
+
+    /// A look found work. While a command of its kind is on its way there, what it found is what that one is about to
+    /// take: a second sweep of blocks would begin anew as the first one ends, and looks that come sooner than a sweep ends
+    /// would go on so for ever.
+    fn note_found(&mut self, slot: &Group, task: Task) {
+        let is_its_own = |ticket: &Ticket| {
+            (ticket.connection, ticket.request, ticket.kind) == (SWEEPER, task.nsid.0, task.work.kind())
+        };
+        let is_on_its_way = slot.batch_tickets.iter().any(is_its_own)
+            || slot.proposed.iter().any(|entry| entry.tickets.iter().any(is_its_own));
+        if is_on_its_way {
+            base::mark::hit!("shard.upkeep.on_its_way");
+            return;
+        }
+        self.note_task(task);
     }
 
     fn enter_group(&mut self, at: u32) {
@@ -309,7 +328,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// One look: the next rows in the order of the pass.
     fn look(&mut self, at: u32) -> Result<(), Cold> {
         let Shard { upkeep, store, groups, turn_wall_ms, settings, .. } = self;
-        let group = groups[at as usize].id;
+        let slot = &groups[at as usize];
+        let group = slot.id;
         // As the machine will stamp it.
         let now_ms = store.machine(group).map_or(0, |machine| machine.stamp_ms).max(*turn_wall_ms);
         let Upkeep { wants, .. } = upkeep;
@@ -324,7 +344,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             Stage::Purges(from) => match meta::purge_due(store, group, from, wants)? {
                 Some(nsid) => {
-                    upkeep.note_task(Task { at, nsid, work: Work::Purge });
+                    upkeep.note_found(slot, Task { at, nsid, work: Work::Purge });
                     upkeep.stage = Stage::Purges(Nsid(nsid.0.saturating_add(1)));
                 }
                 None => upkeep.stage = Stage::Page(Nsid(0)),
@@ -344,7 +364,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 let nsid = *upkeep.page.last().expect("a page is left when it is empty");
                 let before_ms = now_ms.saturating_sub(settings.keep.journal_ms);
                 if let Some(floor) = meta::trim_due(store, group, nsid, before_ms, wants)? {
-                    upkeep.note_task(Task { at, nsid, work: Work::Trim(floor) });
+                    upkeep.note_found(slot, Task { at, nsid, work: Work::Trim(floor) });
                 }
                 upkeep.position.clear();
                 match upkeep.with_blocks {
@@ -358,7 +378,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 let position = &mut upkeep.position;
                 match meta::blocks_due(store, group, nsid, now_ms, rows_max, position, &mut looked, wants)? {
                     BlocksDue::Yes => {
-                        upkeep.note_task(Task { at, nsid, work: Work::Blocks });
+                        upkeep.note_found(slot, Task { at, nsid, work: Work::Blocks });
                         upkeep.leave_namespace(at);
                     }
                     BlocksDue::NotYet => base::mark::hit!("shard.upkeep.many_blocks"),

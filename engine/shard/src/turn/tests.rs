@@ -269,8 +269,8 @@ fn terms_wait_for_a_slot_and_elections_for_those_who_wait() {
     assert!(!rig.shard.waits_for_slot);
 }
 
-#[test]
-fn old_rows_wait_while_their_group_has_much_on_its_way() {
+/// A row of the journal that is old from now on, with a look that is due soon and then every 100 ms.
+fn with_an_old_row() -> Rig {
     let mut rig = Rig::leading(1);
     let nsid = Nsid(10_000_000_000);
     let init = meta::NamespaceKind::Root;
@@ -280,26 +280,50 @@ fn old_rows_wait_while_their_group_has_much_on_its_way() {
         rig.shard.propose_own(0, nsid, 0, &command);
         rig.run(50);
     }
-    let rows = |rig: &Rig| rig.shard.store.rows(GroupId(0)).iter().filter(|(key, _)| key[0] == 0x04).count();
-    assert_eq!(rows(&rig), 1);
-    // From now on that row is old, and a look is due.
+    assert_eq!(journal_rows(&rig), 1);
     rig.wall_ms = 10_000;
     rig.shard.settings.keep = Keep { journal_ms: 1_000, look_every: Span::from_ms(100), ..Keep::default() };
     rig.shard.upkeep = crate::upkeep::Upkeep::new(1, rig.now + Span::from_ms(100));
+    rig
+}
+
+fn journal_rows(rig: &Rig) -> usize {
+    rig.shard.store.rows(GroupId(0)).iter().filter(|(key, _)| key[0] == 0x04).count()
+}
+
+#[test]
+fn what_a_command_on_its_way_will_take_is_not_asked_for_again() {
+    let mut rig = with_an_old_row();
+    rig.is_stuck = true;
+    let last = |rig: &Rig| rig.shard.log.last_index(GroupId(0)).0;
+    let before = last(&rig);
+    rig.run(1_000);
+    assert_eq!((last(&rig), journal_rows(&rig)), (before + 1, 1), "ten looks found the same row");
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(400);
+    assert_eq!((last(&rig), journal_rows(&rig)), (before + 1, 0));
+}
+
+#[test]
+fn old_rows_wait_while_their_group_has_much_on_its_way() {
+    let mut rig = with_an_old_row();
     rig.is_stuck = true;
     (0..64).for_each(|request| rig.command(request, 0));
     let last = |rig: &Rig| rig.shard.log.last_index(GroupId(0));
     let before = last(&rig);
     assert!(rig.shard.groups[0].proposed.len() >= 64);
     rig.run(400);
-    assert_eq!((last(&rig), rows(&rig)), (before, 1), "it waits for what clients asked for");
+    assert_eq!((last(&rig), journal_rows(&rig)), (before, 1), "it waits for what clients asked for");
     assert!(rig.shard.next_deadline() > rig.now, "and does not spin");
     rig.is_stuck = false;
     while !rig.stuck.is_empty() {
         rig.sync_one();
     }
     rig.run(400);
-    assert_eq!(rows(&rig), 0);
+    assert_eq!(journal_rows(&rig), 0);
 }
 
 #[test]

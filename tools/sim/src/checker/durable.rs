@@ -16,7 +16,7 @@ struct Node {
     /// By the disk model; the truth.
     on_disk: LogIndex,
     on_disk_term: Term,
-    /// What its disk had said it has, and a power cut took.
+    /// What was on its disk, or its disk had said so, and a power cut or rot took.
     lost: (Term, LogIndex),
     /// What the node has said since the disk model was last asked.
     claimed: LogIndex,
@@ -26,6 +26,12 @@ struct Node {
     in_force: Config,
     /// The one before, and how far the node had committed when it came: that may have been counted by the one before.
     before: (Config, LogIndex),
+}
+
+impl Node {
+    fn note_lost(&mut self) {
+        self.lost = self.lost.max((self.on_disk_term, self.on_disk));
+    }
 }
 
 /// The newest configuration that is known to be committed.
@@ -63,7 +69,7 @@ impl Durability {
         let holds = |id: NodeId| {
             let Some(node) = self.nodes.get((token.group, id)) else { return false };
             let is_on_disk = node.on_disk >= token.index && node.on_disk_term >= token.term;
-            // Its disk lied: it was counted for this, and nobody could know better.
+            // Its disk lied or rots: it was counted for this, and nobody could know better.
             let was_on_disk = node.lost.1 >= token.index && node.lost.0 >= token.term;
             is_on_disk || was_on_disk || node.claimed >= token.index
         };
@@ -101,14 +107,22 @@ impl Checker for Durability {
     fn observe(&mut self, _at: Time, event: &Event<'_>) -> Result<(), Violation> {
         match *event {
             Event::Turn(ref view) => self.note_view(view),
-            Event::Boot { groups, .. } => groups.iter().for_each(|view| self.note_view(view)),
+            Event::Boot { groups, .. } => {
+                for view in groups {
+                    self.note_view(view);
+                    if view.is_quarantined {
+                        // It found its log spoiled and votes no more: those left need a quorum of all, which meets the others
+                        // that were counted.
+                        self.nodes.of((view.group, view.node)).note_lost();
+                    }
+                }
+            }
             Event::Durable { node, group, last_index, last_term, .. } => {
                 let node = self.nodes.of((group, node));
                 (node.on_disk, node.on_disk_term, node.claimed) = (last_index, last_term, LogIndex(0));
             }
             Event::Forgot { node, group, .. } => {
-                let node = self.nodes.of((group, node));
-                node.lost = node.lost.max((node.on_disk_term, node.on_disk));
+                self.nodes.of((group, node)).note_lost();
             }
             Event::Return { ended: Ended::Outcome(_, token), .. } => self.check_ack(&token)?,
             _ => {}
@@ -120,7 +134,7 @@ impl Checker for Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checker::testing::{GROUP, Seat, Seen, fires, ms, turn};
+    use crate::checker::testing::{GROUP, Seat, Seen, boot, fires, ms, turn};
     use crate::observe::Path;
 
     fn disk(checker: &mut Durability, node: u64, last_index: u64) {
@@ -157,6 +171,23 @@ mod tests {
         acknowledge(&mut checker, 2).unwrap();
         disk(&mut checker, 1, 3);
         fires(NAME, acknowledge(&mut checker, 3));
+    }
+
+    #[test]
+    fn what_rot_took_had_been_counted_where_the_node_has_found_it() {
+        for is_quarantined in [true, false] {
+            let mut checker = Durability::default();
+            turn(&mut checker, &Seat::with(1, &[1, 1], 2)).unwrap();
+            (1..3).for_each(|node| disk(&mut checker, node, 2));
+            boot(&mut checker, &Seat { is_quarantined, ..Seat::with(2, &[], 0) }).unwrap();
+            disk(&mut checker, 2, 0);
+            match is_quarantined {
+                true => acknowledge(&mut checker, 2).unwrap(),
+                false => fires(NAME, acknowledge(&mut checker, 2)),
+            }
+            disk(&mut checker, 1, 3);
+            fires(NAME, acknowledge(&mut checker, 3));
+        }
     }
 
     #[test]
