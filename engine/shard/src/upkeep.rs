@@ -7,7 +7,8 @@
 //!    group ─▶ purges ─▶ pages of namespaces ─▶ journal? blocks? ─▶ tasks ─▶ commands ─▶ applied: more? ─▶ tasks
 //!                                    └─ rows not in memory: fetched off-core, the look is repeated
 //! ```
-//! A step reads a bounded number of rows and proposes a few commands; an overloaded group is left alone until it is not.
+//! A step reads a bounded number of rows and proposes a few commands; an overloaded group is passed over, and each step
+//! after looks at it again, from where it stood, until it is not.
 //! What one leader leaves undone the next finds by its own look: nothing of this is kept.
 
 use std::collections::VecDeque;
@@ -106,6 +107,16 @@ enum Stage {
     Blocks,
 }
 
+/// Where a group was left that others kept busy.
+#[derive(Debug)]
+struct Left {
+    stage: Stage,
+    with_blocks: bool,
+    page: Vec<Nsid>,
+    page_end: Option<Nsid>,
+    position: Vec<u8>,
+}
+
 /// The pass of one core.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
@@ -132,6 +143,10 @@ pub(crate) struct Upkeep {
     tasks: VecDeque<Task>,
     /// By local group: the stamp from which on its blocks are due to be looked at.
     blocks_from_ms: Vec<u64>,
+    /// By local group: where it was passed over.
+    left_at: Vec<Option<Left>>,
+    /// The pass looks only at those.
+    is_second_look: bool,
 }
 
 impl Upkeep {
@@ -151,6 +166,8 @@ impl Upkeep {
             wants: Vec::new(),
             tasks: VecDeque::new(),
             blocks_from_ms: vec![0; groups],
+            left_at: (0..groups).map(|_| None).collect(),
+            is_second_look: false,
         }
     }
 
@@ -189,6 +206,36 @@ impl Upkeep {
         self.page.clear();
         self.position.clear();
     }
+
+    /// Others keep the group busy: it waits, as it stands.
+    fn leave_group(&mut self, at: u32) {
+        self.left_at[at as usize] = Some(Left {
+            stage: self.stage,
+            with_blocks: self.with_blocks,
+            page: std::mem::take(&mut self.page),
+            page_end: self.page_end,
+            position: std::mem::take(&mut self.position),
+        });
+    }
+
+    /// Goes on in a group that was passed over.
+    fn come_back(&mut self, at: u32) {
+        if let Some(left) = self.left_at[at as usize].take() {
+            base::mark::hit!("shard.upkeep.comes_back");
+            let Left { stage, with_blocks, page, page_end, position } = left;
+            (self.stage, self.with_blocks, self.page_end) = (stage, with_blocks, page_end);
+            (self.page, self.position) = (page, position);
+        }
+    }
+
+    /// All groups were looked at; those that were passed over are with the next step, if there are any.
+    fn end_round(&mut self) {
+        self.is_second_look = self.left_at.iter().any(Option::is_some);
+        match self.is_second_look {
+            true => self.enter_group(0),
+            false => self.pass = None,
+        }
+    }
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -199,8 +246,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.upkeep.next_step = now + STEP;
         self.upkeep.left = STEP_COST_MAX;
-        if self.upkeep.pass.is_none() && self.upkeep.next_pass <= now {
+        // Groups that stay busy hold no other one up.
+        let is_between = self.upkeep.stage == Stage::Begin && self.upkeep.waits.is_none();
+        let may_begin = self.upkeep.pass.is_none() || (self.upkeep.is_second_look && is_between);
+        if may_begin && self.upkeep.next_pass <= now {
             self.upkeep.next_pass = now + self.settings.keep.look_every;
+            self.upkeep.is_second_look = false;
             self.upkeep.enter_group(0);
         }
         self.propose_tasks();
@@ -218,7 +269,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             if self.is_busy(at) {
                 base::mark::hit!("shard.upkeep.command_gives_way");
-                self.upkeep.tasks.push_back(task);
+                // With a full queue nothing else would be looked at: what is dropped is found again by the next pass.
+                if self.upkeep.tasks.len() + 1 < TASKS_MAX {
+                    self.upkeep.tasks.push_back(task);
+                } else {
+                    self.find_old_rows(at);
+                }
                 continue;
             }
             let command = match work {
@@ -263,6 +319,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// This node leads the group from now on: what its predecessor found and did not do is found again.
     pub(crate) fn find_old_rows(&mut self, at: u32) {
         self.upkeep.blocks_from_ms[at as usize] = 0;
+        self.upkeep.left_at[at as usize] = None;
     }
 
     /// Goes on with the pass, as far as this step may.
@@ -270,25 +327,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut passed = 0;
         while self.upkeep.left > 0 && self.upkeep.waits.is_none() && self.upkeep.tasks.len() < TASKS_MAX {
             let Some(at) = self.upkeep.pass else { return };
-            let Some(slot) = self.groups.get(at as usize) else {
-                self.upkeep.pass = None;
+            if at as usize == self.groups.len() {
+                self.upkeep.end_round();
                 return;
-            };
-            if !slot.is_leader {
-                if self.upkeep.stage != Stage::Begin {
-                    base::mark::hit!("shard.upkeep.lead_lost_in_pass");
-                    self.release_looked();
-                }
+            }
+            if !self.may_look(at) {
+                self.release_looked();
                 self.upkeep.enter_group(at + 1);
                 passed += 1;
                 if passed == GROUPS_PER_STEP {
                     return;
                 }
                 continue;
-            }
-            if self.is_busy(at) {
-                base::mark::hit!("shard.upkeep.look_gives_way");
-                return;
             }
             self.upkeep.wants.clear();
             if self.look(at).is_err() {
@@ -302,6 +352,29 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.release_looked();
             self.upkeep.left = self.upkeep.left.saturating_sub(LOOK_COST);
         }
+    }
+
+    /// Is something to be looked at in this group now? Where others keep it busy the place is noted for later.
+    fn may_look(&mut self, at: u32) -> bool {
+        let is_begun = self.upkeep.stage != Stage::Begin;
+        if !self.groups[at as usize].is_leader {
+            base::mark::hit!("shard.upkeep.lead_lost_in_pass", is_begun);
+            self.upkeep.left_at[at as usize] = None;
+            return false;
+        }
+        let was_left = self.upkeep.left_at[at as usize].is_some();
+        if self.upkeep.is_second_look && !was_left && !is_begun {
+            return false;
+        }
+        if self.is_busy(at) {
+            base::mark::hit!("shard.upkeep.look_gives_way");
+            if !was_left {
+                self.upkeep.leave_group(at);
+            }
+            return false;
+        }
+        self.upkeep.come_back(at);
+        true
     }
 
     /// Rows are in memory; true if it was the pass that wanted them.

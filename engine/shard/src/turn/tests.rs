@@ -327,6 +327,44 @@ fn old_rows_wait_while_their_group_has_much_on_its_way() {
 }
 
 #[test]
+fn a_group_that_stays_busy_holds_no_other_one_up_and_is_come_back_to() {
+    let mut rig = Rig::leading(2);
+    let nsid = Nsid(10_000_000_000);
+    let init = meta::NamespaceKind::Root;
+    let init = meta::Command::NamespaceInit { kind: init, owner: Acct(1), grant_bytes: 1 << 40 };
+    let mkdir = meta::Mkdir { at: meta::At::path("/old"), autorename: false };
+    for command in [init, meta::Command::Mkdir(mkdir)] {
+        (0..2).for_each(|at| rig.shard.propose_own(at, nsid, 0, &command));
+        rig.run(50);
+    }
+    let rows = |rig: &Rig, group: u32| {
+        let rows = rig.shard.store.rows(GroupId(group));
+        rows.iter().filter(|(key, _)| key[0] == 0x04).count()
+    };
+    let last = |rig: &Rig, group: u32| rig.shard.log.last_index(GroupId(group));
+    rig.wall_ms = 10_000;
+    // One pass, and none after it.
+    rig.shard.settings.keep = Keep { journal_ms: 1_000, ..Keep::default() };
+    rig.shard.upkeep = crate::upkeep::Upkeep::new(2, rig.now + Span::from_ms(100));
+    rig.is_stuck = true;
+    (0..64).for_each(|request| rig.command(request, 0));
+    let before = [last(&rig, 0), last(&rig, 1)];
+    rig.run(300);
+    assert_eq!(last(&rig, 0), before[0], "it gives way to what clients asked for");
+    assert!(last(&rig, 1) > before[1], "the one behind it had its turn");
+    let once = last(&rig, 1);
+    rig.run(1_000);
+    assert_eq!((last(&rig, 0), last(&rig, 1)), (before[0], once), "nothing is proposed twice");
+    assert!(rig.shard.next_deadline() > rig.now, "and it does not spin");
+    rig.is_stuck = false;
+    while !rig.stuck.is_empty() {
+        rig.sync_one();
+    }
+    rig.run(500);
+    assert_eq!((rows(&rig, 0), rows(&rig, 1)), (0, 0));
+}
+
+#[test]
 fn a_disk_without_room_takes_only_what_removes_and_goes_on_with_room() {
     let mut rig = Rig::leading(1);
     rig.shard.store_mut().set_room(false);
