@@ -4,7 +4,7 @@
 //! yet is an object beside the blocks, named in the row.
 
 use base::limits::{BLOCK_BYTES, FILE_BLOCKS_MAX};
-use base::{Acct, BlockHash};
+use base::{Acct, BlockHash, Nsid};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::command::{Command, CommandHeader, CommitFile, PresentBlock, SessionAppend, SessionFinish, UploadId};
@@ -75,7 +75,7 @@ pub(crate) fn append<S: Store>(editor: &mut Editor<'_, '_, S>, append: &SessionA
     let found = find(editor, id)?;
     let is_new = found.is_none();
     // What is finished has no row, and its outcome is kept.
-    if is_new && editor.txn.has(&keys::kept_upload(editor.nsid, id.nonce, editor.acct))? {
+    if is_new && matches!(kept_under(editor, id)?, Some((_, Kept::Done(_)))) {
         return Ok(Outcome::NotFound);
     }
     let mut row = match found {
@@ -249,13 +249,49 @@ pub(crate) fn seal<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Re
 }
 
 /// Puts the file. What was finished before is told again for eight days; a refusal leaves the session as it was.
+///
+/// A target in another namespace is noted before anybody puts the file there: nobody here can tell whether that was done,
+/// so from then on the session ends in that namespace or not at all. There it is put once, under the session's id.
 pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
-    let id = finish.id;
     let asked = SessionFinish { result: None, ..finish.clone() };
-    let kept = not_done_yet(editor, id, &Command::SessionFinish(Box::new(asked)))?;
+    let place = place_of(editor, finish.id, &Command::SessionFinish(Box::new(asked)));
+    let noted = match kept_under(editor, finish.id)? {
+        Some((digest, Kept::Sent { nsid, rest })) => {
+            if digest == place.digest && finish.result.is_none() {
+                return Ok(Outcome::Elsewhere { nsid, rest });
+            }
+            Some(nsid)
+        }
+        Some((digest, Kept::Done(outcome))) => return Err(told_again(digest, &place, outcome).into()),
+        None => None,
+    };
     if let Some(result) = &finish.result {
-        return end_elsewhere(editor, id, kept, result);
+        return end_elsewhere(editor, finish.id, (place, noted), result);
     }
+    let mark = editor.mark();
+    match (finish_here(editor, finish), noted) {
+        (Err(Halt::With(Outcome::Elsewhere { nsid, rest })), noted) if noted.is_none_or(|noted| noted == nsid) => {
+            editor.rollback(mark);
+            let outcome = Outcome::Elsewhere { nsid, rest };
+            keep(editor, place, &outcome);
+            Ok(outcome)
+        }
+        (Err(Halt::With(Outcome::Elsewhere { .. })) | Ok(_), Some(_)) => {
+            base::mark::hit!("meta.upload.another_target");
+            Err(Outcome::NotFound.into())
+        }
+        (done, None) => {
+            let outcome = done?;
+            keep(editor, place, &outcome);
+            Ok(outcome)
+        }
+        (refused, Some(_)) => refused,
+    }
+}
+
+/// The put in the session's own namespace.
+fn finish_here<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
+    let id = finish.id;
     let row = match find(editor, id)? {
         Some(row) => row,
         None if finish.offset == 0 && !id.is_concurrent => begin(editor, id),
@@ -278,8 +314,33 @@ pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionF
     let commit = &finish.commit;
     let outcome = files::put_at(editor, commit, |editor| complete(editor, row, commit, &finish.rest))?;
     end(editor, id, &row, &outcome)?;
-    keep(editor, kept, &outcome);
     Ok(outcome)
+}
+
+/// What is kept under an id.
+enum Kept {
+    /// A session's finish leads there, and may have been done there.
+    Sent {
+        nsid: Nsid,
+        rest: String,
+    },
+    Done(Outcome),
+}
+
+/// With the digest of what was asked.
+fn kept_under<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Result<Option<([u8; 16], Kept)>, Halt> {
+    let key = keys::kept_upload(editor.nsid, id.nonce, editor.acct);
+    let Some(row) = editor.txn.row::<KeptRow>(&key)? else { return Ok(None) };
+    let kept = match crate::kept::unpack(editor.txn, &row.outcome)? {
+        Outcome::Elsewhere { nsid, rest } => Kept::Sent { nsid, rest },
+        outcome => Kept::Done(outcome),
+    };
+    Ok(Some((row.digest, kept)))
+}
+
+/// What was done is told to who asks for the same.
+fn told_again(digest: [u8; 16], asked: &KeptPlace, outcome: Outcome) -> Outcome {
+    if digest == asked.digest { outcome } else { Outcome::NotFound }
 }
 
 /// Where the outcome of a put under an id is kept, and the digest of what was asked.
@@ -295,14 +356,20 @@ pub(crate) fn not_done_yet<S: Store>(
     id: UploadId,
     command: &Command,
 ) -> Result<KeptPlace, Halt> {
+    let place = place_of(editor, id, command);
+    match kept_under(editor, id)? {
+        None => Ok(place),
+        Some((digest, Kept::Done(outcome))) => Err(told_again(digest, &place, outcome).into()),
+        // A session of this namespace has the id.
+        Some((_, Kept::Sent { .. })) => Err(Outcome::NotFound.into()),
+    }
+}
+
+fn place_of<S: Store>(editor: &Editor<'_, '_, S>, id: UploadId, command: &Command) -> KeptPlace {
     let mut bytes = Vec::new();
     encode_command(&CommandHeader { nsid: editor.nsid, ..CommandHeader::default() }, command, &mut bytes);
     let (key, digest) = (keys::kept_upload(editor.nsid, id.nonce, editor.acct), xxh3_128(&bytes).to_le_bytes());
-    match editor.txn.row::<KeptRow>(&key)? {
-        None => Ok(KeptPlace { key, digest }),
-        Some(kept) if kept.digest == digest => Err(crate::kept::unpack(editor.txn, &kept.outcome)?.into()),
-        Some(_) => Err(Outcome::NotFound.into()),
-    }
+    KeptPlace { key, digest }
 }
 
 /// Keeps the outcome of a put that was done.
@@ -337,7 +404,7 @@ fn drop_list<S: Store>(editor: &mut Editor<'_, '_, S>, row: &UploadRow) -> Resul
 fn end_elsewhere<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     id: UploadId,
-    kept: KeptPlace,
+    (kept, noted): (KeptPlace, Option<Nsid>),
     result: &Metadata,
 ) -> Result<Outcome, Halt> {
     if !editor.is_server {
@@ -345,6 +412,11 @@ fn end_elsewhere<S: Store>(
     }
     if result.nsid == editor.nsid {
         return Err(Outcome::Malformed.into());
+    }
+    // It was sent elsewhere, where it may be too.
+    if noted.is_some_and(|noted| noted != result.nsid) {
+        base::mark::hit!("meta.upload.another_result");
+        return Err(Outcome::NotFound.into());
     }
     base::mark::hit!("meta.upload.ended_elsewhere");
     if let Some(row) = find(editor, id)? {

@@ -227,3 +227,67 @@ fn a_session_finishes_in_another_namespace() {
     let other = SessionFinish { id: id(5), commit: commit("/m/g", &all), ..SessionFinish::default() };
     assert_eq!(world.run(Command::SessionFinish(Box::new(other))), Outcome::NotFound);
 }
+
+/// A world in which a second namespace hangs too, and an upload of one block that is appended.
+fn two_targets() -> (World, Vec<PresentBlock>) {
+    let mut world = world();
+    let init = Command::NamespaceInit { kind: NamespaceKind::Shared, owner: OWNER, grant_bytes: 1 << 40 };
+    assert_eq!(run_in(&mut world, SECOND, Acct(0), init), Outcome::Done);
+    let step = Step { flow: 0, step: 0 };
+    let mount = Mount { step, target: SECOND, at: At::path("/second"), autorename: false };
+    assert!(world.run_as(Acct(0), Command::Mount(mount)).is_ok());
+    let all = blocks(1, BLOCK);
+    let append = SessionAppend { id: id(5), blocks: all.clone(), ..SessionAppend::default() };
+    assert_eq!(world.run(Command::SessionAppend(append)), Outcome::Done);
+    (world, all)
+}
+
+const SECOND: Nsid = Nsid(10_000_000_901);
+
+fn finish_at(path: &str, all: &[PresentBlock], result: Option<Metadata>) -> Command {
+    let finish = SessionFinish { id: id(5), offset: BLOCK, rest: Vec::new(), commit: commit(path, all), result };
+    Command::SessionFinish(Box::new(finish))
+}
+
+#[test]
+fn a_session_that_was_sent_elsewhere_is_not_put_anywhere_else() {
+    let (mut world, all) = two_targets();
+    let elsewhere = |rest: &str| Outcome::Elsewhere { nsid: OTHER, rest: rest.to_owned() };
+    assert_eq!(world.run(finish_at("/m/f", &all, None)), elsewhere("/f"));
+    // Here the server may crash, after the put there or before.
+    assert_eq!(world.run(finish_at("/at home", &all, None)), Outcome::NotFound);
+    assert_eq!(world.run(finish_at("/second/f", &all, None)), Outcome::NotFound);
+    assert_eq!(world.run(finish_at("/m/f", &all, Some(meta_in(SECOND)))), Outcome::NotFound, "it was not sent there");
+    // The mount may move meanwhile: who asks for the same is sent to the same place.
+    let moved = Move { source: At::path("/m"), target: At::path("/moved"), autorename: false };
+    assert!(world.run(Command::Move(moved)).is_ok());
+    assert_eq!(world.run(finish_at("/m/f", &all, None)), elsewhere("/f"));
+    // Another place in that namespace is for that namespace to judge: it puts one file under the id.
+    assert_eq!(world.run(finish_at("/moved/g", &all, None)), elsewhere("/g"));
+    assert_eq!(upload_rows(&world), 1, "the session is as it was");
+    let done = Outcome::Applied(meta_in(OTHER));
+    assert_eq!(world.run(finish_at("/m/f", &all, Some(meta_in(OTHER)))), done);
+    assert_eq!(upload_rows(&world), 0);
+    assert_eq!(world.run(finish_at("/m/f", &all, None)), done, "told again");
+    assert_eq!(world.run(finish_at("/moved/g", &all, None)), Outcome::NotFound);
+}
+
+#[test]
+fn a_session_that_was_sent_elsewhere_goes_on_and_ends_in_its_time() {
+    let (mut world, mut all) = two_targets();
+    assert!(matches!(world.run(finish_at("/m/f", &all, None)), Outcome::Elsewhere { .. }));
+    // Refused there, say: the session is as it was, and more may come.
+    let next = block(77, BLOCK);
+    let append = SessionAppend { id: id(5), offset: BLOCK, blocks: vec![next], ..SessionAppend::default() };
+    assert_eq!(world.run(Command::SessionAppend(append)), Outcome::Done);
+    all.push(next);
+    let longer = SessionFinish { id: id(5), offset: 2 * BLOCK, commit: commit("/m/f", &all), ..Default::default() };
+    assert!(matches!(world.run(Command::SessionFinish(Box::new(longer))), Outcome::Elsewhere { .. }));
+    for _ in 0..3 {
+        world.stamp_ms += 9 * DAY_MS;
+        let sweep = Command::BlockSweep { limit: 0 };
+        while matches!(world.run_as(Acct(0), sweep.clone()), Outcome::Swept { has_more: true, .. }) {}
+    }
+    let left = world.store.rows(GROUP).into_iter().filter(|(key, _)| [0x06, 0x07, 0x0b, 0x0c].contains(&key[0]));
+    assert_eq!(left.count(), 0, "nothing of it stays");
+}

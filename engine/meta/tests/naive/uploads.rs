@@ -28,6 +28,8 @@ pub struct Uploads {
     pub open: BTreeMap<u64, Upload>,
     /// What was put under an id, and when.
     kept: BTreeMap<(u64, Acct), (Command, Outcome, u64)>,
+    /// What was sent on into another namespace: what was asked, where to, and when.
+    sent: BTreeMap<(u64, Acct), (Command, Outcome, u64)>,
     /// Lists that nobody uses; their names count until the next round.
     pub unused: Vec<Vec<BlockHash>>,
 }
@@ -48,6 +50,7 @@ impl Uploads {
             self.unused.push(upload.names);
         }
         self.kept.retain(|_, (_, _, stamp_ms)| *stamp_ms + KEEP_MS > now_ms);
+        self.sent.retain(|_, (_, _, stamp_ms)| *stamp_ms + KEEP_MS > now_ms);
     }
 }
 
@@ -159,6 +162,32 @@ impl Naive {
     pub(super) fn finish(&mut self, acct: Acct, finish: &SessionFinish) -> Judged {
         let command = Command::SessionFinish(Box::new(finish.clone()));
         self.once(finish.id, acct, &command)?;
+        let key = (finish.id.nonce, acct);
+        let sent = self.uploads.sent.get(&key).cloned();
+        if let Some((asked, elsewhere, _)) = &sent
+            && *asked == command
+        {
+            return Ok(elsewhere.clone());
+        }
+        let before = self.clone();
+        match (self.finish_here(acct, finish, &command), sent) {
+            (Err(Outcome::Elsewhere { nsid, rest }), sent) => {
+                *self = before;
+                let is_other = |(_, to, _): &(Command, Outcome, u64)| !matches!(to, Outcome::Elsewhere { nsid: to, .. } if *to == nsid);
+                if sent.is_some_and(|sent| is_other(&sent)) {
+                    return Err(Outcome::NotFound);
+                }
+                let elsewhere = Outcome::Elsewhere { nsid, rest };
+                self.uploads.sent.insert(key, (command, elsewhere.clone(), self.now_ms));
+                Ok(elsewhere)
+            }
+            // It may be there already.
+            (Ok(_), Some(_)) => Err(Outcome::NotFound),
+            (judged, _) => judged,
+        }
+    }
+
+    fn finish_here(&mut self, acct: Acct, finish: &SessionFinish, command: &Command) -> Judged {
         let upload = match self.upload(acct, finish.id, false)? {
             Some(upload) => upload,
             None if finish.offset == 0 => Self::new_upload(acct, finish.id, false),
@@ -169,7 +198,7 @@ impl Naive {
         }
         let outcome = self.put_judged(acct, &finish.commit, |it| it.whole(upload, &finish.commit, &finish.rest))?;
         self.end(finish.id, &outcome);
-        self.keep(finish.id, acct, command, &outcome);
+        self.keep(finish.id, acct, command.clone(), &outcome);
         Ok(outcome)
     }
 
