@@ -1,10 +1,11 @@
 //! What every room shares: ids and positions as newtypes, limits, checksums, the log record, a seeded generator,
-//! and time as a value.
+//! time as a value, and what the latency profile counts in.
 //!
 //! Nothing here does I/O, reads a clock or keeps state. Layer 0: it imports no other room.
 
 pub mod bytes;
 pub mod checksum;
+pub mod histogram;
 pub mod ids;
 pub mod limits;
 pub mod mark;
@@ -13,6 +14,7 @@ pub mod mutations;
 pub mod names;
 pub mod prng;
 pub mod record;
+pub mod stages;
 
 pub use ids::*;
 pub use mono::{Mono, Span};
