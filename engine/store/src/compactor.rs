@@ -37,6 +37,9 @@ impl Worker for Compactor {
                 self.tree.dead.set(group, life);
                 self.tree.drop_lives_before(group, life)?;
             }
+            CompactJob::Gone { table } => {
+                self.bad.remove(&table);
+            }
         }
         while !self.stopping.load(Ordering::Acquire) && self.compact_once()? {
             self.l0_runs.store(self.tree.l0_runs(), Ordering::Relaxed);

@@ -1,13 +1,15 @@
 //! What the core asks of its threads, and what they answer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use base::GroupId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use meta::{Machine, Rows};
 
+use crate::condemned::Span;
 use crate::key::Life;
+use crate::machine_row::MachineRow;
 use crate::memtable::Memtable;
 use crate::range_reads::Missing;
 use crate::scrub::Damage;
@@ -63,6 +65,12 @@ pub(crate) enum WriteJob {
         body: Vec<u8>,
         last: bool,
     },
+    /// Takes a damaged table out; its groups were dropped, and these are their machine rows.
+    Condemn {
+        table: u64,
+        span: Span,
+        graves: BTreeMap<GroupId, MachineRow>,
+    },
     /// Freeing a memtable takes milliseconds; not on the core.
     Dispose(Arc<Memtable>),
 }
@@ -73,6 +81,8 @@ pub(crate) enum CompactJob {
     Kick,
     /// No reader will begin in a life of this group before this one.
     DropLivesBefore { group: GroupId, life: Life },
+    /// This damaged table is out of the tree.
+    Gone { table: u64 },
 }
 
 /// Rows of one range of a prefetch.
@@ -90,6 +100,8 @@ pub(crate) enum Done {
     Installed { group: GroupId, life: Life, machine: Box<Machine> },
     InstallFailed { group: GroupId, install: u64, reason: String },
     Damaged(Damage),
+    /// A damaged table is out of the tree, and that its groups were dropped is durable.
+    Condemned { table: u64, groups: Vec<GroupId> },
     Failed { reason: String },
 }
 

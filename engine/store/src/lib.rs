@@ -7,6 +7,7 @@
 
 mod arena;
 mod compactor;
+mod condemned;
 mod job;
 mod keeper;
 mod key;

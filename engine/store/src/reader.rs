@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use base::GroupId;
 use base::limits::SNAPSHOT_PART_BYTES_MAX;
+use lsm_tree::Table;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::job::{Done, RangeDone, ReadJob};
-use crate::key::{self, Life};
+use crate::key::{self, GroupLife, Life};
 use crate::memtable::Memtable;
 use crate::merge::{Layer, Merged};
 use crate::part::PartWriter;
+use crate::range_reads::Missing;
+use crate::scrub::read_back;
 use crate::tree::{LATEST, RangeAt, Tree, TreeError};
 use crate::worker::{Outbox, Worker};
 
@@ -45,23 +48,12 @@ impl Worker for Reader {
     fn handle(&mut self, job: ReadJob) -> Result<(), TreeError> {
         match job {
             ReadJob::Prefetch { seq, group, life, keys, ranges } => {
-                let mut done_keys = Vec::with_capacity(keys.len());
-                for row in keys {
-                    let value = self.tree.get(&key::full(group, life, &row))?;
-                    done_keys.push((row, value));
-                }
-                let mut done_ranges = Vec::with_capacity(ranges.len());
-                for (at, want) in ranges {
-                    let found = self.tree.range(&RangeAt {
-                        group,
-                        life,
-                        start: &want.start,
-                        end: Some(&want.end),
-                        seqno: LATEST,
-                        rows_max: want.rows_max as usize,
-                        bytes_max: usize::MAX,
-                    })?;
-                    done_ranges.push(RangeDone { at, rows: found.rows, complete: found.complete });
+                let (mut done_keys, mut done_ranges) = (Vec::new(), Vec::new());
+                let mut at = (Vec::new(), Vec::new());
+                match self.fetch((group, life), keys, ranges, (&mut done_keys, &mut done_ranges), &mut at) {
+                    // What was not read stays unknown; the groups of the damaged table hear of that first.
+                    Err(TreeError::Corrupt(reason)) => self.report(reason, at)?,
+                    done => done?,
                 }
                 self.outbox.send(Done::Prefetched { seq, keys: done_keys, ranges: done_ranges });
             }
@@ -70,10 +62,15 @@ impl Worker for Reader {
                 self.snapshots.insert(snapshot, OutSnapshot { group, life, seqno, memtables, parts });
             }
             ReadJob::SnapshotRead { snapshot, part } => {
-                if let Some(out) = self.snapshots.get_mut(&snapshot)
-                    && let Some((body, last)) = out.read(&self.tree, part)?
-                {
-                    self.outbox.send(Done::SnapshotPart { snapshot, part, body, last });
+                let Some(out) = self.snapshots.get_mut(&snapshot) else { return Ok(()) };
+                let start = out.parts.get(part as usize).map(|(start, _)| start.as_slice()).unwrap_or_default();
+                let at = (key::full(out.group, out.life, start), key::life_end(out.group, out.life));
+                match out.read(&self.tree, part) {
+                    Ok(Some((body, last))) => self.outbox.send(Done::SnapshotPart { snapshot, part, body, last }),
+                    Ok(None) => {}
+                    // The stream stands still until the group, which has lost its state, ends it.
+                    Err(TreeError::Corrupt(reason)) => self.report(reason, at)?,
+                    Err(error) => return Err(error),
                 }
             }
             ReadJob::SnapshotEnd { snapshot } => drop(self.snapshots.remove(&snapshot)),
@@ -81,6 +78,54 @@ impl Worker for Reader {
         Ok(())
     }
 }
+
+impl Reader {
+    fn fetch(
+        &self,
+        (group, life): GroupLife,
+        keys: Vec<Vec<u8>>,
+        ranges: Vec<(u32, Missing)>,
+        (done_keys, done_ranges): (&mut KeysDone, &mut Vec<RangeDone>),
+        at_keys: &mut (Vec<u8>, Vec<u8>),
+    ) -> Result<(), TreeError> {
+        for row in keys {
+            let full = key::full(group, life, &row);
+            let value = self.tree.get(&full).inspect_err(|_| *at_keys = (full.clone(), full.clone()))?;
+            done_keys.push((row, value));
+        }
+        for (at, want) in ranges {
+            let found = self.tree.range(&RangeAt {
+                group,
+                life,
+                start: &want.start,
+                end: Some(&want.end),
+                seqno: LATEST,
+                rows_max: want.rows_max as usize,
+                bytes_max: usize::MAX,
+            });
+            let bounds = || (key::full(group, life, &want.start), key::full(group, life, &want.end));
+            let found = found.inspect_err(|_| *at_keys = bounds())?;
+            done_ranges.push(RangeDone { at, rows: found.rows, complete: found.complete });
+        }
+        Ok(())
+    }
+
+    /// A read between these keys met bytes that are not what was written: says which table is damaged.
+    ///
+    /// Errors: none is, so it is not the disk that is wrong.
+    fn report(&self, reason: String, (first, last): (Vec<u8>, Vec<u8>)) -> Result<(), TreeError> {
+        let keys = |table: &Table| table.metadata.key_range.clone();
+        let mut tables = self.tree.tables();
+        tables.retain(|table| **keys(table).min() <= *last && *first <= **keys(table).max());
+        tables.sort_by_key(|table| keys(table).min().to_vec());
+        let damage = tables.iter().find_map(read_back).ok_or(TreeError::Corrupt(reason))?;
+        self.outbox.send(Done::Damaged(damage));
+        Ok(())
+    }
+}
+
+/// Point rows that were read: key without group and life, and value.
+type KeysDone = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 impl OutSnapshot {
     /// The bytes of a part and whether it is the last; `None` when the part before it was not read yet.

@@ -38,9 +38,14 @@ impl Damage {
     /// May the table hold rows of this life of the group, or its machine row? Life 0: no.
     pub(crate) fn touches(&self, group: GroupId, life: Life) -> bool {
         let (min, max) = (self.keys.0.as_slice(), self.keys.1.as_slice());
-        let machine = key::machine(group);
         let has_rows = min < key::life_end(group, life).as_slice() && key::prefix(group, life).as_slice() <= max;
-        life != 0 && (has_rows || min <= machine.as_slice() && machine.as_slice() <= max)
+        life != 0 && (has_rows || self.has_machine(group))
+    }
+
+    /// May the table hold the group's machine row?
+    pub(crate) fn has_machine(&self, group: GroupId) -> bool {
+        let machine = key::machine(group);
+        self.keys.0 <= machine && machine <= self.keys.1
     }
 }
 

@@ -22,12 +22,12 @@ use crate::pins::Pins;
 use crate::range_reads::{Missing, RangeReads};
 use crate::reader::Reader;
 use crate::row_cache::{Hold, RowCache};
-use crate::scrub::Damage;
 use crate::settings::{OpenError, OpenSettings, Wake};
 use crate::space::Space;
 use crate::tree::Tree;
 use crate::worker::{Outbox, start};
 use crate::writer::Writer;
+use damaged::Condemned;
 
 /// `meta`'s [`Store`] on sorted tables: what a core knows of its groups' rows.
 ///
@@ -67,7 +67,7 @@ pub struct LsmStore {
     /// Parts of incoming snapshots that the writing thread has not taken yet.
     parts_waiting: Arc<AtomicUsize>,
     /// Tables that were found damaged, by number.
-    damaged: BTreeSet<u64>,
+    damaged: BTreeMap<u64, Condemned>,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     wake: Wake,
@@ -192,7 +192,7 @@ impl LsmStore {
             l0_runs,
             space: space.clone(),
             parts_waiting,
-            damaged: BTreeSet::new(),
+            damaged: BTreeMap::new(),
             stopping: stopping.clone(),
             threads: Vec::new(),
             wake: settings.wake.clone(),
@@ -259,25 +259,9 @@ impl LsmStore {
                     self.ready.push_back(StoreEvent::InstallFailed { group, reason });
                 }
             }
-            Done::Damaged(damage) => self.handle_damaged(damage),
+            Done::Damaged(damage) => self.handle_damaged(&damage),
+            Done::Condemned { table, groups } => self.handle_condemned(table, &groups),
             Done::Failed { reason } => self.ready.push_back(StoreEvent::Failed { reason }),
-        }
-    }
-
-    /// A table is damaged: each group that may have rows in it is told, once.
-    fn handle_damaged(&mut self, damage: Damage) {
-        if !self.damaged.insert(damage.table) {
-            return;
-        }
-        let mut touched: Vec<GroupId> = self
-            .groups
-            .iter()
-            .filter(|(group, state)| damage.touches(**group, state.life))
-            .map(|(group, _)| *group)
-            .collect();
-        touched.sort();
-        for group in touched {
-            self.ready.push_back(StoreEvent::Damaged { group, reason: damage.reason.clone() });
         }
     }
 
@@ -355,6 +339,7 @@ impl LsmStore {
             return;
         }
         let old = (group, state.life);
+        state.drop_pending = false;
         state.life = life;
         state.life_high = state.life_high.max(life);
         state.flags = FLAG_INSTALLED;
@@ -583,6 +568,7 @@ impl Store for LsmStore {
         self.active.set_machine(group, row);
         self.cache.forget(old);
         self.ranges.forget(old);
+        self.condemn_tables();
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
@@ -693,5 +679,6 @@ fn newest_first<'a>(
     std::iter::once(active).chain(frozen).chain(retired.iter().rev().map(|retired| &*retired.table))
 }
 
+mod damaged;
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,15 @@ impl Tree {
             #[cfg(mutations)]
             visible,
         };
-        let machines = catch_unwind(AssertUnwindSafe(|| tree.machines()))
+        counter.fetch_max(tree.tree.get_highest_persisted_seqno().unwrap_or(0) + 1);
+        let read = || {
+            tree.finish_condemned()?;
+            match tree.machines() {
+                Err(TreeError::Corrupt(reason)) => tree.heal(reason).and_then(|()| tree.machines()),
+                done => done,
+            }
+        };
+        let machines = catch_unwind(AssertUnwindSafe(read))
             .map_err(|_| corrupt("reading the machine rows tripped over their bytes".into()))?
             .map_err(|error| match error {
                 TreeError::Io(source) => io(source),
@@ -231,6 +239,16 @@ impl Tree {
                 Err(error)
             }
         }
+    }
+
+    /// The crate's tree.
+    pub(crate) fn inner(&self) -> &AnyTree {
+        &self.tree
+    }
+
+    /// `c<core>`.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The number that the next table gets.
@@ -389,6 +407,6 @@ fn remove_leftovers(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }

@@ -1,6 +1,6 @@
 //! The writing thread: flushes frozen memtables and takes snapshots in. The only one that adds tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +10,7 @@ use crossbeam::channel::Sender;
 use lsm_tree::{Slice, Table};
 use meta::Machine;
 
+use crate::condemned::Span;
 use crate::job::{CompactJob, Done, WriteJob};
 use crate::key::{self, Life};
 use crate::machine_row::{FLAG_INSTALLED, MachineRow};
@@ -64,6 +65,7 @@ impl Worker for Writer {
                 }
                 Ok(())
             }
+            WriteJob::Condemn { table, span, graves } => self.condemn(table, &span, &graves),
             WriteJob::Dispose(memtable) => {
                 drop(memtable);
                 Ok(())
@@ -184,6 +186,23 @@ impl Writer {
         let Some(()) = retry(&self.space, 0, flip)? else { return Ok(()) };
         self.lives.insert(group, life);
         self.outbox.send(Done::Installed { group, life, machine });
+        self.kick();
+        Ok(())
+    }
+
+    /// Takes a damaged table out of the tree, durably.
+    fn condemn(&mut self, table: u64, span: &Span, graves: &BTreeMap<GroupId, MachineRow>) -> Result<(), TreeError> {
+        let tree = self.tree.clone();
+        let Some(()) = retry(&self.space, 0, || tree.condemn(span, graves))? else { return Ok(()) };
+        for (group, row) in graves {
+            // A memtable that was frozen before may not bring its old machine row back.
+            self.lives.insert(*group, row.life_high.saturating_add(1));
+        }
+        self.outbox.send(Done::Condemned { table, groups: graves.keys().copied().collect() });
+        if let Some(compactor) = &self.compactor {
+            // Not `try_send`: without this the tree is never compacted again. The thread takes its jobs all the while.
+            let _ = compactor.send(CompactJob::Gone { table });
+        }
         self.kick();
         Ok(())
     }
