@@ -581,3 +581,21 @@ fn a_leader_is_told_what_to_do_and_an_older_release_stops_at_a_level_it_does_not
     assert_eq!(payload::unknown_level(&payload(&[mkdir.clone(), raise(feature::LEVEL_KNOWN)])), None);
     assert_eq!(payload::unknown_level(&payload(&[mkdir, raise(feature::LEVEL_KNOWN + 1)])), Some(2));
 }
+
+#[test]
+fn an_account_that_is_given_up_leaves_neither_its_address_nor_grants() {
+    let mut world = world();
+    let plan = || FlowPlan::Account { name: "Ada".to_owned(), allocated: 0, grant_bytes: 7 };
+    let info = flow(start(&mut world, plan()));
+    let set = AccountSet { acct: info.acct, email: Some("ada@example.org".to_owned()), ..AccountSet::default() };
+    assert_eq!(run(&mut world, Group0Command::AccountSet(set.clone())), Outcome::Done);
+    let other = GrantChange { acct: info.acct, nsid: Nsid(10_000_000_777), before: 0, bytes: 5 };
+    assert_eq!(run(&mut world, Group0Command::GrantReserve(other)), Outcome::NotFound, "it is not there yet");
+    assert_eq!(told(&mut world, &info, 15).state, FlowState::Failed);
+    let key = AccountKey::Name("ADA@example.org".to_owned());
+    assert_eq!(ask(&mut world, Group0Query::Profile(key)), Answer::NotFound);
+    let again = flow(start(&mut world, plan()));
+    assert_ne!(again.acct, info.acct);
+    let set = AccountSet { acct: again.acct, ..set };
+    assert_eq!(run(&mut world, Group0Command::AccountSet(set)), Outcome::Done, "the address is free");
+}

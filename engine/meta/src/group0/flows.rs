@@ -278,6 +278,9 @@ fn give_back<S: Store>(txn: &mut Txn<'_, S>, info: &FlowInfo) -> Result<(), Halt
         FlowPlan::Account { .. } => {
             let row: AccountRow = txn.row(&account(acct))?.expect("the flow made it");
             txn.delete(account_name(&name_key(&row.name)));
+            if !row.profile.email.is_empty() {
+                txn.delete(account_name(&name_key(&row.profile.email)));
+            }
             txn.delete(account(acct));
             txn.delete(keys::grant(acct, nsid));
             set_directory(txn, nsid, |row| row.state = STATE_DEAD)?;

@@ -6,7 +6,7 @@ use super::{GrantChange, keys};
 use crate::keys::account;
 use crate::outcome::Outcome;
 use crate::overlay::{Source, Txn};
-use crate::rows::{AccountRow, NumberRow};
+use crate::rows::{AccountRow, NumberRow, STATE_BUILDING};
 use crate::store::{Cold, Store};
 use crate::tree::Halt;
 
@@ -23,6 +23,11 @@ pub(crate) fn change<S: Store>(txn: &mut Txn<'_, S>, change: &GrantChange) -> Re
     }
     if now != change.before {
         return Ok(Outcome::RevMismatch);
+    }
+    // It may be given up, with what its flow has granted and nothing else.
+    let row: Option<AccountRow> = txn.row(&account(change.acct))?;
+    if row.is_some_and(|row| row.state == STATE_BUILDING) {
+        return Ok(Outcome::NotFound);
     }
     set(txn, change.acct, change.nsid, change.bytes)?;
     Ok(Outcome::Done)

@@ -3,8 +3,10 @@
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command")]
 
+pub mod group0;
 pub mod links;
 mod mounts;
+pub mod sessions;
 mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,6 +16,7 @@ pub const STAMP_MS: u64 = 1_750_000_000_000;
 
 /// A state machine over its store.
 pub struct Replica {
+    group: GroupId,
     pub store: MemoryStore,
     applier: Applier,
     pub prefetches: u64,
@@ -23,7 +24,11 @@ pub struct Replica {
 
 impl Replica {
     pub fn empty() -> Replica {
-        Replica { store: MemoryStore::new(), applier: Applier::new(), prefetches: 0 }
+        Replica::of(GROUP)
+    }
+
+    pub fn of(group: GroupId) -> Replica {
+        Replica { group, store: MemoryStore::new(), applier: Applier::new(), prefetches: 0 }
     }
 
     /// With the namespace, made by entry 1.
@@ -34,11 +39,11 @@ impl Replica {
     }
 
     pub fn applied_index(&self) -> LogIndex {
-        self.store.machine(GROUP).map_or(LogIndex(0), |machine| machine.applied_index)
+        self.store.machine(self.group).map_or(LogIndex(0), |machine| machine.applied_index)
     }
 
     pub fn state_hash(&self) -> u64 {
-        self.store.machine(GROUP).expect("something was applied").state_hash
+        self.store.machine(self.group).expect("something was applied").state_hash
     }
 
     /// As [`Replica::apply`], stamped otherwise.
@@ -54,12 +59,12 @@ impl Replica {
         let entry = EntryRef { index, term: Term(1), crc: index.0 as u32, kind: EntryKind::Commands, payload };
         let mut applied = Applied::default();
         let before = self.prefetches;
-        while self.applier.apply(&mut self.store, GROUP, entry, &mut applied).is_err() {
+        while self.applier.apply(&mut self.store, self.group, entry, &mut applied).is_err() {
             assert!(!self.applier.wants().is_empty(), "a cold try wants something");
             assert_eq!(applied.outcomes().len(), 0, "a cold try tells nothing");
             assert!(self.prefetches - before < 10_000, "an entry stays cold");
             self.prefetches += 1;
-            self.store.prefetch(self.prefetches, GROUP, self.applier.wants());
+            self.store.prefetch(self.prefetches, self.group, self.applier.wants());
         }
         (before..self.prefetches).for_each(|token| self.store.release(token + 1));
         applied.outcomes().map(|bytes| Outcome::decode(bytes).expect("outcomes decode")).collect()
@@ -89,10 +94,10 @@ impl Replica {
     }
 
     pub fn ask_in(&self, acct: Acct, nsid: Nsid, question: &Query) -> Answer {
-        query(&self.store, GROUP, acct, nsid, question, &mut Vec::new()).unwrap_or_else(|Cold| {
+        query(&self.store, self.group, acct, nsid, question, &mut Vec::new()).unwrap_or_else(|Cold| {
             let mut warm = self.store.clone();
             warm.set_cold(false);
-            query(&warm, GROUP, acct, nsid, question, &mut Vec::new()).expect("all of it is in memory")
+            query(&warm, self.group, acct, nsid, question, &mut Vec::new()).expect("all of it is in memory")
         })
     }
 
@@ -135,7 +140,7 @@ impl Replica {
     }
 
     pub fn check(&self) {
-        invariants::check(&self.store.rows(GROUP)).expect("the invariants hold");
+        invariants::check(&self.store.rows(self.group)).expect("the invariants hold");
     }
 }
 
