@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 pub use base::record::EntryKind;
-use base::{Jid, LogIndex, Nsid, Term};
+use base::{Acct, Jid, LogIndex, Nsid, Term};
 
 /// One committed entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,7 @@ pub struct Applied {
     ranges: Vec<Range<usize>>,
     advances: Vec<(Nsid, Jid)>,
     sweeps: Vec<Nsid>,
+    revoked: Vec<(Nsid, Acct)>,
 }
 
 impl Applied {
@@ -36,6 +37,7 @@ impl Applied {
         self.ranges.clear();
         self.advances.clear();
         self.sweeps.clear();
+        self.revoked.clear();
     }
 
     /// The encoded outcomes, one per command in order of the commands.
@@ -55,6 +57,12 @@ impl Applied {
         &self.sweeps
     }
 
+    /// The namespaces that accounts were put out of: whoever watches one for such an account is told, and hears no more.
+    #[must_use]
+    pub fn revoked(&self) -> &[(Nsid, Acct)] {
+        &self.revoked
+    }
+
     /// Notes that a journal moved to `head`.
     pub fn note_advance(&mut self, nsid: Nsid, head: Jid) {
         match self.advances.binary_search_by_key(&nsid, |(nsid, _)| *nsid) {
@@ -67,6 +75,10 @@ impl Applied {
         if let Err(at) = self.sweeps.binary_search(&nsid) {
             self.sweeps.insert(at, nsid);
         }
+    }
+
+    pub(crate) fn note_revoked(&mut self, nsid: Nsid, acct: Acct) {
+        self.revoked.push((nsid, acct));
     }
 
     pub(crate) fn push_outcome(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {

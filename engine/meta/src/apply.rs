@@ -135,6 +135,7 @@ impl Applier {
             match news {
                 News::Head(nsid, jid) => applied.note_advance(nsid, jid),
                 News::Detached(nsid) => applied.note_sweep(nsid),
+                News::Revoked(nsid, acct) => applied.note_revoked(nsid, acct),
             }
         }
         Ok(())
@@ -145,6 +146,7 @@ impl Applier {
 enum News {
     Head(base::Nsid, base::Jid),
     Detached(base::Nsid),
+    Revoked(base::Nsid, Acct),
 }
 
 /// Is the command of a kind that the group's level knows? One that is not is answered as by the release before, which
@@ -279,6 +281,7 @@ fn execute<S: Store>(
         if editor.has_detached {
             news.push(News::Detached(header.nsid));
         }
+        news.extend(editor.revoked.map(|acct| News::Revoked(header.nsid, acct)));
         editor.finish();
     }
     Ok(outcome)

@@ -7,6 +7,7 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::across::{Import, ImportEnd};
 use crate::group0::Group0Command;
 use crate::links::LinkCommand;
 use crate::metadata::{Metadata, NamespaceKind};
@@ -360,14 +361,14 @@ pub struct Mount {
     pub autorename: bool,
 }
 
-/// Replaces a folder by the namespace that was made of it.
+/// Replaces a folder by the namespace that was made of it, or takes away one that was moved to another namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MountSwap {
     /// Of which flow.
     pub step: Step,
     /// The folder.
     pub node: TreeNode,
-    /// Which namespace.
+    /// Which namespace; 0: none comes in its place, the folder just goes.
     pub target: Nsid,
     /// Who froze the folder; thawed is `RevMismatch`.
     pub flow: u64,
@@ -484,7 +485,7 @@ pub enum Command {
     Transfer(Transfer),
     /// Hangs a namespace into a root (19); the system only.
     Mount(Mount),
-    /// A folder becomes a mount (20); the system only.
+    /// A folder becomes a mount, or goes (20); the system only.
     MountSwap(MountSwap),
     /// Takes a mounted namespace out of a root (21); the system only.
     Unmount {
@@ -540,6 +541,10 @@ pub enum Command {
     },
     /// Copies the next nodes of a large folder (40).
     CopyStep(CopyStep),
+    /// Brings a part of a folder of another namespace (41); the system only.
+    Import(Box<Import>),
+    /// Ends that (42); the system only.
+    ImportEnd(Box<ImportEnd>),
     /// Allocates an account and its root namespace (64); the same name again gives the same; group 0.
     AccountPut {
         /// The name, compared in lower case; at most 255 code points.
@@ -591,6 +596,8 @@ impl Command {
             Command::BlockSweep { .. } => 32,
             Command::Register { .. } => 33,
             Command::CopyStep(_) => 40,
+            Command::Import(_) => 41,
+            Command::ImportEnd(_) => 42,
             Command::AccountPut { .. } => 64,
             Command::Link(link) => link.kind(),
             Command::Group0(command) => command.kind(),

@@ -4,6 +4,7 @@ use base::bytes::put_u32;
 use base::limits::{COMMAND_BLOCKS_MAX, COMMAND_BYTES_MAX};
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, Sequence, SessionId, TreeNode};
 
+use crate::across::{Import, ImportEnd};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::*;
 use crate::group0::Group0Command;
@@ -103,6 +104,8 @@ fn encode_body(command: &Command, out: &mut Vec<u8>) {
             out.u32(step.limit);
             encode_pair(&step.source, &step.target, step.autorename, out);
         }
+        Command::Import(import) => import.encode(out),
+        Command::ImportEnd(end) => end.encode(out),
         Command::SetAttr(attr) => {
             out.zero(2);
             out.u16(len16(attr.at.path.len()));
@@ -472,6 +475,8 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Command, DecodeError> {
             let (source, target, autorename) = decode_pair(reader)?;
             Command::CopyStep(CopyStep { id, source, target, autorename, gives_up, limit })
         }
+        41 => Command::Import(Box::new(Import::decode(reader)?)),
+        42 => Command::ImportEnd(Box::new(ImportEnd::decode(reader)?)),
         64 => {
             let length = reader.u16()? as usize;
             reader.zero(6)?;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use base::TreeNode;
 
-use crate::command::{Command, CopyStep, UploadId};
+use crate::command::{At, Command, CopyStep, UploadId};
 use crate::copy::{COPY_NODES_MAX, write_node};
 use crate::editor::{Editor, node_of};
 use crate::files;
@@ -57,7 +57,7 @@ pub(crate) fn step<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep) ->
         editor.txn.put(key, &row);
         return Ok(Outcome::Swept { nodes, has_more });
     }
-    let outcome = attach(editor, step, row.hidden)?;
+    let outcome = attach(editor, &step.target, step.autorename, row.hidden)?;
     editor.txn.delete(key);
     uploads::keep(editor, kept, &outcome);
     Ok(outcome)
@@ -72,7 +72,7 @@ fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep, digest: [u8;
     if source.node == ROOT {
         return Err(Outcome::IntoItself.into());
     }
-    let (located, _) = free_place(editor, step)?;
+    let (located, _) = free_place(editor, &step.target, step.autorename)?;
     if editor.tree().is_at_or_below(located.parent, source.node)? {
         return Err(Outcome::IntoItself.into());
     }
@@ -92,12 +92,12 @@ fn begin<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep, digest: [u8;
 }
 
 /// Where the copy will be, under another name if need be, and the flags of its row.
-fn free_place<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep) -> Result<(Located, u8), Halt> {
-    let Some(mut located) = editor.tree().locate(&step.target)? else { return Err(CONFLICT_FOLDER.into()) };
+fn free_place<S: Store>(editor: &mut Editor<'_, '_, S>, target: &At, autorename: bool) -> Result<(Located, u8), Halt> {
+    let Some(mut located) = editor.tree().locate(target)? else { return Err(CONFLICT_FOLDER.into()) };
     editor.check_thawed(located.parent)?;
     let Some(cur) = &located.cur else { return Ok((located, 0)) };
     let conflict = conflict_with(cur.row.kind);
-    if !step.autorename {
+    if !autorename {
         return Err(conflict.into());
     }
     files::rename(editor, &mut located, "", conflict)?;
@@ -188,8 +188,13 @@ fn folder_at<S: Store>(
 }
 
 /// The whole is seen from here on.
-fn attach<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep, hidden: TreeNode) -> Result<Outcome, Halt> {
-    let (located, flags) = free_place(editor, step)?;
+pub(crate) fn attach<S: Store>(
+    editor: &mut Editor<'_, '_, S>,
+    target: &At,
+    autorename: bool,
+    hidden: TreeNode,
+) -> Result<Outcome, Halt> {
+    let (located, flags) = free_place(editor, target, autorename)?;
     let parent = editor.make_parents(&located)?;
     let mut row = editor.blank_row(Op::Attach, NodeKind::Folder, hidden);
     row.flags = flags;
@@ -205,14 +210,19 @@ fn attach<S: Store>(editor: &mut Editor<'_, '_, S>, step: &CopyStep, hidden: Tre
 
 /// What was copied goes as a deleted folder does; nobody has seen it, so nobody is told.
 pub(crate) fn abandon<S: Store>(editor: &mut Editor<'_, '_, S>, copy: &CopyRow) -> Result<(), Halt> {
-    let mut node = editor.tree().known_node(copy.hidden)?;
-    let mut row = editor.blank_row(Op::Delete, NodeKind::Folder, copy.hidden);
+    bury_hidden(editor, copy.hidden)
+}
+
+/// A hidden folder goes with all below it; what was never seen is told to nobody.
+pub(crate) fn bury_hidden<S: Store>(editor: &mut Editor<'_, '_, S>, hidden: TreeNode) -> Result<(), Halt> {
+    let mut node = editor.tree().known_node(hidden)?;
+    let mut row = editor.blank_row(Op::Delete, NodeKind::Folder, hidden);
     node.name.clone_into(&mut row.old_name);
     let jid = editor.append(&row)?;
     node.flags |= NODE_DEAD;
     node.last_jid = jid;
-    editor.put_node(copy.hidden, &node);
-    editor.txn.put(keys::sweep(editor.nsid, jid, copy.hidden), &SweepRow::default());
+    editor.put_node(hidden, &node);
+    editor.txn.put(keys::sweep(editor.nsid, jid, hidden), &SweepRow::default());
     editor.has_detached = true;
     Ok(())
 }

@@ -296,7 +296,11 @@ impl<R: Source> Page<'_, '_, R> {
         if row.old_parent == TreeNode(0) {
             return Ok(());
         }
-        let old_path = format!("{}/{}", self.path_of(row.old_parent)?.display, row.old_name);
+        let above = self.path_of(row.old_parent)?;
+        if above.is_hidden {
+            return Ok(());
+        }
+        let old_path = format!("{}/{}", above.display, row.old_name);
         if old_path.len() > POSITION_BYTES_MAX || !self.told.scope.covers(&old_path) {
             return Ok(());
         }

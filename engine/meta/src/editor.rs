@@ -51,6 +51,8 @@ pub(crate) struct Editor<'t, 'a, S> {
     last_row: Option<Jid>,
     /// A folder was detached.
     pub has_detached: bool,
+    /// An account was put out.
+    pub revoked: Option<Acct>,
     /// The command came from a server of the cluster: what it attests is believed.
     pub is_server: bool,
 }
@@ -66,7 +68,7 @@ pub(crate) struct EditorMark {
 
 impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     pub fn new(txn: &'t mut Txn<'a, S>, nsid: Nsid, acct: Acct, namespace: NamespaceRow) -> Editor<'t, 'a, S> {
-        Editor { txn, nsid, acct, namespace, last_row: None, has_detached: false, is_server: false }
+        Editor { txn, nsid, acct, namespace, last_row: None, has_detached: false, revoked: None, is_server: false }
     }
 
     pub fn mark(&self) -> EditorMark {

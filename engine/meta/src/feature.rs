@@ -28,7 +28,7 @@ const FEATURE_RAISE: u8 = 74;
 #[must_use]
 pub fn level_of(kind: u8) -> Option<u32> {
     match kind {
-        1..=33 | 40 | 64..=82 => Some(1),
+        1..=33 | 40..=42 | 64..=82 => Some(1),
         _ => None,
     }
 }

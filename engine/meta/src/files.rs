@@ -232,7 +232,8 @@ pub(crate) fn rename<S: Store>(
     Err(conflict.into())
 }
 
-fn check_blocklist<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<(), Halt> {
+/// Are the blocks that a put names known, of the right lengths, and what its hash says?
+pub(crate) fn check_blocklist<S: Store>(editor: &mut Editor<'_, '_, S>, commit: &CommitFile) -> Result<(), Halt> {
     let count = commit.size.div_ceil(BLOCK_BYTES);
     let mut hash = Sha256::new();
     commit.blocks.iter().for_each(|block| hash.update(block.0));
@@ -349,7 +350,7 @@ fn move_node<S: Store>(editor: &mut Editor<'_, '_, S>, moved: &Move) -> Result<O
     write_move(editor, &source, (parent, &located.name), is_recased, flags)
 }
 
-fn write_move<S: Store>(
+pub(crate) fn write_move<S: Store>(
     editor: &mut Editor<'_, '_, S>,
     source: &Found,
     (parent, name): (base::TreeNode, &str),

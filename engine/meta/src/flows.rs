@@ -5,6 +5,7 @@ use base::limits::{MEMBERS_PER_NAMESPACE_MAX, MOUNTS_MAX};
 use base::{Acct, Jid, Nsid, TreeNode};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::across;
 use crate::command::{Command, CommandHeader, Freeze, MemberPut, MemberState, Mount, MountSwap, Step, Transfer};
 use crate::command_codec::encode_command;
 use crate::editor::{Editor, FREEZE_MS, node_of};
@@ -29,8 +30,9 @@ pub(crate) fn step_of(command: &Command) -> Option<Step> {
         Command::Transfer(transfer) => Some(transfer.step),
         Command::Mount(mount) => Some(mount.step),
         Command::MountSwap(swap) => Some(swap.step),
-        // Freezing again renews, thawing again changes nothing.
-        Command::Freeze(_) | Command::Thaw(_) => Some(Step::default()),
+        Command::ImportEnd(end) => Some(end.step),
+        // Freezing again renews, thawing again changes nothing, and parts are counted where they come.
+        Command::Freeze(_) | Command::Thaw(_) | Command::Import(_) => Some(Step::default()),
         _ => None,
     }
 }
@@ -80,6 +82,8 @@ fn run<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> Result<Ou
         Command::Unmount { target, .. } => unmount(editor, *target),
         Command::Freeze(freeze) => freeze_node(editor, freeze),
         Command::Thaw(freeze) => thaw_node(editor, freeze),
+        Command::Import(import) => across::import(editor, import),
+        Command::ImportEnd(end) => across::end(editor, end),
         Command::GrantRaise { owner, bytes, .. } => raise_grant(editor, *owner, *bytes),
         Command::GrantLower { bytes, .. } => lower_grant(editor, *bytes),
         _ => Ok(Outcome::Unsupported),
@@ -125,6 +129,7 @@ fn remove_member<S: Store>(editor: &mut Editor<'_, '_, S>, acct: Acct) -> Result
     editor.namespace.members -= 1;
     editor.namespace.auth_gen = editor.namespace.auth_gen.wrapping_add(1);
     editor.txn.delete(key);
+    editor.revoked = Some(acct);
     Ok(Outcome::Done)
 }
 
@@ -214,16 +219,18 @@ fn mount_namespace<S: Store>(editor: &mut Editor<'_, '_, S>, mount: &Mount) -> R
         files::rename(editor, &mut located, "", conflict)?;
         flags = ROW_AUTORENAMED;
     }
+    editor.check_thawed(located.parent)?;
     let parent = editor.make_parents(&located)?;
     let node = editor.new_node();
     let name_prev_jid = editor.take_name(parent, &located.name)?;
     write_mount(editor, node, mount.target, (parent, &located.name), (name_prev_jid, flags))
 }
 
-/// A folder goes and the namespace that was made of it comes, seen by no reader apart. Refused when the folder thawed
+/// A folder goes and the namespace that was made of it comes, seen by no reader apart; or it went to another namespace,
+/// and nothing comes. Refused when the folder thawed
 /// meanwhile: what was written since would be lost.
 fn swap_for_mount<S: Store>(editor: &mut Editor<'_, '_, S>, swap: &MountSwap) -> Result<Outcome, Halt> {
-    if editor.namespace.kind != NamespaceKind::Root {
+    if editor.namespace.kind != NamespaceKind::Root && swap.target != Nsid(0) {
         return Ok(Outcome::NestedShare);
     }
     let freeze: Option<FreezeRow> = editor.txn.row(&keys::freeze(editor.nsid, swap.node))?;
@@ -244,7 +251,11 @@ fn swap_for_mount<S: Store>(editor: &mut Editor<'_, '_, S>, swap: &MountSwap) ->
     let found = Found { node: swap.node, row };
     let (parent, name) = (found.row.parent, found.row.name.clone());
     thaw_node(editor, &Freeze { flow: swap.flow, node: swap.node })?;
-    files::write_delete(editor, found)?;
+    let gone = files::write_delete(editor, found)?;
+    if swap.target == Nsid(0) {
+        base::mark::hit!("meta.flow.moved_away");
+        return Ok(Outcome::Applied(gone));
+    }
     let node = editor.new_node();
     let name_prev_jid = editor.take_name(parent, &name)?;
     write_mount(editor, node, swap.target, (parent, &name), (name_prev_jid, 0))

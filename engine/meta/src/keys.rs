@@ -30,6 +30,7 @@ pub mod table {
     pub const BLOCK_SWEEP: u8 = 0x14;
     pub const FREEZE: u8 = 0x15;
     pub const COPY: u8 = 0x16;
+    pub const IMPORT: u8 = 0x17;
     pub const LINK_OF_ACCOUNT: u8 = 0x18;
     pub const LINK_OF_NODE: u8 = 0x19;
     pub const ACCOUNT: u8 = 0x20;
@@ -158,6 +159,10 @@ pub(crate) fn block_sweep(nsid: Nsid) -> Vec<u8> {
 /// A copy that goes in steps.
 pub(crate) fn copy(nsid: Nsid, acct: Acct, id: u64) -> Vec<u8> {
     key(table::COPY, &[nsid.0, acct.0, id], &[])
+}
+/// What comes from another namespace, by its flow.
+pub(crate) fn import(nsid: Nsid, flow: u64) -> Vec<u8> {
+    key(table::IMPORT, &[nsid.0, flow], &[])
 }
 /// All rows of a table whose key begins with the namespace.
 pub(crate) fn of_namespace(table: u8, nsid: Nsid) -> Range<Vec<u8>> {

@@ -7,6 +7,7 @@
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command, and is moved once")]
 
 mod access;
+pub mod across;
 pub mod applied;
 mod apply;
 mod autorename;
@@ -58,6 +59,10 @@ mod trim;
 mod uploads;
 mod walk;
 
+pub use across::{
+    Carried, CarriedFile, CarriedItem, CarryPlace, Export, ExportPage, Import, ImportEnd, ImportEndHow, ImportInfo,
+    MemberInfo,
+};
 pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use block_scan::{BlockPage, BlockPlace, BlockScan};

@@ -8,6 +8,7 @@
 
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
+use crate::across::{Export, ExportPage, ImportInfo, MemberInfo};
 use crate::block_scan::{BlockPage, BlockScan};
 use crate::command::{At, ServerRole, UploadId};
 use crate::delta::DeltaCursor;
@@ -117,6 +118,16 @@ pub enum Query {
     },
     /// Which blocks does a group know (30)? For the system. [`Answer::Blocks`].
     BlockScan(BlockScan),
+    /// What is in a folder that goes to another namespace (31)? For the system. [`Answer::Export`], or
+    /// [`Answer::Elsewhere`] when something is mounted in it.
+    Export(Box<Export>),
+    /// How far has what comes from another namespace come (44)? By its flow; for the system. [`Answer::Import`].
+    Import(u64),
+    /// Who are the members of a shared namespace (45)? [`Answer::Members`].
+    Members {
+        /// Only accounts above this one; 0 is all.
+        after: Acct,
+    },
 }
 
 /// The question of [`Query::DeltaIn`].
@@ -326,6 +337,12 @@ pub enum Answer {
     Upload(UploadState),
     /// Of BlockScan (59).
     Blocks(BlockPage),
+    /// Of Export (60).
+    Export(ExportPage),
+    /// Of Import (61).
+    Import(ImportInfo),
+    /// Of Members (62), by number; the owner is none of them. There may be more after `LIST_PAGE_MAX`.
+    Members(Vec<MemberInfo>),
 }
 
 /// Where a namespace hangs in a root.

@@ -4,6 +4,7 @@ use base::bytes::{align_up, put_u32};
 use base::limits::HAS_BLOCKS_MAX;
 use base::{Acct, BlockHash, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
+use crate::across::{self, Export, ExportPage, ImportInfo};
 use crate::block_scan::{BlockPage, BlockScan};
 use crate::codec::{DecodeError, Put, Reader, len16, len32};
 use crate::command::{At, ServerRole};
@@ -169,6 +170,9 @@ impl Query {
             Query::Mounts { .. } => 28,
             Query::Upload { .. } => 29,
             Query::BlockScan(_) => 30,
+            Query::Export(_) => 31,
+            Query::Import(_) => 44,
+            Query::Members { .. } => 45,
         }
     }
 
@@ -213,6 +217,9 @@ impl Query {
                 of.encode(out);
             }
             Query::BlockScan(scan) => scan.encode(out),
+            Query::Export(export) => export.encode(out),
+            Query::Import(flow) => out.u64(*flow),
+            Query::Members { after } => out.u64(after.0),
             Query::Account(AccountKey::Acct(acct)) => put_text(acct.0, &[], out),
             Query::Account(AccountKey::Name(name)) => put_text(0, name.as_bytes(), out),
             Query::DeltaIn(_) | Query::ListAll { .. } | Query::Mounts { .. } | Query::Upload { .. } => {
@@ -275,6 +282,9 @@ impl Query {
             }
             26..=29 => feed_codec::decode_query(kind, reader)?,
             30 => Query::BlockScan(BlockScan::decode(reader)?),
+            31 => Query::Export(Box::new(Export::decode(reader)?)),
+            44 => Query::Import(reader.u64()?),
+            45 => Query::Members { after: Acct(reader.u64()?) },
             number => return Err(DecodeError::Kind { what: "query", number }),
         };
         reader.pad()?;
@@ -314,6 +324,9 @@ impl Answer {
             Answer::Mounts { .. } => 57,
             Answer::Upload(_) => 58,
             Answer::Blocks(_) => 59,
+            Answer::Export(_) => 60,
+            Answer::Import(_) => 61,
+            Answer::Members(_) => 62,
         }
     }
 
@@ -391,6 +404,9 @@ impl Answer {
                 links.iter().for_each(|link| link.encode(out));
             }
             Answer::Blocks(page) => page.encode(out),
+            Answer::Export(page) => page.encode(out),
+            Answer::Import(info) => info.encode(out),
+            Answer::Members(members) => across::codec::put_members(members, out),
             Answer::Nodes(nodes) => {
                 put_count(nodes.len(), out);
                 for node in nodes {
@@ -492,6 +508,9 @@ impl Answer {
             }
             56..=58 => feed_codec::decode_answer(kind, reader)?,
             59 => Answer::Blocks(BlockPage::decode(reader)?),
+            60 => Answer::Export(ExportPage::decode(reader)?),
+            61 => Answer::Import(ImportInfo::decode(reader)?),
+            62 => Answer::Members(across::codec::take_members(reader)?),
             number => return Err(DecodeError::Kind { what: "answer", number }),
         };
         reader.pad()?;

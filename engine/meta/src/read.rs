@@ -10,6 +10,7 @@ use base::names::{components, name_key, normalize_path};
 use base::{Acct, BlockHash, GroupId, Jid, NodeId, NodeUuid, Nsid, TreeNode};
 
 use crate::access::{Access, access};
+use crate::across;
 use crate::command::{At, ServerRole};
 use crate::delta::Wanted;
 use crate::keys::{self, table};
@@ -115,7 +116,7 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             let now_ms = view.store.machine(view.group).map_or(0, |machine| machine.stamp_ms);
             return crate::group0::answer(view, acct, now_ms, query);
         }
-        Query::BlockScan(_) if acct != Acct(0) => return Ok(Answer::NoAccess),
+        Query::BlockScan(_) | Query::Export(_) | Query::Import(_) if acct != Acct(0) => return Ok(Answer::NoAccess),
         Query::BlockScan(scan) => return Ok(crate::block_scan::scan(view, scan)?),
         _ => {}
     }
@@ -151,6 +152,9 @@ fn answer<S: Store>(view: &mut View<'_, S>, acct: Acct, nsid: Nsid, query: &Quer
             read_feed::list_all(&mut tree, namespace.head, at, (position, *recursive), page_limit(*limit))
         }
         Query::Mounts { after } => read_feed::mounts(&mut tree, *after),
+        Query::Export(export) => across::export(&mut tree, &namespace, export),
+        Query::Import(flow) => across::state(&mut tree, *flow),
+        Query::Members { after } => across::members(&mut tree, *after),
         Query::Upload { id, first } => read_feed::upload(&mut tree, acct, *id, *first),
         Query::Revisions { at, before, limit } => {
             revisions(&mut tree, at, *before, at_most(*limit, REVISIONS_MAX) as usize)

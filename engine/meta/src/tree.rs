@@ -10,7 +10,7 @@ use crate::metadata::NodeKind;
 use crate::outcome::Outcome;
 use crate::overlay::Source;
 use crate::query::ROOT;
-use crate::rows::{DeadRow, DirentRow, JournalRow, NamespaceRow, NodeRow};
+use crate::rows::{DeadRow, DirentRow, JournalRow, NODE_HIDDEN, NamespaceRow, NodeRow};
 use crate::store::Cold;
 
 /// Why a command or query ends early.
@@ -68,6 +68,8 @@ pub(crate) struct NodePath {
     pub display: String,
     /// Neither the node nor an ancestor is dead or hidden.
     pub is_live: bool,
+    /// It is below a folder that no path leads to.
+    pub is_hidden: bool,
 }
 
 /// The tree of one namespace, read from `source`.
@@ -141,9 +143,10 @@ impl<R: Source> Tree<'_, R> {
 
     pub fn path_of(&mut self, node: TreeNode) -> Result<NodePath, Halt> {
         let mut names = Vec::new();
-        let mut is_live = true;
+        let (mut is_live, mut is_hidden) = (true, false);
         self.walk_up(node, |at, row| {
             is_live &= row.is_seen();
+            is_hidden |= row.flags & NODE_HIDDEN != 0;
             if at != ROOT {
                 names.push(row.name.clone());
             }
@@ -154,7 +157,7 @@ impl<R: Source> Tree<'_, R> {
             display.push('/');
             display.push_str(name);
         }
-        Ok(NodePath { display, is_live })
+        Ok(NodePath { display, is_live, is_hidden })
     }
 
     /// The live node where a path begins. `NotFound` when it is not live.

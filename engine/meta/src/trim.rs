@@ -17,7 +17,7 @@ use crate::read::at_most;
 use crate::rows::*;
 use crate::store::{Rows, Store};
 use crate::tree::{Found, Halt};
-use crate::{copy_steps, uploads};
+use crate::{across, copy_steps, uploads};
 
 /// Rows of the journal that one trim walks at most.
 const TRIM_ROWS_MAX: u64 = 1024;
@@ -28,8 +28,8 @@ const ROW_CHANGES_MAX: usize = 16;
 /// A block that no held revision names is forgotten after so long: more than an upload session lives.
 pub(crate) const BLOCK_KEEP_MS: u64 = 8 * 24 * 60 * 60 * 1000;
 /// Tables that a sweep of blocks walks, in order.
-pub(crate) const SWEPT_TABLES: [u8; 6] =
-    [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK, table::COPY];
+pub(crate) const SWEPT_TABLES: [u8; 7] =
+    [table::BLOCK, table::LIST, table::UPLOAD, table::KEPT, table::LINK, table::COPY, table::IMPORT];
 
 /// Sets the oldest usable cursor and walks the journal up to it.
 ///
@@ -259,6 +259,7 @@ pub(crate) fn sweep_blocks<S: Store>(editor: &mut Editor<'_, '_, S>, limit: u32)
                 table::KEPT => sweep_kept(editor, &key, &value),
                 table::LINK => sweep_link(editor, &key, &value)?,
                 table::COPY => sweep_copy(editor, &key, &value)?,
+                table::IMPORT => sweep_import(editor, &key, &value)?,
                 _ => sweep_list(editor, &key, &value)?,
             };
             // A list with parts left is where the next step goes on.
@@ -307,6 +308,7 @@ pub(crate) fn is_row_due(key: &[u8], value: &[u8], stamp_ms: u64) -> bool {
         table::KEPT => is_kept_due(&KeptRow::decode(value), stamp_ms),
         table::LINK => links::LinkRow::decode(value).settings.is_over(stamp_ms.saturating_sub(BLOCK_KEEP_MS)),
         table::COPY => copy_steps::is_over(&CopyRow::decode(value), stamp_ms),
+        table::IMPORT => across::is_over(&across::ImportRow::decode(value), stamp_ms),
         _ => ListRow::decode(value).refs == 0,
     }
 }
@@ -353,6 +355,16 @@ fn sweep_copy<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
     }
     copy_steps::abandon(editor, &row)?;
     editor.txn.delete(key.to_vec());
+    Ok(Dropped::Whole)
+}
+
+/// An import that ended long ago, or of which no part came for long, with what it brought.
+fn sweep_import<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]) -> Result<Dropped, Halt> {
+    let row = across::ImportRow::decode(value);
+    if !across::is_over(&row, editor.txn.stamp_ms) {
+        return Ok(Dropped::No);
+    }
+    across::sweep(editor, key, &row)?;
     Ok(Dropped::Whole)
 }
 

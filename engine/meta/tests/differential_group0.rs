@@ -279,7 +279,7 @@ impl Run {
         let roles = [MemberRole::Viewer, MemberRole::Editor, MemberRole::Owner];
         let role = roles[if self.prng.one_in(9) { 2 } else { self.prng.below(2) as usize }];
         let bytes = self.prng.below(3) << 19;
-        match self.prng.below(14) {
+        match self.prng.below(18) {
             0 | 1 => {
                 let allocated = self.prng.below(4) << 20;
                 FlowPlan::Account { name: self.account_name(), allocated, grant_bytes: bytes }
@@ -290,6 +290,11 @@ impl Run {
             8 => FlowPlan::Unmount { nsid, acct },
             9 | 10 => FlowPlan::RemoveMember { nsid, acct },
             11 | 12 => FlowPlan::Transfer { nsid, from: if self.prng.one_in(8) { acct } else { owner }, to: acct },
+            13 | 14 => {
+                let (to, at) = (self.nsid().0, At::path("/there"));
+                FlowPlan::MoveAcross { acct, from: nsid, node: TreeNode(2), to, at, autorename: false }
+            }
+            15 => FlowPlan::AccountEnd { acct },
             _ => {
                 let acct = if self.prng.one_in(8) { acct } else { owner };
                 FlowPlan::Grant { nsid, acct, is_raise: self.prng.one_in(2), bytes }

@@ -3,277 +3,22 @@
 //! namespaces say are compared whenever nothing is under way, I8 and I13 after every command.
 
 mod common;
+mod flow_cluster;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::record::EntryKind;
-use base::{Acct, GroupId, LogIndex, Nsid, Prng, Term, TreeNode, group_of};
-use common::put;
-use meta::driver::{Task, Verdict, judge, judge_listing, task};
+use base::{Acct, Nsid, TreeNode, group_of};
+use flow_cluster::{ALLOCATED, Cluster, GROUPS, ROOT_GRANT};
+use meta::driver::{Ask, Drive, Task, task};
 use meta::*;
 
-const GROUPS: u32 = 4;
-const SYSTEM: Acct = Acct(0);
-const ALLOCATED: u64 = 1000;
-const ROOT_GRANT: u64 = 400;
-
-struct Group {
-    store: MemoryStore,
-    applier: Applier,
+/// What somebody may want of a cluster at any time.
+trait Random {
+    fn start_something(&mut self, serial: u64);
+    fn write_something(&mut self);
 }
 
-/// Several groups, and drivers that know only rows.
-struct Cluster {
-    prng: Prng,
-    groups: Vec<Group>,
-    stamp_ms: u64,
-    /// Commands of flows that were sent once: any of them may come again.
-    sent: Vec<(Nsid, Command)>,
-    /// Rows of flows as somebody read them.
-    read: Vec<FlowInfo>,
-    accounts: Vec<(Acct, Nsid)>,
-    shared: Vec<Nsid>,
-    /// Ended flows by plan and state.
-    ends: BTreeMap<(u8, u8), u32>,
-    repeats: u64,
-}
-
-fn plan_number(plan: &FlowPlan) -> u8 {
-    match plan {
-        FlowPlan::Account { .. } => 1,
-        FlowPlan::Share { .. } => 2,
-        FlowPlan::AddMember { .. } => 3,
-        FlowPlan::Mount { .. } => 4,
-        FlowPlan::Unmount { .. } => 5,
-        FlowPlan::RemoveMember { .. } => 6,
-        FlowPlan::Transfer { .. } => 7,
-        FlowPlan::Grant { .. } => 8,
-    }
-}
-
-impl Cluster {
-    fn new(seed: u64) -> Cluster {
-        let groups = (0..GROUPS).map(|_| Group { store: MemoryStore::new(), applier: Applier::new() }).collect();
-        Cluster {
-            prng: Prng::new(seed),
-            groups,
-            stamp_ms: common::STAMP,
-            sent: Vec::new(),
-            read: Vec::new(),
-            accounts: Vec::new(),
-            shared: Vec::new(),
-            ends: BTreeMap::new(),
-            repeats: 0,
-        }
-    }
-
-    fn apply(&mut self, group: GroupId, acct: Acct, nsid: Nsid, command: &Command) -> Outcome {
-        self.stamp_ms += self.prng.below(3);
-        let mut bytes = Vec::new();
-        encode_command(&CommandHeader { acct, nsid, ..CommandHeader::default() }, command, &mut bytes);
-        let mut builder = payload::Builder::default();
-        builder.push(&bytes);
-        let payload = builder.finish(self.stamp_ms);
-        let Group { store, applier } = &mut self.groups[group.0 as usize];
-        let index = store.machine(group).map_or(LogIndex(1), |machine| machine.applied_index.next());
-        let entry = EntryRef { index, term: Term(1), crc: 0, kind: EntryKind::Commands, payload };
-        let mut applied = Applied::default();
-        applier.apply(store, group, entry, &mut applied).expect("all of it is in memory");
-        let outcome =
-            Outcome::decode(applied.outcomes().next().expect("one command, one outcome")).expect("it decodes");
-        self.check(group);
-        outcome
-    }
-
-    /// As the system, to the group of a namespace.
-    fn send(&mut self, nsid: Nsid, command: &Command) -> Outcome {
-        self.apply(group_of(nsid, GROUPS), SYSTEM, nsid, command)
-    }
-
-    fn group0(&mut self, command: Group0Command) -> Outcome {
-        self.apply(GroupId(0), SYSTEM, Nsid(0), &Command::Group0(Box::new(command)))
-    }
-
-    /// As a user: through a session of its own, which a put needs.
-    fn put_as(&mut self, acct: Acct, nsid: Nsid, path: &str, content: &[u8]) -> Outcome {
-        let group = group_of(nsid, GROUPS);
-        let nonce = self.prng.next_u64();
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&nonce.to_le_bytes());
-        let register = Command::Register { nonce: bytes };
-        let Outcome::Registered { session } = self.apply(group, acct, Nsid(0), &register) else { panic!("registered") };
-        let header = CommandHeader { session, sequence: base::Sequence(1), ack_below: base::Sequence(1), acct, nsid };
-        let mut bytes = Vec::new();
-        encode_command(&header, &put(path, content, PutMode::Overwrite), &mut bytes);
-        let mut builder = payload::Builder::default();
-        builder.push(&bytes);
-        let payload = builder.finish(self.stamp_ms);
-        let Group { store, applier } = &mut self.groups[group.0 as usize];
-        let index = store.machine(group).expect("the group has a state").applied_index.next();
-        let entry = EntryRef { index, term: Term(1), crc: 0, kind: EntryKind::Commands, payload };
-        let mut applied = Applied::default();
-        applier.apply(store, group, entry, &mut applied).expect("all of it is in memory");
-        Outcome::decode(applied.outcomes().next().expect("one outcome")).expect("it decodes")
-    }
-
-    fn ask(&self, group: GroupId, acct: Acct, nsid: Nsid, question: &Query) -> Answer {
-        let store = &self.groups[group.0 as usize].store;
-        query(store, group, acct, nsid, question, &mut Vec::new()).expect("all of it is in memory")
-    }
-
-    fn ask_ns(&self, acct: Acct, nsid: Nsid, question: &Query) -> Answer {
-        self.ask(group_of(nsid, GROUPS), acct, nsid, question)
-    }
-
-    fn ask0(&self, question: Group0Query) -> Group0Answer {
-        match self.ask(GroupId(0), SYSTEM, Nsid(0), &Query::Group0(question)) {
-            Answer::Group0(answer) => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn open(&self) -> Vec<FlowInfo> {
-        match self.ask0(Group0Query::Flows { after: 0, limit: 0 }) {
-            Group0Answer::Flows(flows) => flows,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn reach(&self, acct: Acct, nsid: Nsid) -> Option<ReachInfo> {
-        match self.ask0(Group0Query::Reach { acct, after: Nsid(0), limit: 0 }) {
-            Group0Answer::Reach(all) => all.into_iter().find(|(one, _)| *one == nsid).map(|(_, reach)| reach),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn granted(&self, acct: Acct, nsid: Nsid) -> u64 {
-        match self.ask0(Group0Query::Grants { acct, after: Nsid(0), limit: 0 }) {
-            Group0Answer::Grants(all) => all.into_iter().find(|(one, _)| *one == nsid).map_or(0, |(_, bytes)| bytes),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn owner(&self, nsid: Nsid) -> Acct {
-        match self.ask0(Group0Query::Directory(nsid)) {
-            Group0Answer::Directory { owner, .. } => owner,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn is_open_for(&self, acct: Acct, nsid: Nsid) -> bool {
-        self.open().iter().any(|info| {
-            let heir = matches!(info.plan, FlowPlan::Transfer { to, .. } if to == acct);
-            info.nsid == nsid && (info.acct == acct || heir)
-        })
-    }
-
-    /// After every command: the rows of its group; no namespace has more room than its owner has granted it (I8); and
-    /// who is in neither by group 0 nor by an open flow gets nothing (I13).
-    fn check(&self, group: GroupId) {
-        invariants::check(&self.groups[group.0 as usize].store.rows(group)).expect("the invariants hold");
-        let open = self.open();
-        for nsid in self.shared.iter().copied().chain(self.accounts.iter().map(|(_, root)| *root)) {
-            let owner = self.owner(nsid);
-            let Answer::SpaceUsage { grant_bytes, .. } = self.ask_ns(SYSTEM, nsid, &Query::SpaceUsage) else {
-                panic!("usage")
-            };
-            let granted = self.granted(owner, nsid);
-            assert!(grant_bytes <= granted, "{nsid} has {grant_bytes} of the {granted} granted");
-        }
-        for (nsid, (acct, _)) in self.shared.iter().flat_map(|nsid| self.accounts.iter().map(move |who| (*nsid, *who)))
-        {
-            let is_open = open.iter().any(|info| info.nsid == nsid && info.acct == acct);
-            if !is_open && self.reach(acct, nsid).is_none_or(|reach| reach.state == ReachState::Invited) {
-                assert_eq!(self.ask_ns(acct, nsid, &Query::Head), Answer::NoAccess, "{acct} in {nsid}");
-            }
-        }
-    }
-
-    /// Does what one driver does with a row it once read, as far as it comes. True when it got to group 0.
-    fn drive(&mut self, info: &FlowInfo) -> bool {
-        let Some(task) = task(info) else { return false };
-        if self.prng.one_in(4) {
-            return false; // It stops before the step.
-        }
-        let verdict = match task {
-            Task::Send { nsid, command } => {
-                self.sent.push((nsid, command.clone()));
-                let outcome = self.send(nsid, &command);
-                if self.prng.one_in(3) {
-                    self.repeats += 1;
-                    let again = self.send(nsid, &command);
-                    let is_freeze = matches!(command, Command::Freeze(_));
-                    let is_swap = matches!(command, Command::MountSwap(_));
-                    assert!(is_freeze || is_swap || again == outcome, "{command:?}: {outcome:?}, then {again:?}");
-                }
-                judge(info, &outcome)
-            }
-            Task::List { nsid, node } => {
-                let question = Query::ListPage { at: At::node(node), recursive: true, position: Vec::new(), limit: 1 };
-                judge_listing(info, &self.ask_ns(SYSTEM, nsid, &question))
-            }
-        };
-        if self.prng.one_in(4) {
-            return false; // Or after it.
-        }
-        let Verdict::Tell(step) = verdict else { return false };
-        self.tell(step);
-        true
-    }
-
-    fn tell(&mut self, step: FlowStep) {
-        self.sent.push((Nsid(0), Command::Group0(Box::new(Group0Command::FlowStep(step)))));
-        let before = self.open().iter().any(|info| info.flow == step.flow);
-        match self.group0(Group0Command::FlowStep(step)) {
-            Outcome::Flow(info) => {
-                if before && matches!(info.state, FlowState::Done | FlowState::Failed) {
-                    *self.ends.entry((plan_number(&info.plan), info.state as u8)).or_default() += 1;
-                    if info.state == FlowState::Done {
-                        self.note(&info);
-                    }
-                }
-                self.read.push(*info);
-            }
-            other => assert_eq!(other, Outcome::Malformed, "a step of a flow that waits"),
-        }
-    }
-
-    fn note(&mut self, info: &FlowInfo) {
-        match info.plan {
-            FlowPlan::Account { .. } => self.accounts.push((info.acct, info.nsid)),
-            FlowPlan::Share { .. } => self.shared.push(info.nsid),
-            // I13: from the entry of the removal on; here group 0 knows it too.
-            FlowPlan::RemoveMember { nsid, acct } => self.nothing_is_served(acct, nsid),
-            _ => {}
-        }
-    }
-
-    /// I13.
-    fn nothing_is_served(&self, acct: Acct, nsid: Nsid) {
-        let questions = [
-            Query::Lookup(What::At(At::path("/f"))),
-            Query::ListPage { at: At::path(""), recursive: true, position: Vec::new(), limit: 0 },
-            Query::Delta { cursor: DeltaCursor::at(base::Jid(0)), limit: 0 },
-            Query::Head,
-            Query::Links { of: LinksOf::Account(acct), after: 0, limit: 0 },
-        ];
-        for question in questions {
-            assert_eq!(self.ask_ns(acct, nsid, &question), Answer::NoAccess, "{acct} was removed from {nsid}");
-        }
-    }
-
-    fn start(&mut self, plan: FlowPlan) -> Outcome {
-        let outcome = self.group0(Group0Command::FlowStart(plan));
-        if let Outcome::Flow(info) = &outcome {
-            self.read.push((**info).clone());
-        }
-        outcome
-    }
-
-    fn pick_account(&mut self) -> (Acct, Nsid) {
-        self.accounts[self.prng.below(self.accounts.len() as u64) as usize]
-    }
-
+impl Random for Cluster {
     fn start_something(&mut self, serial: u64) {
         let name = || format!("user {serial}");
         if self.accounts.len() < 3 {
@@ -281,7 +26,11 @@ impl Cluster {
             return;
         }
         let (owner, root) = self.pick_account();
-        if self.shared.is_empty() || self.prng.one_in(12) {
+        let is_sharing = self.open().iter().any(|info| matches!(info.plan, FlowPlan::Share { .. }));
+        if self.shared.is_empty() && is_sharing {
+            return;
+        }
+        if self.shared.is_empty() || (self.shared.len() < 3 && self.prng.one_in(12)) {
             let path = format!("/share {serial}");
             assert!(self.send(root, &Command::Mkdir(Mkdir { at: At::path(&path), autorename: true })).is_ok());
             let Answer::Entry(entry) = self.ask_ns(owner, root, &Query::Lookup(What::At(At::path(&path)))) else {
@@ -316,22 +65,6 @@ impl Cluster {
         assert!(!is_removal || outcome.code() != 20, "a removal is never turned away");
     }
 
-    fn repeat_something(&mut self) {
-        if self.sent.is_empty() {
-            return;
-        }
-        let at = self.prng.below(self.sent.len() as u64) as usize;
-        let (nsid, command) = self.sent[at].clone();
-        self.repeats += 1;
-        match &command {
-            Command::Group0(group0) => match **group0 {
-                Group0Command::FlowStep(step) => self.tell(step),
-                ref other => panic!("{other:?} is not sent by drivers"),
-            },
-            _ => drop(self.send(nsid, &command)),
-        }
-    }
-
     fn write_something(&mut self) {
         if self.accounts.is_empty() {
             return;
@@ -343,54 +76,6 @@ impl Cluster {
         let outcome = self.put_as(acct, nsid, "/f", &content);
         assert!(matches!(outcome.code(), 1 | 2 | 5 | 10 | 20), "{outcome:?}");
         self.check(group_of(nsid, GROUPS));
-    }
-
-    /// Until nothing is under way.
-    fn settle(&mut self) {
-        for round in 0.. {
-            assert!(round < 10_000, "flows do not come to their end: {:?}", self.open());
-            let open = self.open();
-            if open.is_empty() {
-                break;
-            }
-            for info in open {
-                self.drive(&info);
-            }
-        }
-        self.compare();
-    }
-
-    /// What group 0 says is what the namespaces say, now that nothing is under way.
-    fn compare(&self) {
-        for nsid in &self.shared {
-            let owner = self.owner(*nsid);
-            let Answer::SpaceUsage { grant_bytes, .. } = self.ask_ns(SYSTEM, *nsid, &Query::SpaceUsage) else {
-                panic!("usage")
-            };
-            assert_eq!(grant_bytes, self.granted(owner, *nsid), "grant of {nsid}");
-            for (acct, root) in &self.accounts {
-                let reach = self.reach(*acct, *nsid);
-                let is_in = reach.is_some_and(|reach| reach.state != ReachState::Invited);
-                let serves = self.ask_ns(*acct, *nsid, &Query::Head) != Answer::NoAccess;
-                assert_eq!(serves, is_in, "{acct} in {nsid}: {reach:?}");
-                assert_eq!(reach.is_some_and(|reach| reach.role == MemberRole::Owner), owner == *acct);
-                let is_mounted = reach.is_some_and(|reach| reach.state == ReachState::Mounted);
-                // I5: in one place at most, and where group 0 says.
-                assert_eq!(self.mounts(*root, *nsid), usize::from(is_mounted), "{nsid} in {root}: {reach:?}");
-            }
-        }
-        for (acct, root) in &self.accounts {
-            let Answer::SpaceUsage { grant_bytes, .. } = self.ask_ns(*acct, *root, &Query::SpaceUsage) else {
-                panic!("usage")
-            };
-            assert_eq!(grant_bytes, self.granted(*acct, *root), "grant of {root}");
-        }
-    }
-
-    fn mounts(&self, root: Nsid, target: Nsid) -> usize {
-        let question = Query::ListPage { at: At::path(""), recursive: true, position: Vec::new(), limit: 0 };
-        let Answer::Page { entries, .. } = self.ask_ns(SYSTEM, root, &question) else { panic!("page") };
-        entries.iter().filter(|entry| entry.meta.kind == NodeKind::Mount && entry.meta.size == target.0).count()
     }
 }
 
@@ -411,13 +96,15 @@ fn flows_come_to_one_end_whoever_drives_them_and_whatever_is_repeated() {
                     // Somebody who read the row long ago goes on.
                     let at = cluster.prng.below(cluster.read.len() as u64) as usize;
                     let info = cluster.read[at].clone();
-                    cluster.drive(&info);
+                    let asks = 1 + cluster.prng.below(6);
+                    cluster.drive(&mut Drive::new(info), asks);
                 }
                 _ => {
                     let open = cluster.open();
                     if !open.is_empty() {
                         let at = cluster.prng.below(open.len() as u64) as usize;
-                        cluster.drive(&open[at]);
+                        let asks = 1 + cluster.prng.below(6);
+                        cluster.drive(&mut Drive::new(open[at].clone()), asks);
                     }
                 }
             }
@@ -507,32 +194,31 @@ fn a_folder_that_thawed_and_was_written_is_not_shared_away() {
         panic!("made just now")
     };
     let plan = FlowPlan::Share { owner: ada, node: entry.meta.node, grant_bytes: 10 };
-    let Outcome::Flow(mut info) = cluster.start(plan) else { panic!("flow") };
-    let step = |cluster: &mut Cluster, info: &FlowInfo| match task(info).expect("it is open") {
-        Task::Send { nsid, command } => {
-            let outcome = cluster.send(nsid, &command);
-            (judge(info, &outcome), outcome)
-        }
-        Task::List { nsid, node } => {
-            let page = Query::ListPage { at: At::node(node), recursive: true, position: Vec::new(), limit: 1 };
-            (judge_listing(info, &cluster.ask_ns(SYSTEM, nsid, &page)), Outcome::Done)
-        }
-    };
-    while info.step < 4 {
-        if let (Verdict::Tell(told), _) = step(&mut cluster, &info) {
-            let Outcome::Flow(next) = cluster.group0(Group0Command::FlowStep(told)) else { panic!("flow") };
-            info = next;
-        }
+    let Outcome::Flow(info) = cluster.start(plan) else { panic!("flow") };
+    let (flow, shared) = (info.flow, info.nsid);
+    let mut drive = Drive::new(*info);
+    while drive.info().step < 5 {
+        assert!(!cluster.drive(&mut drive, 1), "it is open");
     }
     // Its driver sleeps; the folder thaws by itself, a file comes, and another driver freezes it again.
     cluster.stamp_ms += 61_000;
     assert!(cluster.put_as(ada, root, "/t/file", b"x").is_ok());
-    let again = Command::Freeze(Freeze { flow: info.flow, node: entry.meta.node });
+    let again = Command::Freeze(Freeze { flow, node: entry.meta.node });
     assert_eq!(cluster.send(root, &again), Outcome::Done);
-    let (Verdict::Tell(told), Outcome::RevMismatch) = step(&mut cluster, &info) else { panic!("it thawed") };
-    let Outcome::Flow(back) = cluster.group0(Group0Command::FlowStep(told)) else { panic!("flow") };
-    assert_eq!((back.state, back.step), (FlowState::Open, 2));
+    let Some(Ask::Command { nsid, command }) = drive.ask(cluster.stamp_ms) else { panic!("it swaps") };
+    let outcome = cluster.send(nsid, &command);
+    assert_eq!(outcome, Outcome::RevMismatch, "it thawed");
+    drive.hear_outcome(&outcome);
+    while drive.info().step == 5 {
+        cluster.drive(&mut drive, 1);
+    }
+    assert_eq!((drive.info().state, drive.info().step), (FlowState::Open, 3));
     cluster.settle();
-    assert_eq!(cluster.ends.get(&(2, FlowState::Failed as u8)), Some(&1), "it is not empty");
-    assert!(matches!(cluster.ask_ns(ada, root, &Query::Lookup(What::At(At::path("/t/file")))), Answer::Entry(_)));
+    assert_eq!(cluster.ends.get(&(2, FlowState::Done as u8)), Some(&2), "the first one and this one");
+    let Answer::Entry(file) = cluster.ask_ns(ada, shared, &Query::Lookup(What::At(At::path("/file")))) else {
+        panic!("what came between is there")
+    };
+    assert_eq!((file.meta.size, file.meta.modified_by), (1, ada));
+    let there = cluster.ask_ns(ada, root, &Query::Lookup(What::At(At::path("/t/file"))));
+    assert_eq!(there, Answer::Elsewhere { nsid: shared, rest: "/file".to_owned() });
 }

@@ -66,6 +66,26 @@ pub enum FlowPlan {
         /// Whose it will be.
         to: Acct,
     },
+    /// Moves a folder with all in it to another namespace (9).
+    MoveAcross {
+        /// In whose name; it may write in both.
+        acct: Acct,
+        /// Where the folder is.
+        from: Nsid,
+        /// Which one.
+        node: TreeNode,
+        /// Where it goes.
+        to: Nsid,
+        /// To which place there.
+        at: At,
+        /// Take another name instead of a conflict.
+        autorename: bool,
+    },
+    /// Ends an account that reaches no shared namespace any more, with all in its root (10).
+    AccountEnd {
+        /// Which.
+        acct: Acct,
+    },
     /// Gives a namespace more room, or less (8).
     Grant {
         /// Which.
@@ -80,17 +100,50 @@ pub enum FlowPlan {
 }
 
 impl FlowPlan {
-    /// Commands outside group 0 that it takes.
+    /// Steps above this take back what a refused flow has made.
+    pub const UNDO: u32 = 100;
+
+    /// Steps outside group 0 that it takes.
+    ///
+    /// ```text
+    /// share        1 init  2 copy  3 freeze  4 copy the rest  5 swap for a mount  6 end the import
+    /// move across          1 copy  2 freeze  3 copy the rest  4 attach            5 delete
+    /// undo         101 give the import up  102 thaw  103 empty what was made, of a share
+    /// ```
     #[must_use]
     pub fn steps(&self) -> u32 {
         match self {
-            FlowPlan::Share { .. } => 4,
+            FlowPlan::Share { .. } => 6,
+            FlowPlan::MoveAcross { .. } => 5,
             FlowPlan::Mount { .. } | FlowPlan::RemoveMember { .. } => 2,
             FlowPlan::Account { .. }
             | FlowPlan::AddMember { .. }
             | FlowPlan::Unmount { .. }
             | FlowPlan::Transfer { .. }
+            | FlowPlan::AccountEnd { .. }
             | FlowPlan::Grant { .. } => 1,
+        }
+    }
+
+    /// The step that freezes what is copied. The two after it are taken again from here when it thawed meanwhile.
+    #[must_use]
+    pub fn freeze_step(&self) -> Option<u32> {
+        match self {
+            FlowPlan::Share { .. } => Some(3),
+            FlowPlan::MoveAcross { .. } => Some(2),
+            _ => None,
+        }
+    }
+
+    /// The first and the last step that take back what the flow had made when this one was refused.
+    pub(crate) fn undo_steps(&self, refused: u32) -> Option<(u32, u32)> {
+        let undo = |first, last| Some((FlowPlan::UNDO + first, FlowPlan::UNDO + last));
+        match (self, refused) {
+            (FlowPlan::Share { .. }, 2..) => undo(1, 3),
+            // It is in its new place: the folder that could not be deleted stays beside it.
+            (FlowPlan::MoveAcross { .. }, 5..) => undo(2, 2),
+            (FlowPlan::MoveAcross { .. }, _) => undo(1, 2),
+            _ => None,
         }
     }
 }
@@ -125,7 +178,7 @@ pub struct FlowInfo {
     pub state: FlowState,
     /// The step to be done, from 1.
     pub step: u32,
-    /// Failed: the code of the outcome that refused it.
+    /// The code of the outcome that refused it: what it made is being taken back, or was.
     pub code: u8,
     /// When it last came on, milliseconds since 1970.
     pub touched_ms: u64,
@@ -133,7 +186,7 @@ pub struct FlowInfo {
     pub acct: Acct,
     /// The namespace that it makes or changes.
     pub nsid: Nsid,
-    /// The root of that account; of a share, where the folder is.
+    /// The root of that account; of a share or a move, where the folder is.
     pub root: Nsid,
     /// Of a share: since when its folder is frozen, milliseconds since 1970.
     pub since_ms: u64,
@@ -150,6 +203,8 @@ impl FlowInfo {
     pub(crate) fn holds(&self) -> Vec<(Acct, Nsid)> {
         match self.plan {
             FlowPlan::Transfer { nsid, from, to } => vec![(from, nsid), (to, nsid)],
+            // A removal does not wait for it: the rights are looked at when the folder gets its place.
+            FlowPlan::MoveAcross { .. } => Vec::new(),
             _ => vec![(self.acct, self.nsid)],
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! plan  0 u8 kind   1 u8 role or flag   2 zero[6]   8 three u64: nsid or 0, acct, node, other acct or bytes
-//!       then, of an account its name and of a mount its path, a blob
+//!       then, of an account its name and of a mount its path, a blob; of a move across the namespace and node that it
+//!       goes to, u64 each, and the path
 //! flow  0 u64 number   8 u8 state   9 u8 code   10 u8 role   11 zero   12 u32 step   16 touched_ms   24 acct   32 nsid
 //!      40 root   48 since_ms   56 bytes   64 the plan
 //! ```
@@ -37,6 +38,13 @@ impl Record for FlowPlan {
             FlowPlan::Unmount { nsid, acct } => fields(5, 0, [nsid.0, acct.0, 0]),
             FlowPlan::RemoveMember { nsid, acct } => fields(6, 0, [nsid.0, acct.0, 0]),
             FlowPlan::Transfer { nsid, from, to } => fields(7, 0, [nsid.0, from.0, to.0]),
+            FlowPlan::MoveAcross { acct, from, node, to, at, autorename } => {
+                fields(9, u8::from(*autorename), [from.0, acct.0, node.0]);
+                out.u64(to.0);
+                out.u64(at.node.0);
+                put_blob(at.path.as_bytes(), out);
+            }
+            FlowPlan::AccountEnd { acct } => fields(10, 0, [0, acct.0, 0]),
             FlowPlan::Grant { nsid, acct, is_raise, bytes } => {
                 fields(8, u8::from(*is_raise), [nsid.0, acct.0, *bytes]);
             }
@@ -48,8 +56,8 @@ impl Record for FlowPlan {
         reader.zero(6)?;
         let (first, second, third) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let (nsid, acct) = (Nsid(first), Acct(second));
-        let is_plain = small == 0 || matches!(kind, 3 | 8);
-        let has_three = matches!(kind, 2 | 4 | 7 | 8);
+        let is_plain = small == 0 || matches!(kind, 3 | 8 | 9);
+        let has_three = matches!(kind, 2 | 4 | 7 | 8 | 9);
         if !is_plain || (!has_three && third != 0) {
             return Err(DecodeError::Field("flow plan"));
         }
@@ -66,6 +74,14 @@ impl Record for FlowPlan {
             7 => FlowPlan::Transfer { nsid, from: acct, to: Acct(third) },
             8 if small <= 1 => FlowPlan::Grant { nsid, acct, is_raise: small == 1, bytes: third },
             8 => return Err(DecodeError::Field("flow plan")),
+            9 if small <= 1 => {
+                let (to, node) = (Nsid(reader.u64()?), TreeNode(reader.u64()?));
+                let at = At { node, path: blob_text(reader)? };
+                let (from, node, autorename) = (nsid, TreeNode(third), small == 1);
+                FlowPlan::MoveAcross { acct, from, node, to, at, autorename }
+            }
+            10 if first == 0 => FlowPlan::AccountEnd { acct },
+            9 | 10 => return Err(DecodeError::Field("flow plan")),
             number => return Err(DecodeError::Kind { what: "flow", number }),
         })
     }

@@ -23,9 +23,6 @@ use crate::trim::BLOCK_KEEP_MS;
 const BUSY_RETRY_MS: u32 = 1000;
 /// Ended flows that are looked at for being forgotten whenever one begins.
 const ENDED_LOOKS: u32 = 4;
-/// The step of a share that replaces the folder, and the one that it goes back to when the folder thawed meanwhile.
-pub(crate) const SHARE_SWAP: u32 = 4;
-pub(crate) const SHARE_FREEZE: u32 = 2;
 /// The code of `RevMismatch`.
 const REV_MISMATCH: u8 = 18;
 /// The code of `Malformed`.
@@ -53,6 +50,8 @@ pub(crate) fn start<S: Store>(txn: &mut Txn<'_, S>, plan: &FlowPlan) -> Result<O
             begin_account(txn, &mut info, name, *allocated, *grant_bytes)?;
         }
         FlowPlan::Share { owner, grant_bytes, .. } => begin_share(txn, &mut info, *owner, *grant_bytes)?,
+        FlowPlan::MoveAcross { acct, from, to, .. } => begin_move(txn, &mut info, *acct, (*from, *to))?,
+        FlowPlan::AccountEnd { acct } => begin_account_end(txn, &mut info, *acct)?,
         FlowPlan::AddMember { nsid, acct, .. }
         | FlowPlan::Mount { nsid, acct, .. }
         | FlowPlan::Unmount { nsid, acct }
@@ -108,6 +107,51 @@ fn begin_share<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo, owner: Acct,
     grants::set(txn, owner, nsid, grant_bytes)
 }
 
+/// The account may write in both namespaces, as far as group 0 knows; they judge it themselves when it comes to them.
+fn begin_move<S: Store>(
+    txn: &mut Txn<'_, S>,
+    info: &mut FlowInfo,
+    acct: Acct,
+    (from, to): (Nsid, Nsid),
+) -> Result<(), Halt> {
+    if from == to {
+        return Err(Outcome::Malformed.into());
+    }
+    if accounts::active(txn, acct)?.is_none() {
+        return Err(Outcome::NotFound.into());
+    }
+    for nsid in [from, to] {
+        let row: Option<DirectoryRow> = txn.row(&directory(nsid))?;
+        let Some(row) = row.filter(|row| row.state == STATE_ACTIVE) else { return Err(Outcome::NotFound.into()) };
+        let reach: Option<ReachInfo> = txn.row(&keys::reach(acct, nsid))?;
+        let is_in = reach.is_some_and(|reach| reach.state != ReachState::Invited && reach.role != MemberRole::Viewer);
+        if row.owner != acct && !is_in {
+            return Err(Outcome::NoAccess.into());
+        }
+    }
+    (info.acct, info.root, info.nsid) = (acct, from, to);
+    Ok(())
+}
+
+/// It may not come in any more, and nothing is granted to it. While it reaches a shared namespace it is told which: that is left, or given away, first.
+fn begin_account_end<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo, acct: Acct) -> Result<(), Halt> {
+    let Some(mut row) = txn.row::<AccountRow>(&account(acct))? else { return Err(Outcome::NotFound.into()) };
+    (info.acct, info.root, info.nsid) = (acct, row.root, row.root);
+    let (mut open, mut reaches) = (Rows::new(), Rows::new());
+    txn.scan(keys::flows_of(acct), 1, &mut open)?;
+    txn.scan(keys::reaches(acct), 1, &mut reaches)?;
+    if row.state == STATE_BUILDING || !open.is_empty() {
+        return Err(Outcome::Busy { retry_ms: BUSY_RETRY_MS }.into());
+    }
+    if let Some((key, _)) = reaches.first() {
+        return Err(Outcome::Exists { id: crate::read::number_at(key, 9) }.into());
+    }
+    row.state = STATE_DEAD;
+    accounts::void_tokens(txn, acct, &mut row);
+    txn.put(account(acct), &row);
+    Ok(())
+}
+
 /// A flow of a namespace that is there; nothing else is open for its accounts.
 fn begin_here<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo) -> Result<(), Halt> {
     let (nsid, acct) = (info.nsid, info.acct);
@@ -125,6 +169,9 @@ fn begin_here<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo) -> Result<(),
             }
             if role == MemberRole::Owner {
                 return Err(Outcome::Malformed.into());
+            }
+            if accounts::active(txn, acct)?.is_none() {
+                return Err(Outcome::NotFound.into());
             }
             info.role = role;
         }
@@ -163,7 +210,12 @@ fn begin_here<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo) -> Result<(),
                 return Err(Outcome::RevMismatch.into());
             }
         }
-        FlowPlan::Account { .. } | FlowPlan::Share { .. } => unreachable!("they make their namespace"),
+        FlowPlan::Account { .. }
+        | FlowPlan::Share { .. }
+        | FlowPlan::MoveAcross { .. }
+        | FlowPlan::AccountEnd { .. } => {
+            unreachable!("they begin elsewhere")
+        }
     }
     Ok(())
 }
@@ -199,10 +251,23 @@ pub(crate) fn step<S: Store>(txn: &mut Txn<'_, S>, told: FlowStep) -> Result<Out
         return Ok(Outcome::Flow(Box::new(info)));
     }
     info.touched_ms = txn.stamp_ms;
-    let is_share = matches!(info.plan, FlowPlan::Share { .. });
-    if told.code == REV_MISMATCH && is_share && info.step == SHARE_SWAP {
-        // It thawed, so something may have been written since it was copied.
-        info.step = SHARE_FREEZE;
+    let undo = info.plan.undo_steps(info.step);
+    let thawed = info.plan.freeze_step().filter(|freeze| (freeze + 1..=freeze + 2).contains(&info.step));
+    if info.code != 0 {
+        // Whatever it came to: what could not be taken back is not there.
+        info.step += 1;
+        if info.step > undo_end(&info) {
+            give_back(txn, &info)?;
+            let code = info.code;
+            return end(txn, info, FlowState::Failed, code);
+        }
+    } else if let (REV_MISMATCH, Some(freeze)) = (told.code, thawed) {
+        base::mark::hit!("meta.flow.thawed");
+        // Something may have been written since it was copied.
+        info.step = freeze;
+    } else if let (1.., Some((first, _))) = (told.code, undo) {
+        base::mark::hit!("meta.flow.undone");
+        (info.code, info.step) = (told.code, first);
     } else if told.code != 0 {
         give_back(txn, &info)?;
         return end(txn, info, FlowState::Failed, told.code);
@@ -217,11 +282,16 @@ pub(crate) fn step<S: Store>(txn: &mut Txn<'_, S>, told: FlowStep) -> Result<Out
     Ok(Outcome::Flow(Box::new(info)))
 }
 
+/// The last of the steps that take back what a flow has made.
+fn undo_end(info: &FlowInfo) -> u32 {
+    info.plan.undo_steps(info.plan.steps()).map_or(0, |(_, last)| last)
+}
+
 /// A step was done, and it is not the last.
 fn on_the_way<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo, value: u64) {
     match info.plan {
         FlowPlan::Mount { .. } => set_reach(txn, info.acct, info.nsid, info.role, ReachState::Joined),
-        FlowPlan::Share { .. } if info.step == SHARE_FREEZE => info.since_ms = value,
+        _ if info.plan.freeze_step() == Some(info.step) => info.since_ms = value,
         _ => {}
     }
 }
@@ -255,6 +325,16 @@ fn bring_about<S: Store>(txn: &mut Txn<'_, S>, info: &FlowInfo) -> Result<(), Ha
             set_reach(txn, acct, nsid, info.role, state);
         }
         FlowPlan::RemoveMember { .. } => txn.delete(keys::reach(acct, nsid)),
+        FlowPlan::MoveAcross { .. } => {}
+        FlowPlan::AccountEnd { .. } => {
+            let row: AccountRow = txn.row(&account(acct))?.expect("it was there when the flow began");
+            for name in [&row.name, &row.profile.email].into_iter().filter(|name| !name.is_empty()) {
+                txn.delete(account_name(&name_key(name)));
+            }
+            grants::set(txn, acct, nsid, 0)?;
+            txn.delete(account(acct));
+            set_directory(txn, nsid, |row| row.state = STATE_DEAD)?;
+        }
         FlowPlan::Transfer { from, to, .. } => {
             let heir: Option<ReachInfo> = txn.row(&keys::reach(to, nsid))?;
             grants::set(txn, from, nsid, 0)?;
@@ -289,6 +369,11 @@ fn give_back<S: Store>(txn: &mut Txn<'_, S>, info: &FlowInfo) -> Result<(), Halt
             set_directory(txn, nsid, |row| row.state = STATE_DEAD)?;
             grants::set(txn, acct, nsid, 0)?;
         }
+        FlowPlan::AccountEnd { .. } => {
+            let mut row: AccountRow = txn.row(&account(acct))?.expect("it was there when the flow began");
+            row.state = STATE_SUSPENDED;
+            txn.put(account(acct), &row);
+        }
         FlowPlan::Transfer { to, .. } => grants::set(txn, to, nsid, 0)?,
         FlowPlan::Grant { is_raise: true, bytes, .. } => {
             let before = grants::granted(txn, acct, nsid)?;
@@ -298,6 +383,7 @@ fn give_back<S: Store>(txn: &mut Txn<'_, S>, info: &FlowInfo) -> Result<(), Halt
         | FlowPlan::AddMember { .. }
         | FlowPlan::Mount { .. }
         | FlowPlan::Unmount { .. }
+        | FlowPlan::MoveAcross { .. }
         | FlowPlan::RemoveMember { .. } => {}
     }
     Ok(())

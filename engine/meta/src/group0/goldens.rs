@@ -63,6 +63,15 @@ fn plans() -> Vec<FlowPlan> {
         FlowPlan::Transfer { nsid, from: acct, to: Acct(8) },
         FlowPlan::Grant { nsid, acct, is_raise: true, bytes: 9 },
         FlowPlan::Grant { nsid, acct, is_raise: false, bytes: 9 },
+        FlowPlan::MoveAcross {
+            acct,
+            from: nsid,
+            node: TreeNode(6),
+            to: Nsid(10_000_000_002),
+            at: At { node: TreeNode(7), path: text("/m") },
+            autorename: true,
+        },
+        FlowPlan::AccountEnd { acct },
     ]
 }
 

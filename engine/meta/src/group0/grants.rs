@@ -6,7 +6,7 @@ use super::{GrantChange, keys};
 use crate::keys::account;
 use crate::outcome::Outcome;
 use crate::overlay::{Source, Txn};
-use crate::rows::{AccountRow, NumberRow, STATE_BUILDING};
+use crate::rows::{AccountRow, NumberRow, STATE_BUILDING, STATE_DEAD};
 use crate::store::{Cold, Store};
 use crate::tree::Halt;
 
@@ -24,9 +24,9 @@ pub(crate) fn change<S: Store>(txn: &mut Txn<'_, S>, change: &GrantChange) -> Re
     if now != change.before {
         return Ok(Outcome::RevMismatch);
     }
-    // It may be given up, with what its flow has granted and nothing else.
+    // It may be given up, or is about to go, with what its own flow has granted and nothing else.
     let row: Option<AccountRow> = txn.row(&account(change.acct))?;
-    if row.is_some_and(|row| row.state == STATE_BUILDING) {
+    if row.is_some_and(|row| matches!(row.state, STATE_BUILDING | STATE_DEAD)) {
         return Ok(Outcome::NotFound);
     }
     set(txn, change.acct, change.nsid, change.bytes)?;

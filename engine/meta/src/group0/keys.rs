@@ -59,6 +59,9 @@ pub(crate) fn flow(flow: u64) -> Vec<u8> {
 pub(crate) fn flow_of(acct: Acct, nsid: Nsid) -> Vec<u8> {
     key(table::FLOW_OF, &[acct.0, nsid.0], &[])
 }
+pub(crate) fn flows_of(acct: Acct) -> Range<Vec<u8>> {
+    prefix_range(key(table::FLOW_OF, &[acct.0], &[]))
+}
 pub(crate) fn ended(flow: u64) -> Vec<u8> {
     key(table::FLOW_ENDED, &[flow], &[])
 }

@@ -126,8 +126,9 @@ impl Group0 {
                     if now != change.before {
                         return Err(Outcome::RevMismatch);
                     }
-                    // What is being made is not there yet.
-                    if self.accounts.get(&change.acct).is_some_and(|profile| profile.state == BUILDING) {
+                    // What is being made is not there yet, and what ends is as good as gone.
+                    let state = self.accounts.get(&change.acct).map(|profile| profile.state);
+                    if state == Some(BUILDING) || state == Some(DEAD) {
                         return Err(Outcome::NotFound);
                     }
                     self.set_grant(change.acct, change.nsid, change.bytes)?;
@@ -403,6 +404,7 @@ impl Group0 {
     fn flow_of(&self, acct: Acct, nsid: Nsid, state: FlowState) -> Option<&FlowInfo> {
         let holds = |info: &FlowInfo| match info.plan {
             FlowPlan::Transfer { nsid: of, from, to } => of == nsid && [from, to].contains(&acct),
+            FlowPlan::MoveAcross { .. } => false,
             _ => (info.acct, info.nsid) == (acct, nsid),
         };
         self.flows.values().find(|info| info.state == state && holds(info))
@@ -444,6 +446,43 @@ impl Group0 {
                 (info.bytes, info.role) = (grant_bytes, MemberRole::Owner);
                 self.directory.insert(nsid, Listed { kind: NamespaceKind::Shared, state: BUILDING, owner });
                 self.set_grant(owner, nsid, grant_bytes)?;
+            }
+            FlowPlan::MoveAcross { acct, from, to, .. } => {
+                if from == to {
+                    return Err(Outcome::Malformed);
+                }
+                if !self.is_active(acct) {
+                    return Err(Outcome::NotFound);
+                }
+                for nsid in [from, to] {
+                    let listed = self.directory.get(&nsid).filter(|listed| listed.state == ACTIVE);
+                    let owner = listed.ok_or(Outcome::NotFound)?.owner;
+                    let reach = self.reach.get(&(acct, nsid));
+                    let is_invited = reach.is_none_or(|reach| reach.state == ReachState::Invited);
+                    let is_reader = reach.is_none_or(|reach| reach.role == MemberRole::Viewer);
+                    if owner != acct && (is_invited || is_reader) {
+                        return Err(Outcome::NoAccess);
+                    }
+                }
+                (info.acct, info.root, info.nsid) = (acct, from, to);
+            }
+            FlowPlan::AccountEnd { acct } => {
+                let (state, root) = self.accounts.get(&acct).map(|it| (it.state, it.root)).ok_or(Outcome::NotFound)?;
+                (info.acct, info.root, info.nsid) = (acct, root, root);
+                let is_at_work = |flow: &FlowInfo| match flow.plan {
+                    _ if flow.state != FlowState::Open => false,
+                    FlowPlan::Transfer { from, to, .. } => [from, to].contains(&acct),
+                    FlowPlan::MoveAcross { .. } => false,
+                    _ => flow.acct == acct,
+                };
+                if state == BUILDING || self.flows.values().any(is_at_work) {
+                    return Err(Outcome::Busy { retry_ms: 1000 });
+                }
+                if let Some((_, nsid)) = self.reach.keys().find(|(of, _)| *of == acct) {
+                    return Err(Outcome::Exists { id: nsid.0 });
+                }
+                self.accounts.get_mut(&acct).expect("it was just there").state = DEAD;
+                self.void_tokens(acct);
             }
             FlowPlan::AddMember { nsid, acct, .. }
             | FlowPlan::Mount { nsid, acct, .. }
@@ -494,6 +533,9 @@ impl Group0 {
                 if role == MemberRole::Owner {
                     return Err(Outcome::Malformed);
                 }
+                if !self.is_active(acct) {
+                    return Err(Outcome::NotFound);
+                }
                 info.role = role;
             }
             FlowPlan::RemoveMember { .. } if listed.owner == acct => return Err(Outcome::Malformed),
@@ -520,7 +562,10 @@ impl Group0 {
                     return Err(Outcome::RevMismatch);
                 }
             }
-            FlowPlan::Account { .. } | FlowPlan::Share { .. } => unreachable!("they make their namespace"),
+            FlowPlan::Account { .. }
+            | FlowPlan::Share { .. }
+            | FlowPlan::MoveAcross { .. }
+            | FlowPlan::AccountEnd { .. } => unreachable!("they begin elsewhere"),
         }
         Ok(())
     }
@@ -535,10 +580,26 @@ impl Group0 {
             return Ok(Outcome::Flow(Box::new(info)));
         }
         info.touched_ms = self.now_ms;
-        let is_share = matches!(info.plan, FlowPlan::Share { .. });
-        if is_share && info.step == 4 && told.code == 18 {
-            // It thawed before it was swapped.
-            info.step = 2;
+        // Which step freezes, and which take back what was made: after that one was refused, and at most.
+        let (freeze, undo, last) = match (&info.plan, info.step) {
+            (FlowPlan::Share { .. }, 1) => (3, None, 103),
+            (FlowPlan::Share { .. }, _) => (3, Some(101), 103),
+            (FlowPlan::MoveAcross { .. }, 5..) => (2, Some(102), 102),
+            (FlowPlan::MoveAcross { .. }, _) => (2, Some(101), 102),
+            _ => (0, None, 0),
+        };
+        if info.code != 0 {
+            info.step += 1;
+            if info.step > last {
+                self.give_back(&info)?;
+                let code = info.code;
+                return Ok(self.end(info, FlowState::Failed, code));
+            }
+        } else if freeze > 0 && [freeze + 1, freeze + 2].contains(&info.step) && told.code == 18 {
+            // It thawed before all of it was copied.
+            info.step = freeze;
+        } else if let (1.., Some(first)) = (told.code, undo) {
+            (info.code, info.step) = (told.code, first);
         } else if told.code != 0 {
             self.give_back(&info)?;
             return Ok(self.end(info, FlowState::Failed, told.code));
@@ -548,7 +609,7 @@ impl Group0 {
                     let reach = ReachInfo { role: info.role, state: ReachState::Joined };
                     self.reach.insert((info.acct, info.nsid), reach);
                 }
-                FlowPlan::Share { .. } if info.step == 2 => info.since_ms = told.value,
+                _ if info.step == freeze => info.since_ms = told.value,
                 _ => {}
             }
             info.step += 1;
@@ -582,6 +643,12 @@ impl Group0 {
                 reach(acct, info.role, if is_invited { ReachState::Invited } else { ReachState::Joined });
             }
             FlowPlan::RemoveMember { .. } => drop(self.reach.remove(&(acct, nsid))),
+            FlowPlan::MoveAcross { .. } => {}
+            FlowPlan::AccountEnd { .. } => {
+                self.accounts.remove(&acct);
+                self.grants.retain(|(of, _), _| *of != acct);
+                self.directory.get_mut(&nsid).expect("it was the root").state = DEAD;
+            }
             FlowPlan::Transfer { from, to, .. } => {
                 let heir = self.reach.get(&(to, nsid)).map_or(ReachState::Joined, |reach| reach.state);
                 let before = ReachInfo { role: MemberRole::Editor, state: state.unwrap_or(ReachState::Joined) };
@@ -611,6 +678,9 @@ impl Group0 {
                 self.set_grant(acct, nsid, 0)?;
                 self.directory.get_mut(&nsid).expect("the flow made it").state = DEAD;
             }
+            FlowPlan::AccountEnd { .. } => {
+                self.accounts.get_mut(&acct).expect("it is there to the end").state = SUSPENDED;
+            }
             FlowPlan::Transfer { to, .. } => self.set_grant(to, nsid, 0)?,
             FlowPlan::Grant { is_raise: true, bytes, .. } => {
                 self.set_grant(acct, nsid, self.grant(acct, nsid).saturating_sub(bytes))?;
@@ -625,6 +695,7 @@ impl Group0 {
         self.flows.insert(ended.flow, ended.clone());
         let of = match ended.plan {
             FlowPlan::Transfer { from, to, .. } => vec![from, to],
+            FlowPlan::MoveAcross { .. } => Vec::new(),
             _ => vec![ended.acct],
         };
         for acct in of {
