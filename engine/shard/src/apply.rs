@@ -1,7 +1,7 @@
 //! Committed entries meet the machine; those who wait for them are answered.
 
 use base::limits::TRAILING_ENTRIES;
-use base::{Acct, Jid, LogIndex, Nsid, mutate};
+use base::{Jid, LogIndex, Nsid, mutate};
 use meta::{EntryKind, EntryRef, Store};
 use raft::Input;
 use seglog::{Disk, Slice};
@@ -120,6 +120,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
         self.answer_proposed(at, index, term);
         self.advance_watchers(at);
+        self.turn_watchers_away(at);
         for which in 0..self.applied.sweeps().len() {
             let nsid = self.applied.sweeps()[which];
             self.note_sweep(at, nsid);
@@ -179,18 +180,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for &(nsid, head) in self.applied.advances() {
             let Some(list) = slot.watchers.get_mut(&nsid) else { continue };
             tell(list, slot.id, head, &mut self.replies);
-        }
-    }
-
-    /// A new watcher hears the head of this moment.
-    pub(crate) fn look_for_watchers(&mut self, at: u32, nsid: Nsid) {
-        let slot = &self.groups[at as usize];
-        let mut wants = Vec::new();
-        match meta::query(&self.store, slot.id, Acct(0), nsid, &meta::Query::Head, &mut wants) {
-            Ok(meta::Answer::Head(head)) => self.wake_watchers(at, nsid, head),
-            // A namespace that does not exist (yet) has an empty journal.
-            Ok(_) => self.wake_watchers(at, nsid, Jid(0)),
-            Err(meta::Cold) => self.fetch_head(at, nsid, &wants),
         }
     }
 

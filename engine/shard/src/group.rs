@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
+use base::{Acct, GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
 use meta::payload::Builder;
 use raft::Raft;
 
@@ -31,6 +31,8 @@ pub(crate) struct Read {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Watcher {
     pub ticket: Ticket,
+    /// For whom; 0 is the system, which may watch everything.
+    pub acct: Acct,
     pub told: Option<Jid>,
 }
 

@@ -36,6 +36,7 @@ mod status;
 mod sweep;
 mod turn;
 mod upkeep;
+mod watch;
 
 pub use group::GroupStatus;
 pub use lease::ReadCounts;

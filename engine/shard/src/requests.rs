@@ -95,9 +95,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         Some((at, query))
     }
 
-    /// Answers with the head of `nsid`'s journal (u64) now and whenever it has moved, until this node leads no more or
-    /// the connection closes.
-    pub fn handle_watch(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid) {
+    /// Answers with the head of `nsid`'s journal (u64) now and whenever it has moved, until this node leads no more, the
+    /// connection closes, or `acct` may not read the namespace: then with `Refused`.
+    pub fn handle_watch(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid) {
         let Some(at) = self.local(group) else {
             return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
         };
@@ -107,7 +107,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
-        slot.watchers.entry(nsid).or_default().push(Watcher { ticket, told: None });
+        slot.watchers.entry(nsid).or_default().push(Watcher { ticket, acct, told: None });
         self.look_for_watchers(at, nsid);
         mutate!(MUT_23A, (), self.stop_listening(at, nsid, ticket));
     }

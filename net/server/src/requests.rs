@@ -51,7 +51,7 @@ pub(crate) fn handle(
             Err(error) => malformed(error),
         },
         RequestKind::Watch => match Watch::parse(item.body) {
-            Ok(watch) => shard.handle_watch(ticket, group, watch.nsid),
+            Ok(watch) => shard.handle_watch(ticket, group, watch.acct, watch.nsid),
             Err(error) => malformed(error),
         },
         RequestKind::ChangeMembers => match ChangeMembers::parse(item.body) {

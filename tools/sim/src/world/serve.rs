@@ -259,7 +259,7 @@ impl World<'_> {
                 Err(error) => reply(ReplyStatus::Malformed, group, error.to_string().as_bytes()),
             },
             Some(RequestKind::Watch) => match Watch::parse(item.body) {
-                Ok(watch) => cell.shard.handle_watch(ticket, group, watch.nsid),
+                Ok(watch) => cell.shard.handle_watch(ticket, group, watch.acct, watch.nsid),
                 Err(error) => reply(ReplyStatus::Malformed, group, error.to_string().as_bytes()),
             },
             Some(RequestKind::ClusterMap) => {
