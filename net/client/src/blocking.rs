@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::time::Duration;
 
 use base::mono::Span;
 use base::{Acct, CoreId, GroupId, Jid, NodeId, Nsid};
@@ -50,6 +51,16 @@ impl Submitted {
     /// Blocks until it has ended.
     pub fn wait(self) -> Result<Reply, ClientError> {
         self.answer.recv().unwrap_or(Err(ClientError::Closed))
+    }
+
+    /// Blocks until it has ended, or for so long; `None`: it goes on.
+    #[must_use]
+    pub fn wait_for(&self, patience: Duration) -> Option<Result<Reply, ClientError>> {
+        match self.answer.recv_timeout(patience) {
+            Ok(end) => Some(end),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(ClientError::Closed)),
+        }
     }
 }
 

@@ -321,6 +321,9 @@ impl Hands {
             }
         }
         let shared = &self.shared;
+        if self.id == CoreId(0) {
+            shared.set_applied_0(self.shard.applied_index(GroupId(0)));
+        }
         self.shard.poll_leaders(|group, leader| shared.set_leader(group, leader));
     }
 

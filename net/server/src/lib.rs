@@ -5,6 +5,7 @@ mod announce;
 pub mod config;
 mod core;
 pub mod exit;
+mod flow_runner;
 pub mod identity;
 pub mod node;
 mod recovery;

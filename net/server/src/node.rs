@@ -25,6 +25,7 @@ use crate::announce::Announcer;
 use crate::config::{NodeConfig, Pin, Profile};
 use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
 use crate::exit::ExitCode;
+use crate::flow_runner::FlowRunner;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
 use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
@@ -106,6 +107,7 @@ pub struct Node {
     threads: Vec<JoinHandle<()>>,
     storage: Option<StorageThread>,
     announcer: Option<Announcer>,
+    flow_runner: Option<FlowRunner>,
     client_address: SocketAddr,
     id: NodeId,
     log_backend: Backend,
@@ -199,6 +201,7 @@ impl Node {
             threads,
             storage: Some(storage),
             announcer: None,
+            flow_runner: None,
             client_address: SocketAddr::new(config.process.listen, config.process.client_port),
             id: identity.node,
             log_backend: backend,
@@ -219,6 +222,7 @@ impl Node {
             }
         }
         node.announcer = Announcer::start(&identity, &config, &node.shared);
+        node.flow_runner = FlowRunner::start(identity.node, &config, &node.shared);
         Ok(node)
     }
 
@@ -254,6 +258,7 @@ impl Node {
     fn end(&mut self) {
         self.shared.stop();
         drop(self.announcer.take());
+        drop(self.flow_runner.take());
         self.senders.iter().for_each(Doorbell::ring);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {

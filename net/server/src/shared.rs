@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use base::{CoreId, GroupId, NodeId, NodeUuid};
+use base::{CoreId, GroupId, LogIndex, NodeId, NodeUuid};
 use parking_lot::{Mutex, RwLock};
 use transport::Registry;
 use wire::{ClusterMap, NodeAddress};
@@ -40,6 +40,8 @@ pub struct Shared {
     block_servers: RwLock<Vec<NodeAddress>>,
     /// By group; 0 is unknown.
     leaders: Vec<AtomicU64>,
+    /// How far this node has applied group 0.
+    applied_0: AtomicU64,
     is_stopping: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
@@ -59,6 +61,7 @@ impl Shared {
             members: RwLock::new(members),
             block_servers: RwLock::new(Vec::new()),
             leaders: (0..config.cluster.groups).map(|_| AtomicU64::new(0)).collect(),
+            applied_0: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
@@ -89,6 +92,23 @@ impl Shared {
     /// Publishes who leads a group.
     pub fn set_leader(&self, group: GroupId, leader: NodeId) {
         self.leaders[group.0 as usize].store(leader.0, Ordering::Relaxed);
+    }
+
+    /// Does this node lead that group, as far as it knows?
+    #[must_use]
+    pub fn leads(&self, node: NodeId, group: GroupId) -> bool {
+        self.leaders[group.0 as usize].load(Ordering::Relaxed) == node.0
+    }
+
+    /// Publishes how far group 0 is applied here.
+    pub fn set_applied_0(&self, index: LogIndex) {
+        self.applied_0.store(index.0, Ordering::Relaxed);
+    }
+
+    /// How far group 0 is applied here: something may have changed in it whenever this has.
+    #[must_use]
+    pub fn applied_0(&self) -> LogIndex {
+        LogIndex(self.applied_0.load(Ordering::Relaxed))
     }
 
     /// The cluster as this node sees it.
