@@ -165,7 +165,8 @@ impl Raft {
         base::mark::hit!("raft.election.tired_disk_waits_longer", self.is_disk_tired);
         let Span(min) = self.settings.election_min;
         let Span(max) = self.settings.election_max;
-        let Span(extra) = if self.is_disk_tired { self.settings.slow_disk_extra } else { Span(0) };
+        let Span(extra) =
+            if self.is_disk_tired || self.is_state_lost { self.settings.slow_disk_extra } else { Span(0) };
         self.deadline = self.now + Span(min + self.prng.below(max - min) + extra);
     }
 

@@ -111,6 +111,14 @@ pub enum Input<'a> {
         /// It is.
         is_slow: bool,
     },
+    /// What the machine applied is lost while the log is whole: said again and again, since each time a follower asks its
+    /// leader for the state; and once when it is here again.
+    StateLost {
+        /// It is lost.
+        is_lost: bool,
+        /// The turn's time.
+        now: Mono,
+    },
     /// A scrub or a read found an entry whose bytes are lost, or the log forgot one.
     FaultFound {
         /// The turn's time.
@@ -139,6 +147,7 @@ impl Input<'_> {
             | Input::Transfer { now, .. }
             | Input::DiskLag { now, .. }
             | Input::FaultFound { now }
+            | Input::StateLost { now, .. }
             | Input::Campaign { now } => Some(now),
             Input::Synced { .. }
             | Input::DiskSlow { .. }

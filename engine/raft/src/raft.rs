@@ -91,6 +91,8 @@ pub struct Raft {
     pub(crate) is_disk_slow: bool,
     /// Slower than the others' should be: it draws longer deadlines.
     pub(crate) is_disk_tired: bool,
+    /// What its machine applied is lost: it cannot serve, and draws longer deadlines.
+    pub(crate) is_state_lost: bool,
     /// Told to be out of the group, by a configuration newer than its own.
     pub(crate) is_removed: bool,
     pub(crate) votes: Vec<(NodeId, bool)>,
@@ -153,6 +155,7 @@ impl Raft {
             deadline: now,
             is_disk_slow: false,
             is_disk_tired: false,
+            is_state_lost: false,
             is_removed: false,
             votes: Vec::new(),
             seen_position: 0,
@@ -220,6 +223,7 @@ impl Raft {
             Input::DiskLag { oldest_unsynced_us, .. } => self.handle_disk_lag(oldest_unsynced_us),
             Input::DiskSlow { is_slow } => self.is_disk_tired = is_slow,
             Input::FaultFound { .. } => self.handle_fault_found(log),
+            Input::StateLost { is_lost, .. } => self.handle_state_lost(is_lost),
             Input::Campaign { .. } => self.handle_campaign(log),
         }
         Outcome::Done

@@ -159,7 +159,8 @@ impl Raft {
         }
         self.faults.asks.retain(|(asker, _)| *asker != from);
         if self.faults.asks.len() < MEMBERS_MAX * 2 {
-            let is_needed = first_term > Term(0) && doubt_term > Term(0);
+            let is_state = first_index == LogIndex(0);
+            let is_needed = is_state || first_term > Term(0) && doubt_term > Term(0);
             self.faults.asks.push((from, Ask { first_index, first_term, last_index, is_needed }));
             self.dirty = true;
         }
@@ -172,8 +173,10 @@ impl Raft {
         }
         let mut asks = std::mem::take(&mut self.faults.asks);
         for (from, ask) in asks.drain(..) {
-            let body = self.answer(log, &ask);
-            self.push_now(from, body);
+            if ask.first_index > LogIndex(0) {
+                let body = self.answer(log, &ask);
+                self.push_now(from, body);
+            }
             if ask.is_needed && ask.first_index < log.first_index() {
                 self.send_state_to(from);
             }
@@ -185,7 +188,9 @@ impl Raft {
     /// for it now, and other nodes need not hold it either: it gets the state.
     fn send_state_to(&mut self, id: NodeId) {
         let (now, is_leader) = (self.now, self.is_leader());
-        let Some(peer) = self.lead.peer_mut(id).filter(|_| is_leader) else { return };
+        // Who has none has none to send.
+        let can_send = is_leader && !self.is_state_lost;
+        let Some(peer) = self.lead.peer_mut(id).filter(|_| can_send) else { return };
         if matches!(peer.progress, Progress::Snapshot { .. }) {
             return;
         }

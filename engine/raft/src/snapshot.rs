@@ -15,6 +15,25 @@ impl Raft {
         }
     }
 
+    /// The log is whole and the machine's state is gone, or is here again. The leader is asked for it: an EntryFetch of
+    /// entry 0, which every log has compacted.
+    pub(crate) fn handle_state_lost(&mut self, is_lost: bool) {
+        self.is_state_lost = is_lost;
+        if let Some(leader) = self.leader().filter(|leader| is_lost && *leader != self.id) {
+            base::mark::hit!("raft.snapshot.asked_for");
+            let (none, no_term) = (LogIndex(0), Term(0));
+            let term = self.term();
+            let ask = Body::EntryFetch {
+                term,
+                first_index: none,
+                first_term: no_term,
+                last_index: none,
+                doubt_term: no_term,
+            };
+            self.push_now(leader, ask);
+        }
+    }
+
     pub(crate) fn handle_snapshot_report(&mut self, log: &impl Log, peer: NodeId, installed: Option<LogIndex>) {
         let Some(peer) = self.lead.peer_mut(peer) else { return };
         if !matches!(peer.progress, Progress::Snapshot { .. }) {

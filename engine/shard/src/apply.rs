@@ -51,6 +51,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             if index > before {
                 has_applied = true;
                 self.step(at, Input::Applied { index });
+                self.note_rebuilt(at);
                 self.serve_confirmed(at);
             }
             // Who waits for an install, a row or an entry is queued again when that has come.

@@ -15,6 +15,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn handle_flushed(&mut self, frozen: &meta::Frozen) {
         for &(group, index) in &frozen.applied {
             let Some(at) = self.local(group) else { continue };
+            let slot = &self.groups[at as usize];
+            if slot.lost.is_some() && slot.applied < index {
+                // It was flushed, and dropped before anybody heard of it: the log is all that is left of it.
+                base::mark::hit!("shard.lost.checkpoint_ignored");
+                continue;
+            }
             // A snapshot installed meanwhile has moved the log beyond this checkpoint.
             let Some(term) = self.log.term(group, index) else { continue };
             let epoch = self.log.checkpoint(group, index, term);
@@ -86,6 +92,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn log_wants_checkpoint(&mut self) -> bool {
         self.pinning.clear();
         self.log.groups_wanting_checkpoint(&mut self.pinning);
+        // A checkpoint of others does not help a group that has nothing to flush.
+        let (groups, cores) = (&self.groups, u32::from(self.settings.cores));
+        self.pinning.retain(|group| groups.get((group.0 / cores) as usize).is_none_or(|slot| slot.lost.is_none()));
         !self.pinning.is_empty()
     }
 }

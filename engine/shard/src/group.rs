@@ -87,6 +87,8 @@ pub(crate) struct Group {
     pub installing: Option<Mono>,
     /// An install is in the log and waits for this epoch: then raft hears of it.
     pub installed: Option<Installed>,
+    /// What was applied is gone, or is being applied anew.
+    pub lost: Option<crate::lost::Lost>,
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
@@ -127,6 +129,7 @@ impl Group {
             last_epoch: SyncEpoch(0),
             installing: None,
             installed: None,
+            lost: None,
             initial,
             is_leader: false,
             alarm: None,
@@ -169,4 +172,6 @@ pub struct GroupStatus {
     pub health: raft::Health,
     /// An alarm stopped the group here.
     pub is_stopped: bool,
+    /// What was applied here is gone, or is being applied anew: nothing of the group is served here.
+    pub is_state_lost: bool,
 }

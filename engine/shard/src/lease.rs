@@ -49,6 +49,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     #[must_use]
     pub fn lease_until(&self, group: GroupId) -> Option<Mono> {
         let slot = &self.groups[self.local(group)? as usize];
+        if slot.lost.is_some() {
+            return None;
+        }
         let end = slot.raft.lease_until(self.turn_now).filter(|_| slot.raft.is_own_term_applied())? - CORE_SKEW;
         (self.turn_now < end).then_some(end)
     }

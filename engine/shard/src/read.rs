@@ -74,7 +74,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     pub(crate) fn serve(&mut self, at: u32, read: Read, mut tokens: Vec<u64>) {
-        let group = self.groups[at as usize].id;
+        let slot = &self.groups[at as usize];
+        let group = slot.id;
+        if slot.lost.is_some() {
+            base::mark::hit!("shard.lost.read_refused");
+            tokens.drain(..).for_each(|token| self.store.release(token));
+            let hint = slot.raft.leader().unwrap_or_default();
+            return self.replies.bare(read.ticket, group, Status::NotLeader(hint));
+        }
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {

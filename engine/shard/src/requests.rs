@@ -28,6 +28,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
+        if slot.lost.is_some() {
+            base::mark::hit!("shard.lost.command_refused");
+            return self.replies.bare(ticket, group, Status::NotLeader(NodeId(0)));
+        }
         if self.is_overloaded(at) {
             base::mark::hit!("shard.command.overloaded");
             return self.replies.bare(ticket, group, Status::Overloaded);
@@ -102,7 +106,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
         };
         let slot = &mut self.groups[at as usize];
-        if !slot.is_leader {
+        if !slot.is_leader || slot.lost.is_some() {
             base::mark::hit!("shard.watch.not_leader");
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));

@@ -23,7 +23,7 @@ use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
 use crate::upkeep::Upkeep;
-use crate::{Keep, Replies, Resting};
+use crate::{Keep, Notice, Replies, Resting};
 
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
@@ -210,6 +210,10 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) leaders_changed: bool,
     /// Not told yet; at most one per group.
     pub(crate) alarms: VecDeque<(GroupId, raft::Alarm)>,
+    /// Groups whose state is lost or being applied anew.
+    pub(crate) lost: BTreeSet<u32>,
+    /// Not told yet.
+    pub(crate) notices: VecDeque<(GroupId, Notice)>,
     /// Of one look at the log's damage; empty between two.
     pub(crate) fault_changes: Vec<GroupId>,
 }
@@ -276,8 +280,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
             members_changed: true,
             leaders_changed: true,
             alarms: VecDeque::new(),
+            lost: BTreeSet::new(),
+            notices: VecDeque::new(),
             fault_changes: Vec::new(),
         };
+        shard.find_lost(now);
         for group in &mut shard.groups {
             group.last_epoch = shard.log.open_epoch();
         }
@@ -295,6 +302,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_peer(&mut self, from: NodeId, group: GroupId, body: Body, entries: Records<'_>, now: Mono) {
         let Some(at) = self.local(group) else { return };
         self.note_message(from, at, &body, now);
+        self.note_asker(from, at, &body, now);
         let is_append = matches!(body, Body::AppendEntries { .. });
         if matches!(body, Body::EntryFetchResp { .. }) && self.is_full() {
             base::mark::hit!("shard.full.repair_refused");
@@ -377,11 +385,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         base::mark::hit!("shard.snapshot.installed");
         group.installing = None;
-        group.applied = installed.index;
+        // The state that came may have been found damaged since: then the log alone has begun anew behind it.
+        if self.store.machine(group.id).is_some_and(|machine| machine.applied_index >= installed.index) {
+            group.applied = installed.index;
+        }
         group.commit = group.commit.max(installed.index);
         let (index, term) = (installed.index, installed.term);
         self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
         self.members_changed = true;
+        self.note_rebuilt(at);
         self.queue_apply(at);
     }
 
@@ -396,11 +408,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 }
                 StoreEvent::Installed { group, machine } => self.handle_installed(group, &machine),
                 StoreEvent::InstallFailed { group, reason } => self.handle_install_failed(group, &reason),
-                StoreEvent::Damaged { group, reason } => {
-                    let reason =
-                        format!("group {group}: {reason}; replace this node's data, its groups come back by snapshot");
-                    self.stop.get_or_insert(StopReason::Store(reason));
-                }
+                StoreEvent::Damaged { group, reason } => self.handle_damaged(group, reason),
                 StoreEvent::Failed { reason } => {
                     self.stop.get_or_insert(StopReason::Store(reason));
                 }
@@ -443,7 +451,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
-        let raft = raft.min(self.upkeep.deadline());
+        let raft = raft.min(self.upkeep.deadline()).min(self.lost_deadline());
         raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 
@@ -559,6 +567,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.alarms.pop_front()
     }
 
+    /// The next thing that happened to a group's state here.
+    pub fn poll_notice(&mut self) -> Option<(GroupId, Notice)> {
+        self.notices.pop_front()
+    }
+
     /// Calls `each` for the leader of every local group, if one may have changed since the last call.
     pub fn poll_leaders(&mut self, mut each: impl FnMut(GroupId, NodeId)) {
         if std::mem::take(&mut self.leaders_changed) {
@@ -578,7 +591,8 @@ fn boot_group<D: Disk, S: Store>(settings: &Settings, log: &mut SegLog<D>, store
     let config_bytes = if machine.config.is_empty() { initial.clone() } else { machine.config.clone() };
     // A snapshot was installed and the stop came before the log heard of it: the machine row is ahead of the log.
     let reaches = log.term(id, machine.applied_index) == Some(machine.applied_term);
-    if machine.applied_index > LogIndex(0) && !reaches {
+    // (Behind the log's first entry it is no such snapshot: the state is lost, and the log stays as it is.)
+    if machine.applied_index >= log.first_index(id).prev() && machine.applied_index > LogIndex(0) && !reaches {
         base::mark::hit!("shard.boot.store_ahead_of_log");
         log.install(id, machine.applied_index, machine.applied_term, machine.applied_crc, &config_bytes, false);
     }

@@ -403,6 +403,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The last entry that this node can apply without help: what is committed, up to an entry whose bytes are lost.
     fn appliable(&self, at: u32) -> LogIndex {
         let slot = &self.groups[at as usize];
+        if slot.lost.is_some() && slot.applied.next() < self.log.first_index(slot.id) {
+            // Nothing can be applied; any state helps that the log goes on behind.
+            return self.log.first_index(slot.id).prev().prev();
+        }
         let lost = self.log.first_faulty_above(slot.id, slot.applied);
         lost.map_or(slot.commit, |index| index.prev().min(slot.commit))
     }
@@ -527,6 +531,17 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.note_written(at, epoch);
         let slot = &mut self.groups[at as usize];
         slot.installed = Some(Installed { epoch, index, term, config: machine.config.clone() });
+    }
+
+    /// A half snapshot of the group ends: its state was dropped under it.
+    pub(crate) fn forget_half(&mut self, group: GroupId, at: u32) {
+        self.snapshots.incoming.remove(&group);
+        self.groups[at as usize].installing = None;
+    }
+
+    /// Is a snapshot of the group coming in?
+    pub(crate) fn has_half(&self, group: GroupId) -> bool {
+        self.snapshots.incoming.get(&group).is_some_and(|half| half.is_active(self.turn_now))
     }
 
     pub(crate) fn handle_install_failed(&mut self, group: GroupId, _reason: &str) {

@@ -31,6 +31,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 voters: group.raft.config().voters().collect(),
                 health: group.raft.health(),
                 is_stopped: group.alarm.is_some(),
+                is_state_lost: group.lost.is_some(),
             })
             .collect()
     }

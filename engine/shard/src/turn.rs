@@ -38,6 +38,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.watch_disk_pace(now);
         self.watch_faults(now);
         self.expire_snapshots(now);
+        self.watch_lost(now);
         self.keep_up(now);
     }
 
@@ -305,6 +306,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.settle_follower_reads(at, effects);
         self.members_changed |= effects.config_changed;
+        if effects.config_changed {
+            self.ask_again(at);
+        }
         for peer in &effects.need_snapshot {
             self.want_snapshot(group, *peer);
         }
@@ -340,10 +344,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Answers NotLeader to everybody who waits for this group: a command in doubt is repeated under its own sequence.
     fn fail_waiting(&mut self, at: u32, hint: NodeId) {
+        self.groups[at as usize].is_leader = false;
+        self.heartbeating.remove(&at);
+        self.answer_waiting(at, hint);
+    }
+
+    pub(crate) fn answer_waiting(&mut self, at: u32, hint: NodeId) {
         let slot = &mut self.groups[at as usize];
         let (group, status) = (slot.id, Status::NotLeader(hint));
-        slot.is_leader = false;
-        self.heartbeating.remove(&at);
         for entry in slot.proposed.drain(..) {
             base::mark::hit!("shard.lead.proposals_in_doubt");
             entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));

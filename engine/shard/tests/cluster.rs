@@ -3,6 +3,8 @@
 
 #[path = "cluster/checklist.rs"]
 mod checklist;
+#[path = "cluster/lost.rs"]
+mod lost;
 #[path = "cluster/reads.rs"]
 mod reads;
 #[path = "cluster/upkeep.rs"]

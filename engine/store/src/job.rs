@@ -94,15 +94,39 @@ pub(crate) struct RangeDone {
 
 /// What a thread finished.
 pub(crate) enum Done {
-    Prefetched { seq: u64, keys: Vec<(Vec<u8>, Option<Vec<u8>>)>, ranges: Vec<RangeDone> },
-    SnapshotPart { snapshot: u64, part: u32, body: Vec<u8>, last: bool },
-    Flushed { id: u64 },
-    Installed { group: GroupId, life: Life, machine: Box<Machine> },
-    InstallFailed { group: GroupId, install: u64, reason: String },
+    Prefetched {
+        seq: u64,
+        keys: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+        ranges: Vec<RangeDone>,
+    },
+    SnapshotPart {
+        snapshot: u64,
+        part: u32,
+        body: Vec<u8>,
+        last: bool,
+    },
+    Flushed {
+        id: u64,
+    },
+    Installed {
+        group: GroupId,
+        life: Life,
+        machine: Box<Machine>,
+    },
+    InstallFailed {
+        group: GroupId,
+        install: u64,
+        reason: String,
+    },
     Damaged(Damage),
     /// A damaged table is out of the tree, and that its groups were dropped is durable.
-    Condemned { table: u64, groups: Vec<GroupId> },
-    Failed { reason: String },
+    Condemned {
+        table: u64,
+        groups: Vec<GroupId>,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 /// The core's end of a bounded queue: it never waits, what does not fit stays here until there is room.

@@ -1,0 +1,196 @@
+//! Groups whose state is gone while their log is whole: a table of the store was damaged.
+//!
+//! ```text
+//! damaged ──▶ dropped ──▶ the log reaches back to entry 1: applied anew from there ──▶ as far as before: it serves again
+//!                    └──▶ it does not: the leader is asked for its state; a snapshot ──┘
+//! ```
+//! Such a group votes, takes entries and acks them as ever: what it promised lies in the log. It answers no reads and takes
+//! no commands, and whoever leads it hands that over. Nothing is made up: a group all of whose voters have lost their state
+//! stands still and says so.
+
+use base::mono::Span;
+use base::{GroupId, LogIndex, Mono, NodeId};
+use meta::Store;
+use raft::{Body, Input};
+use seglog::Disk;
+
+use crate::Shard;
+use crate::group::ApplyWait;
+
+/// A leader is asked for its state so often, and asked to lead instead.
+const ASK_EVERY: Span = Span::from_ms(1_000);
+/// A member that asked so lately has lost its state too.
+const ASKED_LATELY: Span = Span::from_ms(5_000);
+
+/// What happened to a group's state on this node: for the log, and for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// It is gone, and is on its way back.
+    StateLost {
+        /// What was found.
+        reason: String,
+    },
+    /// It is gone, and no voter of the group has it: nothing but a backup brings it back.
+    NoneHasIt,
+    /// It is as it was, and the group is served again.
+    StateBack,
+}
+
+/// A group's way back.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// It was applied so far: before that nothing is served.
+    until: LogIndex,
+    next_ask: Mono,
+    /// Members that asked this node, which led, for a state that it has not.
+    askers: Vec<(NodeId, Mono)>,
+    is_hopeless: bool,
+}
+
+impl Lost {
+    fn new(until: LogIndex, now: Mono) -> Lost {
+        Lost { until, next_ask: now, askers: Vec::new(), is_hopeless: false }
+    }
+}
+
+impl<D: Disk, S: Store> Shard<D, S> {
+    /// At boot: groups whose log begins behind what is applied.
+    pub(crate) fn find_lost(&mut self, now: Mono) {
+        for at in 0..self.groups.len() as u32 {
+            let slot = &self.groups[at as usize];
+            let before = self.log.first_index(slot.id).prev();
+            if slot.applied < before {
+                base::mark::hit!("shard.lost.found_at_boot");
+                let reason = "the store has no state of it".to_owned();
+                self.notices.push_back((slot.id, Notice::StateLost { reason }));
+                self.groups[at as usize].lost = Some(Lost::new(before, now));
+                self.lost.insert(at);
+            }
+        }
+    }
+
+    /// Rows of a group lie in a damaged table: its state goes, here, and nothing else.
+    pub(crate) fn handle_damaged(&mut self, group: GroupId, reason: String) {
+        let Some(at) = self.local(group) else { return self.store.drop_group(group) };
+        base::mark::hit!("shard.lost.damaged_while_leading", self.groups[at as usize].is_leader);
+        self.notices.push_back((group, Notice::StateLost { reason }));
+        self.lose_state(at);
+    }
+
+    /// Drops a group's state and begins its way back.
+    pub(crate) fn lose_state(&mut self, at: u32) {
+        let now = self.turn_now;
+        let slot = &mut self.groups[at as usize];
+        let group = slot.id;
+        let until = slot.lost.as_ref().map_or(slot.applied, |lost| lost.until.max(slot.applied));
+        slot.lost = Some(Lost::new(until, now));
+        slot.applied = LogIndex(0);
+        slot.wait = ApplyWait::None;
+        slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
+        self.lost.insert(at);
+        self.answer_waiting(at, NodeId(0));
+        for (_, read) in std::mem::take(&mut self.groups[at as usize].confirmed) {
+            self.serve(at, read, Vec::new());
+        }
+        self.forget_half(group, at);
+        self.store.drop_group(group);
+        self.queue_apply(at);
+        self.watch_lost(now);
+    }
+
+    /// Does the state have to come from elsewhere?
+    fn wants_state(&self, at: u32) -> bool {
+        let slot = &self.groups[at as usize];
+        slot.applied.next() < self.log.first_index(slot.id) && slot.installed.is_none()
+    }
+
+    /// Asks leaders for what is lost, and gives away the lead of groups that cannot be served.
+    pub(crate) fn watch_lost(&mut self, now: Mono) {
+        let due: Vec<u32> =
+            self.lost.iter().copied().filter(|at| self.lost_at(*at).is_some_and(|lost| lost.next_ask <= now)).collect();
+        for at in due {
+            if let Some(lost) = &mut self.groups[at as usize].lost {
+                lost.next_ask = now + ASK_EVERY;
+                lost.askers.retain(|(_, asked)| now.since(*asked) < ASKED_LATELY);
+            }
+            let slot = &self.groups[at as usize];
+            if self.is_out(at) {
+                // Nobody would send it; who takes this node in again says so.
+                if let Some(lost) = &mut self.groups[at as usize].lost {
+                    lost.next_ask = Mono::MAX;
+                }
+            } else if slot.raft.is_leader() {
+                self.give_way(at, now);
+            } else if self.wants_state(at) && !self.has_half(slot.id) {
+                base::mark::hit!("shard.lost.asks_its_leader");
+                self.step(at, Input::StateLost { is_lost: true, now });
+            }
+        }
+    }
+
+    /// Leads a group that it cannot serve: whoever still can is asked to lead.
+    fn give_way(&mut self, at: u32, now: Mono) {
+        let slot = &self.groups[at as usize];
+        let Some(lost) = &slot.lost else { return };
+        let has_lost = |id: NodeId| lost.askers.iter().any(|(asker, _)| *asker == id);
+        let successor = slot.raft.best_successor(|id| !has_lost(id));
+        let me = self.settings.node;
+        let nobody = self.wants_state(at) && slot.raft.config().voters().all(|id| id == me || has_lost(id));
+        let tells = nobody && !lost.is_hopeless;
+        let group = slot.id;
+        self.step(at, Input::StateLost { is_lost: true, now });
+        if let Some(lost) = &mut self.groups[at as usize].lost {
+            lost.is_hopeless = nobody;
+        }
+        if tells {
+            base::mark::hit!("shard.lost.nobody_has_it");
+            self.notices.push_back((group, Notice::NoneHasIt));
+        }
+        if let Some(target) = successor {
+            base::mark::hit!("shard.lost.hands_over");
+            self.step(at, Input::Transfer { target, now });
+        }
+    }
+
+    /// A member asks for the state that is lost here as well.
+    pub(crate) fn note_asker(&mut self, from: NodeId, at: u32, body: &Body, now: Mono) {
+        let Some(lost) = &mut self.groups[at as usize].lost else { return };
+        if matches!(body, Body::EntryFetch { first_index: LogIndex(0), .. }) {
+            base::mark::hit!("shard.lost.asked_for_it_too");
+            lost.askers.retain(|(asker, _)| *asker != from);
+            lost.askers.push((from, now));
+        }
+    }
+
+    /// Something was applied: is the group as far as it was?
+    pub(crate) fn note_rebuilt(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        let applied = slot.applied;
+        if slot.lost.take_if(|lost| lost.until <= applied).is_some() {
+            base::mark::hit!("shard.lost.back");
+            self.lost.remove(&at);
+            let group = slot.id;
+            self.notices.push_back((group, Notice::StateBack));
+            let now = self.turn_now;
+            self.step(at, Input::StateLost { is_lost: false, now });
+        }
+    }
+
+    /// The members changed: who was out may be in again.
+    pub(crate) fn ask_again(&mut self, at: u32) {
+        let now = self.turn_now;
+        if let Some(lost) = &mut self.groups[at as usize].lost {
+            lost.next_ask = lost.next_ask.min(now);
+        }
+    }
+
+    fn lost_at(&self, at: u32) -> Option<&Lost> {
+        self.groups[at as usize].lost.as_ref()
+    }
+
+    /// When [`Shard::watch_lost`] has something to do.
+    pub(crate) fn lost_deadline(&self) -> Mono {
+        let asks = self.lost.iter().filter_map(|at| self.lost_at(*at)).map(|lost| lost.next_ask);
+        asks.min().unwrap_or(Mono::MAX)
+    }
+}
