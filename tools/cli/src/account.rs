@@ -2,16 +2,25 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use base::Acct;
+use anyhow::{Result, bail};
+use base::{Acct, Nsid};
 use clap::Subcommand;
+use client::Client;
+use meta::{
+    AccountKey, Answer, FlowPlan, Group0Answer, Group0Query, MemberRole, Profile, Query, ReachInfo, ReachState,
+};
+use serde_json::json;
 
 use crate::cluster::{self, Account, Target};
+use crate::files::flow::System;
+use crate::files::print;
 
-/// Accounts listed at most; numbers are dense from 1.
+/// Accounts listed at most; numbers are dense from 1, but for those that ended.
 const ACCOUNTS_SHOWN_MAX: u64 = 100_000;
+/// Numbers without an account in a row, after which no more are looked for.
+const GAP_MAX: u64 = 1000;
 
-/// Make and list accounts.
+/// Make, show, list and end accounts.
 #[derive(Subcommand, Debug)]
 pub enum AccountCommand {
     /// Make an account with an empty tree; the same name again finds the same account.
@@ -20,8 +29,29 @@ pub enum AccountCommand {
         /// Its name, 1 to 255 letters, compared in lower case.
         name: String,
     },
+    /// Show an account: what it has granted, and the shared folders that it reaches.
+    #[command(after_help = "Example:\n  dropstone account show ada")]
+    Show {
+        /// Its name, e-mail address or number.
+        #[arg(value_name = "ACCOUNT")]
+        who: String,
+    },
     /// List all accounts.
+    #[command(visible_alias = "list")]
     Ls,
+    /// End an account for good, with all files in its tree.
+    ///
+    /// It leaves the shared folders that others own. Those that it owns go to one of their members first, by `dropstone
+    /// transfer`; while it owns one it does not end.
+    #[command(after_help = "Example:\n  dropstone account end ada --yes")]
+    End {
+        /// Its name, e-mail address or number.
+        #[arg(value_name = "ACCOUNT")]
+        who: String,
+        /// Without it nothing is done.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Runs it.
@@ -30,22 +60,144 @@ pub fn run(command: &AccountCommand, target: &Target) -> Result<ExitCode> {
     match command {
         AccountCommand::Create { name } => {
             let Account { acct, root } = cluster::ensure_account(&client, name)?;
-            print(target.json, acct, root, name);
+            print_account(target.json, acct, root, name);
         }
-        AccountCommand::Ls => {
-            for acct in (1..=ACCOUNTS_SHOWN_MAX).map(Acct) {
-                let Some(info) = cluster::find_account(&client, acct)? else { break };
-                print(target.json, info.acct, info.root, &info.name);
-            }
-        }
+        AccountCommand::Show { who } => show(&client, who, target.json)?,
+        AccountCommand::Ls => list(&client, target.json)?,
+        AccountCommand::End { who, yes } => end(client, who, *yes, target.json)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(json: bool, acct: Acct, root: base::Nsid, name: &str) {
-    if json {
-        println!("{}", serde_json::json!({ "account": acct.0, "root": root.0, "name": name }));
-    } else {
-        println!("account {acct}  root {root}  {name}");
+fn list(client: &Client, json: bool) -> Result<()> {
+    let mut gap = 0;
+    for acct in (1..=ACCOUNTS_SHOWN_MAX).map(Acct) {
+        match cluster::find_account(client, acct)? {
+            Some(info) => {
+                gap = 0;
+                print_account(json, info.acct, info.root, &info.name);
+            }
+            None if gap == GAP_MAX => break,
+            None => gap += 1,
+        }
     }
+    Ok(())
+}
+
+fn print_account(json: bool, acct: Acct, root: Nsid, name: &str) {
+    if json {
+        println!("{}", json!({ "account": acct.0, "root": root.0, "name": name }));
+    } else {
+        println!("account {acct}  root {root}  {}", print::printable(name));
+    }
+}
+
+fn ask(client: &Client, question: Group0Query) -> Result<Option<Group0Answer>> {
+    match client.query(Acct(0), Nsid(0), Query::Group0(question))? {
+        Answer::Group0(answer) => Ok(Some(answer)),
+        Answer::NotFound | Answer::NoAccess => Ok(None),
+        other => bail!("the cluster did not answer: {other:?}"),
+    }
+}
+
+fn profile(client: &Client, text: &str) -> Result<Profile> {
+    let key = match text.parse() {
+        Ok(number) => AccountKey::Acct(Acct(number)),
+        Err(_) => AccountKey::Name(text.to_owned()),
+    };
+    match ask(client, Group0Query::Profile(key))? {
+        Some(Group0Answer::Profile(profile)) => Ok(*profile),
+        _ => bail!("no account {text:?} on this cluster; `dropstone account list` shows them all"),
+    }
+}
+
+/// The shared namespaces that an account reaches.
+fn reach(client: &Client, acct: Acct) -> Result<Vec<(Nsid, ReachInfo)>> {
+    let mut all: Vec<(Nsid, ReachInfo)> = Vec::new();
+    loop {
+        let after = all.last().map_or(Nsid(0), |(nsid, _)| *nsid);
+        match ask(client, Group0Query::Reach { acct, after, limit: 0 })? {
+            Some(Group0Answer::Reach(some)) if !some.is_empty() => all.extend(some),
+            _ => return Ok(all),
+        }
+    }
+}
+
+fn role(role: MemberRole) -> &'static str {
+    match role {
+        MemberRole::Viewer => "viewer",
+        MemberRole::Editor => "editor",
+        MemberRole::Owner => "owner",
+    }
+}
+
+fn how_far(state: ReachState) -> &'static str {
+    match state {
+        ReachState::Invited => "invited",
+        ReachState::Joined => "joined",
+        ReachState::Mounted => "mounted",
+    }
+}
+
+fn show(client: &Client, text: &str, json: bool) -> Result<()> {
+    let profile = profile(client, text)?;
+    let state = match profile.state {
+        1 => "active",
+        2 => "being made",
+        3 => "suspended",
+        _ => "ended",
+    };
+    let reach = reach(client, profile.acct)?;
+    let used = match client.query(Acct(0), profile.root, Query::SpaceUsage)? {
+        Answer::SpaceUsage { live_bytes, .. } => live_bytes,
+        _ => 0,
+    };
+    if json {
+        let shared = |(nsid, info): &(Nsid, ReachInfo)| {
+            let (role, state) = (role(info.role), how_far(info.state));
+            json!({ "namespace": nsid.0, "role": role, "state": state })
+        };
+        let object = json!({
+            "account": profile.acct.0, "name": profile.name, "email": profile.email, "state": state,
+            "root": profile.root.0, "root_bytes": used, "allocated": profile.allocated, "granted": profile.granted,
+            "created_ms": profile.created_ms, "shared": reach.iter().map(shared).collect::<Vec<_>>(),
+        });
+        println!("{object}");
+        return Ok(());
+    }
+    println!("account {}: {}", profile.acct, print::printable(&profile.name));
+    println!("  state      {state}, since {} UTC", print::time(profile.created_ms as i64));
+    println!("  root       namespace {}, {} in it", profile.root, print::bytes(used));
+    let allocated = if profile.allocated == 0 { "no limit".to_owned() } else { print::bytes(profile.allocated) };
+    println!("  granted    {} of {allocated}", print::bytes(profile.granted));
+    for (nsid, info) in reach {
+        println!("  shared     namespace {nsid}, {}, {}", role(info.role), how_far(info.state));
+    }
+    Ok(())
+}
+
+/// Out of what others share, then the account itself.
+fn end(client: Client, text: &str, yes: bool, json: bool) -> Result<()> {
+    let profile = profile(&client, text)?;
+    let acct = profile.acct;
+    let name = print::printable(&profile.name);
+    let reach = reach(&client, acct)?;
+    if let Some((nsid, _)) = reach.iter().find(|(_, info)| info.role == MemberRole::Owner) {
+        bail!("account {acct} ({name}) owns shared folder {nsid}; give it to a member with `dropstone transfer` first");
+    }
+    if !yes {
+        bail!("account {acct} ({name}) and all files in its tree would go for good; say --yes to do it");
+    }
+    let system = System { client };
+    for (nsid, _) in reach {
+        let plan = FlowPlan::RemoveMember { nsid, acct };
+        system.run(&format!("namespace {nsid}"), &plan).map_err(|fail| anyhow::anyhow!("{fail}"))?;
+    }
+    system.run(&format!("account {acct}"), &FlowPlan::AccountEnd { acct }).map_err(|fail| anyhow::anyhow!("{fail}"))?;
+    if json {
+        println!("{}", json!({ "done": "ended", "account": acct.0 }));
+    } else {
+        println!("account {acct} ({name}) has ended");
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod dev;
 mod doctor;
 mod exit;
 mod files;
+mod flow;
 mod format;
 mod gc;
 mod log;
@@ -64,6 +65,8 @@ enum Command {
     #[command(subcommand)]
     Admin(admin::AdminCommand),
     #[command(subcommand)]
+    Flow(flow::FlowCommand),
+    #[command(subcommand)]
     Log(log::LogCommand),
     #[command(subcommand)]
     Gc(gc::GcCommand),
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Config(command) => config_cmd::run(&command, cli.cluster.json),
         Command::Account(command) => account::run(&command, &cli.cluster),
         Command::Admin(command) => admin::run(&command, &cli.cluster),
+        Command::Flow(command) => flow::run(&command, &cli.cluster),
         Command::Log(command) => log::run(&command, cli.cluster.json),
         Command::Gc(command) => gc::run(&command, &cli.cluster),
         Command::Doctor(args) => doctor::run(&args, cli.cluster.json),

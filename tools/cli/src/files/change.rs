@@ -5,6 +5,7 @@ use meta::{At, Command, Delete, Mkdir, Move, NodeKind, Outcome};
 use serde_json::json;
 
 use super::Global;
+use super::across::{self, Place};
 use super::fail::{Code, Fail};
 use super::print;
 use super::remote::{Remote, last_name, parent, parse_path};
@@ -51,6 +52,14 @@ pub fn mv(args: &MvArgs, global: &Global) -> Result<(), Fail> {
         return Err(Fail::new(Code::Refused, "the root cannot be moved"));
     }
     let remote = Remote::open(global)?;
+    let (from, there) = remote.follow(source.clone(), false)?;
+    // Another casing of a shared folder's own name does not lead into it.
+    let is_recased = base::names::path_key(&source) == base::names::path_key(&target);
+    let (to, here) = remote.follow(target.clone(), !is_recased)?;
+    if from.nsid != remote.nsid || to.nsid != remote.nsid {
+        let (from, to) = (Place { nsid: from.nsid, path: there }, Place { nsid: to.nsid, path: here });
+        return across::mv(&remote, (&source, from), (&target, to), global);
+    }
     let moved = remote.entry(&source)?;
     let target = match remote.lookup(&target)? {
         // The same node under another casing is a rename, not a move into itself.
@@ -107,12 +116,16 @@ pub fn mkdir(args: &MkdirArgs, global: &Global) -> Result<(), Fail> {
 fn each(paths: &[String], global: &Global, work: impl Fn(&Remote, &str) -> Result<(), Fail>) -> Result<(), Fail> {
     let parsed = paths.iter().map(|path| parse_path(path)).collect::<Result<Vec<_>, _>>()?;
     let remote = Remote::open(global)?;
+    let work = |path: &str| {
+        let (remote, path) = remote.follow(path.to_owned(), false)?;
+        work(&remote, &path)
+    };
     if let [path] = &parsed[..] {
-        return work(&remote, path);
+        return work(path);
     }
     let mut failed = 0;
     for path in &parsed {
-        match work(&remote, path) {
+        match work(path) {
             Ok(()) => {}
             Err(fail) if matches!(fail.code, Code::Unreachable | Code::OutputClosed) => return Err(fail),
             Err(fail) => {

@@ -106,6 +106,17 @@ impl Fail {
         Fail::new(code, format!("{}: {what}", shown(path)))
     }
 
+    /// What a flow that was refused means for `path`: of the outcome that refused it only the code is kept.
+    pub fn of_code(path: &str, code: u8) -> Fail {
+        let kind = match code {
+            3 | 18 | 23 => Code::Conflict,
+            6 => Code::NotFound,
+            5 | 10 | 15 | 17 | 30 => Code::Refused,
+            _ => Code::Failed,
+        };
+        Fail::new(kind, format!("{}: {}", shown(path), code_text(code)))
+    }
+
     /// What an answer that is not the wanted one means for `path`.
     pub fn of_answer(path: &str, answer: &Answer) -> Fail {
         let (code, what) = match answer {
@@ -122,6 +133,25 @@ impl Fail {
         };
         Fail::new(code, format!("{}: {what}", shown(path)))
     }
+}
+
+/// The code of an outcome that refused a flow, in words.
+pub fn code_text(code: u8) -> String {
+    let text = match code {
+        3 => "something else is at the target",
+        5 => "over the quota; give it more room, or remove something first",
+        6 => "not found, or deleted meanwhile",
+        8 => "it is not a folder",
+        10 => "no access",
+        15 => "over a limit of the cluster, or it changed for longer than the journal is kept",
+        16 => "a folder cannot go into itself",
+        17 => "shared folders do not nest",
+        18 => "it was changed while it was moved: it is in both places; compare them, and remove one",
+        23 => "it is there already",
+        30 => "the cluster finds it malformed",
+        other => return format!("refused with code {other}"),
+    };
+    text.to_owned()
 }
 
 fn shown(path: &str) -> String {

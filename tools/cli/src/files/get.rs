@@ -53,8 +53,7 @@ struct Wanted {
 ///
 /// Errors: [`Fail`].
 pub fn run(args: &GetArgs, global: &Global) -> Result<(), Fail> {
-    let source = parse_path(&args.remote)?;
-    let remote = Remote::open(global)?;
+    let (remote, source) = Remote::open_at(global, parse_path(&args.remote)?, true)?;
     let entry = remote.entry(&source)?;
     let is_tree = entry.meta.kind != NodeKind::File;
     let mut wanted = Vec::new();

@@ -33,7 +33,7 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<(), Fail> {
 
 fn restore(path: &str, rev: &str, global: &Global) -> Result<(), Fail> {
     let rev: Rev = rev.parse().map_err(|error| Fail::new(Code::Usage, format!("bad rev {rev:?}: {error}")))?;
-    let remote = Remote::open(global)?;
+    let (remote, path) = &Remote::open_at(global, path.to_owned(), false)?;
     let unknown = || Fail::new(Code::NotFound, format!("{}: there is no revision {rev}", print::path(path)));
     if rev.nsid != remote.nsid {
         return Err(unknown());
@@ -50,7 +50,7 @@ fn restore(path: &str, rev: &str, global: &Global) -> Result<(), Fail> {
 }
 
 fn show(path: &str, global: &Global) -> Result<(), Fail> {
-    let remote = Remote::open(global)?;
+    let (remote, path) = &Remote::open_at(global, path.to_owned(), false)?;
     let mut before = Jid(0);
     loop {
         let query = Query::Revisions { at: At::path(path), before, limit: 0 };

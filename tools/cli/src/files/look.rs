@@ -47,8 +47,7 @@ pub struct DuArgs {
 ///
 /// Errors: [`Fail`].
 pub fn ls(args: &LsArgs, global: &Global) -> Result<(), Fail> {
-    let path = parse_path(&args.path)?;
-    let remote = Remote::open(global)?;
+    let (remote, path) = Remote::open_at(global, parse_path(&args.path)?, true)?;
     let entry = remote.entry(&path)?;
     if entry.meta.kind == NodeKind::File {
         return print_entry(&entry, &entry.meta.name, args.long, global.json);
@@ -80,8 +79,8 @@ fn print_entry(entry: &Entry, shown: &str, long: bool, is_json: bool) -> Result<
 ///
 /// Errors: [`Fail`].
 pub fn stat(args: &StatArgs, global: &Global) -> Result<(), Fail> {
-    let path = parse_path(&args.path)?;
-    let entry = Remote::open(global)?.entry(&path)?;
+    let (remote, path) = Remote::open_at(global, parse_path(&args.path)?, false)?;
+    let entry = remote.entry(&path)?;
     if global.json {
         return print::line(print::json_entry(&entry));
     }
@@ -111,8 +110,7 @@ struct Sum {
 ///
 /// Errors: [`Fail`].
 pub fn du(args: &DuArgs, global: &Global) -> Result<(), Fail> {
-    let path = parse_path(&args.path)?;
-    let remote = Remote::open(global)?;
+    let (remote, path) = Remote::open_at(global, parse_path(&args.path)?, true)?;
     let top = remote.entry(&path)?;
     let mut sums = BTreeMap::from([(top.path_display.clone(), Sum::default())]);
     if top.meta.kind == NodeKind::File {

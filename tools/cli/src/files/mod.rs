@@ -1,16 +1,21 @@
-//! The file commands: put, get, ls, stat, mv, rm, mkdir, history, watch, du. A small client of any cluster.
+//! The file commands: put, get, ls, stat, mv, rm, mkdir, history, watch, du; and those of shared folders and links. A
+//! small client of any cluster.
 
+mod across;
 mod board;
 mod change;
-mod fail;
+pub(crate) mod fail;
+pub(crate) mod flow;
 mod get;
 mod history;
+mod links;
 mod local;
 mod look;
-mod print;
+pub(crate) mod print;
 pub(crate) mod progress;
 mod put;
 mod remote;
+mod share;
 mod walk;
 mod watch;
 
@@ -63,6 +68,9 @@ pub enum FileCommand {
     #[command(after_help = HELP)]
     Du(look::DuArgs),
     /// Move or rename a file or folder; into TARGET if that is a folder.
+    ///
+    /// Out of a shared folder, or into one, it is copied and then taken away where it was: no version is lost on the way, a
+    /// crash leaves it in both places at most, and its history stays behind.
     #[command(after_help = HELP)]
     Mv(change::MvArgs),
     /// Remove files, and folders with -r.
@@ -74,6 +82,30 @@ pub enum FileCommand {
     /// Show the revisions of a file, newest first, or restore one.
     #[command(after_help = HELP)]
     History(history::HistoryArgs),
+    /// Share a folder with other accounts.
+    ///
+    /// Its content is copied into a namespace of its own while it stays readable and, but for a moment, writable; then the
+    /// namespace takes its place. A crash on the way leaves it as it was, or is made good by the cluster.
+    #[command(after_help = HELP)]
+    Share(share::ShareArgs),
+    /// Join a shared folder that one was invited to.
+    #[command(after_help = HELP)]
+    Accept(share::AcceptArgs),
+    /// Take members out of a shared folder; it stays with its owner, with all in it.
+    #[command(after_help = HELP)]
+    Unshare(share::UnshareArgs),
+    /// Leave a shared folder.
+    #[command(after_help = HELP)]
+    Leave(share::SharedArgs),
+    /// Give a shared folder to one of its members, who pays for it from then on.
+    #[command(after_help = HELP)]
+    Transfer(share::TransferArgs),
+    /// Show who has a shared folder.
+    #[command(after_help = HELP)]
+    Members(share::SharedArgs),
+    /// List, make or remove links to files and folders.
+    #[command(after_help = HELP)]
+    Links(links::LinksArgs),
     /// Print changes as they are committed, until stopped.
     ///
     /// Woken by the cluster, not polling. Goes on over a change of leader.
@@ -95,6 +127,13 @@ pub fn run(command: FileCommand, global: &Global) -> Result<ExitCode, anyhow::Er
         FileCommand::Rm(args) => change::rm(&args, global),
         FileCommand::Mkdir(args) => change::mkdir(&args, global),
         FileCommand::History(args) => history::run(&args, global),
+        FileCommand::Share(args) => share::share(&args, global),
+        FileCommand::Accept(args) => share::accept(&args, global),
+        FileCommand::Unshare(args) => share::unshare(&args, global),
+        FileCommand::Leave(args) => share::leave(&args, global),
+        FileCommand::Transfer(args) => share::transfer(&args, global),
+        FileCommand::Members(args) => share::members(&args, global),
+        FileCommand::Links(args) => links::run(&args, global),
         FileCommand::Watch(args) => watch::run(&args, global),
     };
     Ok(match done {

@@ -56,7 +56,7 @@ pub fn run(args: &PutArgs, global: &Global) -> Result<(), Fail> {
     if let Some(what) = left_out(metadata.file_type()) {
         return Err(Fail::local(&args.local, format!("it is {what}, which is not put; name the file itself")));
     }
-    let remote = Remote::open(global)?;
+    let (remote, target) = Remote::open_at(global, target, true)?;
     let tree = if metadata.is_dir() {
         Tree::read(&args.local, &target).map_err(|error| Fail::local(&args.local, error))?
     } else {

@@ -46,6 +46,28 @@ impl Remote {
         Ok(Remote { client, acct, nsid })
     }
 
+    /// As [`Remote::open`], where a path leads: into a shared folder, if it goes through one. Returns the path there.
+    ///
+    /// Errors: [`Fail`].
+    pub fn open_at(global: &Global, path: String, enters: bool) -> Result<(Remote, String), Fail> {
+        Remote::open(global)?.follow(path, enters)
+    }
+
+    /// Where a path leads: into the shared folder that it goes through, and there to the rest of it. `enters`: the path of
+    /// a shared folder itself leads into it too.
+    ///
+    /// Errors: [`Fail`].
+    pub fn follow(&self, path: String, enters: bool) -> Result<(Remote, String), Fail> {
+        let (nsid, path) = match self.query(Query::Lookup(What::At(At::path(&path))))? {
+            Answer::Elsewhere { nsid, rest } => (nsid, rest),
+            Answer::Entry(entry) if enters && entry.meta.kind == NodeKind::Mount => {
+                (Nsid(entry.meta.size), String::new())
+            }
+            _ => (self.nsid, path),
+        };
+        Ok((Remote { client: self.client.clone(), acct: self.acct, nsid }, path))
+    }
+
     /// Executes a command; the outcome may be no success.
     ///
     /// Errors: [`Fail`].
