@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use base::{Acct, BlockHash, ClusterId, GroupId, NodeId, Nsid, TreeNode};
-use client::{Client, ClientOptions};
+use base::{Acct, BlockHash, ClusterId, GroupId, Jid, NodeId, Nsid, TreeNode};
+use client::{Client, ClientError, ClientOptions};
 use meta::{
     AccountKey, Answer, At, Command, CommitBatch, CommitFile, FlowInfo, FlowPlan, FlowState, Group0Answer,
     Group0Command, Group0Query, MemberRole, Mkdir, NodeKind, Outcome, PresentPart, PutMode, Query, StoreAndCommit,
@@ -291,7 +291,13 @@ fn a_folder_shared_while_another_writes_and_leads_change_is_whole_and_once() {
     three.done(&FlowPlan::AddMember { nsid: info.nsid, acct: bob, role: MemberRole::Editor });
     three.done(&FlowPlan::Mount { nsid: info.nsid, acct: bob, at: At::path("/from ada") });
     assert_eq!(files(&three.client, bob, info.nsid, "").len(), expected.len());
+    let watch = three.client.watch(bob, info.nsid, Jid(0)).expect("it watches");
+    assert!(watch.next_head().expect("a member is told") > Jid(0));
     three.done(&FlowPlan::RemoveMember { nsid: info.nsid, acct: bob });
+    let end = (0..10).find_map(|_| watch.next_head().err());
+    assert!(matches!(&end, Some(ClientError::Refused { text }) if text.contains("taken away")), "{end:?}");
+    let again = three.client.watch(bob, info.nsid, Jid(0)).expect("it asks").next_head();
+    assert!(matches!(again, Err(ClientError::Refused { .. })), "{again:?}");
     assert_eq!(three.client.query(bob, info.nsid, Query::Head).expect("it answers"), Answer::NoAccess);
     let reach = Query::Group0(Group0Query::Reach { acct: bob, after: Nsid(0), limit: 0 });
     let reach = three.client.query(SYSTEM, Nsid(0), reach).expect("it answers");
