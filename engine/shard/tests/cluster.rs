@@ -9,6 +9,8 @@ mod lost;
 mod reads;
 #[path = "cluster/upkeep.rs"]
 mod upkeep;
+#[path = "cluster/watch.rs"]
+mod watch;
 
 use std::collections::BTreeMap;
 
