@@ -453,13 +453,20 @@ fn a_share_that_thawed_goes_back_and_one_that_fails_gives_its_room_back() {
     let plan = FlowPlan::Share { owner: ada, node: base::TreeNode(2), grant_bytes: 50 };
     let mut info = flow(start(&mut world, plan.clone()));
     assert_eq!((info.root, profile(&mut world, ada).granted), (root, 100));
-    for step in [2, 3, 4] {
+    for step in [2, 3, 4, 5] {
         info = told(&mut world, &info, 0);
         assert_eq!(info.step, step);
     }
     info = told(&mut world, &info, 18);
-    assert_eq!((info.state, info.step), (FlowState::Open, 2));
-    assert_eq!(told(&mut world, &info, 6).state, FlowState::Failed);
+    assert_eq!((info.state, info.step, info.code), (FlowState::Open, 3, 0));
+    // What it made is taken back first, whatever each of these steps comes to; its room is reserved until then.
+    info = told(&mut world, &info, 6);
+    for (step, code) in [(101, 0), (102, 6), (103, 0)] {
+        assert_eq!((info.state, info.step, info.code), (FlowState::Open, step, 6));
+        assert_eq!(profile(&mut world, ada).granted, 100);
+        info = told(&mut world, &info, code);
+    }
+    assert_eq!((info.state, info.code), (FlowState::Failed, 6));
     assert_eq!(profile(&mut world, ada).granted, 50);
     assert_eq!(reach(&mut world, ada), []);
     let add = FlowPlan::AddMember { nsid: info.nsid, acct: ada, role: MemberRole::Viewer };

@@ -184,7 +184,7 @@ fn a_leader_finds_its_namespaces_page_by_page_and_asks_for_cold_rows() {
     let (mut position, mut looked) = (Vec::new(), 0);
     let due = blocks_due(&world.store, GROUP, NSID, 0, 9, &mut position, &mut looked, &mut wants);
     assert_eq!((due, position.len(), looked), (Err(Cold), 0, 0));
-    assert_eq!(wants.len(), 2 + 1 + 6, "all tables of blocks are asked for at once");
+    assert_eq!(wants.len(), 2 + 1 + 7, "all tables of blocks are asked for at once");
 }
 
 #[test]
