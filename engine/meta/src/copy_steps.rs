@@ -137,7 +137,8 @@ fn next_nodes<S: Store>(
     copy: &CopyRow,
     limit: usize,
 ) -> Result<(Vec<Copied>, bool), Halt> {
-    let walked = Walk { root: copy.source, display: "", position: &copy.position, is_recursive: true, has_dead: false };
+    let position = copy.position.as_str();
+    let walked = Walk { root: copy.source, display: "", position, is_recursive: true, has_dead: false, limit };
     let (mut some, mut has_mount) = (Vec::new(), false);
     let is_end = walk(&mut editor.tree(), &walked, |_, item| {
         if some.len() == limit {

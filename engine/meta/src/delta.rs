@@ -192,6 +192,11 @@ impl Told {
         is_long || self.visits >= DELTA_ROWS_MAX || self.is_at_mount()
     }
 
+    /// Changes that it takes still.
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.changes.len())
+    }
+
     /// What hangs at the mount just told comes next, before any other row.
     fn is_at_mount(&self) -> bool {
         let is_mount = |last: &Change| matches!(last, Change::Present(entry) if entry.meta.kind == NodeKind::Mount);
@@ -335,8 +340,9 @@ impl<R: Source> Page<'_, '_, R> {
         let may_be_live = live.is_some_and(|live| live.kind == NodeKind::Folder);
         let from = position.clone();
         let has_dead = row.op != Op::Delete;
-        let walked = Walk { root: row.node, display: old_path, position: &from, is_recursive: true, has_dead };
         let (nsid, told) = (self.tree.nsid, &mut self.told);
+        let limit = told.room();
+        let walked = Walk { root: row.node, display: old_path, position: &from, is_recursive: true, has_dead, limit };
         let is_end = walk(&mut Tree { source: self.tree.source, nsid }, &walked, |tree, item| {
             if told.is_full() {
                 return Ok(ControlFlow::Break(()));
@@ -386,8 +392,9 @@ impl<R: Source> Page<'_, '_, R> {
     fn expand_present(&mut self, root: TreeNode, display: &str, mut position: String) -> Result<(), Stop> {
         base::mark::hit!("meta.delta.folder_moved");
         let from = position.clone();
-        let walked = Walk { root, display, position: &from, is_recursive: true, has_dead: false };
         let (nsid, told) = (self.tree.nsid, &mut self.told);
+        let limit = told.room();
+        let walked = Walk { root, display, position: &from, is_recursive: true, has_dead: false, limit };
         let is_end = walk(&mut Tree { source: self.tree.source, nsid }, &walked, |tree, item| {
             if told.is_full() {
                 return Ok(ControlFlow::Break(()));

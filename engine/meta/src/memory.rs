@@ -175,7 +175,11 @@ impl MemoryStore {
                 match want {
                     Want::Key(_) => false,
                     Want::Range { keys: wanted, rows_max: wanted_max } => {
-                        wanted.start == keys.start && keys.end <= &wanted.end[..] && rows_max <= *wanted_max
+                        let (from, to) = (Bound::Included(&wanted.start[..]), Bound::Excluded(&wanted.end[..]));
+                        // A range that has no more rows than were asked for is known to its end.
+                        let is_whole = || self.merged(group, from, to).count() < *wanted_max as usize;
+                        let is_inside = wanted.start == keys.start && keys.end <= &wanted.end[..];
+                        is_inside && (rows_max <= *wanted_max || is_whole())
                     }
                 }
             })

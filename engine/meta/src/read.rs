@@ -236,7 +236,7 @@ fn list_page<R: Source>(
         Err(answer) => return Ok(answer),
     };
     let (mut entries, mut bytes, mut last) = (Vec::new(), 0, String::new());
-    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: false };
+    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: false, limit };
     let is_end = walk(tree, &walked, |tree, item| {
         let row = item.row.expect("only a walk with the dead comes to what is not there");
         let entry_bytes = ENTRY_BYTES + item.display.len() + row.name.len();

@@ -32,7 +32,7 @@ pub(crate) fn list_all<R: Source>(
         Err(answer) => return Ok(answer),
     };
     let (mut changes, mut bytes, mut last) = (Vec::new(), 0, String::new());
-    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: true };
+    let walked = Walk { root: folder, display: &display, position, is_recursive, has_dead: true, limit };
     let is_end = walk(tree, &walked, |tree, item| {
         if changes.len() >= limit || bytes >= ANSWER_BYTES_SOFT {
             return Ok(ControlFlow::Break(()));

@@ -67,6 +67,39 @@ fn a_listing_with_deleted_entries_tells_every_name_that_was_vacated() {
 }
 
 #[test]
+fn a_page_from_a_cold_store_takes_a_few_rounds_however_many_folders_are_in_it() {
+    let mut world = World::new();
+    for folder in 0..40 {
+        for file in 0..4 {
+            assert!(world.put(&format!("/a/{folder}/in/{file}"), b"x").is_ok());
+        }
+    }
+    let pages = |world: &mut World, limit| {
+        let (mut told, mut position, mut rounds) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let before = world.store.prefetches();
+            let page = Query::ListPage { at: At::path(""), recursive: true, position, limit };
+            let Answer::Page { entries, next, .. } = world.ask(&page) else { panic!("the root is a folder") };
+            rounds = rounds.max(world.store.prefetches() - before);
+            told.extend(entries.into_iter().map(|entry| entry.path_display));
+            match next {
+                Some(next) => position = next,
+                None => return (told, rounds),
+            }
+        }
+    };
+    let warm = pages(&mut world, 0);
+    assert_eq!((warm.0.len(), warm.1), (1 + 40 * 6, 0));
+    world.store.checkpoint();
+    world.store.set_cold(true);
+    for limit in [0, 100, 7] {
+        let (told, rounds) = pages(&mut world, limit);
+        assert_eq!(told, warm.0, "pages of {limit}");
+        assert!(rounds <= 16, "a page of {limit} took {rounds} rounds");
+    }
+}
+
+#[test]
 fn the_changes_of_a_folder_are_those_below_it_and_end_when_it_moves() {
     let mut world = World::new();
     for path in ["/s/in/f", "/s/g", "/other/h"] {

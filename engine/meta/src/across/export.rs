@@ -84,7 +84,7 @@ fn list<R: Source>(
 ) -> Result<Read, Halt> {
     let mut part = Part::default();
     let mut last = String::new();
-    let walked = Walk { root: folder, display: "", position, is_recursive: true, has_dead: false };
+    let walked = Walk { root: folder, display: "", position, is_recursive: true, has_dead: false, limit };
     let is_end = walk(tree, &walked, |tree, item| {
         if part.is_full(limit) {
             return Ok(ControlFlow::Break(()));
