@@ -52,6 +52,9 @@ pub struct MetaBenchArgs {
     /// What is measured.
     #[arg(long, value_name = "PART", value_delimiter = ',', default_values = ["moves", "listing"])]
     parts: Vec<Part>,
+    /// Leaves the namespace that is listed, in `meta-bench-kept`, and lists the one that is there already.
+    #[arg(long)]
+    keep: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -78,7 +81,8 @@ pub fn run(args: &MetaBenchArgs) -> Result<()> {
         done = done.and_then(|()| moves(args, &dir.join("moves")));
     }
     if args.parts.contains(&Part::Listing) {
-        done = done.and_then(|()| listing(args, &dir.join("listing")));
+        let at = if args.keep { args.dir.join("meta-bench-kept") } else { dir.join("listing") };
+        done = done.and_then(|()| listing(args, &at));
     }
     std::fs::remove_dir_all(&dir).with_context(|| format!("could not remove {}", dir.display()))?;
     done
@@ -120,10 +124,15 @@ fn moves(args: &MetaBenchArgs, dir: &Path) -> Result<()> {
 
 /// The whole namespace, page by page.
 fn listing(args: &MetaBenchArgs, dir: &Path) -> Result<()> {
-    let mut machine = Machine::open(dir)?;
-    println!("making a namespace of {} files", args.files);
-    fill(&mut machine, "", 0..args.files)?;
-    machine.rest()?;
+    let mut machine = if args.keep && dir.exists() {
+        Machine::reopen(dir)?
+    } else {
+        let mut machine = Machine::open(dir)?;
+        println!("making a namespace of {} files", args.files);
+        fill(&mut machine, "", 0..args.files)?;
+        machine.rest()?;
+        machine
+    };
     let total = args.files + args.files.div_ceil(FOLDER);
     let tenth = total.div_ceil(10);
     println!("recursive listing, pages of {PAGE}; resident before: {} MiB", resident_mib());

@@ -56,6 +56,9 @@ pub struct StoreBenchArgs {
     /// Only our store, to profile it.
     #[arg(long)]
     alone: bool,
+    /// Leaves the tree that is read, in `store-bench-kept`, and reads the one that is there already.
+    #[arg(long)]
+    keep: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -103,6 +106,7 @@ pub fn run(args: &StoreBenchArgs) -> Result<()> {
 }
 
 fn read(args: &StoreBenchArgs, dir: &std::path::Path) -> Result<()> {
+    let tables = dir.join("tables");
     let tell = |what: &str, rate: Rate| {
         println!("{what}: {:.0} k/s, {:.0} k per second of CPU", rate.per_s / 1000.0, rate.per_cpu_s / 1000.0);
     };
@@ -111,8 +115,13 @@ fn read(args: &StoreBenchArgs, dir: &std::path::Path) -> Result<()> {
         tell("lookups in a memtable", filled.lookups_in_memory(5_000_000)?);
     }
     filled.close()?;
-    println!("filling a tree of {} rows", args.rows);
-    let mut filled = Filled::make(&dir.join("tables"), args.rows, true)?;
+    let kept = args.dir.join("store-bench-kept");
+    let mut filled = if args.keep && kept.exists() {
+        Filled::reopen(&kept, args.rows)?
+    } else {
+        println!("filling a tree of {} rows", args.rows);
+        Filled::make(if args.keep { &kept } else { &tables }, args.rows, true)?
+    };
     for _ in 0..args.rounds {
         tell("lookups in tables larger than the block cache", filled.lookups(1_000_000)?);
         tell("listing, pages of 1,000", filled.listing(2_000_000)?);

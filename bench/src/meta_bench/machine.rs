@@ -37,16 +37,7 @@ impl Machine {
     /// The store does not open, or fails.
     pub fn open(dir: &Path) -> Result<Machine> {
         std::fs::create_dir_all(dir)?;
-        let mut machine = Machine {
-            ours: Ours::open(dir)?,
-            applier: Applier::new(),
-            applied: Applied::default(),
-            builder: meta::payload::Builder::default(),
-            index: LogIndex(0),
-            session: SessionId(0),
-            sequence: 0,
-            token: 0,
-        };
+        let mut machine = Machine::reopen(dir)?;
         let system = CommandHeader { nsid: NSID, ..CommandHeader::default() };
         let init = Command::NamespaceInit { kind: NamespaceKind::Root, owner: OWNER, grant_bytes: 1 << 40 };
         machine.entry(&[(system, init)])?;
@@ -56,6 +47,23 @@ impl Machine {
         let Some(Ok(Outcome::Registered { session })) = session else { bail!("no session was given") };
         machine.session = session;
         Ok(machine)
+    }
+
+    /// One that is there already, to be asked.
+    ///
+    /// # Errors
+    /// The store does not open.
+    pub fn reopen(dir: &Path) -> Result<Machine> {
+        Ok(Machine {
+            ours: Ours::open(dir)?,
+            applier: Applier::new(),
+            applied: Applied::default(),
+            builder: meta::payload::Builder::default(),
+            index: LogIndex(0),
+            session: SessionId(0),
+            sequence: 0,
+            token: 0,
+        })
     }
 
     /// The owner's commands, as one entry; each must be done.

@@ -64,6 +64,14 @@ impl Filled {
         Ok(Filled { ours, rows, dice: Prng::new(2), token: 0 })
     }
 
+    /// One that is there already, with so many rows.
+    ///
+    /// # Errors
+    /// It does not open.
+    pub fn reopen(dir: &Path, rows: u64) -> Result<Filled> {
+        Ok(Filled { ours: Ours::open(dir)?, rows, dice: Prng::new(2), token: 0 })
+    }
+
     fn random_key(&mut self) -> Vec<u8> {
         key(TABLE, DIRENT.0, self.dice.below(self.rows))
     }

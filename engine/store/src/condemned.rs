@@ -167,14 +167,16 @@ impl Tree {
     }
 
     fn machine_row(&self, group: GroupId) -> Result<Option<MachineRow>, TreeError> {
-        let Some(value) = self.get(&key::machine(group))? else { return Ok(None) };
+        let Some(value) = self.inner().get(key::machine(group), LATEST)? else { return Ok(None) };
         let decoded = MachineRow::decode(&value);
         let (row, _) = decoded.map_err(|error| TreeError::Corrupt(format!("machine row of group {group}: {error}")))?;
         Ok(Some(row))
     }
 
     fn drop_span(&self, span: &Span) -> Result<(), TreeError> {
-        Ok(self.inner().drop_range::<&[u8], _>(span.first.as_slice()..=span.last.as_slice())?)
+        self.inner().drop_range::<&[u8], _>(span.first.as_slice()..=span.last.as_slice())?;
+        self.show();
+        Ok(())
     }
 
     fn bury(&self, graves: &BTreeMap<GroupId, MachineRow>) -> Result<(), TreeError> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use base::GroupId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
-use meta::{Machine, Rows};
+use meta::Machine;
 
 use crate::condemned::Span;
 use crate::key::Life;
 use crate::machine_row::MachineRow;
 use crate::memtable::Memtable;
+use crate::packed::Packed;
 use crate::range_reads::Missing;
 use crate::scrub::Damage;
 
@@ -88,7 +89,7 @@ pub(crate) enum CompactJob {
 /// Rows of one range of a prefetch.
 pub(crate) struct RangeDone {
     pub(crate) at: u32,
-    pub(crate) rows: Rows,
+    pub(crate) rows: Packed,
     pub(crate) complete: bool,
 }
 

@@ -6,6 +6,7 @@
 //! `base` and `meta`'s `Store` seam.
 
 mod arena;
+mod block_rows;
 mod compactor;
 mod condemned;
 mod job;
@@ -15,6 +16,7 @@ mod machine_row;
 mod making;
 mod memtable;
 mod merge;
+mod packed;
 mod part;
 mod pins;
 mod range_reads;
@@ -25,6 +27,8 @@ mod settings;
 mod sorted;
 mod space;
 mod store;
+mod table_reads;
+mod tables;
 mod tree;
 mod worker;
 mod writer;

@@ -1,15 +1,17 @@
 //! Ranges that were read ahead, kept until their token is released.
 //!
 //! A range knows every row of its group between `start` and `covered`. It stays so: what is read from the tables is
-//! merged with the memtables when it arrives, and later writes change it in place.
+//! merged with the memtables when it arrives, and later writes are laid over it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter::Peekable;
 use std::ops::Bound;
 
 use meta::Rows;
 
 use crate::key::{GroupLife, successor};
 use crate::merge::{Layer, Merged};
+use crate::packed::Packed;
 
 /// One range; `id` names the prefetch and the place in its list.
 pub(crate) struct RangeRead {
@@ -20,7 +22,10 @@ pub(crate) struct RangeRead {
     rows_max: u32,
     /// Exclusive. Invariant: `start <= covered <= end`.
     covered: Vec<u8>,
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Rows as they were when they came, in order.
+    pieces: Vec<Packed>,
+    /// What was written since.
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 /// What still has to be read so that a range answers.
@@ -47,7 +52,8 @@ impl RangeReads {
             start: want.start,
             end: want.end,
             rows_max: want.rows_max,
-            rows: BTreeMap::new(),
+            pieces: Vec::new(),
+            changes: BTreeMap::new(),
         });
     }
 
@@ -57,26 +63,25 @@ impl RangeReads {
         &mut self,
         group: GroupLife,
         id: (u64, u32),
-        rows: &'a Rows,
+        rows: Packed,
         complete: bool,
         layers: impl FnOnce(&[u8], &[u8]) -> Vec<Layer<'a>>,
     ) -> Option<Missing> {
         let range = self.lives.get_mut(&group)?.iter_mut().find(|range| range.id == id)?;
-        let limit = match rows.last() {
-            Some((key, _)) if !complete => successor(key),
+        let limit = match rows.last_key() {
+            Some(key) if !complete => successor(key),
             _ => range.end.clone(),
         };
-        let mut layers = layers(&range.covered, &limit);
-        layers.push(Box::new(rows.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())))));
-        for (key, value) in Merged::new(layers).live() {
-            range.rows.insert(key.to_vec(), value.to_vec());
-            if range.rows.len() >= range.rows_max as usize {
-                range.covered = successor(key);
-                return None;
-            }
+        let mut layers: Vec<_> = layers(&range.covered, &limit).into_iter().map(Iterator::peekable).collect();
+        layers.retain_mut(|layer| layer.peek().is_some());
+        if layers.is_empty() {
+            range.pieces.push(rows);
+        } else {
+            range.pieces.push(merged(layers, &rows));
         }
         range.covered = limit;
-        let missing = range.rows_max.saturating_sub(range.rows.len() as u32);
+        let known: usize = range.pieces.iter().map(Packed::len).sum();
+        let missing = range.rows_max.saturating_sub(known as u32);
         if range.covered >= range.end || missing == 0 {
             return None;
         }
@@ -91,14 +96,7 @@ impl RangeReads {
     /// The row was written: ranges that cover it change.
     pub(crate) fn update(&mut self, group: GroupLife, key: &[u8], value: Option<&[u8]>) {
         for range in self.lives.get_mut(&group).into_iter().flatten().filter(|range| range.covers(key)) {
-            match value {
-                Some(value) => {
-                    range.rows.insert(key.to_vec(), value.to_vec());
-                }
-                None => {
-                    range.rows.remove(key);
-                }
-            }
+            range.changes.insert(key.to_vec(), value.map(<[u8]>::to_vec));
         }
     }
 
@@ -120,7 +118,7 @@ impl RangeReads {
     /// What the ranges know of a row: `None` nothing, `Some(None)` that it is absent.
     pub(crate) fn get(&self, group: GroupLife, key: &[u8]) -> Option<Option<&[u8]>> {
         let range = self.lives.get(&group)?.iter().find(|range| range.covers(key))?;
-        Some(range.rows.get(key).map(Vec::as_slice))
+        Some(range.get(key))
     }
 
     /// Answers a scan when one range covers what it needs.
@@ -134,18 +132,50 @@ impl RangeRead {
         self.start.as_slice() <= key && key < self.covered.as_slice()
     }
 
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        if let Some(change) = self.changes.get(key) {
+            return change.as_deref();
+        }
+        let piece = self.pieces.iter().find(|piece| piece.last_key().is_some_and(|last| key <= last))?;
+        let at = piece.lower_bound(key);
+        (piece.key(at) == key).then(|| piece.value(at))
+    }
+
     fn scan(&self, start: &[u8], end: &[u8], rows_max: usize, out: &mut Rows) -> bool {
         let to = end.min(self.covered.as_slice());
         if start < self.start.as_slice() || to <= start {
             return false;
         }
-        let rows = || self.rows.range::<[u8], _>((Bound::Included(start), Bound::Excluded(to))).take(rows_max);
-        let answers = end <= self.covered.as_slice() || rows().count() == rows_max;
-        if answers {
-            out.extend(rows().map(|(key, value)| (key.clone(), value.clone())));
+        let before = out.len();
+        let rows = self.pieces.iter().flat_map(|piece| piece.rows(piece.lower_bound(start)..piece.lower_bound(to)));
+        let copied = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+        let mut changes = self.changes.range::<[u8], _>((Bound::Included(start), Bound::Excluded(to))).peekable();
+        if changes.peek().is_none() {
+            out.extend(rows.take(rows_max).map(copied));
+        } else {
+            let changes = changes.map(|(key, value)| (key.as_slice(), value.as_deref()));
+            let layers: Vec<Layer<'_>> = vec![Box::new(changes), Box::new(rows.map(|(key, value)| (key, Some(value))))];
+            out.extend(Merged::new(layers).live().take(rows_max).map(copied));
+        }
+        let answers = end <= self.covered.as_slice() || out.len() - before == rows_max;
+        if !answers {
+            out.truncate(before);
         }
         answers
     }
+}
+
+/// Rows of the tables under those of the memtables.
+#[expect(clippy::map_identity, reason = "the rows of a layer are borrowed for longer than those of the tables")]
+fn merged(layers: Vec<Peekable<Layer<'_>>>, rows: &Packed) -> Packed {
+    let mut all: Vec<Layer<'_>> = Vec::with_capacity(layers.len() + 1);
+    for layer in layers {
+        all.push(Box::new(layer.map(|(key, value)| (key, value))));
+    }
+    all.push(Box::new(rows.iter().map(|(key, value)| (key, Some(value)))));
+    let mut merged = Packed::default();
+    Merged::new(all).live().for_each(|(key, value)| merged.push(key, value));
+    merged
 }
 
 #[cfg(test)]
@@ -156,8 +186,10 @@ mod tests {
 
     const GROUP: GroupLife = (GroupId(1), 1);
 
-    fn rows(keys: &[&str]) -> Rows {
-        keys.iter().map(|key| (key.as_bytes().to_vec(), b"v".to_vec())).collect()
+    fn rows(keys: &[&str]) -> Packed {
+        let mut rows = Packed::default();
+        keys.iter().for_each(|key| rows.push(key.as_bytes(), b"v"));
+        rows
     }
 
     fn keys(reads: &RangeReads, start: &str, end: &str, rows_max: u32) -> Option<Vec<String>> {
@@ -180,20 +212,25 @@ mod tests {
         fn deleted<'a>() -> Layer<'a> {
             Box::new([(&b"b"[..], None), (b"c", None)].into_iter())
         }
-        let missing = reads.extend(GROUP, (1, 0), &first, false, |_, _| vec![deleted()]);
+        let missing = reads.extend(GROUP, (1, 0), first, false, |_, _| vec![deleted()]);
         assert_eq!(missing, Some(Missing { start: b"c\0".to_vec(), end: b"z".to_vec(), rows_max: 4 }));
-        assert_eq!(reads.extend(GROUP, (1, 0), &second, true, |_, _| vec![]), None);
+        assert_eq!(reads.extend(GROUP, (1, 0), second, true, |_, _| vec![]), None);
         assert_eq!(keys(&reads, "a", "z", 2), Some(vec!["d".into(), "e".into()]));
-        assert_eq!(keys(&reads, "a", "z", 3), None, "it covers what was asked, no more");
+        assert_eq!(
+            keys(&reads, "a", "z", 4),
+            Some(vec!["d".into(), "e".into(), "f".into()]),
+            "the tables have no more"
+        );
+        assert_eq!(keys(&reads, "a", "zz", 4), None);
         assert_eq!(reads.get(GROUP, b"b"), Some(None));
-        assert_eq!(reads.get(GROUP, b"f"), None);
+        assert_eq!(reads.get(GROUP, b"zz"), None);
     }
 
     #[test]
     fn writes_change_a_range_and_a_release_drops_it() {
         let mut reads = open(10);
         let base = rows(&["b", "m"]);
-        assert_eq!(reads.extend(GROUP, (1, 0), &base, true, |_, _| vec![]), None);
+        assert_eq!(reads.extend(GROUP, (1, 0), base, true, |_, _| vec![]), None);
         reads.update(GROUP, b"c", Some(b"new"));
         reads.update(GROUP, b"b", None);
         reads.update(GROUP, b"zz", Some(b"outside"));

@@ -9,14 +9,19 @@ use lsm_tree::Table;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::job::{Done, RangeDone, ReadJob};
-use crate::key::{self, GroupLife, Life};
+use crate::key::{self, GroupLife, Life, PREFIX_BYTES};
 use crate::memtable::Memtable;
 use crate::merge::{Layer, Merged};
+use crate::packed::Packed;
 use crate::part::PartWriter;
 use crate::range_reads::Missing;
 use crate::scrub::read_back;
-use crate::tree::{LATEST, RangeAt, Tree, TreeError};
+use crate::table_reads::{self, Lookups};
+use crate::tree::{RangeAt, Tree, TreeError};
 use crate::worker::{Outbox, Worker};
+
+/// A key that was looked for, and what was found.
+type KeyDone = (Vec<u8>, Option<Vec<u8>>);
 
 /// Reads the tree for the core.
 pub(crate) struct Reader {
@@ -80,34 +85,45 @@ impl Worker for Reader {
 }
 
 impl Reader {
+    /// Errors: `at` is then between which keys the read was.
     fn fetch(
         &self,
         (group, life): GroupLife,
-        keys: Vec<Vec<u8>>,
+        mut keys: Vec<Vec<u8>>,
         ranges: Vec<(u32, Missing)>,
-        (done_keys, done_ranges): (&mut KeysDone, &mut Vec<RangeDone>),
-        at_keys: &mut (Vec<u8>, Vec<u8>),
+        (done_keys, done_ranges): (&mut Vec<KeyDone>, &mut Vec<RangeDone>),
+        at: &mut (Vec<u8>, Vec<u8>),
     ) -> Result<(), TreeError> {
+        keys.sort_unstable();
+        done_keys.reserve(keys.len());
+        let (tables, below) = (self.tree.newest(), self.tree.below());
+        let mut lookups = Lookups::new(&tables);
+        let mut full = key::prefix(group, life).to_vec();
         for row in keys {
-            let full = key::full(group, life, &row);
-            let value = self.tree.get(&full).inspect_err(|_| *at_keys = (full.clone(), full.clone()))?;
+            full.truncate(PREFIX_BYTES);
+            full.extend_from_slice(&row);
+            let value = lookups.get(&full, below).inspect_err(|_| *at = (full.clone(), full.clone()))?;
             done_keys.push((row, value));
         }
-        for (at, want) in ranges {
-            let found = self.tree.range(&RangeAt {
-                group,
-                life,
-                start: &want.start,
-                end: Some(&want.end),
-                seqno: LATEST,
-                rows_max: want.rows_max as usize,
-                bytes_max: usize::MAX,
-            });
+        done_ranges.reserve(ranges.len());
+        for (place, want) in ranges {
             let bounds = || (key::full(group, life, &want.start), key::full(group, life, &want.end));
-            let found = found.inspect_err(|_| *at_keys = bounds())?;
-            done_ranges.push(RangeDone { at, rows: found.rows, complete: found.complete });
+            done_ranges.push(self.read_range((group, life), place, &want).inspect_err(|_| *at = bounds())?);
         }
         Ok(())
+    }
+
+    fn read_range(&self, (group, life): GroupLife, at: u32, want: &Missing) -> Result<RangeDone, TreeError> {
+        let (start, end) = (key::full(group, life, &want.start), key::full(group, life, &want.end));
+        let mut rows = Packed::default();
+        let complete = table_reads::range(&self.tree.newest(), &start, &end, |key, value| {
+            let has_room = rows.len() < want.rows_max as usize;
+            if has_room {
+                rows.push(&key[PREFIX_BYTES..], value);
+            }
+            has_room
+        })?;
+        Ok(RangeDone { at, rows, complete })
     }
 
     /// A read between these keys met bytes that are not what was written: says which table is damaged.
@@ -123,9 +139,6 @@ impl Reader {
         Ok(())
     }
 }
-
-/// Point rows that were read: key without group and life, and value.
-type KeysDone = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 impl OutSnapshot {
     /// The bytes of a part and whether it is the last; `None` when the part before it was not read yet.
@@ -155,13 +168,13 @@ impl OutSnapshot {
         let read =
             RangeAt { group, life, start, end: None, seqno, rows_max: usize::MAX, bytes_max: SNAPSHOT_PART_BYTES_MAX };
         let found = tree.range(&read)?;
-        let limit = match found.rows.last() {
-            Some((key, _)) if !found.complete => Some(key::successor(key)),
+        let limit = match found.rows.last_key() {
+            Some(key) if !found.complete => Some(key::successor(key)),
             _ => None,
         };
         let mut layers: Vec<Layer<'_>> =
             self.memtables.iter().map(|table| table.range((group, life), start, limit.as_deref())).collect();
-        layers.push(Box::new(found.rows.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())))));
+        layers.push(Box::new(found.rows.iter().map(|(key, value)| (key, Some(value)))));
         for (key, value) in Merged::new(layers).live() {
             if !writer.push(key, value) {
                 return Ok(Filled::Full { next: key.to_vec() });

@@ -2,15 +2,26 @@
 //!
 //! Coherent by construction: a fill takes the newest value any memtable has, and every write updates the row if it is
 //! here. Absent rows are remembered as such. Eviction is a clock over the rows that nobody holds.
+//!
+//! A listing must not drive out what is read again and again. So when there is no room, a row that was not seen lately
+//! is a guest: it goes when nobody holds it any more, and drives nothing out. What was seen lately is told by a small
+//! table of hashes, which may be wrong about a row now and then.
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::key::GroupLife;
 
 /// What a row costs beside its bytes: its slot, its place in the index and two heap headers.
-const ROW_OVERHEAD_BYTES: usize = 160;
+const ROW_OVERHEAD_BYTES: usize = 128;
+/// Rows that were seen lately, about.
+const SEEN: usize = 1 << 15;
+/// Places of the first index; a power of two.
+const INDEX_MIN: usize = 1 << 10;
 
 /// A held row; give it back with [`RowCache::unhold`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,41 +32,73 @@ pub(crate) struct Hold {
 
 struct Slot {
     /// Whose row, and its key; `None` when the slot is free.
-    row: Option<(GroupLife, Arc<[u8]>)>,
+    row: Option<(GroupLife, Box<[u8]>)>,
     value: Option<Vec<u8>>,
+    hash: u64,
     holds: u32,
     /// Tells this use of the slot from the one before.
     generation: u32,
+    /// It goes with its last hold.
+    is_guest: bool,
     /// Read since the hand came by.
     touched: Cell<bool>,
 }
-
-/// Where the rows of one life are.
-type KeyIndex = HashMap<Arc<[u8]>, u32>;
 
 /// The rows of all groups of one core.
 pub(crate) struct RowCache {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    index: HashMap<GroupLife, KeyIndex>,
+    index: Index,
+    /// Rows of each life.
+    lives: HashMap<GroupLife, usize>,
+    /// Secret, so that nobody can choose names that collide.
+    seed: u64,
+    /// Hashes of the rows that came lately.
+    seen: Box<[u32]>,
     hand: usize,
+    /// Of all rows but guests.
     bytes: usize,
     bytes_max: usize,
 }
 
+impl Slot {
+    /// What it counts.
+    fn bytes(&self) -> usize {
+        let Some((_, key)) = self.row.as_ref().filter(|_| !self.is_guest) else { return 0 };
+        key.len() + ROW_OVERHEAD_BYTES + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
 impl RowCache {
     pub(crate) fn new(bytes_max: usize) -> RowCache {
-        RowCache { slots: Vec::new(), free: Vec::new(), index: HashMap::new(), hand: 0, bytes: 0, bytes_max }
+        RowCache {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: Index::new(INDEX_MIN),
+            lives: HashMap::new(),
+            seed: RandomState::new().hash_one(0),
+            seen: vec![0; SEEN].into_boxed_slice(),
+            hand: 0,
+            bytes: 0,
+            bytes_max,
+        }
     }
 
     /// Takes a row that was read; with `hold` it stays until it is given back.
-    pub(crate) fn fill(&mut self, id: GroupLife, key: &[u8], value: Option<Vec<u8>>, hold: bool) -> Option<Hold> {
-        let slot = match self.find(id, key) {
+    pub(crate) fn fill(&mut self, id: GroupLife, key: Vec<u8>, value: Option<Vec<u8>>, hold: bool) -> Option<Hold> {
+        let hash = self.hash(id, &key);
+        let slot = match self.find(id, &key, hash) {
             Some(slot) => {
                 self.set(slot, value);
                 slot
             }
-            None => self.insert(id, key, value),
+            None => {
+                let is_guest = !self.was_seen(hash) && self.bytes >= self.bytes_max / 8 * 7;
+                if is_guest && !hold {
+                    return None;
+                }
+                self.insert((id, key), hash, value, is_guest)
+            }
         };
         let hold = hold.then(|| self.hold_slot(slot));
         self.evict();
@@ -64,7 +107,13 @@ impl RowCache {
 
     /// Holds a row that is here.
     pub(crate) fn hold(&mut self, id: GroupLife, key: &[u8]) -> Option<Hold> {
-        self.find(id, key).map(|slot| self.hold_slot(slot))
+        let slot = self.find(id, key, self.hash(id, key))?;
+        let at = &mut self.slots[slot as usize];
+        if std::mem::take(&mut at.is_guest) {
+            // Two want it.
+            self.bytes += at.bytes();
+        }
+        Some(self.hold_slot(slot))
     }
 
     /// Gives a hold back; the row stays while there is room.
@@ -73,25 +122,32 @@ impl RowCache {
         // A life that was dropped took its held rows along.
         if slot.generation == hold.generation && slot.holds > 0 {
             slot.holds -= 1;
+            if slot.holds == 0 && slot.is_guest {
+                self.remove(hold.slot);
+            }
         }
     }
 
-    /// It has had rows of this life, and may have some.
+    /// It has rows of this life.
     pub(crate) fn has(&self, id: GroupLife) -> bool {
-        self.index.contains_key(&id)
+        self.lives.contains_key(&id)
     }
 
     /// The row was written: if it is here, it changes here too.
     pub(crate) fn update(&mut self, id: GroupLife, key: &[u8], value: Option<&[u8]>) {
-        if let Some(slot) = self.find(id, key) {
+        if let Some(slot) = self.find(id, key, self.hash(id, key)) {
             self.set(slot, value.map(<[u8]>::to_vec));
         }
     }
 
     /// Drops all rows of a life, held ones too.
     pub(crate) fn forget(&mut self, id: GroupLife) {
-        for slot in self.index.remove(&id).unwrap_or_default().into_values() {
-            self.free_slot(slot);
+        if self.lives.contains_key(&id) {
+            for slot in 0..self.slots.len() as u32 {
+                if self.slots[slot as usize].row.as_ref().is_some_and(|(of, _)| *of == id) {
+                    self.remove(slot);
+                }
+            }
         }
     }
 
@@ -103,20 +159,15 @@ impl RowCache {
             steps -= 1;
             self.hand = (self.hand + 1) % self.slots.len();
             let slot = &self.slots[self.hand];
-            if slot.holds > 0 || slot.touched.replace(false) {
-                continue;
+            if slot.holds == 0 && slot.row.is_some() && !slot.touched.replace(false) {
+                self.remove(self.hand as u32);
             }
-            let Some((id, key)) = slot.row.clone() else { continue };
-            if let Some(rows) = self.index.get_mut(&id) {
-                rows.remove(&key);
-            }
-            self.free_slot(self.hand as u32);
         }
     }
 
     /// What is known of a row: `None` nothing, `Some(None)` that it is absent.
     pub(crate) fn get(&self, id: GroupLife, key: &[u8]) -> Option<Option<&[u8]>> {
-        let slot = &self.slots[self.find(id, key)? as usize];
+        let slot = &self.slots[self.find(id, key, self.hash(id, key))? as usize];
         slot.touched.set(true);
         Some(slot.value.as_deref())
     }
@@ -127,30 +178,43 @@ impl RowCache {
         self.bytes
     }
 
-    fn find(&self, id: GroupLife, key: &[u8]) -> Option<u32> {
-        self.index.get(&id)?.get(key).copied()
+    fn hash(&self, (group, life): GroupLife, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed ^ (u64::from(group.0) << 16 | u64::from(life)))
     }
 
-    fn insert(&mut self, id: GroupLife, key: &[u8], value: Option<Vec<u8>>) -> u32 {
-        let key: Arc<[u8]> = key.into();
-        self.bytes += key.len() + ROW_OVERHEAD_BYTES + value.as_ref().map_or(0, Vec::len);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { row: None, value: None, holds: 0, generation: 0, touched: Cell::new(false) });
-            (self.slots.len() - 1) as u32
-        });
-        self.index.entry(id).or_default().insert(key.clone(), slot);
-        let at = &mut self.slots[slot as usize];
-        at.row = Some((id, key));
-        at.value = value;
-        at.touched.set(false);
-        slot
+    fn find(&self, id: GroupLife, key: &[u8], hash: u64) -> Option<u32> {
+        self.index.find(hash, |slot| {
+            self.slots[slot as usize].row.as_ref().is_some_and(|(of, known)| *of == id && **known == *key)
+        })
+    }
+
+    /// Did such a row come lately? From now on it did.
+    fn was_seen(&mut self, hash: u64) -> bool {
+        let (place, mark) = (hash as usize % SEEN, (hash >> 32) as u32);
+        std::mem::replace(&mut self.seen[place], mark) == mark
+    }
+
+    fn insert(&mut self, row: (GroupLife, Vec<u8>), hash: u64, value: Option<Vec<u8>>, is_guest: bool) -> u32 {
+        let (id, key) = (row.0, row.1.into_boxed_slice());
+        *self.lives.entry(id).or_insert(0) += 1;
+        let generation = |slot: u32| self.slots.get(slot as usize).map_or(0, |slot| slot.generation);
+        let at = self.free.pop().unwrap_or(self.slots.len() as u32);
+        let (generation, touched) = (generation(at), Cell::new(false));
+        let slot = Slot { row: Some((id, key)), value, hash, holds: 0, generation, is_guest, touched };
+        self.bytes += slot.bytes();
+        match self.slots.get_mut(at as usize) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
+        self.index.insert(hash, at);
+        at
     }
 
     fn set(&mut self, slot: u32, value: Option<Vec<u8>>) {
         let at = &mut self.slots[slot as usize];
-        self.bytes += value.as_ref().map_or(0, Vec::len);
-        self.bytes -= at.value.as_ref().map_or(0, Vec::len);
+        self.bytes -= at.bytes();
         at.value = value;
+        self.bytes += at.bytes();
     }
 
     fn hold_slot(&mut self, slot: u32) -> Hold {
@@ -159,21 +223,109 @@ impl RowCache {
         Hold { slot, generation: at.generation }
     }
 
-    fn free_slot(&mut self, slot: u32) {
+    /// Drops the row in a slot.
+    fn remove(&mut self, slot: u32) {
         let at = &mut self.slots[slot as usize];
-        if let Some((_, key)) = at.row.take() {
-            self.bytes -= key.len() + ROW_OVERHEAD_BYTES + at.value.as_ref().map_or(0, Vec::len);
-        }
-        at.value = None;
-        at.holds = 0;
-        at.generation = at.generation.wrapping_add(1);
+        self.bytes -= at.bytes();
+        (at.holds, at.generation, at.value) = (0, at.generation.wrapping_add(1), None);
+        let Some((id, _)) = at.row.take() else { return };
+        self.index.remove(at.hash, slot);
         self.free.push(slot);
+        if let Some(rows) = self.lives.get_mut(&id) {
+            *rows -= 1;
+            if *rows == 0 {
+                self.lives.remove(&id);
+            }
+        }
+    }
+}
+
+/// Slots by hash: open addressing, each cell with a part of the hash, so that a search looks at few slots.
+struct Index {
+    /// Shape: a power of two, at most half of them in use.
+    cells: Vec<Cell32>,
+    used: usize,
+}
+
+/// `slot` is one more than the slot's number; 0 in a free cell.
+#[derive(Clone, Copy, Default)]
+struct Cell32 {
+    mark: u32,
+    slot: u32,
+}
+
+impl Index {
+    fn new(cells: usize) -> Index {
+        Index { cells: vec![Cell32::default(); cells], used: 0 }
+    }
+
+    /// The cell where a search begins. It is made of the bits that a cell holds, so that cells can be moved.
+    fn home(&self, mark: u32) -> usize {
+        mark as usize & (self.cells.len() - 1)
+    }
+
+    fn next(&self, at: usize) -> usize {
+        (at + 1) & (self.cells.len() - 1)
+    }
+
+    fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mark = hash as u32;
+        let mut at = self.home(mark);
+        while self.cells[at].slot != 0 {
+            let cell = self.cells[at];
+            if cell.mark == mark && is_it(cell.slot - 1) {
+                return Some(cell.slot - 1);
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    fn insert(&mut self, hash: u64, slot: u32) {
+        if (self.used + 1) * 2 > self.cells.len() {
+            let double = Index::new(self.cells.len() * 2);
+            let old = std::mem::replace(self, double);
+            old.cells.into_iter().filter(|cell| cell.slot != 0).for_each(|cell| self.put(cell));
+        }
+        self.put(Cell32 { mark: hash as u32, slot: slot + 1 });
+    }
+
+    fn put(&mut self, cell: Cell32) {
+        let mut at = self.home(cell.mark);
+        while self.cells[at].slot != 0 {
+            at = self.next(at);
+        }
+        self.cells[at] = cell;
+        self.used += 1;
+    }
+
+    fn remove(&mut self, hash: u64, slot: u32) {
+        let mut hole = self.home(hash as u32);
+        while self.cells[hole].slot != slot + 1 {
+            if self.cells[hole].slot == 0 {
+                return;
+            }
+            hole = self.next(hole);
+        }
+        // What lies behind moves up, if a search for it comes by the hole.
+        let mut at = self.next(hole);
+        while self.cells[at].slot != 0 {
+            let mask = self.cells.len() - 1;
+            let way = at.wrapping_sub(self.home(self.cells[at].mark)) & mask;
+            if way >= (at.wrapping_sub(hole) & mask) {
+                self.cells[hole] = self.cells[at];
+                hole = at;
+            }
+            at = self.next(at);
+        }
+        self.cells[hole] = Cell32::default();
+        self.used -= 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use base::GroupId;
+    use base::{GroupId, Prng};
 
     use super::*;
 
@@ -182,25 +334,52 @@ mod tests {
     #[test]
     fn released_rows_stay_until_room_is_needed_and_read_ones_stay_longer() {
         let mut cache = RowCache::new(3 * (ROW_OVERHEAD_BYTES + 2));
-        let hold = cache.fill(ID, b"a", Some(b"1".to_vec()), true).unwrap();
-        cache.fill(ID, b"b", None, false);
-        cache.fill(ID, b"c", Some(b"3".to_vec()), false);
+        let hold = cache.fill(ID, b"a".to_vec(), Some(b"1".to_vec()), true).unwrap();
+        cache.fill(ID, b"b".to_vec(), None, false);
+        cache.fill(ID, b"c".to_vec(), Some(b"3".to_vec()), false);
         assert_eq!(cache.get(ID, b"b"), Some(None), "absence is remembered");
-        cache.fill(ID, b"d", Some(b"4".to_vec()), false);
+        for _ in 0..2 {
+            cache.fill(ID, b"d".to_vec(), Some(b"4".to_vec()), false);
+        }
         assert_eq!(cache.get(ID, b"c"), None, "the one row that is neither held nor read");
         assert_eq!(cache.get(ID, b"a"), Some(Some(&b"1"[..])));
         cache.unhold(hold);
         for at in 0..20u8 {
-            cache.fill(ID, &[at], Some(vec![at]), false);
+            cache.fill(ID, vec![at], Some(vec![at]), false);
+            cache.fill(ID, vec![at], Some(vec![at]), false);
         }
         assert_eq!(cache.get(ID, b"a"), None);
         assert!(cache.bytes() <= 3 * (ROW_OVERHEAD_BYTES + 2));
     }
 
     #[test]
+    fn rows_that_come_once_drive_nothing_out_when_there_is_no_room() {
+        let mut cache = RowCache::new(100 * (ROW_OVERHEAD_BYTES + 2));
+        for at in 0..90u16 {
+            cache.fill(ID, at.to_be_bytes().to_vec(), None, false);
+        }
+        let kept = cache.bytes();
+        for page in 0..50u16 {
+            let holds: Vec<_> = (0..200u16)
+                .map(|at| cache.fill(ID, (1000 + page * 200 + at).to_be_bytes().to_vec(), None, true).unwrap())
+                .collect();
+            assert!((0..200u16).all(|at| cache.get(ID, &(1000 + page * 200 + at).to_be_bytes()).is_some()));
+            holds.into_iter().for_each(|hold| cache.unhold(hold));
+        }
+        assert!((0..80u16).all(|at| cache.get(ID, &at.to_be_bytes()).is_some()));
+        assert!(cache.bytes() <= cache.bytes_max && cache.bytes() >= kept);
+        let wanted = 7777u16.to_be_bytes();
+        for _ in 0..2 {
+            let hold = cache.fill(ID, wanted.to_vec(), None, true).unwrap();
+            cache.unhold(hold);
+        }
+        assert_eq!(cache.get(ID, &wanted), Some(None), "what comes again is kept");
+    }
+
+    #[test]
     fn a_write_changes_a_row_that_is_here_and_brings_none_in() {
         let mut cache = RowCache::new(1 << 20);
-        cache.fill(ID, b"a", None, false);
+        cache.fill(ID, b"a".to_vec(), None, false);
         cache.update(ID, b"a", Some(b"new"));
         cache.update(ID, b"b", Some(b"new"));
         assert_eq!(cache.get(ID, b"a"), Some(Some(&b"new"[..])));
@@ -212,12 +391,31 @@ mod tests {
     #[test]
     fn a_forgotten_life_takes_its_rows_along_and_old_holds_do_no_harm() {
         let mut cache = RowCache::new(1 << 20);
-        let hold = cache.fill(ID, b"a", None, true).unwrap();
+        let hold = cache.fill(ID, b"a".to_vec(), None, true).unwrap();
         cache.forget(ID);
-        assert_eq!(cache.bytes(), 0);
+        assert_eq!((cache.bytes(), cache.has(ID)), (0, false));
         let other = (GroupId(2), 1);
-        cache.fill(other, b"x", None, true);
+        cache.fill(other, b"x".to_vec(), None, true);
         cache.unhold(hold);
         assert_eq!(cache.slots[0].holds, 1, "the slot is another row's now");
+    }
+
+    #[test]
+    fn the_index_holds_what_a_map_holds() {
+        let (mut dice, mut index, mut map) = (Prng::new(3), Index::new(8), HashMap::new());
+        for slot in 0..20_000u32 {
+            // Few homes, so that cells pile up and go round.
+            let hash = dice.below(40) << dice.below(5);
+            index.insert(hash, slot);
+            map.insert(slot, hash);
+            if dice.one_in(2) || map.len() > 300 {
+                let slot = *map.keys().min().unwrap();
+                index.remove(map.remove(&slot).unwrap(), slot);
+            }
+            let probe = dice.below(u64::from(slot) + 1) as u32;
+            let hash = map.get(&probe).copied();
+            assert_eq!(hash.and_then(|hash| index.find(hash, |slot| slot == probe)), hash.map(|_| probe));
+            assert_eq!(index.used, map.len());
+        }
     }
 }

@@ -28,7 +28,7 @@ struct Keys {
 }
 
 /// The eight bytes of a key behind the prefix, in the order of keys; a short key is filled up with zeros.
-fn head_of(key: &[u8], skip: usize) -> u64 {
+pub(crate) fn head_of(key: &[u8], skip: usize) -> u64 {
     let rest = key.get(skip..).unwrap_or_default();
     if let Some(bytes) = rest.first_chunk::<8>() {
         return u64::from_be_bytes(*bytes);
@@ -38,7 +38,8 @@ fn head_of(key: &[u8], skip: usize) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
-fn common(one: &[u8], other: &[u8]) -> usize {
+/// Bytes that two keys share at their begin.
+pub(crate) fn common(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 

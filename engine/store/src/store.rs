@@ -270,16 +270,18 @@ impl LsmStore {
         let mut missing = Vec::new();
         if self.life(group.0) == group.1 {
             let LsmStore { active, frozen, retired, cache, tokens, .. } = self;
+            let mut holds = Vec::with_capacity(keys.len());
             for (key, value) in keys {
                 // A memtable knows better than the tables did when they were read.
                 let newer = newest_first(active, frozen, retired).find_map(|table| table.get(group, &key));
                 let value = newer.map_or(value, |newer| newer.map(<[u8]>::to_vec));
-                if let Some(hold) = cache.fill(group, &key, value, !is_released) {
-                    tokens.entry(token).or_default().holds.push(hold);
-                }
+                holds.extend(cache.fill(group, key, value, !is_released));
+            }
+            if !holds.is_empty() {
+                tokens.entry(token).or_default().holds.append(&mut holds);
             }
             for RangeDone { at, rows, complete } in ranges {
-                let more = self.ranges.extend(group, (seq, at), &rows, complete, |start, end| {
+                let more = self.ranges.extend(group, (seq, at), rows, complete, |start, end| {
                     newest_first(active, frozen, retired).map(|table| table.range(group, start, Some(end))).collect()
                 });
                 missing.extend(more.map(|more| (at, more)));

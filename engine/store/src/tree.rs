@@ -6,24 +6,25 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use base::{GroupId, mutate};
 use lsm_tree::compaction::Leveled;
 use lsm_tree::config::{CompressionPolicy, PinningPolicy};
 use lsm_tree::{AbstractTree, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard, InternalValue};
 use lsm_tree::{SequenceNumberCounter, Slice, Table, ValueType};
-use meta::Rows;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::compactor::{DeadLives, DeadRows};
 use crate::key::{self, Life, PREFIX_BYTES};
 use crate::machine_row::MachineRow;
 use crate::making::Making;
+use crate::packed::Packed;
 use crate::pins::Pins;
 use crate::settings::{OpenError, OpenSettings};
 use crate::space::is_no_space;
+use crate::tables::{Files, TableSet};
 
 /// Reads here see everything registered; the crate keeps bit 63 for itself.
 pub(crate) const LATEST: u64 = (1 << 63) - 1;
@@ -55,7 +56,7 @@ impl From<lsm_tree::Error> for TreeError {
 
 /// The rows a range read found, in order, without group and life.
 pub(crate) struct RangeRows {
-    pub(crate) rows: Rows,
+    pub(crate) rows: Packed,
     /// There are no more before the end that was asked for.
     pub(crate) complete: bool,
 }
@@ -69,6 +70,9 @@ pub(crate) struct Tree {
     counter: SequenceNumberCounter,
     /// The views that are open, and the watermark they leave.
     pub(crate) pins: Arc<Pins>,
+    /// The tables as they were registered last, for the reading thread: it never waits for a change of version. The lock
+    /// is held to copy or replace a pointer.
+    newest: Mutex<Arc<TableSet>>,
     /// Lives that compaction may drop.
     pub(crate) dead: Arc<DeadLives>,
     /// `c<core>`.
@@ -101,7 +105,11 @@ impl Tree {
         let counter = SequenceNumberCounter::default();
         // The crate's idea of what is visible; nobody reads it.
         let visible = SequenceNumberCounter::default();
-        let config = config(settings, &dir, [counter.clone(), visible.clone()], DeadRows::new(dead.clone(), stopping));
+        let cache = Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes));
+        let descriptors = Arc::new(DescriptorTable::new(settings.descriptor_files));
+        let config = config(&dir, [counter.clone(), visible.clone()], DeadRows::new(dead.clone(), stopping))
+            .use_cache(cache.clone())
+            .use_descriptor_table(Some(descriptors.clone()));
         let failed = |error| match TreeError::from(error) {
             TreeError::Io(source) => io(source),
             TreeError::Corrupt(what) => corrupt(what),
@@ -110,7 +118,9 @@ impl Tree {
         let tree = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| corrupt("opening the tables tripped over their bytes".into()))?
             .map_err(failed)?;
+        let files = Files { tree: tree.id(), cache, descriptors };
         let tree = Tree {
+            newest: Mutex::new(Arc::new(TableSet::new(0, files, Vec::new(), None))),
             tree,
             counter: counter.clone(),
             pins: Arc::new(Pins::new(counter.clone())),
@@ -123,6 +133,7 @@ impl Tree {
             visible,
         };
         counter.fetch_max(tree.tree.get_highest_persisted_seqno().unwrap_or(0) + 1);
+        tree.show();
         let read = || {
             tree.finish_condemned()?;
             match tree.machines() {
@@ -193,7 +204,36 @@ impl Tree {
     /// Errors: a full disk only when `current` still names the version before, so that nothing has happened.
     pub(crate) fn register(&self, tables: &[Table]) -> Result<(), TreeError> {
         let done = self.tree.register_tables(tables, None, None, &[], self.pins.watermark());
+        self.show();
         done.map_err(|error| self.undone(error.into()))
+    }
+
+    /// The tables of the newest version, to be read.
+    pub(crate) fn newest(&self) -> Arc<TableSet> {
+        self.newest.lock().expect("no thread panics while it holds the tables").clone()
+    }
+
+    /// Point reads take rows below this seqno: all.
+    pub(crate) fn below(&self) -> u64 {
+        mutate!(MUT_21D, LATEST, self.visible.get())
+    }
+
+    /// The version may be a new one: readers see its tables from now on.
+    pub(crate) fn show(&self) {
+        let version = self.tree.current_version();
+        let old = self.newest();
+        if version.id() <= old.id && old.id != 0 {
+            return;
+        }
+        let runs =
+            version.iter_levels().flat_map(|level| level.iter()).map(|run| run.iter().cloned().collect()).collect();
+        let new = Arc::new(TableSet::new(version.id(), old.files.clone(), runs, Some(&old)));
+        let mut newest = self.newest.lock().expect("no thread panics while it holds the tables");
+        // Another thread may have shown a newer one meanwhile.
+        let old = if newest.id <= new.id { std::mem::replace(&mut *newest, new) } else { new };
+        drop(newest);
+        // Tables that are in no version any more are removed with their last user.
+        drop(old);
     }
 
     /// A change of version failed. For want of room it may be tried again, but only if `current` was not replaced: else
@@ -225,6 +265,7 @@ impl Tree {
         let (version, tables) = (self.tree.current_version().id(), self.tree.next_table_id());
         self.making.begin();
         let done = self.tree.compact(Arc::new(Leveled::default()), self.pins.watermark());
+        self.show();
         match done {
             Ok(()) => {
                 let now = self.tree.current_version();
@@ -280,13 +321,9 @@ impl Tree {
         };
         if self.tree.current_version().iter_tables().any(inside) {
             self.tree.drop_range::<&[u8], _>(start.as_slice()..end.as_slice())?;
+            self.show();
         }
         Ok(())
-    }
-
-    /// The newest value of a key, given whole.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
-        Ok(self.tree.get(key, mutate!(MUT_21D, LATEST, self.visible.get()))?.map(|value| value.to_vec()))
     }
 
     /// Rows of one life from `start` on, before `end` (both without group and life; no end: to the life's last row),
@@ -297,7 +334,7 @@ impl Tree {
             Some(end) => key::full(read.group, read.life, end),
             None => key::life_end(read.group, read.life),
         };
-        let mut found = RangeRows { rows: Rows::new(), complete: true };
+        let mut found = RangeRows { rows: Packed::default(), complete: true };
         if start >= end {
             return Ok(found);
         }
@@ -309,7 +346,7 @@ impl Tree {
                 break;
             }
             bytes += key.len() + value.len();
-            found.rows.push((key[PREFIX_BYTES..].to_vec(), value.to_vec()));
+            found.rows.push(&key[PREFIX_BYTES..], &value);
         }
         Ok(found)
     }
@@ -354,13 +391,12 @@ pub(crate) struct RangeAt<'a> {
     pub(crate) bytes_max: usize,
 }
 
-fn config(settings: &OpenSettings, dir: &Path, counters: [SequenceNumberCounter; 2], dead: DeadRows) -> Config {
+fn config(dir: &Path, counters: [SequenceNumberCounter; 2], dead: DeadRows) -> Config {
     let [counter, visible] = counters;
     Config::new(dir, counter, visible)
-        .use_cache(Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes)))
-        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(settings.descriptor_files))))
         .filter_block_pinning_policy(PinningPolicy::all(true))
-        .index_block_pinning_policy(PinningPolicy::all(true))
+        // The reading thread has its own; a snapshot reads the crate's through the cache.
+        .index_block_pinning_policy(PinningPolicy::all(false))
         .filter_block_partitioning_policy(PinningPolicy::all(false))
         .index_block_partitioning_policy(PinningPolicy::all(false))
         .data_block_compression_policy(CompressionPolicy::new([

@@ -1,0 +1,266 @@
+//! The tables of one version of the tree, opened to be read by the reading thread alone.
+//!
+//! The crate's own readers make an allocation for each row, take locks for each block, and wait while a flush or a
+//! compaction syncs the version file. So where the blocks of a table are, and what is in them, is read here; the crate
+//! loads, checks and decompresses a block. Its formats are those of the one version that is pinned.
+//!
+//! ```text
+//! run: tables in key order, disjoint   version: runs, the newest first
+//! index of a table: the last key of each block, in chunks of 64; of each key the eight bytes behind what the chunk shares
+//! ```
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::sync::{Arc, OnceLock};
+
+use lsm_tree::table::block::BlockType;
+use lsm_tree::table::{Block, BlockHandle, BlockOffset, IndexBlock};
+use lsm_tree::{Cache, DescriptorTable, GlobalTableId, Slice, Table, TreeId};
+
+use crate::block_rows::{Malformed, RowBlock};
+use crate::sorted::{common, head_of};
+use crate::tree::TreeError;
+
+/// Blocks of a chunk of an index.
+const CHUNK: usize = 64;
+
+/// Where blocks come from.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) tree: TreeId,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) descriptors: Arc<DescriptorTable>,
+}
+
+/// The tables of a version.
+pub(crate) struct TableSet {
+    /// The version's number.
+    pub(crate) id: u64,
+    pub(crate) files: Files,
+    /// Newest first.
+    pub(crate) runs: Vec<Run>,
+}
+
+/// Tables that do not overlap, in key order.
+pub(crate) type Run = Vec<Arc<OpenTable>>;
+
+/// A table; its index is read when it is first needed.
+pub(crate) struct OpenTable {
+    table: Table,
+    index: OnceLock<TableIndex>,
+}
+
+struct TableIndex {
+    /// The bytes of the crate's index block, in which the keys lie.
+    data: Slice,
+    blocks: Vec<BlockAt>,
+    heads: Vec<u64>,
+    /// Bytes that all keys of a chunk share.
+    shared: Vec<usize>,
+}
+
+/// A data block: its last key, and where it lies.
+struct BlockAt {
+    offset: u64,
+    bytes: u32,
+    key: u32,
+    key_bytes: u32,
+}
+
+impl TableSet {
+    /// The tables of these runs; those that `old` has open stay so.
+    pub(crate) fn new(id: u64, files: Files, runs: Vec<Vec<Table>>, old: Option<&TableSet>) -> TableSet {
+        let open = |table: Table| {
+            let known = old.and_then(|old| old.runs.iter().flatten().find(|known| known.table.id() == table.id()));
+            known.cloned().unwrap_or_else(|| Arc::new(OpenTable { table, index: OnceLock::new() }))
+        };
+        let runs = runs.into_iter().map(|run| run.into_iter().map(open).collect()).collect();
+        TableSet { id, files, runs }
+    }
+}
+
+impl OpenTable {
+    pub(crate) fn min(&self) -> &[u8] {
+        self.table.metadata.key_range.min()
+    }
+
+    pub(crate) fn max(&self) -> &[u8] {
+        self.table.metadata.key_range.max()
+    }
+
+    /// False when its filter knows that no row has a key of this hash (xxh3).
+    pub(crate) fn may_have(&self, hash: u64) -> Result<bool, TreeError> {
+        match &self.table.pinned_filter_block {
+            Some(filter) => Ok(filter.maybe_contains_hash(hash)?),
+            None => Ok(true),
+        }
+    }
+
+    /// Its blocks are numbered from 0 to before this.
+    pub(crate) fn blocks(&self, files: &Files) -> Result<usize, TreeError> {
+        Ok(self.index(files)?.blocks.len())
+    }
+
+    /// The one block that may have a key; the number of blocks for a key behind all.
+    pub(crate) fn block_of(&self, files: &Files, key: &[u8]) -> Result<usize, TreeError> {
+        Ok(self.index(files)?.find(key))
+    }
+
+    /// The last key of a block.
+    pub(crate) fn block_end(&self, files: &Files, number: usize) -> Result<&[u8], TreeError> {
+        Ok(self.index(files)?.key(number))
+    }
+
+    /// A block.
+    pub(crate) fn block(&self, files: &Files, number: usize) -> Result<RowBlock, TreeError> {
+        let at = &self.index(files)?.blocks[number];
+        let (id, offset) = (GlobalTableId::from((files.tree, self.table.id())), BlockOffset(at.offset));
+        let block = match files.cache.get_block(id, offset) {
+            Some(block) => block,
+            None => {
+                let handle = BlockHandle::new(offset, at.bytes);
+                let block = Block::from_file(&*self.file(files)?, handle, self.table.metadata.data_block_compression)?;
+                files.cache.insert_block(id, offset, block.clone());
+                block
+            }
+        };
+        let is_data = block.header.block_type == BlockType::Data;
+        let rows = if is_data { RowBlock::new(block.data) } else { Err(Malformed) };
+        rows.map_err(|Malformed| self.malformed())
+    }
+
+    /// Its bytes have their checksum and are not what they should be.
+    pub(crate) fn malformed(&self) -> TreeError {
+        TreeError::Corrupt(format!("a block of {} is malformed", self.table.path.display()))
+    }
+
+    fn file(&self, files: &Files) -> Result<Arc<File>, TreeError> {
+        let id = GlobalTableId::from((files.tree, self.table.id()));
+        if let Some(file) = files.descriptors.access_for_table(&id) {
+            return Ok(file);
+        }
+        let file = Arc::new(File::open(&*self.table.path)?);
+        files.descriptors.insert_for_table(id, file.clone());
+        Ok(file)
+    }
+
+    fn index(&self, files: &Files) -> Result<&TableIndex, TreeError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = self.read_index(files)?;
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    fn read_index(&self, files: &Files) -> Result<TableIndex, TreeError> {
+        let (regions, metadata) = (&self.table.regions, &self.table.metadata);
+        let block = Block::from_file(&*self.file(files)?, regions.tli, metadata.index_block_compression)?;
+        // An index in parts is one that this store never writes.
+        if block.header.block_type != BlockType::Index || regions.index.is_some() {
+            return Err(self.malformed());
+        }
+        let index = IndexBlock::new(block);
+        let mut blocks = Vec::with_capacity(index.len());
+        for item in index.iter() {
+            let (begin, end) = (item.end_key.0, item.end_key.1);
+            blocks.push(BlockAt {
+                offset: *item.offset,
+                bytes: item.size,
+                key: begin as u32,
+                key_bytes: (end - begin) as u32,
+            });
+        }
+        Ok(TableIndex::new(index.as_slice().clone(), blocks))
+    }
+}
+
+impl TableIndex {
+    fn new(data: Slice, blocks: Vec<BlockAt>) -> TableIndex {
+        let mut index = TableIndex { data, heads: Vec::with_capacity(blocks.len()), shared: Vec::new(), blocks };
+        for first in (0..index.blocks.len()).step_by(CHUNK) {
+            let behind = index.blocks.len().min(first + CHUNK);
+            let shared = common(index.key(first), index.key(behind - 1));
+            for number in first..behind {
+                let head = head_of(index.key(number), shared);
+                index.heads.push(head);
+            }
+            index.shared.push(shared);
+        }
+        index
+    }
+
+    fn key(&self, number: usize) -> &[u8] {
+        let at = &self.blocks[number];
+        &self.data[at.key as usize..(at.key + at.key_bytes) as usize]
+    }
+
+    /// The first block whose last key is not before `key`.
+    fn find(&self, key: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.shared.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let last = self.blocks.len().min((middle + 1) * CHUNK) - 1;
+            if self.key(last) < key { low = middle + 1 } else { high = middle }
+        }
+        if low == self.shared.len() {
+            return self.blocks.len();
+        }
+        let (first, behind) = (low * CHUNK, self.blocks.len().min((low + 1) * CHUNK));
+        let shared = &self.key(first)[..self.shared[low]];
+        match key[..shared.len().min(key.len())].cmp(shared) {
+            Ordering::Less => return first,
+            Ordering::Equal => {}
+            // The last key of the chunk is not before the key, and begins with what is shared.
+            Ordering::Greater => return behind - 1,
+        }
+        let head = head_of(key, shared.len());
+        let heads = &self.heads[first..behind];
+        let from = heads.partition_point(|other| *other < head);
+        let same = heads[from..].partition_point(|other| *other == head);
+        let (mut low, mut high) = (first + from, first + from + same);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.key(middle) < key { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Prng;
+
+    use super::*;
+
+    #[test]
+    fn an_index_finds_the_first_block_that_ends_at_a_key_or_behind_it() {
+        let mut dice = Prng::new(9);
+        for _ in 0..200 {
+            let mut keys: Vec<Vec<u8>> = (0..1 + dice.below(400))
+                .map(|_| {
+                    let begin: &[u8] =
+                        [&b""[..], b"a-long-beginning-", b"a-long-beginnin", b"b"][dice.below(4) as usize];
+                    let rest = (0..dice.below(14)).map(|_| dice.below(3) as u8);
+                    begin.iter().copied().chain(rest).collect()
+                })
+                .collect();
+            keys.sort();
+            keys.dedup();
+            let (mut data, mut blocks) = (Vec::new(), Vec::new());
+            for key in &keys {
+                blocks.push(BlockAt { offset: 0, bytes: 0, key: data.len() as u32, key_bytes: key.len() as u32 });
+                data.extend_from_slice(key);
+            }
+            let index = TableIndex::new(Slice::from(data), blocks);
+            for _ in 0..50 {
+                let mut key = keys[dice.below(keys.len() as u64) as usize].clone();
+                match dice.below(3) {
+                    0 => key.push(dice.below(3) as u8),
+                    1 => drop(key.pop()),
+                    _ => {}
+                }
+                assert_eq!(index.find(&key), keys.partition_point(|end| *end < key), "{key:?}");
+            }
+        }
+    }
+}
