@@ -21,6 +21,11 @@ const REUSED_BYTES_MAX: usize = 512;
 pub(crate) struct RecordAt(u32);
 
 impl RecordAt {
+    /// Something of the memory that it is in itself.
+    pub(crate) fn touch(self) -> u32 {
+        self.0
+    }
+
     fn place(self) -> (usize, usize) {
         let at = self.0 as usize * 8;
         (at / PIECE_BYTES, at % PIECE_BYTES)

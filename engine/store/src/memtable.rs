@@ -8,7 +8,7 @@ use crate::arena::Arena;
 use crate::key::GroupLife;
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
-use crate::sorted::{SortedRows, Spot};
+use crate::sorted::{SIDE_BY_SIDE, SortedRows, Spot};
 
 /// A memtable. The active one is written by its core; frozen ones are shared and read-only.
 #[derive(Clone, Debug, Default)]
@@ -27,13 +27,31 @@ pub(crate) struct LifeMut<'a> {
     arena: &'a mut Arena,
     rows: &'a mut SortedRows,
     more_bytes: &'a mut usize,
+    /// Where the next keys of the batch may be.
+    leaves: [u32; SIDE_BY_SIDE],
+    /// The one where the next key may be.
+    near: Option<u32>,
 }
 
 impl LifeMut<'_> {
+    /// The next call changes row `number` of a batch. Shape: one row after the other, from the first on.
+    pub(crate) fn come_to(&mut self, batch: &[(Vec<u8>, Option<Vec<u8>>)], number: usize) {
+        if number.is_multiple_of(SIDE_BY_SIDE) {
+            let some = batch[number..].iter().take(SIDE_BY_SIDE);
+            self.leaves = self.rows.leaves_of(self.arena, some.map(|(key, _)| key.as_slice()));
+        }
+        self.near = Some(self.leaves[number % SIDE_BY_SIDE]);
+    }
+
+    fn find(&mut self, key: &[u8]) -> Result<Spot, Spot> {
+        let near = self.near.take().and_then(|leaf| self.rows.find_in(self.arena, leaf, key));
+        near.unwrap_or_else(|| self.rows.find(self.arena, key))
+    }
+
     /// Puts a row. `absent_below` is asked only when this memtable does not know the key: is it known that nothing
     /// below has it?
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], absent_below: impl FnOnce() -> bool) {
-        match self.rows.find(self.arena, key) {
+        match self.find(key) {
             Ok(spot) => {
                 let old = self.rows.record(spot);
                 if !self.arena.set_value(old, Some(value)) {
@@ -55,7 +73,7 @@ impl LifeMut<'_> {
 
     /// Deletes a row: a fresh one vanishes, and one that nothing below has needs no tombstone.
     pub(crate) fn delete(&mut self, key: &[u8], absent_below: impl FnOnce() -> bool) {
-        match self.rows.find(self.arena, key) {
+        match self.find(key) {
             Ok(spot) => {
                 let record = self.rows.record(spot);
                 if self.arena.is_fresh(record) {
@@ -80,7 +98,7 @@ impl Memtable {
             *more_bytes += rows.node_bytes();
             rows
         });
-        LifeMut { arena, rows, more_bytes }
+        LifeMut { arena, rows, more_bytes, leaves: [0; SIDE_BY_SIDE], near: None }
     }
 
     /// Sets the machine row of a group: what makes the batch before it stand.

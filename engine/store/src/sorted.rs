@@ -7,6 +7,7 @@
 //! Nodes are split and never merged: a memtable lives for minutes.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 
 use crate::arena::{Arena, RecordAt};
 
@@ -15,6 +16,8 @@ const KEYS: usize = 32;
 /// Bytes of a node's common prefix that are looked at.
 const PREFIX_BYTES_MAX: usize = 24;
 const NO_LEAF: u32 = u32::MAX;
+/// Keys whose leaves are looked for side by side.
+pub(crate) const SIDE_BY_SIDE: usize = 16;
 
 /// The keys of a node, in order.
 #[derive(Clone, Debug)]
@@ -54,6 +57,12 @@ impl Keys {
 
     fn is_full(&self) -> bool {
         self.len() == KEYS
+    }
+
+    /// Something of each cache line that a search may look at.
+    fn touch(&self) -> u64 {
+        let heads = self.heads.iter().step_by(8).fold(0, |sum, head| sum ^ head);
+        heads ^ u64::from(self.skip) ^ u64::from(self.records[0].touch()) ^ u64::from(self.records[KEYS / 2].touch())
     }
 
     fn prefix(&self) -> &[u8] {
@@ -191,6 +200,39 @@ impl SortedRows {
     pub(crate) fn get(&self, arena: &Arena, key: &[u8]) -> Option<RecordAt> {
         let keys = &self.leaves[self.leaf_of(arena, key) as usize].keys;
         keys.search(arena, key).ok().map(|at| keys.records[at])
+    }
+
+    /// The leaves of up to [`SIDE_BY_SIDE`] keys, level by level: the memory is waited for once and not for each of them.
+    pub(crate) fn leaves_of<'k>(
+        &self,
+        arena: &Arena,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+    ) -> [u32; SIDE_BY_SIDE] {
+        let mut nodes = [self.root; SIDE_BY_SIDE];
+        for _ in 0..self.height {
+            for (node, key) in nodes.iter_mut().zip(keys.clone()) {
+                let inner = &self.inners[*node as usize];
+                *node = inner.children[child_of(&inner.keys, arena, key)];
+            }
+        }
+        if self.height > 0 {
+            let touched =
+                nodes.iter().zip(keys).fold(0, |sum, (node, _)| sum ^ self.leaves[*node as usize].keys.touch());
+            black_box(touched);
+        }
+        nodes
+    }
+
+    /// As [`SortedRows::find`], in a leaf where the key may be. `None`: it is not sure that it belongs there, or the leaf is
+    /// full; ask that one.
+    pub(crate) fn find_in(&self, arena: &Arena, leaf: u32, key: &[u8]) -> Option<Result<Spot, Spot>> {
+        let keys = &self.leaves[leaf as usize].keys;
+        match keys.search(arena, key) {
+            Ok(at) => Some(Ok(Spot { leaf, at })),
+            // It has neighbours on both sides here.
+            Err(at) if 0 < at && at < keys.len() && !keys.is_full() => Some(Err(Spot { leaf, at })),
+            Err(_) => None,
+        }
     }
 
     /// The place of a key, or where it would go; for the next change, with nothing in between.
@@ -405,6 +447,29 @@ mod tests {
             rows.clear(&mut arena);
             check(&rows, &arena, &BTreeMap::new(), &mut dice);
         }
+    }
+
+    #[test]
+    fn a_key_is_found_in_the_leaf_that_was_looked_for_before_others_came() {
+        let (mut dice, mut rows, mut arena) = (Prng::new(11), SortedRows::new(), Arena::default());
+        let mut near = 0;
+        for _ in 0..400 {
+            let mut batch: Vec<Vec<u8>> =
+                (0..SIDE_BY_SIDE).map(|_| dice.below(40_000).to_be_bytes().to_vec()).collect();
+            batch.sort();
+            let leaves = rows.leaves_of(&arena, batch.iter().map(Vec::as_slice));
+            for (key, leaf) in batch.iter().zip(leaves) {
+                let found = rows.find_in(&arena, leaf, key);
+                let wanted = rows.find(&arena, key);
+                near += usize::from(found.is_some());
+                assert!(found.is_none_or(|found| found == wanted), "{key:?}");
+                if let Err(spot) = wanted {
+                    let record = arena.add(key, Some(b"v"), false);
+                    rows.insert(&mut arena, spot, key, record);
+                }
+            }
+        }
+        assert!(near > 4_000 && rows.height >= 1, "{near} of 6,400 are found where they were looked for");
     }
 
     #[test]

@@ -470,7 +470,8 @@ impl Store for LsmStore {
         let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
         let (is_cached, is_ranged) = (cache.has(id), ranges.has(id));
         let mut rows = active.life_mut(id);
-        for (key, value) in &batch.rows {
+        for (number, (key, value)) in batch.rows.iter().enumerate() {
+            rows.come_to(&batch.rows, number);
             let value_bytes = value.as_ref().map_or(0, Vec::len);
             assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
             assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
