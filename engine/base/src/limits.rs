@@ -51,6 +51,8 @@ pub const VOTERS_MAX: usize = 7;
 pub const MEMBERS_MAX: usize = 10;
 /// Entries kept behind the last checkpoint for slow followers.
 pub const TRAILING_ENTRIES: u64 = 10_000;
+/// Replicas compare the hashes of their states behind each entry whose index is a multiple of this.
+pub const STATE_HASH_EVERY: u64 = 4096;
 /// Body bytes of one snapshot part.
 pub const SNAPSHOT_PART_BYTES_MAX: usize = (1 << 20) - 4096;
 /// Snapshot parts in flight.

@@ -176,6 +176,7 @@ mod switched {
         MUT_40D "40d" "a sender looks for a sleeping core before it has posted" ["model: -p dropstone-reactor --lib models"]
         MUT_34A "34a" "peer frames of an unknown version are passed over" ["compat"]
         MUT_34B "34b" "a committed entry of an unknown version is applied as if it did nothing" ["test: -p dropstone-shard --lib newer_release"]
+        MUT_34C "34c" "an entry that raises its group to an unknown feature level is applied" ["test: -p dropstone-shard --lib newer_release"]
         MUT_38A "38a" "a client tries again without a wait" ["bounds"]
         MUT_38B "38b" "the queue of reads has no bound" ["test: -p dropstone-shard --test cluster reads_beyond"]
     }

@@ -9,7 +9,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::command::{Command, CommandHeader};
 use crate::command_codec::{decode_command, decode_header};
 use crate::editor::Editor;
-use crate::feature::{LEVEL_BORN, level_of};
+use crate::feature::{LEVEL_BORN, Release};
 use crate::keys;
 use crate::outcome::Outcome;
 use crate::overlay::{Overlay, Source, Txn, View};
@@ -30,7 +30,7 @@ pub struct Applier {
 
 impl Default for Applier {
     fn default() -> Applier {
-        Applier::of_release(level_of)
+        Applier::of_release(Release::THIS)
     }
 }
 
@@ -41,10 +41,10 @@ impl Applier {
         Applier::default()
     }
 
-    /// One of a release that knows other kinds of commands, or from other levels on, than this one does: for tests of
-    /// groups whose nodes run two releases.
+    /// One of a release that may know other kinds of commands, or from other levels on, than this one does.
     #[must_use]
-    pub fn of_release(level_of: fn(u8) -> Option<u32>) -> Applier {
+    pub fn of_release(release: Release) -> Applier {
+        let Release { level_of, .. } = release;
         Applier { overlay: Overlay::default(), batch: RowBatch::default(), wants: Vec::new(), level_of }
     }
 

@@ -75,7 +75,7 @@ pub use command::{
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};
 pub use due::{BlocksDue, blocks_due, namespaces, purge_due, trim_due};
-pub use feature::feature_level;
+pub use feature::{Release, feature_level};
 pub use group0::{
     AccountSet, AlarmInfo, AppInfo, CodeInfo, CodePut, CodeTake, FlowInfo, FlowPlan, FlowState, FlowStep, GrantChange,
     Group0Answer, Group0Command, Group0Query, Profile, ReachInfo, ReachState, TicketInfo, TicketPut, TokenInfo,

@@ -11,7 +11,6 @@ use base::limits::ENTRY_COMMANDS_MAX;
 use crate::codec::{Put, Reader, len32};
 use crate::command::COMMAND_HEADER_BYTES;
 use crate::command_codec::decode_header;
-use crate::feature::{LEVEL_KNOWN, raised_to};
 
 /// The version of a payload.
 const VERSION: u16 = 1;
@@ -91,13 +90,6 @@ pub fn unknown_format(payload: &[u8]) -> Option<u16> {
     }
     let mut formats = Commands::parse(payload).flatten().filter_map(|command| command.first().copied());
     formats.find(|format| *format != COMMAND_FORMAT).map(u16::from)
-}
-
-/// The feature level that a payload raises its group to, if this release does not know it: what entries after it do is not
-/// known here, so who holds it stops before it applies it.
-#[must_use]
-pub fn unknown_level(payload: &[u8]) -> Option<u32> {
-    Commands::parse(payload).flatten().filter_map(raised_to).find(|level| *level > LEVEL_KNOWN)
 }
 
 /// The commands of a payload, in order. Always exactly as many as its header says (at most `ENTRY_COMMANDS_MAX`):

@@ -7,6 +7,7 @@ use common::*;
 use meta::*;
 
 const SYSTEM: Acct = Acct(0);
+const RELEASE: Release = Release::THIS;
 const MINUTE: u64 = 60 * 1000;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -533,8 +534,8 @@ fn this_release(kind: u8) -> Option<u32> {
 #[test]
 fn nodes_of_two_releases_stay_one_group_until_the_level_is_raised() {
     let mut worlds = [World::new(), World::new()];
-    worlds[0].applier = Applier::of_release(this_release);
-    worlds[1].applier = Applier::of_release(next_release);
+    worlds[0].applier = Applier::of_release(Release { level_known: 1, level_of: this_release });
+    worlds[1].applier = Applier::of_release(Release { level_known: 2, level_of: next_release });
     let create = Command::Link(Box::new(LinkCommand::Create { at: At::path("/f"), settings: LinkSettings::default() }));
     for world in &mut worlds {
         assert!(world.put("/f", b"x").is_ok());
@@ -571,22 +572,26 @@ fn a_leader_is_told_what_to_do_and_an_older_release_stops_at_a_level_it_does_not
     };
     let raise = |level| encoded(Command::Group0(Box::new(Group0Command::FeatureRaise { level })));
     let mut mkdir = encoded(Command::Mkdir(Mkdir::default()));
-    assert_eq!(feature::admit(&mkdir, 1), Ok(()));
-    let low = feature::admit(&mkdir, 0).unwrap_err().to_string();
+    assert_eq!(RELEASE.admit(&mkdir, 1), Ok(()));
+    let low = RELEASE.admit(&mkdir, 0).unwrap_err().to_string();
     assert!(low.contains("needs feature level 1 and the group has 0") && low.contains("upgrade finalize"), "{low}");
-    assert_eq!(feature::admit(&raise(feature::LEVEL_KNOWN), 1), Ok(()));
-    let ahead = feature::admit(&raise(feature::LEVEL_KNOWN + 1), 1).unwrap_err().to_string();
+    assert_eq!(RELEASE.admit(&raise(feature::LEVEL_KNOWN), 1), Ok(()));
+    let ahead = RELEASE.admit(&raise(feature::LEVEL_KNOWN + 1), 1).unwrap_err().to_string();
     assert!(ahead.contains("upgrade all nodes first"), "{ahead}");
     mkdir[1] = 250;
-    assert!(feature::admit(&mkdir, 1).unwrap_err().to_string().contains("upgrade this node"));
+    assert!(RELEASE.admit(&mkdir, 1).unwrap_err().to_string().contains("upgrade this node"));
     let payload = |commands: &[Vec<u8>]| {
         let mut builder = payload::Builder::default();
         commands.iter().for_each(|command| builder.push(command));
         builder.finish(STAMP).to_vec()
     };
     mkdir[1] = 3;
-    assert_eq!(payload::unknown_level(&payload(&[mkdir.clone(), raise(feature::LEVEL_KNOWN)])), None);
-    assert_eq!(payload::unknown_level(&payload(&[mkdir, raise(feature::LEVEL_KNOWN + 1)])), Some(2));
+    assert_eq!(RELEASE.unknown_level(&payload(&[mkdir.clone(), raise(feature::LEVEL_KNOWN)])), None);
+    assert_eq!(RELEASE.unknown_level(&payload(&[mkdir, raise(feature::LEVEL_KNOWN + 1)])), Some(2));
+    let mut of_a_user = raise(feature::LEVEL_KNOWN + 1);
+    of_a_user[32..40].copy_from_slice(&1u64.to_le_bytes());
+    assert_eq!(RELEASE.unknown_level(&payload(&[of_a_user])), None, "it will be refused, and raises nothing");
+    assert_eq!(feature::raises_to(&payload(&[raise(1), raise(3), raise(2)])), Some(3));
 }
 
 #[test]

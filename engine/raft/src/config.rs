@@ -218,6 +218,12 @@ impl Config {
         self.incoming.contains(&id) || self.outgoing.contains(&id)
     }
 
+    /// Are those for whom `has` holds a majority, of both halves while it is joint?
+    #[must_use]
+    pub fn is_quorum(&self, has: impl Fn(NodeId) -> bool) -> bool {
+        crate::quorum::count_poll(self, |id| Some(has(id))) == crate::quorum::Poll::Won
+    }
+
     /// Is it a voter or a learner?
     #[must_use]
     pub fn is_member(&self, id: NodeId) -> bool {

@@ -68,6 +68,9 @@ pub enum Alarm {
     Amnesia(NodeId),
     /// A configuration in the log or in a snapshot cannot be read.
     BadConfig(LogIndex),
+    /// A quorum has another state behind this entry than this node: what it holds is wrong. It is quarantined, and must
+    /// be replaced.
+    StateHash(LogIndex),
 }
 
 impl Alarm {

@@ -124,6 +124,11 @@ pub enum Input<'a> {
         /// The turn's time.
         now: Mono,
     },
+    /// A quorum has another state behind this entry than this node: the group stops here for good.
+    StateDiffers {
+        /// The entry.
+        index: LogIndex,
+    },
     /// Campaign before the deadline (tests and tools). Nothing happens on a node that is loyal to a leader still, or
     /// whose life has just begun.
     Campaign {
@@ -154,6 +159,7 @@ impl Input<'_> {
             | Input::Applied { .. }
             | Input::SnapshotInstalled { .. }
             | Input::SnapshotReport { .. }
+            | Input::StateDiffers { .. }
             | Input::PeerUp { .. }
             | Input::PeerDown { .. } => None,
         }

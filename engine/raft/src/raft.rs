@@ -224,6 +224,7 @@ impl Raft {
             Input::DiskSlow { is_slow } => self.is_disk_tired = is_slow,
             Input::FaultFound { .. } => self.handle_fault_found(log),
             Input::StateLost { is_lost, .. } => self.handle_state_lost(is_lost),
+            Input::StateDiffers { index } => self.handle_state_differs(index),
             Input::Campaign { .. } => self.handle_campaign(log),
         }
         Outcome::Done
@@ -255,9 +256,17 @@ impl Raft {
         self.dirty |= self.follower_reads.is_waiting();
     }
 
+    /// The log is good and what was made of it is not. A start would serve it again, so the group is quarantined on disk.
+    fn handle_state_differs(&mut self, index: LogIndex) {
+        base::mark::hit!("raft.alarm.state_differs");
+        self.faults.base = crate::Health::Quarantined;
+        self.stop(Alarm::StateHash(index));
+    }
+
     /// The group stops: what happened must never happen, and a human is needed.
     pub(crate) fn stop(&mut self, alarm: Alarm) {
         self.become_follower(self.term(), NodeId(0));
+        self.follower_reads.drop_all();
         self.alarm = Some(alarm);
         self.dirty = true;
     }

@@ -81,6 +81,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
             slot.wait = ApplyWait::Log;
             return Step::Waiting;
         }
+        if slot.level.is_none() {
+            slot.wait = ApplyWait::Level;
+            return Step::Waiting;
+        }
         let record = match self.log.entry(group, index) {
             Slice::InMemory(record) => record,
             // Its bytes are lost: the group goes on when they are written again.
@@ -107,6 +111,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.stop.get_or_insert(StopReason::Newer { group, index, format });
             return Step::Idle;
         }
+        let raised = if entry.kind == EntryKind::Commands { meta::feature::raises_to(entry.payload) } else { None };
+        let known = self.settings.release.level_known;
+        if let Some(level) = mutate!(MUT_34C, raised.filter(|level| *level > known), None) {
+            base::mark::hit!("shard.level.entry_is_newer");
+            self.stop.get_or_insert(StopReason::NewerLevel { group, level, known });
+            return Step::Idle;
+        }
         self.applied.clear();
         if self.applier.apply(&mut self.store, group, entry, &mut self.applied).is_err() {
             base::mark::hit!("shard.apply.rows_cold");
@@ -119,6 +130,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         slot.applied = index;
         slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
+        if raised.is_some() {
+            self.forget_level(at);
+        }
+        self.note_state(at, index);
         self.answer_proposed(at, index, term);
         self.advance_watchers(at);
         self.turn_watchers_away(at);

@@ -7,6 +7,7 @@ use meta::payload::Builder;
 use raft::Raft;
 
 use crate::Ticket;
+use crate::state_hashes::StateHashes;
 
 /// An entry that this leader proposed, with those who wait for its commands, in their order.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) enum ApplyWait {
     Store(u64),
     /// Entries are being faulted in from the log.
     Log,
+    /// The row of its feature level is being fetched.
+    Level,
 }
 
 pub(crate) struct Group {
@@ -79,6 +82,8 @@ pub(crate) struct Group {
     pub commit: LogIndex,
     pub applied: LogIndex,
     pub wait: ApplyWait,
+    /// Its feature level, once it was read; nothing is applied before.
+    pub level: Option<u32>,
     /// Tokens of rows fetched for the entry that is being applied.
     pub apply_tokens: Vec<u64>,
     /// The newest epoch that holds something of this group; persisted when the log says so.
@@ -92,6 +97,8 @@ pub(crate) struct Group {
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
+    /// What replicas told of their states.
+    pub hashes: StateHashes,
     /// Stopped by an alarm: nothing goes in any more.
     pub alarm: Option<raft::Alarm>,
 }
@@ -125,6 +132,7 @@ impl Group {
             commit: applied,
             applied,
             wait: ApplyWait::None,
+            level: None,
             apply_tokens: Vec::new(),
             last_epoch: SyncEpoch(0),
             installing: None,
@@ -132,6 +140,7 @@ impl Group {
             lost: None,
             initial,
             is_leader: false,
+            hashes: StateHashes::default(),
             alarm: None,
         }
     }
@@ -171,7 +180,9 @@ pub struct GroupStatus {
     /// What the log is worth.
     pub health: raft::Health,
     /// An alarm stopped the group here.
-    pub is_stopped: bool,
+    pub alarm: Option<raft::Alarm>,
+    /// A replica whose state is another than this node's, if one was found.
+    pub differs_from: Option<NodeId>,
     /// What was applied here is gone, or is being applied anew: nothing of the group is served here.
     pub is_state_lost: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{LogIndex, Mono, Nsid};
+use base::{LogIndex, Mono, NodeId, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
@@ -13,16 +13,18 @@ use crate::{Shard, Status};
 /// Reads that met rows which are not in memory, by the token under which these are fetched.
 #[derive(Default)]
 pub(crate) struct ColdReads {
-    waiting: BTreeMap<u64, Waiting>,
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
 }
 
-enum Waiting {
+pub(crate) enum Waiting {
     /// Run the query again; the tokens of earlier rounds are held until it is answered.
     Query { at: u32, read: Read, tokens: Vec<u64> },
     /// Look for the head again.
     Head { at: u32, nsid: Nsid },
     /// Look for subtrees to sweep again.
     Sweeps { at: u32 },
+    /// Look at the group's feature level again.
+    Level { at: u32 },
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -82,6 +84,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(read.ticket, group, Status::NotLeader(hint));
         }
+        if !self.may_serve(at, &read) {
+            base::mark::hit!("shard.read.of_a_stopped_group");
+            tokens.drain(..).for_each(|token| self.store.release(token));
+            return self.replies.bare(read.ticket, group, Status::NotLeader(NodeId(0)));
+        }
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
@@ -100,6 +107,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.store.prefetch(token, group, &wants);
             }
         }
+    }
+
+    /// A group that an alarm stopped may be in a wrong state, and so may one that is quarantined: perhaps it was stopped
+    /// before the last start. Only what this node reads for itself, which nothing confirms, is then as good as ever.
+    fn may_serve(&self, at: u32, read: &Read) -> bool {
+        let slot = &self.groups[at as usize];
+        slot.alarm.is_none() && (read.path.is_none() || slot.raft.health() != raft::Health::Quarantined)
     }
 
     pub(crate) fn fetch_head(&mut self, at: u32, nsid: Nsid, wants: &[Want]) {
@@ -133,6 +147,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.find_sweeps(at);
                 self.store.release(token);
             }
+            Some(Waiting::Level { at }) => self.handle_level_fetched(at, token),
             None if self.note_upkeep_fetched(token) => {}
             None => {
                 let waiting = self.groups.iter().position(|group| group.wait == ApplyWait::Store(token));
@@ -142,6 +157,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     self.queue_apply(at as u32);
                 }
             }
+        }
+    }
+
+    /// The group has stopped: its state is served to nobody, whatever was confirmed.
+    pub(crate) fn drop_confirmed(&mut self, at: u32) {
+        let slot = &mut self.groups[at as usize];
+        let follower = slot.follower_joined.drain(..).map(|(_, read)| read).chain(slot.turn_follower_reads.drain(..));
+        for read in slot.confirmed.drain(..).map(|(_, read)| read).chain(follower) {
+            base::mark::hit!("shard.read.dropped_by_alarm");
+            self.replies.bare(read.ticket, slot.id, Status::NotLeader(NodeId(0)));
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Status {
     Malformed,
     /// The cluster refuses it; the body is a text.
     Refused,
+    /// The release, or the group's feature level, does not have it yet; the body is a text. Nothing was done.
+    Unsupported,
 }
 
 /// One answer.

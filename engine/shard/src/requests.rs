@@ -32,6 +32,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             base::mark::hit!("shard.lost.command_refused");
             return self.replies.bare(ticket, group, Status::NotLeader(NodeId(0)));
         }
+        if !self.is_of_level(at, ticket, command) {
+            return;
+        }
         if self.is_overloaded(at) {
             base::mark::hit!("shard.command.overloaded");
             return self.replies.bare(ticket, group, Status::Overloaded);

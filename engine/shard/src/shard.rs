@@ -6,7 +6,7 @@ use base::limits::UNSYNCED_BYTES_MAX;
 use base::mono::Span;
 use base::record::Records;
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid, SyncEpoch, core_of, mutate};
-use meta::{Applied, Applier, Pressure, Store, StoreEvent};
+use meta::{Applied, Applier, Pressure, Release, Store, StoreEvent};
 use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
@@ -23,7 +23,7 @@ use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
 use crate::upkeep::Upkeep;
-use crate::{Keep, Notice, Replies, Resting};
+use crate::{Keep, Notice, Replies, Resting, StateDiffers};
 
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
@@ -51,6 +51,11 @@ pub struct Settings {
     pub trailing_entries: u64,
     /// When old rows go.
     pub keep: Keep,
+    /// The hash of the state behind each entry whose index is a multiple of this goes to the other replicas; 0: none do.
+    /// Equal on all nodes, or they compare less often.
+    pub state_hash_every: u64,
+    /// What this release knows; another than `Release::THIS` in tests alone.
+    pub release: Release,
 }
 
 /// A message for another node.
@@ -119,6 +124,17 @@ pub enum PeerOut {
         /// It makes no sense (any more): stop sending.
         refused: bool,
     },
+    /// What this node's state of a group is behind an entry. Only to who knows `wire::peer_feature::STATE_HASH`.
+    StateHash {
+        /// The receiver.
+        to: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        index: LogIndex,
+        /// The rolling hash of all that was written up to it.
+        hash: u64,
+    },
 }
 
 /// Why the node must stop. Nothing is retried; the log is the truth at the next start.
@@ -144,6 +160,19 @@ pub enum StopReason {
         index: LogIndex,
         /// Of its payload or of a command in it.
         format: u16,
+    },
+    /// A group has, or an entry raises it to, a feature level that this release does not know: what its commands do from
+    /// there on is not known here.
+    #[error(
+        "group {group} has feature level {level} and this release knows {known}; start a release that knows it, nothing is lost"
+    )]
+    NewerLevel {
+        /// Which group.
+        group: GroupId,
+        /// Its level.
+        level: u32,
+        /// The highest level of this release.
+        known: u32,
     },
 }
 
@@ -214,6 +243,10 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) lost: BTreeSet<u32>,
     /// Not told yet.
     pub(crate) notices: VecDeque<(GroupId, Notice)>,
+    /// Groups whose newest state hash was not told yet.
+    pub(crate) untold_states: Vec<u32>,
+    /// Not told yet; at most two per group and member.
+    pub(crate) differences: VecDeque<StateDiffers>,
     /// Of one look at the log's damage; empty between two.
     pub(crate) fault_changes: Vec<GroupId>,
 }
@@ -232,6 +265,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let written = groups.iter().enumerate().map(|(at, _)| (log.open_epoch(), at as u32)).collect();
         // Not at once: a node that was just started has other work.
         let upkeep = Upkeep::new(groups.len(), now + Span(settings.keep.look_every.0 / 8));
+        let applier = Applier::of_release(settings.release);
         let mut shard = Shard {
             settings,
             log,
@@ -239,7 +273,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             groups,
             dirty: VecDeque::new(),
             to_apply: VecDeque::new(),
-            applier: Applier::default(),
+            applier,
             applied: Applied::default(),
             cold_reads: ColdReads::default(),
             read_counts: ReadCounts::default(),
@@ -282,6 +316,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             alarms: VecDeque::new(),
             lost: BTreeSet::new(),
             notices: VecDeque::new(),
+            untold_states: Vec::new(),
+            differences: VecDeque::new(),
             fault_changes: Vec::new(),
         };
         shard.find_lost(now);
@@ -292,6 +328,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let slot = &shard.groups[at as usize];
             shard.deadlines.set(at, slot.deadline);
             shard.mark_dirty(at);
+            shard.find_level(at);
         }
         shard
     }
@@ -394,6 +431,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
         self.members_changed = true;
         self.note_rebuilt(at);
+        self.forget_level(at);
+        self.forget_states(at);
         self.queue_apply(at);
     }
 

@@ -30,7 +30,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 state_hash: self.store.machine(group.id).map_or(0, |machine| machine.state_hash),
                 voters: group.raft.config().voters().collect(),
                 health: group.raft.health(),
-                is_stopped: group.alarm.is_some(),
+                alarm: group.alarm,
+                differs_from: group.hashes.differs_from(),
                 is_state_lost: group.lost.is_some(),
             })
             .collect()

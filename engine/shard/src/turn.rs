@@ -149,6 +149,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 break;
             }
         }
+        self.send_state_hashes();
         self.advance_checkpoint(now);
         self.note_unsynced(now);
         self.log.handle_turn_end(now);
@@ -319,10 +320,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if let Some(alarm) = effects.alarm {
             self.alarms.push_back((group, alarm));
             if alarm.stops() {
-                self.groups[at as usize].alarm = Some(alarm);
-                self.fail_waiting(at, NodeId(0));
+                self.stop_group(at, alarm);
             }
         }
+    }
+
+    /// Nothing goes into the group any more, and nobody is answered by it.
+    pub(crate) fn stop_group(&mut self, at: u32, alarm: raft::Alarm) {
+        self.groups[at as usize].alarm = Some(alarm);
+        self.fail_waiting(at, NodeId(0));
+        self.drop_confirmed(at);
     }
 
     fn handle_role(&mut self, at: u32, role: &raft::RoleChange) {

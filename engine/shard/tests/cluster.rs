@@ -3,10 +3,16 @@
 
 #[path = "cluster/checklist.rs"]
 mod checklist;
+#[path = "cluster/levels.rs"]
+mod levels;
 #[path = "cluster/lost.rs"]
 mod lost;
+#[path = "cluster/parted.rs"]
+mod parted;
 #[path = "cluster/reads.rs"]
 mod reads;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 #[path = "cluster/upkeep.rs"]
 mod upkeep;
 #[path = "cluster/watch.rs"]
@@ -19,11 +25,11 @@ use base::mono::Span;
 use base::record::Records;
 use base::{Acct, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Nsid, Prng, Sequence, SessionId};
 use meta::memory::MemoryStore;
-use meta::{Command, CommandHeader, Outcome};
+use meta::{Command, CommandHeader, Outcome, Release};
 use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
-use shard::{Keep, PeerOut, Settings, Shard, Status, Ticket};
+use shard::{Keep, PeerOut, Settings, Shard, StateDiffers, Status, StopReason, Ticket};
 
 const GROUPS: u32 = 2;
 const STEP: Span = Span::from_us(500);
@@ -45,6 +51,8 @@ struct Node {
     ops: Vec<(Mono, OpToken, DiskOp)>,
     trailing: u64,
     keep: Keep,
+    hash_every: u64,
+    release: Release,
     initial: Vec<NodeId>,
 }
 
@@ -64,6 +72,12 @@ struct World {
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
     /// Its disk takes 150 ms longer for a sync.
     slow: Option<NodeId>,
+    /// State hashes told.
+    told: u64,
+    /// Differences of states that nodes found.
+    differences: Vec<(NodeId, StateDiffers)>,
+    /// Where nodes may stop: why they did.
+    stops: Option<BTreeMap<NodeId, StopReason>>,
     /// Where wanted: the hash of a group at an applied index, and a bit for each node that was there.
     hashes: Option<BTreeMap<(GroupId, LogIndex), (u64, u64)>>,
 }
@@ -87,6 +101,8 @@ impl Node {
             initial: Config::single(&self.initial),
             trailing_entries: self.trailing,
             keep: self.keep,
+            state_hash_every: self.hash_every,
+            release: self.release,
         };
         self.shard = Some(Shard::new(settings, log, store, now));
     }
@@ -125,6 +141,9 @@ impl World {
             parts: Vec::new(),
             answers: BTreeMap::new(),
             slow: None,
+            told: 0,
+            differences: Vec::new(),
+            stops: None,
             hashes: None,
         };
         for id in &ids {
@@ -136,7 +155,17 @@ impl World {
 
     fn add_node(&mut self, id: NodeId, trailing: u64, initial: Vec<NodeId>) {
         let keep = Keep::default();
-        let mut node = Node { id, incarnation: 0, shard: None, ops: Vec::new(), trailing, keep, initial };
+        let mut node = Node {
+            id,
+            incarnation: 0,
+            shard: None,
+            ops: Vec::new(),
+            trailing,
+            keep,
+            hash_every: 4,
+            release: Release::THIS,
+            initial,
+        };
         node.boot_new(self.now);
         self.nodes.insert(id, node);
     }
@@ -182,7 +211,8 @@ impl World {
             | PeerOut::SnapshotPart { to, .. }
             | PeerOut::SnapshotAck { to, .. }
             | PeerOut::Resting { to, .. }
-            | PeerOut::RestingAck { to, .. } => *to,
+            | PeerOut::RestingAck { to, .. }
+            | PeerOut::StateHash { to, .. } => *to,
         };
         let Some(shard) = self.nodes.get_mut(&target).and_then(|node| node.shard.as_mut()) else { return };
         match &mail.message {
@@ -200,6 +230,9 @@ impl World {
             }
             PeerOut::SnapshotAck { group, snapshot, next_part, refused, .. } => {
                 shard.handle_snapshot_ack(mail.from, *group, *snapshot, *next_part, *refused);
+            }
+            PeerOut::StateHash { group, index, hash, .. } => {
+                shard.handle_state_hash(mail.from, *group, *index, *hash);
             }
         }
     }
@@ -232,6 +265,7 @@ impl World {
             }
             match message {
                 PeerOut::Resting { .. } | PeerOut::RestingAck { .. } => self.sent.0 += 1,
+                PeerOut::StateHash { .. } => self.told += 1,
                 _ => self.sent.1 += 1,
             }
             let mut records = Vec::new();
@@ -254,7 +288,13 @@ impl World {
             self.answers.insert(reply.ticket.request, (reply.status, reply.body.to_vec()));
         }
         shard.replies().clear();
-        assert!(shard.stop_reason().is_none(), "node {id}: {:?}", shard.stop_reason());
+        while let Some(found) = shard.poll_difference() {
+            self.differences.push((id, found));
+        }
+        if let Some(reason) = shard.stop_reason() {
+            assert!(self.stops.is_some(), "node {id}: {reason:?}");
+            self.stops.as_mut().map(|stops| stops.insert(id, reason.clone()));
+        }
     }
 
     fn run(&mut self, span: Span) {
@@ -610,89 +650,4 @@ fn a_slow_disk_gives_its_leaderships_away_and_gets_none_back() {
         }
     }
     world.ensure_same(&[1, 2, 3]);
-}
-
-/// Node 4, new and empty, is to learn the group by snapshot; runs until a part of it that is not the first was sent.
-fn begin_snapshot(world: &mut World) -> (NodeId, u64) {
-    let session = begin(world);
-    for at in 0..60 {
-        world.command(100 + at, header(session, at + 1, ROOT), &mkdir(&format!("/folder {at}")));
-        if at % 20 == 0 {
-            (1..=3).for_each(|id| world.shard(NodeId(id)).checkpoint_soon());
-        }
-    }
-    world.add_node(NodeId(4), 8, Vec::new());
-    world.link_all();
-    let group = base::group_of(ROOT, GROUPS);
-    let leader = world.leader(group).unwrap();
-    let change = raft::ConfigChange { add_learners: vec![NodeId(4)], ..raft::ConfigChange::default() };
-    let (now, ticket) = (world.now, Ticket { connection: 1, request: 5, kind: 7 });
-    world.shard(leader).handle_change_members(ticket, group, &change, now);
-    for _ in 0..4_000 {
-        if let Some((snapshot, _)) = world.parts.iter().find(|(_, part)| *part == 1) {
-            return (leader, *snapshot);
-        }
-        world.turn();
-    }
-    panic!("no snapshot is on its way");
-}
-
-/// Node 4 votes in the group and holds what its leader holds.
-fn assert_caught_up(world: &mut World, leader: NodeId) {
-    let group = base::group_of(ROOT, GROUPS);
-    let status = world.shard(leader).status();
-    let there = status.iter().find(|s| s.group == group).unwrap();
-    assert_eq!(there.voters, [1, 2, 3, 4].map(NodeId));
-    let applied = world.shard(leader).applied_index(group);
-    assert_eq!(world.shard(NodeId(4)).applied_index(group), applied);
-}
-
-#[test]
-fn a_receiver_that_lost_its_half_of_a_snapshot_gets_another_at_once() {
-    let mut world = World::new(9, 8);
-    let (leader, broken) = begin_snapshot(&mut world);
-    // The last part stays away; the sender hears that more than the offer arrived.
-    for _ in 0..10 {
-        world.turn();
-        world.mail.retain(|mail| !matches!(mail.message, PeerOut::SnapshotPart { part: 2, .. }));
-    }
-    world.lose_parts();
-    world.crash(NodeId(4));
-    world.run(Span::from_ms(3_000));
-    // The old stream is offered again, and cannot go back to where the receiver must begin.
-    let offers: Vec<u64> = world.parts.iter().filter(|(_, part)| *part == 0).map(|(snapshot, _)| *snapshot).collect();
-    assert_eq!(offers[..2], [broken, broken], "{:?}", world.parts);
-    assert!(offers.len() == 3 && offers[2] != broken, "{:?}", world.parts);
-    assert_caught_up(&mut world, leader);
-}
-
-#[test]
-fn a_snapshot_goes_on_although_parts_and_answers_were_dropped_on_a_link_that_stands() {
-    let mut world = World::new(9, 8);
-    let (leader, id) = begin_snapshot(&mut world);
-    world.lose_parts();
-    world.run(Span::from_ms(1_900));
-    let count = |world: &World, part| world.parts.iter().filter(|sent| **sent == (id, part)).count();
-    assert_eq!(count(&world, 0), 1);
-    world.run(Span::from_ms(1_100));
-    assert_eq!((count(&world, 0), count(&world, 1)), (2, 2), "{:?}", world.parts);
-    assert_caught_up(&mut world, leader);
-}
-
-#[test]
-fn a_snapshot_whose_link_breaks_goes_on_where_it_stood() {
-    let mut world = World::new(9, 8);
-    let (leader, broken) = begin_snapshot(&mut world);
-    for id in (1..=3).map(NodeId) {
-        world.shard(id).handle_peer_down(NodeId(4));
-        world.shard(NodeId(4)).handle_peer_down(id);
-    }
-    world.lose_parts();
-    world.run(Span::from_ms(50));
-    world.link_all();
-    world.run(Span::from_ms(3_000));
-    let count = |part| world.parts.iter().filter(|sent| **sent == (broken, part)).count();
-    assert_eq!((count(0), count(1)), (2, 2), "{:?}", world.parts);
-    // It was a learner; it caught up, and so it votes.
-    assert_caught_up(&mut world, leader);
 }

@@ -31,6 +31,8 @@ fn shard() -> TestShard {
         initial: Config::default(),
         trailing_entries: 10,
         keep: Keep::default(),
+        state_hash_every: 4,
+        release: meta::Release::THIS,
     };
     let mut shard = Shard::new(settings, log, MemoryStore::new(), at(1_000));
     shard.begin_turn(at(1_000), 0);

@@ -94,11 +94,13 @@ pub enum ClientError {
         /// The server's words.
         text: String,
     },
-    /// The server does not know this kind of request.
-    #[error("server does not support requests of kind {kind}; it is older than this client")]
+    /// The server does not know this kind of request, or the cluster does not take this command yet.
+    #[error("not supported: {text}")]
     Unsupported {
         /// The number on the wire.
         kind: u8,
+        /// The server's words; ours where it had none.
+        text: String,
     },
     /// The server's answer makes no sense.
     #[error("could not read the answer to {what}; client and server differ in version")]

@@ -10,10 +10,12 @@ use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
-use shard::{PeerOut, Reply, Resting, Shard, Status, StopReason, Ticket};
+use shard::{PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
 use store::LsmStore;
 use transport::{ClientEvent, Clients, PeerEvent, Peers};
-use wire::{CoreCounters, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart};
+use wire::{
+    CoreCounters, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart, StateHash, peer_feature,
+};
 
 use crate::exit::ExitCode;
 use crate::requests::Ask;
@@ -320,6 +322,9 @@ impl Hands {
                 );
             }
         }
+        while let Some(found) = self.shard.poll_difference() {
+            tell_difference(&found);
+        }
         let shared = &self.shared;
         if self.id == CoreId(0) {
             shared.set_applied_0(self.shard.applied_index(GroupId(0)));
@@ -396,6 +401,12 @@ impl Hands {
                     };
                     self.peers.send(to, now, |frame| frame.push_snapshot_ack(group, &ack));
                 }
+                // An older release would close the link.
+                PeerOut::StateHash { to, .. } if self.peers.features(to) & peer_feature::STATE_HASH == 0 => {}
+                PeerOut::StateHash { to, group, index, hash } => {
+                    let state = StateHash { index, hash };
+                    self.peers.send(to, now, |frame| frame.push_state_hash(group, &state));
+                }
             }
         }
     }
@@ -432,7 +443,7 @@ impl Hands {
         if let Some(reason) = self.shard.stop_reason() {
             let code = match reason {
                 StopReason::Log(_) | StopReason::DiskLag(_) | StopReason::Store(_) => ExitCode::Io,
-                StopReason::Newer { .. } => ExitCode::Data,
+                StopReason::Newer { .. } | StopReason::NewerLevel { .. } => ExitCode::Data,
             };
             self.shared.fail(code, reason.to_string());
         }
@@ -479,6 +490,7 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
         Status::Overloaded => ReplyStatus::Overloaded,
         Status::Malformed => ReplyStatus::Malformed,
         Status::Refused => ReplyStatus::Refused,
+        Status::Unsupported => ReplyStatus::Unsupported,
     };
     let kind = RequestKind::from_u8(reply.ticket.kind);
     match (status, kind) {
@@ -494,6 +506,18 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
         Status::NotLeader(hint) => wire::client::put_node(out, Some(hint)),
         _ => out.extend_from_slice(reply.body),
     });
+}
+
+/// Replicas have parted: whoever reads the log must know where, and whom to replace.
+fn tell_difference(found: &StateDiffers) {
+    let StateDiffers { group, index, own, peer, other, wrong } = *found;
+    let what_next = match wrong {
+        Wrong::Here => "a majority has the other's state: the group stops here; replace this node under a new id",
+        Wrong::There => "a majority has this node's state: that node's group stops; replace it under a new id",
+        Wrong::Unknown => "no majority is known to have either state: compare `admin status` of all nodes",
+    };
+    let (own, other) = (format!("{own:016x}"), format!("{other:016x}"));
+    tracing::error!(group = group.0, index = index.0, peer = peer.0, own, other, "replicas differ: {what_next}");
 }
 
 fn handle_peer_event(shard: &mut NodeShard, event: PeerEvent<'_>, now: Mono) {
@@ -517,6 +541,9 @@ fn handle_peer_event(shard: &mut NodeShard, event: PeerEvent<'_>, now: Mono) {
             }
             PeerKind::RestAck { pair: RestPair { count, hash, mono }, is_slow } => {
                 shard.handle_resting_ack(node, Resting { count, hash }, mono, is_slow, now);
+            }
+            PeerKind::StateHash(StateHash { index, hash }) => {
+                shard.handle_state_hash(node, message.group, index, hash);
             }
             PeerKind::SnapshotAck(ack) => {
                 shard.handle_snapshot_ack(node, message.group, ack.snapshot_id, ack.next_part, ack.rejected);

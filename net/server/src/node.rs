@@ -450,6 +450,8 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         initial: raft::Config::single(&voters),
         trailing_entries: config.process.log_trailing_entries,
         keep: config.cluster.keep(),
+        state_hash_every: base::limits::STATE_HASH_EVERY,
+        release: meta::Release::THIS,
     };
     let shard = Shard::new(shard_settings, log, store, now);
 
@@ -473,7 +475,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         hello: PeerHello {
             version_min: WIRE_VERSION,
             version_max: WIRE_VERSION,
-            features: 0,
+            features: wire::peer_feature::ALL,
             cluster_id: identity.cluster,
             node_uuid: identity.uuid,
             node_id: identity.node,

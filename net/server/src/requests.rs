@@ -1,10 +1,10 @@
 //! Requests of clients: those for a group go to the shard at once, the others are answered at the end of the turn.
 
-use base::{CoreId, GroupId, Mono};
+use base::{CoreId, GroupId, Mono, NodeId};
 use raft::ConfigChange;
 use shard::Ticket;
 use wire::client::{ChangeMembers, Watch, parse_node, parse_query, put_core};
-use wire::{CoreStatus, GroupRole, GroupStatus, ReplyStatus, RequestItem, RequestKind};
+use wire::{CoreStatus, GroupAlarm, GroupRole, GroupStatus, ReplyStatus, RequestItem, RequestKind};
 
 use crate::core::{Hands, NodeShard};
 
@@ -113,6 +113,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
     (counters.peer_frames_sent, counters.peer_frames_received) = hands.peers.frames();
     counters.peer_links = hands.peers.up().count() as u64;
     (counters.sync_p50_us, counters.sync_p99_us) = hands.sync_percentiles();
+    counters.feature_level_known = u64::from(meta::Release::THIS.level_known);
     counters.entries = groups.iter().map(|group| group.last_index.0).sum();
     counters.applied = groups.iter().map(|group| group.applied_index.0).sum();
     let groups = groups
@@ -131,9 +132,23 @@ fn status(hands: &mut Hands) -> CoreStatus {
             voters: group.voters,
             learners: Vec::new(),
             health: group.health,
+            alarm: alarm(group.alarm, group.differs_from),
         })
         .collect();
     CoreStatus { node: hands.node, core: hands.id, cores: hands.cores, counters, groups }
+}
+
+/// What stopped the group is told before what did not.
+fn alarm(stopped: Option<raft::Alarm>, differs_from: Option<NodeId>) -> Option<GroupAlarm> {
+    match stopped {
+        Some(raft::Alarm::TwoLeaders) => Some(GroupAlarm::TwoLeaders),
+        Some(raft::Alarm::PrevCrc) => Some(GroupAlarm::PrevCrc),
+        Some(raft::Alarm::CommittedConflict) => Some(GroupAlarm::CommittedConflict),
+        Some(raft::Alarm::BadConfig(_)) => Some(GroupAlarm::BadConfig),
+        Some(raft::Alarm::StateHash(_)) => Some(GroupAlarm::StateHash),
+        // Another node's fault: it stops nothing here.
+        Some(raft::Alarm::Amnesia(_)) | None => differs_from.map(|_| GroupAlarm::StateDiffers),
+    }
 }
 
 fn role(role: raft::Role) -> GroupRole {

@@ -69,7 +69,7 @@ enum State {
     Down { retry_at: Mono },
     Dialing,
     Greeting(Connection),
-    Up { connection: Connection, incarnation: u64 },
+    Up { connection: Connection, incarnation: u64, features: u64 },
 }
 
 struct Peer {
@@ -320,7 +320,8 @@ impl Peers {
             each(PeerEvent::Down { node });
         }
         self.by_socket.insert(connection.socket, node);
-        peer.state = State::Up { connection, incarnation };
+        let features = hello.features & self.settings.hello.features;
+        peer.state = State::Up { connection, incarnation, features };
         (peer.seq_in, peer.seq_out, peer.is_open) = (0, 0, false);
         peer.writer = PeerFrameWriter::new(WIRE_FRAME_BYTES_MAX);
         each(PeerEvent::Up { node, incarnation });
@@ -440,6 +441,15 @@ impl Peers {
         peer.state = State::Down { retry_at: now + RETRY };
         if was_up {
             each(PeerEvent::Down { node });
+        }
+    }
+
+    /// The feature bits that both this node and a node with a link have; none without one.
+    #[must_use]
+    pub fn features(&self, node: NodeId) -> u64 {
+        match self.peers.get(&node).map(|peer| &peer.state) {
+            Some(State::Up { features, .. }) => *features,
+            _ => 0,
         }
     }
 

@@ -105,6 +105,22 @@ fn vote() -> raft::Body {
 }
 
 #[test]
+fn a_link_has_the_features_that_both_sides_have() {
+    for (own, other) in [(3, 1), (1, 0), (0, 1), (2, 7)] {
+        let mut io = ListIo::default();
+        let mut peers = Peers::new(PeerSettings { hello: PeerHello { features: own, ..hello(1) } });
+        assert_eq!(peers.features(NodeId(2)), 0, "no link");
+        peers.handle_accepted(socket(3));
+        let greeting = PeerHello { features: other, ..hello(2) }.encode();
+        peers.handle_received(socket(3), &greeting, &OPEN, |_| ());
+        assert_eq!(peers.features(NodeId(2)), own & other);
+        peers.flush(&mut io);
+        peers.handle_closed(socket(3), Mono(1), |_| ());
+        assert_eq!(peers.features(NodeId(2)), 0, "the link is gone");
+    }
+}
+
+#[test]
 fn the_higher_id_dials_and_messages_pass_both_ways_in_any_pieces() {
     let now = Mono(1);
     let (mut low, mut high) = (ListIo::default(), ListIo::default());

@@ -22,12 +22,12 @@ pub use client::{ReplyItem, ReplyStatus, RequestItem, RequestKind};
 pub use cluster::{ClusterMap, NodeAddress};
 pub use frame::{Frame, FrameClass, FrameError, FrameWriter, ItemTooLarge};
 pub use hello::{ClientHello, HelloError, ServerHello};
-pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, RestPair, SnapshotAck, SnapshotPart};
-pub use peer_hello::PeerHello;
+pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, RestPair, SnapshotAck, SnapshotPart, StateHash};
+pub use peer_hello::{PeerHello, peer_feature};
 pub use peer_writer::{FrameFull, PeerFrameWriter};
 pub use raft::Health;
 pub use reader::{FrameReader, Link, frame_bytes};
-pub use status::{CoreCounters, CoreStatus, GroupRole, GroupStatus};
+pub use status::{CoreCounters, CoreStatus, GroupAlarm, GroupRole, GroupStatus};
 
 /// The version of both languages that this code speaks.
 pub const WIRE_VERSION: u16 = 1;

@@ -43,6 +43,7 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT_PART: u8 = 14;
     pub(crate) const SNAPSHOT_ACK: u8 = 15;
     pub(crate) const REMOVED: u8 = 16;
+    pub(crate) const STATE_HASH: u8 = 17;
 }
 
 /// The flags of a prefix.
@@ -118,6 +119,18 @@ pub enum PeerKind<'a> {
         /// Its disk is too slow for it to lead.
         is_slow: bool,
     },
+    /// What the sender's state of the group is behind an entry; between nodes that both have
+    /// [`crate::peer_feature::STATE_HASH`].
+    StateHash(StateHash),
+}
+
+/// The state of a replica behind an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateHash {
+    /// The entry.
+    pub index: LogIndex,
+    /// The rolling hash of all that was written up to it.
+    pub hash: u64,
 }
 
 /// The groups that rest between two cores, led by one of them: enough to see that both mean the same.
@@ -360,7 +373,7 @@ fn message_layout(bytes: &[u8]) -> Result<(usize, usize), PeerFrameError> {
         kind::HEARTBEAT_ACK => (40 + ACK_ITEM_BYTES * count, None),
         kind::PRE_VOTE | kind::REQUEST_VOTE | kind::READ_INDEX_RESP => (40, None),
         kind::PRE_VOTE_RESP | kind::VOTE_RESP | kind::TIMEOUT_NOW | kind::REMOVED => (24, None),
-        kind::READ_INDEX | kind::SNAPSHOT_ACK => (32, None),
+        kind::READ_INDEX | kind::SNAPSHOT_ACK | kind::STATE_HASH => (32, None),
         kind::ENTRY_FETCH => (48, None),
         kind::ENTRY_FETCH_RESP => (48, Some(40)),
         kind::SNAPSHOT_PART => (56, Some(44)),
@@ -494,6 +507,7 @@ impl<'a> Fields<'a> {
                 credit_parts: self.u32(28),
                 rejected: flags & flag::REJECTED != 0,
             }),
+            kind::STATE_HASH => PeerKind::StateHash(self.state_hash()?),
             kind::APPEND_ENTRIES => self.append_entries(count, body, send_mono)?,
             kind::ENTRY_FETCH_RESP => self.entry_fetch_resp(flags, count, body)?,
             _ => PeerKind::Raft { body: self.body(flags)?, entries: Records::EMPTY },
@@ -535,6 +549,18 @@ impl<'a> Fields<'a> {
             absent,
         };
         Ok(PeerKind::Raft { body, entries })
+    }
+
+    fn state_hash(&self) -> Result<StateHash, PeerFrameError> {
+        if self.u64(8) != 0 {
+            return Err(self.bad("term"));
+        }
+        let index = self.index(16, "index")?;
+        // There is no state behind nothing.
+        if index == LogIndex(0) {
+            return Err(self.bad("index"));
+        }
+        Ok(StateHash { index, hash: self.u64(24) })
     }
 
     fn snapshot_part(&self, flags: u8, body: &'a [u8]) -> Result<SnapshotPart<'a>, PeerFrameError> {

@@ -16,6 +16,14 @@ pub const PEER_HELLO_BYTES: usize = 80;
 /// First four bytes of a peer's hello.
 pub const PEER_HELLO_MAGIC: u32 = u32::from_le_bytes(*b"DSPH");
 
+/// Feature bits of a peer's hello: what both sides have set may be sent.
+pub mod peer_feature {
+    /// It takes messages with the hashes of states (kind 17).
+    pub const STATE_HASH: u64 = 1;
+    /// All that this release has.
+    pub const ALL: u64 = STATE_HASH;
+}
+
 /// What a node says first to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerHello {
@@ -23,7 +31,7 @@ pub struct PeerHello {
     pub version_min: u16,
     /// The highest version spoken; both sides speak the smaller of the two.
     pub version_max: u16,
-    /// Feature bits; none are defined yet.
+    /// Feature bits ([`peer_feature`]); unknown ones are ignored.
     pub features: u64,
     /// The cluster; another one is refused.
     pub cluster_id: ClusterId,

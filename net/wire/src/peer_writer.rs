@@ -11,7 +11,7 @@ use raft::Body;
 use crate::WIRE_VERSION;
 use crate::peer::{
     ACK_ITEM_BYTES, HEARTBEAT_ITEM_BYTES, ITEM_QUIESCE, PEER_FRAME_HEADER_BYTES, PEER_FRAME_MAGIC, PREFIX_BYTES,
-    RestPair, SnapshotAck, SnapshotPart, flag, kind,
+    RestPair, SnapshotAck, SnapshotPart, StateHash, flag, kind,
 };
 
 /// The message does not fit the open frame; nothing was added. Finish it and push into the next one.
@@ -173,6 +173,18 @@ impl PeerFrameWriter {
         put_u64(fields, 16, ack.snapshot_id);
         put_u32(fields, 24, ack.next_part);
         put_u32(fields, 28, ack.credit_parts);
+        Ok(())
+    }
+
+    /// Adds the hash of a state of `group`. Only for who has [`crate::peer_feature::STATE_HASH`]: others close the link.
+    ///
+    /// Errors: [`FrameFull`]. Panics when no frame is open.
+    pub fn push_state_hash(&mut self, group: GroupId, state: &StateHash) -> Result<(), FrameFull> {
+        assert!(self.is_open, "a message needs a frame begun");
+        self.check_room(32)?;
+        let fields = self.message(group, kind::STATE_HASH, 0, 0, 0, 32);
+        put_u64(fields, 16, state.index.0);
+        put_u64(fields, 24, state.hash);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! core    0 u64 node   8 u16 core   10 u16 cores   12 u16 counters   14 u16 zero   16 u32 groups   20 u32 zero
 //!        24 counters x u64, then groups
 //! group   0 u32 group   4 u8 role (0 follower, 1 candidate, 2 leader, 3 learner)   5 u8 voters   6 u8 learners
-//!         7 u8 health (0 clean, 1 faulty, 2 recovering head, 3 quarantined)
+//!         7 u8 low half health (0 clean, 1 faulty, 2 recovering head, 3 quarantined), high half alarm (GroupAlarm; 0 none)
 //!         8 u64 term   16 u64 leader (0 unknown)   24 u64 first_index   32 u64 last_index   40 u64 persisted_index
 //!        48 u64 commit_index   56 u64 applied_index   64 u64 state_hash   72 voters x u64, learners x u64
 //! ```
@@ -41,6 +41,33 @@ impl GroupRole {
     }
 }
 
+/// What must never be and is: a human is needed. The numbers are on the wire.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum GroupAlarm {
+    /// Two leaders in one term. The group has stopped on this node.
+    TwoLeaders = 1,
+    /// Entries of one term with different bytes. Stopped.
+    PrevCrc = 2,
+    /// A conflict with what is committed. Stopped.
+    CommittedConflict = 3,
+    /// A configuration that cannot be read. Stopped.
+    BadConfig = 4,
+    /// A majority has another state: this node's is wrong. Stopped.
+    StateHash = 5,
+    /// Another node has another state, and this one's is not known to be wrong. The group goes on.
+    StateDiffers = 6,
+}
+
+impl GroupAlarm {
+    /// `None`: no alarm has this number.
+    fn from_u8(number: u8) -> Option<GroupAlarm> {
+        use GroupAlarm::*;
+        let all = [TwoLeaders, PrevCrc, CommittedConflict, BadConfig, StateHash, StateDiffers];
+        all.into_iter().find(|alarm| *alarm as u8 == number)
+    }
+}
+
 /// One group on one node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupStatus {
@@ -70,6 +97,8 @@ pub struct GroupStatus {
     pub learners: Vec<NodeId>,
     /// What the node's log of it is worth.
     pub health: Health,
+    /// Why a human is needed.
+    pub alarm: Option<GroupAlarm>,
 }
 
 macro_rules! counters {
@@ -132,6 +161,8 @@ counters! {
     sync_p50_us,
     /// Sync time, 99th percentile, in microseconds.
     sync_p99_us,
+    /// The highest feature level that the node's release knows.
+    feature_level_known,
 }
 
 /// One core of one node.
@@ -196,7 +227,8 @@ impl GroupStatus {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.group.0.to_le_bytes());
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).expect("members are bounded by MEMBERS_MAX");
-        out.extend_from_slice(&[self.role as u8, count(&self.voters), count(&self.learners), self.health as u8]);
+        let worth = self.health as u8 | self.alarm.map_or(0, |alarm| (alarm as u8) << 4);
+        out.extend_from_slice(&[self.role as u8, count(&self.voters), count(&self.learners), worth]);
         let fields = [
             self.term.0,
             self.leader.unwrap_or_default().0,
@@ -233,7 +265,11 @@ impl GroupStatus {
             state_hash: get_u64(bytes, 64)?,
             voters: nodes(0..voters)?,
             learners: nodes(voters..voters + learners)?,
-            health: Health::from_u32(u32::from(bytes[7]))?,
+            health: Health::from_u32(u32::from(bytes[7] & 0xf))?,
+            alarm: match bytes[7] >> 4 {
+                0 => None,
+                number => Some(GroupAlarm::from_u8(number)?),
+            },
         };
         Some((status, &members[(voters + learners) * 8..]))
     }
@@ -253,5 +289,22 @@ mod tests {
             bytes[7] = 4;
             assert_eq!(GroupStatus::read(&bytes), None);
         }
+    }
+
+    #[test]
+    fn an_alarm_comes_through_beside_the_health_and_an_unknown_one_is_refused() {
+        for number in 1..=6 {
+            let alarm = GroupAlarm::from_u8(number);
+            assert!(alarm.is_some());
+            let sent = GroupStatus { health: Health::Quarantined, alarm, ..GroupStatus::default() };
+            let mut bytes = Vec::new();
+            sent.encode(&mut bytes);
+            assert_eq!(bytes[7], 3 | number << 4);
+            assert_eq!(GroupStatus::read(&bytes), Some((sent, &[][..])));
+        }
+        let mut bytes = Vec::new();
+        GroupStatus::default().encode(&mut bytes);
+        bytes[7] = 7 << 4;
+        assert_eq!(GroupStatus::read(&bytes), None);
     }
 }

@@ -50,4 +50,5 @@ fn bodies_keep_their_bytes() {
 fn peer_frames_keep_their_bytes() {
     check("peer-frame", &common::peer_frame());
     check("snapshot-frame", &common::snapshot_frame());
+    check("state-hash-frame", &common::state_hash_frame());
 }

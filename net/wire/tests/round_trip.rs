@@ -112,6 +112,28 @@ fn snapshot_parts_round_trip() {
 }
 
 #[test]
+fn state_hashes_round_trip_and_those_with_a_term_are_refused() {
+    let bytes = state_hash_frame();
+    let read = |bytes: &[u8]| {
+        let mut messages = PeerFrame::parse(bytes).unwrap().messages();
+        let message = messages.next().unwrap().map(|message| match message.kind {
+            PeerKind::StateHash(state) => (message.group, state),
+            _ => panic!("another kind"),
+        });
+        assert!(messages.next().is_none());
+        message
+    };
+    assert_eq!(read(&bytes), Ok((GroupId(5), state_hash())));
+    let mut with_term = bytes.clone();
+    with_term[32 + 8] = 1;
+    let at = 12;
+    with_term[at..at + 4].fill(0);
+    let crc = base::checksum::crc32c(&with_term);
+    with_term[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(read(&with_term), Err(wire::PeerFrameError::Field { kind: 17, field: "term" }));
+}
+
+#[test]
 fn acks_of_one_echo_share_a_list() {
     let mut writer = PeerFrameWriter::new(MAX);
     writer.begin(CoreId(0), CoreId(0), 0, SEND);

@@ -2,6 +2,7 @@
 
 mod member;
 mod status;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub enum AdminCommand {
     /// Move leaders.
     #[command(subcommand)]
     Leader(LeaderCommand),
+    /// Go on to the next release's feature level.
+    #[command(subcommand)]
+    Upgrade(UpgradeCommand),
 }
 
 /// Members.
@@ -83,6 +87,17 @@ pub enum LeaderCommand {
     },
 }
 
+/// Upgrades.
+#[derive(Subcommand, Debug)]
+pub enum UpgradeCommand {
+    /// Show which feature level each node knows, and whether the cluster's may be raised.
+    #[command(after_help = "Exit codes: 0 it may be raised or is, 1 not yet.")]
+    Check,
+    /// Raise the feature level to what all nodes know. From then on there is no way back to the release before.
+    #[command(after_help = "It can be repeated when it was interrupted.")]
+    Finalize,
+}
+
 /// Runs it.
 pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
     let client = target.connect()?;
@@ -90,6 +105,8 @@ pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
         AdminCommand::Status => status::show(&client, target.json),
         AdminCommand::Member(MemberCommand::Ls) => member::list(&client, target.json),
         AdminCommand::Member(MemberCommand::Replace(args)) => member::replace(&client, args),
+        AdminCommand::Upgrade(UpgradeCommand::Check) => upgrade::check(&client, target.json),
+        AdminCommand::Upgrade(UpgradeCommand::Finalize) => upgrade::finalize(&client),
         AdminCommand::Leader(LeaderCommand::Move { group, node }) => {
             move_leader(&client, GroupId(*group), NodeId(*node))
         }

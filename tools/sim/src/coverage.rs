@@ -99,7 +99,7 @@ impl Coverage {
             PeerKind::Snapshot(_) => 15,
             PeerKind::SnapshotAck(_) => 16,
             // Of a pair of nodes, not of a group.
-            PeerKind::Rest(_) | PeerKind::RestAck { .. } => return,
+            PeerKind::Rest(_) | PeerKind::RestAck { .. } | PeerKind::StateHash(_) => return,
         };
         if let Some(raft) = taker {
             self.messages[kind][raft.role() as usize] += 1;

@@ -53,6 +53,8 @@ pub(crate) enum Due {
     Start { seat: u8, life: u32 },
     /// The operator looks around.
     Operator,
+    /// The cluster is on its way to the next release.
+    Upgrade,
     /// The run's plan looks around.
     Plan,
     /// A calm ends.

@@ -34,12 +34,21 @@ pub enum Profile {
     Hopeless,
     /// Dense, with disks that lie, and are not damaged otherwise.
     Liar,
+    /// Dense, with nodes of two releases, and a feature level that is raised under load.
+    Upgrade,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 6] =
-        [Profile::Standard, Profile::Dense, Profile::Clock, Profile::ClockBroken, Profile::Hopeless, Profile::Liar];
+    pub const ALL: [Profile; 7] = [
+        Profile::Standard,
+        Profile::Dense,
+        Profile::Clock,
+        Profile::ClockBroken,
+        Profile::Hopeless,
+        Profile::Liar,
+        Profile::Upgrade,
+    ];
 
     /// As on the command line.
     #[must_use]
@@ -51,6 +60,7 @@ impl Profile {
             Profile::ClockBroken => "clock-broken",
             Profile::Hopeless => "hopeless",
             Profile::Liar => "liar",
+            Profile::Upgrade => "upgrade",
         }
     }
 
@@ -101,6 +111,12 @@ impl Profile {
     #[must_use]
     pub fn has_liars(self) -> bool {
         self == Profile::Liar
+    }
+
+    /// Some nodes begin with the release before.
+    #[must_use]
+    pub fn has_two_releases(self) -> bool {
+        self == Profile::Upgrade
     }
 
     /// How often a class may strike.

@@ -63,10 +63,16 @@ pub struct Size {
     pub rest_ms: Option<u64>,
     /// Between two heartbeats.
     pub heartbeat_ms: Option<u64>,
+    /// Replicas compare their states behind each multiple of so many entries; 0: never.
+    pub hash_every: Option<u64>,
+    /// Seats that begin with the release before, a bit for each.
+    pub old_release: Option<u32>,
+    /// A seat whose machine errs, counted from 1.
+    pub erring: Option<u32>,
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 15] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 18] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -83,6 +89,9 @@ impl Size {
             ("lease_ms", Field::U64(&mut self.lease_ms)),
             ("rest_ms", Field::U64(&mut self.rest_ms)),
             ("heartbeat_ms", Field::U64(&mut self.heartbeat_ms)),
+            ("hash_every", Field::U64(&mut self.hash_every)),
+            ("old_release", Field::U32(&mut self.old_release)),
+            ("erring", Field::U32(&mut self.erring)),
         ]
     }
 }

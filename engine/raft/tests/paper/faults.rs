@@ -2,7 +2,7 @@
 
 use base::record::Records;
 use base::{LogIndex, NodeId, Term};
-use raft::{Alarm, Body, Config, HardState, Health, Input, Log, NO_HINT, Outgoing};
+use raft::{Alarm, Body, Config, HardState, Health, Input, Log, NO_HINT, Outcome, Outgoing};
 
 use crate::common::member::{Member, acks, appends, chain};
 use crate::common::{records, voters};
@@ -394,6 +394,24 @@ fn a_clean_log_that_forgot_its_acks_is_called_a_liar_and_the_group_goes_on() {
     assert!(effects.send_now.contains(&Outgoing { to: NodeId(2), body: accusation }));
     reject(&mut member, false);
     assert_eq!(member.drain().alarm, None, "told once");
+}
+
+#[test]
+fn a_member_with_a_wrong_state_stops_says_nothing_more_and_is_quarantined_in_its_next_life() {
+    let mut member = leader_of_a_new_life();
+    member.drain();
+    let outcome = member.step(Input::StateDiffers { index: LogIndex(2) });
+    assert_eq!(outcome, Outcome::Done);
+    let effects = member.drain();
+    assert_eq!(effects.alarm, Some(Alarm::StateHash(LogIndex(2))));
+    assert!(effects.alarm.unwrap().stops() && !member.raft.is_leader());
+    assert_eq!(effects.health, Some(Health::Quarantined), "a restart must not undo it");
+    assert!(effects.role.is_some_and(|role| !role.is_leader));
+    assert_eq!((effects.send_now.len(), effects.send_after_sync.len(), effects.commit), (0, 0, None));
+    let (payload, now) = (b"x".as_slice(), member.now);
+    let refused = Outcome::NotLeader { hint: None };
+    assert_eq!(member.step(Input::Propose { payload, now }), refused);
+    assert_eq!(member.step(Input::FollowerRead { now }), refused);
 }
 
 #[test]

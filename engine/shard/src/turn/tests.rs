@@ -41,6 +41,8 @@ impl Rig {
             initial: Config::single(&[NODE]),
             trailing_entries: 10,
             keep: Keep::default(),
+            state_hash_every: 4,
+            release: meta::Release::THIS,
         };
         let shard = Shard::new(settings, log, MemoryStore::new(), now);
         Rig {
@@ -206,6 +208,27 @@ fn an_entry_of_a_newer_release_ends_the_node_and_is_not_passed_over() {
         assert_eq!(rig.shard.stop_reason(), Some(&wanted), "byte {at}");
         assert_eq!(rig.shard.applied_index(GroupId(0)), index.prev());
     }
+}
+
+#[test]
+fn an_entry_that_raises_its_group_to_a_level_of_a_newer_release_ends_the_node() {
+    let mut rig = Rig::leading(1);
+    let raise = |level| meta::Command::Group0(Box::new(meta::Group0Command::FeatureRaise { level }));
+    let mut builder = meta::payload::Builder::default();
+    for level in [1, 7] {
+        let mut command = Vec::new();
+        meta::encode_command(&meta::CommandHeader::default(), &raise(level), &mut command);
+        builder.push(&command);
+    }
+    // By the leader's own admission it would not have come so far.
+    let (payload, now) = (builder.finish(7).to_vec(), rig.now);
+    let outcome = rig.shard.step(0, Input::Propose { payload: &payload, now });
+    let Outcome::Proposed { index, .. } = outcome else { panic!("{outcome:?}") };
+    rig.run(100);
+    let wanted = StopReason::NewerLevel { group: GroupId(0), level: 7, known: meta::feature::LEVEL_KNOWN };
+    assert_eq!(rig.shard.stop_reason(), Some(&wanted));
+    assert_eq!(rig.shard.applied_index(GroupId(0)), index.prev());
+    assert!(wanted.to_string().contains("start a release that knows it"), "{wanted}");
 }
 
 #[test]

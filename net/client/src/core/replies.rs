@@ -92,7 +92,13 @@ impl Core {
                 base::mark::hit!("client.reply.refused");
                 self.complete(id, Err(ClientError::Refused { text: item.text().into_owned() }));
             }
-            Some(ReplyStatus::Unsupported) => self.complete(id, Err(ClientError::Unsupported { kind: item.kind })),
+            Some(ReplyStatus::Unsupported) => {
+                let (kind, mut text) = (item.kind, item.text().into_owned());
+                if text.is_empty() {
+                    text = format!("the server does not know requests of kind {kind}; it is older than this client");
+                }
+                self.complete(id, Err(ClientError::Unsupported { kind, text }));
+            }
             Some(ReplyStatus::Ok) | None => self.complete(id, Err(ClientError::Undecodable { what: "a request" })),
         }
     }

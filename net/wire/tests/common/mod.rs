@@ -7,7 +7,7 @@ use raft::Body;
 use wire::client::{self, ChangeMembers, Watch};
 use wire::{
     ClientHello, ClusterMap, CoreStatus, FrameClass, FrameWriter, GroupRole, GroupStatus, NodeAddress, PeerFrameWriter,
-    PeerHello, ReplyStatus, RequestKind, ServerHello, SnapshotAck, SnapshotPart,
+    PeerHello, ReplyStatus, RequestKind, ServerHello, SnapshotAck, SnapshotPart, StateHash,
 };
 
 pub const MAX: usize = 2 << 20;
@@ -74,6 +74,7 @@ pub fn core_status() -> CoreStatus {
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             learners: vec![NodeId(4)],
             health: raft::Health::Clean,
+            alarm: None,
         });
     }
     status
@@ -247,6 +248,18 @@ pub fn snapshot_part() -> SnapshotPart<'static> {
 
 pub fn snapshot_ack() -> SnapshotAck {
     SnapshotAck { term: Term(4), snapshot_id: 0xabcd, next_part: 2, credit_parts: 4, rejected: false }
+}
+
+pub fn state_hash() -> StateHash {
+    StateHash { index: LogIndex(8192), hash: 0x1122_3344_5566_7788 }
+}
+
+pub fn state_hash_frame() -> Vec<u8> {
+    let mut writer = PeerFrameWriter::new(MAX);
+    writer.begin(CoreId(0), CoreId(0), 1, SEND);
+    writer.push_state_hash(GroupId(5), &state_hash()).unwrap();
+    assert!(writer.finish());
+    writer.take(Vec::new())
 }
 
 pub fn snapshot_frame() -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use client::{Client, ClusterMap, CoreStatus, GroupStatus};
 use serde_json::{Value, json};
-use wire::{GroupRole, Health};
+use wire::{GroupAlarm, GroupRole, Health};
 
 use crate::cluster::{NodeReport, reports};
 
@@ -79,6 +79,7 @@ fn group_json(group: &GroupStatus) -> Value {
         "voters": ids(&group.voters),
         "learners": ids(&group.learners),
         "health": health_name(group.health),
+        "alarm": group.alarm.map(alarm_name),
     })
 }
 
@@ -123,8 +124,9 @@ fn group_line(group: &GroupStatus) -> String {
         Health::Clean => String::new(),
         health => format!("  {}", health_name(health)),
     };
+    let alarm = group.alarm.map_or_else(String::new, |alarm| format!("  ALARM {}", alarm_name(alarm)));
     format!(
-        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}{health}\n",
+        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}{health}{alarm}\n",
         group.group.0,
         role_name(group.role),
         group.term.0,
@@ -134,6 +136,18 @@ fn group_line(group: &GroupStatus) -> String {
         group.state_hash,
         ids(&group.voters),
     )
+}
+
+/// As the alarms are named everywhere (docs/design/raft.md).
+fn alarm_name(alarm: GroupAlarm) -> &'static str {
+    match alarm {
+        GroupAlarm::TwoLeaders => "two_leaders",
+        GroupAlarm::PrevCrc => "prev_crc",
+        GroupAlarm::CommittedConflict => "committed_conflict",
+        GroupAlarm::BadConfig => "bad_config",
+        GroupAlarm::StateHash => "state_hash",
+        GroupAlarm::StateDiffers => "state_differs",
+    }
 }
 
 fn health_name(health: Health) -> &'static str {
@@ -198,6 +212,15 @@ mod tests {
         reports[0].cores.as_mut().unwrap()[0].groups[0].health = Health::Quarantined;
         assert_eq!(to_json(&map, &reports)["nodes"][0]["groups"][0]["health"], "quarantined");
         assert!(to_text(&map, &reports).contains("1,2 +4  quarantined\n"));
+    }
+
+    #[test]
+    fn a_group_with_an_alarm_says_so() {
+        let (map, mut reports) = sample();
+        assert_eq!(to_json(&map, &reports)["nodes"][0]["groups"][0]["alarm"], Value::Null);
+        reports[0].cores.as_mut().unwrap()[0].groups[0].alarm = Some(GroupAlarm::StateHash);
+        assert_eq!(to_json(&map, &reports)["nodes"][0]["groups"][0]["alarm"], "state_hash");
+        assert!(to_text(&map, &reports).contains("1,2 +4  ALARM state_hash\n"));
     }
 
     #[test]

@@ -286,6 +286,9 @@ impl Rig {
             initial: Config::single(&seat.initial),
             trailing_entries: shape.trailing,
             keep: shard::Keep::default(),
+            // Its nodes may have applied what was lost since.
+            state_hash_every: 0,
+            release: meta::Release::THIS,
         };
         let log = SegLog::start(recovered, settings, disk);
         seat.shard = Some(Shard::new(settings_of_shard, log, store, now));
@@ -478,6 +481,7 @@ impl Rig {
             PeerOut::SnapshotAck { group, snapshot, next_part, refused, .. } => {
                 shard.handle_snapshot_ack(from, *group, *snapshot, *next_part, *refused);
             }
+            PeerOut::StateHash { group, index, hash, .. } => shard.handle_state_hash(from, *group, *index, *hash),
         }
     }
 
@@ -527,7 +531,8 @@ impl Rig {
                 | PeerOut::SnapshotPart { to, .. }
                 | PeerOut::SnapshotAck { to, .. }
                 | PeerOut::Resting { to, .. }
-                | PeerOut::RestingAck { to, .. } => *to,
+                | PeerOut::RestingAck { to, .. }
+                | PeerOut::StateHash { to, .. } => *to,
             };
             let mut records = Vec::new();
             if let PeerOut::Raft { group, body, .. } = &message

@@ -246,7 +246,10 @@ impl World<'_> {
                     })
                 })
         };
-        self.nodes.iter().all(is_sure) && self.groups().all(|group| self.leads(group) && self.is_as_wanted(group))
+        self.is_upgraded()
+            && self.is_mended()
+            && self.nodes.iter().all(is_sure)
+            && self.groups().all(|group| self.leads(group) && self.is_as_wanted(group))
     }
 
     fn is_converged(&self) -> bool {

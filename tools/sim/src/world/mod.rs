@@ -29,6 +29,7 @@ mod strikes;
 mod suspend;
 mod tides;
 mod turn;
+mod upgrade;
 
 use base::{GroupId, NodeId};
 
@@ -88,6 +89,12 @@ pub(crate) struct Shape {
     /// Consensus: with leases in half of the runs, with groups that rest early in half of them, and in half of the long
     /// ones with heartbeats half as often.
     pub raft: raft::Settings,
+    /// Replicas compare their states behind each multiple of so many entries; 0: never.
+    pub hash_every: u64,
+    /// Seats that begin with the release before.
+    pub old_release: u32,
+    /// The machine in this seat errs.
+    pub erring: Option<usize>,
 }
 
 impl Shape {
@@ -118,6 +125,7 @@ impl Shape {
         if options.profile == crate::profile::Profile::Standard && raft_dice.below(2) == 0 {
             raft.heartbeat = base::Span::from_ms(100);
         }
+        let hash_every = log_between(&mut prng(seed, Stream::Shape, 9, 0), 2, 64);
         let plan = plan::Driver::draw(seed, options.profile);
         let mut shape = Shape {
             raft,
@@ -137,6 +145,10 @@ impl Shape {
             scrub_every: None,
             // As with the batches.
             has_leaps: options.schedule.is_none() && leaps::draw(seed, options.profile),
+            // As with the batches.
+            hash_every: if options.schedule.is_some() { 0 } else { hash_every },
+            old_release: upgrade::draw(seed, options.profile, seats),
+            erring: None,
         };
         plan.shape(&mut shape);
         shape.cores = cores.unwrap_or(shape.cores);
@@ -156,6 +168,9 @@ impl Shape {
         self.is_cold = given.cold.map_or(self.is_cold, |cold| cold == 1);
         self.damageable = given.damageable.unwrap_or(self.damageable);
         self.has_leaps = given.leaps.map_or(self.has_leaps, |leaps| leaps == 1);
+        self.hash_every = given.hash_every.unwrap_or(self.hash_every);
+        self.old_release = given.old_release.unwrap_or(self.old_release);
+        self.erring = given.erring.map_or(self.erring, |seat| (seat as usize).checked_sub(1));
         self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
         self.raft.quiesce_after = given.rest_ms.map_or(self.raft.quiesce_after, span);
         self.raft.heartbeat = given.heartbeat_ms.map_or(self.raft.heartbeat, |ms| base::Span::from_ms(ms.max(1)));
@@ -180,6 +195,9 @@ impl Shape {
             lease_ms: ms(self.raft.lease),
             rest_ms: ms(self.raft.quiesce_after),
             heartbeat_ms: Some(self.raft.heartbeat.0 / MS),
+            hash_every: (self.hash_every > 0).then_some(self.hash_every),
+            old_release: (self.old_release > 0).then_some(self.old_release),
+            erring: self.erring.map(|seat| seat as u32 + 1),
         }
     }
 }
@@ -233,6 +251,7 @@ pub(crate) struct World<'c> {
     operator_draws: u64,
     calm: calm::Calm,
     last_words: last_words::LastWords,
+    upgrade: upgrade::Upgrade,
     driver: plan::Driver,
     probes: probes::Probes,
     episode: Option<plan::Episode>,
@@ -284,6 +303,7 @@ impl<'c> World<'c> {
             operator_draws: 0,
             calm: calm::Calm::default(),
             last_words: last_words::LastWords::new(seed),
+            upgrade: upgrade::Upgrade::new(&shape),
             driver: plan::Driver::draw(seed, options.profile),
             probes: probes::Probes::new(shape.groups),
             episode: None,
@@ -324,6 +344,7 @@ impl<'c> World<'c> {
         self.probe_at(SECOND);
         self.push(self.shape.length, Due::Phase);
         self.push(300 * MS, Due::Operator);
+        self.begin_upgrade();
     }
 
     /// Runs to the end.
@@ -379,6 +400,7 @@ impl<'c> World<'c> {
             Due::Crash { seat, life } => self.crash_if(seat, life),
             Due::Start { seat, life } => self.start_if(seat, life),
             Due::Operator => self.operate(),
+            Due::Upgrade => self.upgrade(),
             Due::Plan => self.advance_plan(),
             Due::Stir => self.stir(),
             Due::Tide { number } => self.turn_tide(number),

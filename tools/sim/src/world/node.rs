@@ -53,6 +53,12 @@ pub(crate) enum Mail {
         group: GroupId,
         target: NodeId,
     },
+    /// A command of the one who upgrades the cluster.
+    Upgrade {
+        group: GroupId,
+        request: u64,
+        command: Vec<u8>,
+    },
     /// A probe, by its operation.
     Probe {
         operation: u64,
@@ -114,6 +120,8 @@ pub(crate) struct Core {
     pub states: Vec<(LogIndex, u64)>,
     /// Groups that got a message in this turn, by local place.
     pub touched: u64,
+    /// Groups that an alarm has stopped, by local place; and those that it had when this turn began.
+    pub stopped: (u64, u64),
 }
 
 impl Core {
@@ -138,6 +146,7 @@ impl Core {
             looks: vec![Look::default(); groups],
             states: vec![Default::default(); groups],
             touched: 0,
+            stopped: (0, 0),
         }
     }
 }
@@ -182,6 +191,10 @@ pub(crate) struct Node {
     pub is_damaged: bool,
     /// Its machine has no power: nobody there even refuses a connection.
     pub is_dark: bool,
+    /// What its binary knows.
+    pub release: meta::Release,
+    /// Times that it stopped because of a newer level.
+    pub refusals: u32,
     /// The operations of the current start may fail as its recovery did.
     pub restarts: u32,
 }

@@ -49,6 +49,8 @@ impl World<'_> {
             initial: self.wanted.clone(),
             leaders: vec![NodeId(0); self.shape.groups as usize],
             restarts: 0,
+            release: super::upgrade::release_of(&self.shape, seat),
+            refusals: 0,
             is_damaged: false,
             is_dark: false,
         };
@@ -74,6 +76,7 @@ impl World<'_> {
     /// Starts the process in a seat from its disks.
     pub(super) fn start(&mut self, seat: usize) {
         let is_empty = self.nodes[seat].incarnation == 0;
+        self.perhaps_upgrade(seat);
         let node = &mut self.nodes[seat];
         node.incarnation += 1;
         node.life += 1;
@@ -152,6 +155,8 @@ impl World<'_> {
             initial: Config::single(&node.initial),
             trailing_entries: self.shape.trailing,
             keep: self.shape.keep,
+            state_hash_every: self.shape.hash_every,
+            release: node.release,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
         let mut log = SegLog::start(recovered, log_settings, disk);
@@ -220,12 +225,20 @@ impl World<'_> {
     /// After a turn: a shard that must stop takes its process with it.
     pub(super) fn after_turn(&mut self, seat: usize, core: usize) {
         let Some(cell) = self.nodes[seat].core(core) else { return };
-        let Some(reason) = cell.shard.stop_reason().map(ToString::to_string) else { return };
+        let Some(why) = cell.shard.stop_reason() else { return };
+        let newer = match *why {
+            shard::StopReason::NewerLevel { level, .. } => Some(level),
+            _ => None,
+        };
+        let reason = why.to_string();
         if !self.injector.is_enabled() && self.nodes[seat].restarts > 3 {
             let id = self.nodes[seat].id;
             return self.fail("process", format!("node {id} stops by itself after all faults have ended: {reason}"));
         }
         self.nodes[seat].restarts += u32::from(!self.injector.is_enabled());
+        if let Some(level) = newer {
+            self.note_newer(seat, level);
+        }
         self.note(What::Crash, seat as u64, 3, |_| format!("{seat}.{core}: stops: {reason}"));
         self.stop(seat, None);
     }

@@ -296,7 +296,16 @@ impl World<'_> {
         }
         for reply in cell.shard.replies().iter() {
             let Ticket { connection, request, kind } = reply.ticket;
+            if reply.effect.is_some()
+                && cell.stopped.1 & 1 << (reply.group.0 / u32::from(self.shape.cores)).min(63) != 0
+            {
+                self.fail("alarm", format!("node {node} answers for group {} after an alarm stopped it", reply.group));
+            }
             if connection == OPERATOR {
+                continue;
+            }
+            if connection == super::upgrade::UPGRADER {
+                self.end_upgrade_step(&reply);
                 continue;
             }
             let token = reply.effect.map(|effect| token_of(&reply, effect, node));
@@ -314,6 +323,7 @@ impl World<'_> {
                 Status::Overloaded => ReplyStatus::Overloaded,
                 Status::Malformed => ReplyStatus::Malformed,
                 Status::Refused => ReplyStatus::Refused,
+                Status::Unsupported => ReplyStatus::Unsupported,
             };
             let write = |out: &mut Vec<u8>| match reply.status {
                 Status::NotLeader(hint) => put_node(out, Some(hint)),

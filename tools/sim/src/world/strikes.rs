@@ -372,7 +372,7 @@ impl World<'_> {
         };
         let Some(group) = self.groups().find(|group| is_lost(*group)) else { return };
         let id = self.nodes[seat].id;
-        if !self.nodes[seat].is_damaged {
+        if !self.mend(seat) && !self.nodes[seat].is_damaged {
             return self.fail("quarantine", format!("node {id}, group {group}: quarantined with an undamaged disk"));
         }
         self.crash(seat);

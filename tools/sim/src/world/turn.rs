@@ -3,7 +3,7 @@
 use base::{GroupId, LogIndex, Mono, NodeId};
 use seglog::{DiskOp, OpToken};
 use shard::{PeerOut, Resting, Ticket};
-use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart};
+use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart, StateHash};
 
 use super::net::{cut_frame, link_of, open_writer};
 use super::node::{Core, Look, Mail, SimShard, state_of, with_view};
@@ -107,6 +107,7 @@ impl World<'_> {
         cell.turns += 1;
         self.counts.turns += 1;
         cell.touched = 0;
+        cell.stopped.1 = cell.stopped.0;
         let at = self.now + cost;
         let (now, wall_ms) = {
             let clock = &self.nodes[seat].clock;
@@ -188,6 +189,11 @@ impl World<'_> {
                 cell.touched |= 1 << (group.0 / u32::from(self.shape.cores));
                 cell.shard.handle_transfer(ticket, group, target, now);
             }
+            Mail::Upgrade { group, request, command } => {
+                let ticket = Ticket { connection: super::upgrade::UPGRADER, request, kind: 1 };
+                cell.touched |= 1 << (group.0 / u32::from(self.shape.cores)).min(63);
+                cell.shard.handle_command(ticket, group, &command);
+            }
             Mail::Probe { operation, group, kind } => self.read_probe(cell, operation, group, kind),
         }
     }
@@ -254,6 +260,9 @@ impl World<'_> {
                     }
                     PeerKind::RestAck { pair: RestPair { count, hash, mono }, is_slow } => {
                         cell.shard.handle_resting_ack(sender, Resting { count, hash }, mono, is_slow, now);
+                    }
+                    PeerKind::StateHash(StateHash { index, hash }) => {
+                        cell.shard.handle_state_hash(sender, message.group, index, hash);
                     }
                     PeerKind::SnapshotAck(ack) => {
                         cell.shard.handle_snapshot_ack(
@@ -328,15 +337,22 @@ impl World<'_> {
             }
         }
         while let Some((group, alarm)) = cell.shard.poll_alarm() {
+            if alarm.stops() {
+                cell.stopped.0 |= 1 << (group.0 / cores).min(63);
+            }
             let node = self.nodes[seat].id;
             let is_allowed = match alarm {
                 raft::Alarm::Amnesia(other) => self.seat_of(other).is_none_or(|seat| self.nodes[seat].is_damaged),
+                raft::Alarm::StateHash(_) if self.errs(seat) => self.note_caught(seat, group),
                 // Two leaders of a term, or a conflict below what is committed: it may stop, and says so.
                 _ => self.has_forgotten,
             };
             if !is_allowed {
                 self.fail("alarm", format!("node {node}: group {group}: {alarm:?}"));
             }
+        }
+        while let Some(found) = cell.shard.poll_difference() {
+            self.judge_difference(seat, &found);
         }
     }
 
@@ -347,7 +363,8 @@ impl World<'_> {
             | PeerOut::Resting { to, .. }
             | PeerOut::RestingAck { to, .. }
             | PeerOut::SnapshotPart { to, .. }
-            | PeerOut::SnapshotAck { to, .. }) = message;
+            | PeerOut::SnapshotAck { to, .. }
+            | PeerOut::StateHash { to, .. }) = message;
             let Some(peer) = self.seat_of(to) else { continue };
             if peer == seat || self.net.up(link_of(seat, peer, core)).is_none() {
                 continue;
@@ -596,6 +613,9 @@ fn write(writer: &mut wire::PeerFrameWriter, message: &PeerOut, records: &[u8]) 
                 rejected: *refused,
             };
             writer.push_snapshot_ack(*group, &ack).is_ok()
+        }
+        PeerOut::StateHash { group, index, hash, .. } => {
+            writer.push_state_hash(*group, &StateHash { index: *index, hash: *hash }).is_ok()
         }
     }
 }
