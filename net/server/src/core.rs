@@ -325,6 +325,21 @@ impl Hands {
         while let Some(found) = self.shard.poll_difference() {
             tell_difference(&found);
         }
+        while let Some((group, notice)) = self.shard.poll_notice() {
+            let group = group.0;
+            match notice {
+                shard::Notice::StateLost { reason } => tracing::error!(
+                    group,
+                    reason,
+                    "this node does not serve the group until it has its state again; check the disk"
+                ),
+                shard::Notice::NoneHasIt => tracing::error!(
+                    group,
+                    "no voter of the group has its state: it stays stopped; restore a backup into a new cluster"
+                ),
+                shard::Notice::StateBack => tracing::info!(group, "the group has its state again"),
+            }
+        }
         let shared = &self.shared;
         if self.id == CoreId(0) {
             shared.set_applied_0(self.shard.applied_index(GroupId(0)));

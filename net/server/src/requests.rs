@@ -133,6 +133,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
             learners: Vec::new(),
             health: group.health,
             alarm: alarm(group.alarm, group.differs_from),
+            is_state_lost: group.is_state_lost,
         })
         .collect();
     CoreStatus { node: hands.node, core: hands.id, cores: hands.cores, counters, groups }

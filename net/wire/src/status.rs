@@ -4,7 +4,8 @@
 //! core    0 u64 node   8 u16 core   10 u16 cores   12 u16 counters   14 u16 zero   16 u32 groups   20 u32 zero
 //!        24 counters x u64, then groups
 //! group   0 u32 group   4 u8 role (0 follower, 1 candidate, 2 leader, 3 learner)   5 u8 voters   6 u8 learners
-//!         7 u8 low half health (0 clean, 1 faulty, 2 recovering head, 3 quarantined), high half alarm (GroupAlarm; 0 none)
+//!         7 u8 low half health (0 clean, 1 faulty, 2 recovering head, 3 quarantined), the three bits above it alarm
+//!           (GroupAlarm; 0 none), the highest: its state is lost here
 //!         8 u64 term   16 u64 leader (0 unknown)   24 u64 first_index   32 u64 last_index   40 u64 persisted_index
 //!        48 u64 commit_index   56 u64 applied_index   64 u64 state_hash   72 voters x u64, learners x u64
 //! ```
@@ -18,6 +19,8 @@ use crate::client::BodyError;
 
 /// Bytes of one group's status before its members.
 const GROUP_BYTES: usize = 72;
+/// In the byte of the health: what was applied is gone here.
+const STATE_LOST: u8 = 128;
 
 /// A node's role in a group; the numbers are on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -99,6 +102,8 @@ pub struct GroupStatus {
     pub health: Health,
     /// Why a human is needed.
     pub alarm: Option<GroupAlarm>,
+    /// What was applied here is gone, or is being applied anew: nothing of the group is served by this node.
+    pub is_state_lost: bool,
 }
 
 macro_rules! counters {
@@ -227,7 +232,8 @@ impl GroupStatus {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.group.0.to_le_bytes());
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).expect("members are bounded by MEMBERS_MAX");
-        let worth = self.health as u8 | self.alarm.map_or(0, |alarm| (alarm as u8) << 4);
+        let alarm = self.alarm.map_or(0, |alarm| (alarm as u8) << 4);
+        let worth = self.health as u8 | alarm | if self.is_state_lost { STATE_LOST } else { 0 };
         out.extend_from_slice(&[self.role as u8, count(&self.voters), count(&self.learners), worth]);
         let fields = [
             self.term.0,
@@ -266,10 +272,11 @@ impl GroupStatus {
             voters: nodes(0..voters)?,
             learners: nodes(voters..voters + learners)?,
             health: Health::from_u32(u32::from(bytes[7] & 0xf))?,
-            alarm: match bytes[7] >> 4 {
+            alarm: match (bytes[7] & !STATE_LOST) >> 4 {
                 0 => None,
                 number => Some(GroupAlarm::from_u8(number)?),
             },
+            is_state_lost: bytes[7] & STATE_LOST != 0,
         };
         Some((status, &members[(voters + learners) * 8..]))
     }
@@ -282,12 +289,15 @@ mod tests {
     #[test]
     fn the_health_of_a_group_comes_through_and_an_unknown_one_is_refused() {
         for health in [Health::Clean, Health::Faulty, Health::RecoveringHead, Health::Quarantined] {
-            let sent = GroupStatus { health, voters: vec![NodeId(1)], ..GroupStatus::default() };
-            let mut bytes = Vec::new();
-            sent.encode(&mut bytes);
-            assert_eq!(GroupStatus::read(&bytes), Some((sent, &[][..])));
-            bytes[7] = 4;
-            assert_eq!(GroupStatus::read(&bytes), None);
+            for is_state_lost in [false, true] {
+                let sent = GroupStatus { health, is_state_lost, voters: vec![NodeId(1)], ..GroupStatus::default() };
+                let mut bytes = Vec::new();
+                sent.encode(&mut bytes);
+                assert_eq!(bytes[7], health as u8 + if is_state_lost { 128 } else { 0 });
+                assert_eq!(GroupStatus::read(&bytes), Some((sent, &[][..])));
+                bytes[7] = 4;
+                assert_eq!(GroupStatus::read(&bytes), None);
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod bad_input;
 mod cluster;
 mod damaged_log;
+mod damaged_store;
 mod dev;
 mod disk;
 mod files;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 11] = [
+const SUITES: [Suite; 12] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
@@ -46,6 +47,11 @@ const SUITES: [Suite; 11] = [
         "damaged-log",
         "missing and short segment files are refused by name, and are all there again when put back",
         damaged_log::run,
+    ),
+    (
+        "damaged-store",
+        "a table rots: its groups get their state from their leaders, the node and all others go on",
+        damaged_store::run,
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),

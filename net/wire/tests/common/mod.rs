@@ -75,6 +75,7 @@ pub fn core_status() -> CoreStatus {
             learners: vec![NodeId(4)],
             health: raft::Health::Clean,
             alarm: None,
+            is_state_lost: false,
         });
     }
     status

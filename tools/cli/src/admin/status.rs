@@ -80,6 +80,7 @@ fn group_json(group: &GroupStatus) -> Value {
         "learners": ids(&group.learners),
         "health": health_name(group.health),
         "alarm": group.alarm.map(alarm_name),
+        "state_lost": group.is_state_lost,
     })
 }
 
@@ -125,8 +126,9 @@ fn group_line(group: &GroupStatus) -> String {
         health => format!("  {}", health_name(health)),
     };
     let alarm = group.alarm.map_or_else(String::new, |alarm| format!("  ALARM {}", alarm_name(alarm)));
+    let lost = if group.is_state_lost { "  state lost" } else { "" };
     format!(
-        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}{health}{alarm}\n",
+        "{:<5}  {:<9}  {:<6}  {leader:<6}  {:<10}  {:<10}  {:<10}  {:016x}  {}{learners}{health}{alarm}{lost}\n",
         group.group.0,
         role_name(group.role),
         group.term.0,
