@@ -179,7 +179,8 @@ impl Tree {
         Ok(())
     }
 
-    fn bury(&self, graves: &BTreeMap<GroupId, MachineRow>) -> Result<(), TreeError> {
+    /// Writes machine rows, durably.
+    pub(crate) fn bury(&self, graves: &BTreeMap<GroupId, MachineRow>) -> Result<(), TreeError> {
         let seqno = self.next_seqno();
         let row = |(group, row): (&GroupId, &MachineRow)| {
             (Slice::from(key::machine(*group).as_slice()), Some(Slice::from(row.encode(seqno).as_slice())))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::asked::Asked;
 use crate::job::Done;
 use crate::scrub::Scrub;
 use crate::settings::{OpenError, OpenSettings};
@@ -20,6 +21,7 @@ pub(crate) fn start(
     space: Arc<Space>,
     settings: &OpenSettings,
     outbox: Outbox,
+    asked: Arc<Asked>,
 ) -> Result<JoinHandle<()>, OpenError> {
     let mut scrub = Scrub::new(settings.scrub_bytes_per_second, settings.scrub_every);
     std::thread::Builder::new()
@@ -27,6 +29,7 @@ pub(crate) fn start(
         .spawn(move || {
             while space.sleep(STEP) {
                 space.look();
+                asked.look();
                 for damage in scrub.step(&tree, STEP) {
                     outbox.send(Done::Damaged(damage));
                 }

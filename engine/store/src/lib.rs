@@ -6,6 +6,8 @@
 //! `base` and `meta`'s `Store` seam.
 
 mod arena;
+mod asked;
+pub mod backup;
 mod block_rows;
 mod compactor;
 mod condemned;

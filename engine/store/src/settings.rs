@@ -36,6 +36,8 @@ pub struct OpenSettings {
     pub scrub_bytes_per_second: u64,
     /// From the begin of one scrub of all tables to that of the next. A day by default.
     pub scrub_every: Duration,
+    /// A damaged table that is met while the store is opened is taken out, and its groups with it; else the open fails.
+    pub heals: bool,
     /// Rung when an event was queued.
     pub wake: Wake,
 }
@@ -55,6 +57,7 @@ impl OpenSettings {
             space_reserve_bytes: 0,
             scrub_bytes_per_second: 16 << 20,
             scrub_every: Duration::from_secs(24 * 3600),
+            heals: true,
             wake,
         }
     }

@@ -11,6 +11,8 @@ use base::{CoreId, GroupId};
 use crossbeam::channel::{Receiver, bounded};
 use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
+use crate::asked::Asked;
+use crate::backup::checkpoint_request;
 use crate::compactor::Compactor;
 use crate::job::{CompactJob, Done, EVENTS_MAX, Lane, RangeDone, ReadJob, WriteJob};
 use crate::keeper;
@@ -68,6 +70,9 @@ pub struct LsmStore {
     parts_waiting: Arc<AtomicUsize>,
     /// Tables that were found damaged, by number.
     damaged: BTreeMap<u64, Condemned>,
+    /// A checkpoint that is asked for from outside, and the memtable whose flush ends it.
+    asked: Arc<Asked>,
+    asked_flush: Option<u64>,
     stopping: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     wake: Wake,
@@ -167,6 +172,7 @@ impl LsmStore {
         for (group, row) in machines.iter().filter(|(_, row)| row.life > 1 || row.is_removed()) {
             compactor.push(CompactJob::DropLivesBefore { group: *group, life: first_live(row) });
         }
+        let asked = Arc::new(Asked::new(checkpoint_request(&settings.tree_dir()), settings.wake.clone()));
         let mut store = LsmStore {
             core: settings.core,
             memtable_bytes: settings.memtable_bytes,
@@ -193,6 +199,8 @@ impl LsmStore {
             space: space.clone(),
             parts_waiting,
             damaged: BTreeMap::new(),
+            asked: asked.clone(),
+            asked_flush: None,
             stopping: stopping.clone(),
             threads: Vec::new(),
             wake: settings.wake.clone(),
@@ -203,7 +211,7 @@ impl LsmStore {
         store.threads.push(start(reading, &settings, reader_jobs, outbox.clone(), stopping.clone())?);
         store.threads.push(start(writing, &settings, writer_jobs, outbox.clone(), stopping.clone())?);
         store.threads.push(start(compacting, &settings, compactor_jobs, outbox.clone(), stopping)?);
-        store.threads.push(keeper::start(tree, space, &settings, outbox)?);
+        store.threads.push(keeper::start(tree, space, &settings, outbox, asked)?);
         Ok(store)
     }
 
@@ -306,6 +314,9 @@ impl LsmStore {
         let applied =
             table.machines().iter().filter(current).map(|(group, row)| (*group, row.machine.applied_index)).collect();
         self.ready.push_back(StoreEvent::Flushed(Frozen { id, applied }));
+        if self.asked_flush.take_if(|asked| *asked == id).is_some() {
+            self.asked.done();
+        }
         // That a group was dropped is durable, if it has begun anew or not: what it had before may go.
         for (group, row) in table.machines() {
             let Some(state) = self.groups.get_mut(group) else { continue };
@@ -513,6 +524,9 @@ impl Store for LsmStore {
         self.frozen_next += 1;
         let table = Arc::new(std::mem::take(&mut self.active));
         let applied = table.applied();
+        if self.asked.is_wanted() {
+            self.asked_flush.get_or_insert(id);
+        }
         self.frozen.push_back(FrozenTable { id, table, progress: Progress::Waits });
         Some(Frozen { id, applied })
     }
@@ -525,7 +539,7 @@ impl Store for LsmStore {
     }
 
     fn pressure(&self) -> Pressure {
-        let is_full = self.wants_freeze();
+        let is_full = self.is_full();
         let runs = self.l0_runs.load(Ordering::Relaxed);
         if (is_full && self.frozen.len() >= FROZEN_MAX) || runs >= L0_RUNS_MAX {
             Pressure::Full
@@ -539,7 +553,7 @@ impl Store for LsmStore {
     }
 
     fn wants_freeze(&self) -> bool {
-        self.active.bytes() >= self.memtable_bytes
+        self.is_full() || self.asked.is_wanted() && self.asked_flush.is_none() && !self.active.is_empty()
     }
 
     fn has_room(&self) -> bool {
@@ -575,6 +589,7 @@ impl Store for LsmStore {
     }
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
+        self.look_asked();
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
@@ -683,5 +698,6 @@ fn newest_first<'a>(
 }
 
 mod damaged;
+mod pressure;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,7 @@ impl Tree {
         let read = || {
             tree.finish_condemned()?;
             match tree.machines() {
-                Err(TreeError::Corrupt(reason)) => tree.heal(reason).and_then(|()| tree.machines()),
+                Err(TreeError::Corrupt(reason)) if settings.heals => tree.heal(reason).and_then(|()| tree.machines()),
                 done => done,
             }
         };

@@ -2,6 +2,7 @@
 
 mod address_book;
 mod announce;
+pub mod backup;
 pub mod config;
 mod core;
 pub mod exit;

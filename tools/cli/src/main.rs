@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod backup;
 mod block;
 mod cluster;
 mod config_cmd;
@@ -59,6 +60,9 @@ enum Command {
     Block(block::BlockArgs),
     Format(format::FormatArgs),
     #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    Restore(backup::RestoreArgs),
+    #[command(subcommand)]
     Config(config_cmd::ConfigCommand),
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -87,6 +91,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Block(args) => block::run(&args),
         Command::Format(args) => format::run(&args),
+        Command::Backup(command) => backup::run(&command, cli.cluster.json),
+        Command::Restore(args) => backup::restore(&args),
         Command::Config(command) => config_cmd::run(&command, cli.cluster.json),
         Command::Account(command) => account::run(&command, &cli.cluster),
         Command::Admin(command) => admin::run(&command, &cli.cluster),
