@@ -282,7 +282,8 @@ fn check_fit(manifest: &Manifest, config: &NodeConfig, cluster: ClusterId, node:
     if (groups, cores) != (manifest.groups, manifest.cores) {
         let (g, c) = (manifest.groups, manifest.cores);
         return misfit(format!(
-            "the backup is of {g} groups and {c} cores, the configuration has {groups} and {cores}; set cluster.groups = {g} and cluster.cores = {c}"
+            "the backup is of {g} groups and {c} cores, the configuration has {groups} and {cores}; \
+             set cluster.groups = {g} and cluster.cores = {c}"
         ));
     }
     if cluster == manifest.cluster {

@@ -18,7 +18,8 @@ const CORES: u16 = 2;
 fn config(data: &Path, ids: &[u64]) -> NodeConfig {
     let nodes = ids.iter().map(|id| format!("{{ id = {id}, peer = \"a:7201\", client = \"a:7100\" }}"));
     let text = format!(
-        "[cluster]\ngroups = {GROUPS}\ncores = {CORES}\nnodes = [{}]\n[process]\ndata_dir = {data:?}\nsegment_bytes = \"8 MiB\"\n",
+        "[cluster]\ngroups = {GROUPS}\ncores = {CORES}\nnodes = [{}]\n\
+         [process]\ndata_dir = {data:?}\nsegment_bytes = \"8 MiB\"\n",
         nodes.collect::<Vec<_>>().join(", ")
     );
     Loaded::parse(&text, "node.toml", NONE).expect("valid").config
@@ -170,7 +171,7 @@ fn a_backup_and_a_restore_refuse_what_does_not_fit_and_say_what_to_do() {
     assert!(said(create(&source, &saved, 1, &mut quiet)).contains("is not empty"));
     assert!(said(create(&source, &dir.path().join("b"), 1, &mut quiet)).contains("start the node first"));
     let cluster = ClusterId([9; 16]);
-    let mut try_restore =
+    let try_restore =
         |ids: &[u64], cluster, node| said(restore(&saved, &config(&new, ids), cluster, NodeId(node), &mut quiet));
     assert!(try_restore(&[1, 8], cluster, 8).contains("use ids above 2"));
     assert!(try_restore(&[8], ClusterId([1; 16]), 8).contains("draw a new one"));
