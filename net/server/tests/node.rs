@@ -224,3 +224,54 @@ fn a_directory_in_use_and_a_port_in_use_are_refused() {
     assert!(matches!(refused, StartError::Listen { .. }), "{refused}");
     drop(taken);
 }
+
+#[test]
+fn a_backup_of_a_node_that_serves_becomes_the_state_of_a_new_cluster_of_three() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let source = config(dir.path(), 1, 1, free_ports(8));
+    format(&source, 1);
+    let node = Node::start(source.clone()).expect("the node starts");
+    let client = connect(&source);
+    let root = make_account(&client);
+    for at in 0..40 {
+        assert!(mkdir(&client, root, &format!("/folder {at:02}")).is_ok());
+    }
+    let before = names(&client, root);
+    let saved = dir.path().join("saved");
+    let made = server::backup::create(&source, &saved, 1, &mut |_| {}).expect("a backup is made");
+    // It was quiet meanwhile: what the backup says of each group is what the node says.
+    let status = client.status().expect("it answers");
+    let cores = status.iter().flat_map(|node| node.cores.as_ref().expect("its cores answer"));
+    let groups: Vec<_> = cores.flat_map(|core| &core.groups).collect();
+    for state in &made.states {
+        let group = groups.iter().find(|group| group.group == state.group).expect("the node has it");
+        assert_eq!((group.applied_index.0, group.state_hash), (state.applied_index, state.state_hash));
+    }
+    assert_eq!(made.states.len(), GROUPS as usize);
+    assert!(mkdir(&client, root, "/too late").is_ok());
+    drop(client);
+    node.stop();
+
+    let base = free_ports(24);
+    let ids = [4, 5, 6];
+    let targets: Vec<NodeConfig> = (1..=3)
+        .map(|node| {
+            let mut config = config(&dir.path().join("new"), node, 3, base);
+            config.cluster.nodes.iter_mut().for_each(|seed| seed.id.0 += 3);
+            config
+        })
+        .collect();
+    for (target, id) in targets.iter().zip(ids) {
+        let cluster = ClusterId([6; 16]);
+        std::fs::create_dir_all(dir.path().join("new")).expect("made");
+        server::backup::restore(&saved, target, cluster, NodeId(id), &mut |_| {}).expect("it is restored");
+    }
+    let nodes: Vec<Node> = targets.iter().map(|target| Node::start(target.clone()).expect("it starts")).collect();
+    let client = connect(&targets[0]);
+    assert_eq!(names(&client, root), before);
+    assert!(mkdir(&client, root, "/after").is_ok());
+    assert_eq!(names(&client, root).len(), 41);
+    assert!(nodes.iter().all(|node| node.failed().is_none()));
+    drop(client);
+    nodes.into_iter().for_each(Node::stop);
+}
