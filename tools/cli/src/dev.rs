@@ -5,6 +5,7 @@
 //! ```
 
 mod layout;
+mod temporary;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::exit::exit;
 use crate::ports::{self, PortPlan};
 use crate::{block, selfcheck, stop};
 use layout::{Layout, Wanted};
+pub use temporary::TemporaryCluster;
 
 /// Where the data lies unless told otherwise.
 pub const DATA_DEFAULT: &str = "dropstone-dev";

@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod backup;
+mod bench;
 mod block;
 mod cluster;
 mod config_cmd;
@@ -74,6 +75,8 @@ enum Command {
     Log(log::LogCommand),
     #[command(subcommand)]
     Gc(gc::GcCommand),
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     Doctor(doctor::DoctorArgs),
     Selfcheck(selfcheck::SelfcheckArgs),
     Sim(sim::cli::SimArgs),
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Flow(command) => flow::run(&command, &cli.cluster),
         Command::Log(command) => log::run(&command, cli.cluster.json),
         Command::Gc(command) => gc::run(&command, &cli.cluster),
+        Command::Bench(command) => bench::run(&command, &cli.cluster),
         Command::Doctor(args) => doctor::run(&args, cli.cluster.json),
         Command::Selfcheck(args) => selfcheck::run(&args, &cli.cluster),
         Command::Sim(args) => Ok(ExitCode::from(sim::cli::run(&args))),
@@ -110,7 +114,7 @@ fn main() -> ExitCode {
 /// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors read the code, with 2 as tools
 /// do elsewhere.
 fn usage(error: &clap::Error) -> ExitCode {
-    const ROLES: [&str; 6] = ["dev", "serve", "block", "format", "config", "doctor"];
+    const ROLES: [&str; 7] = ["bench", "dev", "serve", "block", "format", "config", "doctor"];
     // A closed pipe leaves nobody to tell.
     let _ = error.print();
     let is_role =

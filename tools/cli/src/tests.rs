@@ -77,6 +77,12 @@ fn what_the_manual_says_is_accepted() {
         "dropstone log dump x --group 3 --index 10..20",
         "dropstone log dump x --frames --segment seg-00000000000000ff.log",
         "dropstone selfcheck --seconds 6 --in-flight 64",
+        "dropstone bench quick --dir /mnt/nvme --rate 2k",
+        "dropstone bench run --mix sync --scale 0.1 --rate 5000 --arrival onoff(1s,4s,3) --late skip --late-limit 50ms",
+        "dropstone bench run --mix my.toml --closed --clients 64 --think 5ms --duration 10s --json --target h:7100",
+        "dropstone bench sweep --mix put-small --slo p99<20ms,err<0.01% --from 500 --level 5s",
+        "dropstone bench mixes",
+        "dropstone bench null --duration 1s",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }
@@ -99,6 +105,12 @@ fn what_cannot_be_is_refused() {
         "dropstone share /photos --with bob:owner",
         "dropstone flow show",
         "dropstone account end",
+        "dropstone bench run --mix sync",
+        "dropstone bench run --mix sync --rate 0",
+        "dropstone bench run --mix sync --rate 100 --closed --clients 4",
+        "dropstone bench run --mix sync --clients 4",
+        "dropstone bench run --mix sync --rate 100 --arrival poison",
+        "dropstone bench sweep --mix sync --slo p98<1ms",
         "dropstone frobnicate",
     ] {
         assert!(parse(line).is_err(), "{line}");

@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 16] = [
+pub const ROOMS: [(&str, &str, u8); 17] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
@@ -23,6 +23,7 @@ pub const ROOMS: [(&str, &str, u8); 16] = [
     ("server", "net/server", 4),
     ("blocks", "net/blocks", 4),
     ("sim", "tools/sim", 5),
+    ("load", "bench/load", 5),
     ("bench", "bench", 5),
     ("xtask", "tools/xtask", 5),
     ("cli", "tools/cli", 6),

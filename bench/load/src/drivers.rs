@@ -1,0 +1,5 @@
+//! Who is asked.
+
+pub mod native;
+pub mod null;
+pub mod sim;

@@ -1,0 +1,288 @@
+//! Our own protocol: the client's core without I/O, over a ring of this generator core.
+//!
+//! ```text
+//! generator ──submit──▶ lane: client core ──bytes──▶ connection ──▶ ring      a lane has one connection for each core of
+//!           ◀──done────       ◀──bytes──────────────────────────── ring      the cluster that it has to do with
+//! ```
+//! All requests of one turn and connection leave in one frame, as with every client. A command keeps its place in its
+//! session over all tries, so redirects and retries are part of its service time and it is done once.
+
+mod convert;
+mod inspect;
+mod populate;
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, WIRE_FRAME_BYTES_MAX};
+use base::mono::Span;
+use base::{Acct, GroupId, Mono, Nsid, group_of};
+use client::{Action, ClientOptions, Core, LinkId, Seed, Ticket};
+use reactor::{Event, Io, Ring, RingConfig, RingError, SocketId, Wait};
+use transport::Connection;
+
+use crate::content::Contents;
+use crate::driver::{Done, Driver, OpToken, Submit};
+use crate::op::{Op, OpKind};
+
+pub use inspect::{InspectError, NativeInspector};
+pub use populate::{PopulateError, populate};
+
+/// Commands of one session that are in flight at most: a few less than its window, which late answers may still fill.
+const GROUP_COMMANDS_MAX: u64 = SESSION_INFLIGHT_MAX - 24;
+/// Requests that one lane keeps at most.
+const LANE_REQUESTS_MAX: usize = CLIENT_REQUESTS_MAX - 1024;
+
+/// Where a namespace of the model lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Home {
+    /// Whose rights.
+    pub acct: Acct,
+    /// Its number.
+    pub nsid: Nsid,
+    /// The journal's head after the population.
+    pub head: u64,
+}
+
+/// How the driver works.
+#[derive(Clone, Debug)]
+pub struct NativeSettings {
+    /// `host:port` of the nodes' shared client ports.
+    pub targets: Vec<String>,
+    /// Of the cluster.
+    pub groups: u32,
+    /// Client cores of this generator core, each with connections of its own.
+    pub lanes: usize,
+    /// How long an operation may take, retries included.
+    pub deadline: Span,
+    /// Before the next due time the ring is not waited for but asked again and again.
+    pub spin: Span,
+    /// Of contents.
+    pub seed: u64,
+}
+
+/// Why there is no driver.
+#[derive(Debug, thiserror::Error)]
+pub enum NativeError {
+    /// The ring could not be made.
+    #[error("could not make a ring for the generator: {0}")]
+    Ring(#[from] RingError),
+    /// The system gave no random bytes.
+    #[error("could not draw a session name: {0}")]
+    Random(getrandom::Error),
+}
+
+struct Flight {
+    token: OpToken,
+    sent: Mono,
+    kind: OpKind,
+    group: usize,
+}
+
+struct Lane {
+    core: Core,
+    /// Connections that are up.
+    links: HashMap<LinkId, Connection>,
+    flights: HashMap<Ticket, Flight>,
+    /// Commands in flight, by group.
+    commands: Vec<u64>,
+}
+
+/// One generator core's way to a cluster.
+pub struct NativeDriver {
+    ring: Ring,
+    lanes: Vec<Lane>,
+    /// Whose a socket is.
+    sockets: HashMap<SocketId, (usize, LinkId)>,
+    homes: Arc<Vec<Home>>,
+    settings: NativeSettings,
+    contents: Contents,
+    /// Milliseconds since 1970, read once a turn: blocks are put now.
+    wall_ms: u64,
+    now: Mono,
+}
+
+impl NativeDriver {
+    /// A driver of the calling thread, over the namespaces at `homes`.
+    ///
+    /// Errors: [`NativeError`].
+    pub fn new(settings: NativeSettings, homes: Arc<Vec<Home>>) -> Result<NativeDriver, NativeError> {
+        let ring = Ring::new(&RingConfig { sockets_max: 1024, ..RingConfig::default() })?;
+        let mut lanes = Vec::with_capacity(settings.lanes);
+        for _ in 0..settings.lanes.max(1) {
+            let (mut nonce, mut jitter) = ([0; 16], [0; 8]);
+            getrandom::fill(&mut nonce).map_err(NativeError::Random)?;
+            getrandom::fill(&mut jitter).map_err(NativeError::Random)?;
+            let seed = Seed { nonce, jitter: u64::from_le_bytes(jitter) };
+            lanes.push(Lane {
+                core: Core::new(settings.targets.clone(), ClientOptions::default(), seed),
+                links: HashMap::new(),
+                flights: HashMap::new(),
+                commands: vec![0; settings.groups as usize],
+            });
+        }
+        let contents = Contents::new(settings.seed);
+        let now = ring.now();
+        let wall_ms = ring.wall_ms();
+        Ok(NativeDriver { ring, lanes, sockets: HashMap::new(), homes, settings, contents, wall_ms, now })
+    }
+
+    /// Lets every lane do what is due, and hands its bytes to the ring.
+    fn advance(&mut self, now: Mono, done: &mut Vec<Done>) {
+        for at in 0..self.lanes.len() {
+            self.lanes[at].core.advance(now);
+            while let Some(action) = self.lanes[at].core.poll_action() {
+                self.act(at, action, now, done);
+            }
+            let Lane { links, .. } = &mut self.lanes[at];
+            links.values_mut().for_each(|connection| connection.flush(&mut self.ring));
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action, now: Mono, done: &mut Vec<Done>) {
+        let lane = &mut self.lanes[at];
+        match action {
+            Action::Connect { link, address } => match resolve(&address) {
+                Some(address) => self.ring.connect(tag_of(at, link), address),
+                None => lane.core.handle_closed(link, "the name has no address", now),
+            },
+            Action::Send { link, bytes } => {
+                if let Some(connection) = lane.links.get_mut(&link) {
+                    connection.append(bytes);
+                }
+            }
+            Action::Close { link } => {
+                if let Some(connection) = lane.links.remove(&link) {
+                    self.ring.close(connection.socket);
+                }
+            }
+            Action::Complete { ticket, result } => {
+                let Some(flight) = lane.flights.remove(&ticket) else { return };
+                if flight.kind.is_write() {
+                    lane.commands[flight.group] -= 1;
+                }
+                let Flight { token, sent, kind, .. } = flight;
+                done.push(Done { token, sent, replied: now, answer: convert::answer(kind, result) });
+            }
+            // The driver watches nothing.
+            Action::Head { .. } => {}
+        }
+    }
+
+    fn reap(&mut self, now: Mono) {
+        let Self { ring, lanes, sockets, .. } = self;
+        let mut to_close = Vec::new();
+        ring.reap(&mut |event| match event {
+            Event::Connected { tag, socket } => {
+                let (at, link) = untag(tag);
+                let lane = &mut lanes[at];
+                if lane.core.handle_connected(link, now) {
+                    lane.links.insert(link, Connection::new(socket, wire::Link::Client, WIRE_FRAME_BYTES_MAX));
+                    sockets.insert(socket, (at, link));
+                } else {
+                    to_close.push(socket);
+                }
+            }
+            Event::ConnectFailed { tag, errno } => {
+                let (at, link) = untag(tag);
+                let reason = std::io::Error::from_raw_os_error(errno).to_string();
+                lanes[at].core.handle_closed(link, &reason, now);
+            }
+            Event::Received { socket, bytes } => {
+                if let Some((at, link)) = sockets.get(&socket) {
+                    lanes[*at].core.handle_received(*link, bytes, now);
+                }
+            }
+            Event::Sent { socket, buffer } => {
+                if let Some((at, link)) = sockets.get(&socket)
+                    && let Some(connection) = lanes[*at].links.get_mut(link)
+                {
+                    connection.handle_sent(buffer);
+                }
+            }
+            Event::Closed { socket, .. } => {
+                if let Some((at, link)) = sockets.remove(&socket)
+                    && lanes[at].links.remove(&link).is_some()
+                {
+                    lanes[at].core.handle_closed(link, "the server closed the connection", now);
+                }
+            }
+            Event::Accepted { .. } | Event::DiskDone { .. } | Event::Doorbell => {}
+        });
+        to_close.into_iter().for_each(|socket| ring.close(socket));
+    }
+
+    /// The one system call of a turn; returns how long it waited.
+    fn enter(&mut self, until: Mono, is_busy: bool) -> Span {
+        let deadlines = self.lanes.iter().filter_map(|lane| lane.core.next_deadline());
+        let until = deadlines.fold(until, Mono::min);
+        let before = self.ring.now();
+        let wake = until - self.settings.spin;
+        if is_busy || wake <= before {
+            self.ring.enter(Wait::No);
+            self.now = self.ring.now();
+            // Asking again and again is idle time too, as long as nothing is due.
+            return if is_busy || until <= before { Span(0) } else { self.now.since(before) };
+        }
+        self.ring.enter(Wait::Until(wake));
+        self.now = self.ring.now();
+        self.now.since(before)
+    }
+}
+
+impl Driver for NativeDriver {
+    fn now(&mut self) -> Mono {
+        self.now = self.ring.now();
+        self.now
+    }
+
+    fn submit(&mut self, op: &Op, token: OpToken, now: Mono) -> Submit {
+        let home = self.homes[op.namespace as usize];
+        let lanes = self.lanes.len();
+        let lane = &mut self.lanes[op.namespace as usize % lanes];
+        let GroupId(group) = group_of(home.nsid, self.settings.groups);
+        let group = group as usize;
+        let is_crowded = op.kind.is_write() && lane.commands[group] >= GROUP_COMMANDS_MAX;
+        if is_crowded || lane.flights.len() >= LANE_REQUESTS_MAX {
+            return Submit::Full;
+        }
+        let operation = convert::operation(op, home, self.contents, self.wall_ms);
+        let ticket = lane.core.submit(operation, self.settings.deadline, now);
+        lane.commands[group] += u64::from(op.kind.is_write());
+        lane.flights.insert(ticket, Flight { token, sent: now, kind: op.kind, group });
+        Submit::Queued
+    }
+
+    fn poll(&mut self, until: Mono, done: &mut Vec<Done>) -> Span {
+        let now = self.now;
+        self.wall_ms = self.ring.wall_ms();
+        self.advance(now, done);
+        let mut idle = self.enter(until, !done.is_empty());
+        loop {
+            self.reap(self.now);
+            self.advance(self.now, done);
+            if !done.is_empty() || self.now >= until {
+                break;
+            }
+            idle = Span(idle.0 + self.enter(until, false).0);
+        }
+        idle
+    }
+
+    fn burst_max(&self) -> usize {
+        64 * self.lanes.len()
+    }
+}
+
+fn tag_of(lane: usize, link: LinkId) -> u64 {
+    (lane as u64) << 40 | link.0
+}
+
+fn untag(tag: u64) -> (usize, LinkId) {
+    ((tag >> 40) as usize, LinkId(tag & ((1 << 40) - 1)))
+}
+
+fn resolve(address: &str) -> Option<SocketAddr> {
+    address.parse().ok().or_else(|| address.to_socket_addrs().ok()?.next())
+}

@@ -1,0 +1,77 @@
+//! What the host did meanwhile, from /proc: time stolen by other machines, and time in which something waited for a
+//! processor. What cannot be read is not known.
+
+use crate::verdict::HostFacts;
+
+/// Counters of the host at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HostCounters {
+    /// Ticks of all processors, and those stolen.
+    ticks: Option<(u64, u64)>,
+    /// Microseconds in which something waited for a processor.
+    waited_us: Option<u64>,
+}
+
+impl HostCounters {
+    /// As they are now.
+    #[must_use]
+    pub fn read() -> HostCounters {
+        let text = |path: &str| std::fs::read_to_string(path).ok();
+        HostCounters {
+            ticks: text("/proc/stat").and_then(|text| parse_stat(&text)),
+            waited_us: text("/proc/pressure/cpu").and_then(|text| parse_pressure(&text)),
+        }
+    }
+
+    /// What happened since `before`, `seconds` ago. `is_shared`: generator and target have the same processors.
+    #[must_use]
+    pub fn since(&self, before: &HostCounters, seconds: f64, is_shared: bool) -> HostFacts {
+        let steal = self.ticks.zip(before.ticks).map(|((all, stolen), (all_before, stolen_before))| {
+            let all = all.saturating_sub(all_before).max(1) as f64;
+            stolen.saturating_sub(stolen_before) as f64 * 100.0 / all
+        });
+        let waited = self.waited_us.zip(before.waited_us).map(|(now, then)| now.saturating_sub(then) as f64);
+        HostFacts {
+            steal_percent: steal,
+            psi_cpu_percent: waited.map(|waited| (waited / 1e4 / seconds.max(1e-9)).min(100.0)),
+            is_shared,
+        }
+    }
+}
+
+/// All ticks and the stolen ones (the eighth number) of the first line of /proc/stat.
+fn parse_stat(text: &str) -> Option<(u64, u64)> {
+    let numbers: Vec<u64> =
+        text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    // The last two, of guests, are in the first two already.
+    Some((numbers.iter().take(8).sum(), *numbers.get(7)?))
+}
+
+/// The total of the line `some` of /proc/pressure/cpu.
+fn parse_pressure(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with("some"))?;
+    line.split_whitespace().find_map(|word| word.strip_prefix("total=")?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_texts_are_read() {
+        let stat = "cpu  100 0 50 800 10 0 5 35 7 0\ncpu0 1 2 3\n";
+        assert_eq!(parse_stat(stat), Some((1000, 35)));
+        assert_eq!(parse_stat("cpu  1 2 3\n"), None);
+        let pressure = "some avg10=1.00 avg60=0.50 avg300=0.10 total=123456\nfull avg10=0.00 total=9\n";
+        assert_eq!(parse_pressure(pressure), Some(123_456));
+    }
+
+    #[test]
+    fn parts_are_of_what_has_passed() {
+        let before = HostCounters { ticks: Some((1000, 10)), waited_us: Some(0) };
+        let after = HostCounters { ticks: Some((3000, 60)), waited_us: Some(500_000) };
+        let facts = after.since(&before, 10.0, true);
+        assert_eq!((facts.steal_percent, facts.psi_cpu_percent), (Some(2.5), Some(5.0)));
+        assert_eq!(HostCounters::default().since(&before, 1.0, true).steal_percent, None);
+    }
+}

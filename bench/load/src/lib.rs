@@ -1,0 +1,38 @@
+//! The load generator: open loop, judged, every answer checked. `dropstone bench` is its face.
+//!
+//! Everything but `drivers::native` and `cluster` is pure: `now` is an argument, so that tests run in virtual time.
+//! docs/design/bench.md has the rules, the clocks and the mixes.
+//!
+//! ```text
+//! stream arrivals keys sizes ─▶ source ─▶ generator ─▶ driver      what to send, when, to whom
+//!          mix tree ───────────────┘          │
+//!                              judge recorder ◀┘ ─▶ phases ─▶ verdict sweep verify
+//! ```
+
+pub mod arrivals;
+pub mod content;
+pub mod driver;
+pub mod drivers;
+pub mod generator;
+pub mod host;
+pub mod judge;
+pub mod keys;
+pub mod mix;
+pub mod op;
+pub mod phases;
+pub mod recorder;
+pub mod run;
+pub mod session;
+pub mod sizes;
+pub mod source;
+pub mod steady;
+pub mod stream;
+pub mod sweep;
+#[cfg(test)]
+mod testing;
+pub mod text;
+pub mod tree;
+pub mod verdict;
+pub mod verify;
+
+pub use base::{Mono, Span};

@@ -1,0 +1,222 @@
+//! Warm-up, window and what comes of them: adds up what the cores report, second by second, and decides when to measure.
+
+use base::{Mono, Span};
+
+use crate::recorder::{Clock, Record, Window};
+use crate::run::{CoreResult, INTERVAL, Orders, Report};
+use crate::steady::is_steady;
+use crate::stream::StreamHash;
+use crate::verdict::busy_of;
+
+/// How long the phases last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PhaseSettings {
+    /// The measured window.
+    pub duration: Span,
+    /// The shortest warm-up.
+    pub warmup_min: Span,
+    /// The longest.
+    pub warmup_max: Span,
+    /// False: the window begins after the shortest warm-up, whatever was seen.
+    pub waits_for_steady: bool,
+}
+
+/// A second over all cores. Latencies are of responses, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Second {
+    /// Which one since the start, from 0.
+    pub second: u64,
+    /// It lies in the window.
+    pub is_measured: bool,
+    /// Operations that became due in it, as far as they were looked at.
+    pub offered: u64,
+    /// Operations answered in it.
+    pub achieved: u64,
+    /// Errors in it.
+    pub errors: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 99th percentile.
+    pub p99_ns: u64,
+    /// 99.9th percentile.
+    pub p999_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// 99th percentile of what the generator itself was late.
+    pub lag99_ns: u64,
+    /// Operations on their way at its end.
+    pub in_flight: usize,
+    /// The busiest generator core, as a part of 1.
+    pub busy: f64,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
+    record: Record,
+    reports: u32,
+    in_flight: usize,
+    busy: f64,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The window, over all cores.
+    pub total: Record,
+    /// Every second, in order.
+    pub seconds: Vec<Second>,
+    /// What was measured.
+    pub window: Window,
+    /// Seconds of it that have passed; fewer than asked for after an interrupt.
+    pub measured_s: f64,
+    /// The second after which all was steady; `None` if that never was, or was not asked for.
+    pub steady_at: Option<u64>,
+    /// Steady, or not asked for.
+    pub is_steady: bool,
+    /// The busiest second of a core in the window.
+    pub busy_max: f64,
+    /// Operations that were due and never sent.
+    pub unsent: u64,
+    /// Operations that were sent and never answered.
+    pub unanswered: u64,
+    /// Operations of the schedule passed.
+    pub index: u64,
+    /// Of the stream.
+    pub hash: StreamHash,
+    /// It was cut short.
+    pub is_interrupted: bool,
+}
+
+/// Adds up and decides.
+#[derive(Debug)]
+pub struct Coordinator {
+    settings: PhaseSettings,
+    start: Mono,
+    cores: u32,
+    partial: std::collections::BTreeMap<u64, Partial>,
+    seconds: Vec<Second>,
+    window: Window,
+    steady_at: Option<u64>,
+    is_steady: bool,
+}
+
+impl Coordinator {
+    /// One for so many generator cores, whose schedule begins at `start`.
+    #[must_use]
+    pub fn new(settings: PhaseSettings, start: Mono, cores: u32) -> Coordinator {
+        Coordinator {
+            settings,
+            start,
+            cores,
+            partial: std::collections::BTreeMap::new(),
+            seconds: Vec::new(),
+            window: Window::NEVER,
+            steady_at: None,
+            is_steady: !settings.waits_for_steady,
+        }
+    }
+
+    /// Takes a core's second in. Returns the second over all cores, once it is whole.
+    pub fn handle_report(&mut self, report: &Report) -> Option<Second> {
+        let partial = self.partial.entry(report.second).or_default();
+        partial.record.histograms.add(&report.record.histograms);
+        partial.record.counts.add(&report.record.counts);
+        partial.reports += 1;
+        partial.in_flight += report.in_flight;
+        partial.busy = partial.busy.max(busy_of(&report.record));
+        if partial.reports < self.cores {
+            return None;
+        }
+        let whole = self.partial.remove(&report.second).expect("it was just added to");
+        let second = self.second_of(report.second, &whole);
+        self.seconds.push(second);
+        self.decide(report.second);
+        Some(second)
+    }
+
+    /// What the cores are told.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        Orders { window: (self.window != Window::NEVER).then_some(self.window) }
+    }
+
+    /// Seconds so far.
+    #[must_use]
+    pub fn seconds(&self) -> &[Second] {
+        &self.seconds
+    }
+
+    /// Joins the cores' ends.
+    #[must_use]
+    pub fn finish(self, results: Vec<CoreResult>, now: Mono) -> (Outcome, Vec<crate::generator::Ack>) {
+        let mut outcome = Outcome {
+            total: Record::default(),
+            window: self.window,
+            measured_s: self.window.until.min(now).since(self.window.from).0 as f64 / 1e9,
+            steady_at: self.steady_at,
+            is_steady: self.is_steady,
+            busy_max: 0.0,
+            seconds: self.seconds,
+            unsent: 0,
+            unanswered: 0,
+            index: 0,
+            hash: StreamHash::default(),
+            is_interrupted: false,
+        };
+        let measured = outcome.seconds.iter().filter(|second| second.is_measured);
+        outcome.busy_max = measured.map(|second| second.busy).fold(0.0, f64::max);
+        let mut acks = Vec::new();
+        for result in results {
+            outcome.total.histograms.add(&result.total.histograms);
+            outcome.total.counts.add(&result.total.counts);
+            outcome.unsent += result.unsent;
+            outcome.unanswered += result.unanswered;
+            outcome.index = outcome.index.max(result.index);
+            outcome.hash = outcome.hash.join(result.hash);
+            outcome.is_interrupted |= result.is_interrupted;
+            acks.extend(result.acks);
+        }
+        (outcome, acks)
+    }
+
+    fn second_of(&self, second: u64, whole: &Partial) -> Second {
+        let response = whole.record.histograms.over_all(Clock::Response);
+        let lag = whole.record.histograms.over_all(Clock::SchedLag);
+        let counts = &whole.record.counts;
+        let from = self.start + Span(second * INTERVAL.0);
+        Second {
+            second,
+            is_measured: self.window.has(from) && from + INTERVAL <= self.window.until,
+            offered: counts.offered,
+            achieved: counts.achieved,
+            errors: counts.errors_in_all(),
+            p50_ns: response.value_at_quantile(0.5),
+            p99_ns: response.value_at_quantile(0.99),
+            p999_ns: response.value_at_quantile(0.999),
+            max_ns: response.max(),
+            lag99_ns: lag.value_at_quantile(0.99),
+            in_flight: whole.in_flight,
+            busy: whole.busy,
+        }
+    }
+
+    /// The window begins a whole second after the decision, so that every core hears of it before.
+    fn decide(&mut self, second: u64) {
+        if self.window != Window::NEVER {
+            return;
+        }
+        let passed = Span((second + 1) * INTERVAL.0);
+        let rates: Vec<f64> = self.seconds.iter().map(|second| second.achieved as f64).collect();
+        let p99s: Vec<f64> = self.seconds.iter().map(|second| second.p99_ns as f64).collect();
+        let may_begin = passed.0 + INTERVAL.0 >= self.settings.warmup_min.0;
+        let is_steady = self.settings.waits_for_steady && is_steady(&rates, &p99s);
+        if is_steady && may_begin {
+            (self.steady_at, self.is_steady) = (Some(second), true);
+        }
+        let is_over = passed.0 + INTERVAL.0 >= self.settings.warmup_max.0;
+        if may_begin && (is_steady || !self.settings.waits_for_steady) || is_over {
+            let from = self.start + passed + INTERVAL;
+            self.window = Window { from, until: from + self.settings.duration };
+        }
+    }
+}

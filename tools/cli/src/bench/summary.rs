@@ -1,0 +1,258 @@
+//! What a run is told as: a line a second, a summary for people, one JSON object for machines.
+
+use std::path::Path;
+
+use load::generator::Loop;
+use load::op::OpKind;
+use load::phases::Second;
+use load::recorder::{Clock, KindHistograms};
+use load::session::{Plan, RunResult};
+use load::sweep::{Level, Probe, Sweep};
+use serde_json::{Value, json};
+
+/// Percentiles that are told: name, quantile, and how many operations they need to have ten beyond.
+const PERCENTILES: [(&str, f64, u64); 4] =
+    [("p50", 0.5, 20), ("p90", 0.9, 100), ("p99", 0.99, 1000), ("p99.9", 0.999, 10_000)];
+
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// One second.
+pub fn print_second(second: &Second) {
+    if second.offered == 0 && second.in_flight == 0 && !second.is_measured && second.second > 0 {
+        // Only late answers come after the window.
+        return;
+    }
+    if second.second % 20 == 0 {
+        eprintln!("   s    offered  achieved      p50      p99    p99.9      max  inflight  lag99    err  (ms)");
+    }
+    let Second { second: at, offered, achieved, errors, in_flight, .. } = second;
+    let mark = if second.is_measured { ' ' } else { 'w' };
+    let (p50, p99, p999) = (ms(second.p50_ns), ms(second.p99_ns), ms(second.p999_ns));
+    let (max, lag) = (ms(second.max_ns), ms(second.lag99_ns));
+    eprintln!(
+        "{at:>4}{mark} {offered:>9} {achieved:>9} {p50:>8.2} {p99:>8.2} {p999:>8.2} {max:>8.2} {in_flight:>9} {lag:>6.2} {errors:>6}"
+    );
+}
+
+/// The whole run, to stdout.
+pub fn print(result: &RunResult, plan: &Plan, is_json: bool) {
+    if is_json {
+        println!("{}", to_json(result, plan));
+        return;
+    }
+    print!("{}", text(result, plan));
+}
+
+fn text(result: &RunResult, plan: &Plan) -> String {
+    let outcome = &result.outcome;
+    let counts = &outcome.total.counts;
+    let mix = &plan.stream.mix;
+    let load = match plan.pacing {
+        Loop::Open { rate, .. } => format!("open {} {rate:.0}/s", plan.stream.arrival.name()),
+        Loop::Closed { clients, .. } => format!("closed, {clients} clients (not what independent users see)"),
+    };
+    let achieved = counts.achieved as f64 / outcome.measured_s.max(1e-9);
+    let partial = if outcome.is_interrupted { ", interrupted" } else { "" };
+    let mut text = format!(
+        "{}/{} {load}  seed {:x}  stream {:016x}  {} namespaces\nachieved  {achieved:.0}/s in {:.1} s{partial}: {} late, {} skipped, {} raced, {} errors\n",
+        mix.name,
+        mix.version,
+        plan.stream.seed,
+        outcome.hash.0,
+        mix.population.namespaces,
+        outcome.measured_s,
+        counts.late,
+        counts.skipped,
+        counts.raced,
+        counts.errors_in_all()
+    );
+    for clock in [Clock::Response, Clock::Service, Clock::SchedLag] {
+        let histogram = outcome.total.histograms.over_all(clock);
+        text += &format!("{:<9} ", clock.name());
+        for (name, quantile, least) in PERCENTILES {
+            match histogram.len() >= least {
+                true => text += &format!(" {name} {:.3}", ms(histogram.value_at_quantile(quantile))),
+                false => text += &format!(" {name} -"),
+            }
+        }
+        text += &format!("  max {:.3} ms\n", ms(histogram.max()));
+    }
+    for kind in OpKind::ALL {
+        if let Some(histograms) = outcome.total.histograms.of(kind) {
+            let response = &histograms[Clock::Response as usize];
+            let (p50, p99) = (ms(response.value_at_quantile(0.5)), ms(response.value_at_quantile(0.99)));
+            text += &format!("  {:<11} {:>9}  p50 {p50:.3}  p99 {p99:.3} ms\n", kind.name(), response.len());
+        }
+    }
+    for (kind, count) in &counts.errors {
+        text += &format!("error     {}: {count}\n", kind.name());
+    }
+    for (kind, count) in &counts.violations {
+        text += &format!("WRONG     {}: {count} answers during the run\n", kind.name());
+    }
+    text + &checks_text(result) + &verdict_text(result)
+}
+
+fn checks_text(result: &RunResult) -> String {
+    let Some(checks) = &result.checks else { return "UNCHECKED\n".to_owned() };
+    let mut text = format!(
+        "checked   {} acks, {} lost, {} doubled, {} in doubt; {} files in {} namespaces\n",
+        checks.acks, checks.lost, checks.doubled, checks.in_doubt, checks.files, checks.namespaces
+    );
+    for violation in checks.violations.iter().take(10) {
+        text += &format!(
+            "WRONG     {} in namespace {}: {}\n",
+            violation.kind.name(),
+            violation.namespace,
+            violation.detail
+        );
+    }
+    text
+}
+
+fn verdict_text(result: &RunResult) -> String {
+    let lag = result.outcome.total.histograms.over_all(Clock::SchedLag).value_at_quantile(0.99) / 1000;
+    let percent = |value: Option<f64>| value.map_or("unknown".to_owned(), |value| format!("{value:.1} %"));
+    let mut text = format!(
+        "{:<9} generator {:.0} % busy, lag p99 {lag} us, steal {}, PSI cpu {}\n",
+        result.verdict.class.name(),
+        result.outcome.busy_max * 100.0,
+        percent(result.host.steal_percent),
+        percent(result.host.psi_cpu_percent)
+    );
+    for reason in &result.verdict.reasons {
+        text += &format!("  {}: {reason}\n", reason.class.name());
+    }
+    text
+}
+
+/// One level of a sweep.
+pub fn print_level(level: &Level, holds: bool, probe: Probe) {
+    let Level { rate, achieved, errors, .. } = level;
+    let (p50, p99) = (ms(level.p50_ns), ms(level.p99_ns));
+    let kept = if holds { "kept" } else { "broken" };
+    eprintln!(
+        "{probe:?} {rate:>9.0}/s  achieved {achieved:>9.0}  p50 {p50:>8.2}  p99 {p99:>8.2} ms  errors {:.3} %  {kept}",
+        errors * 100.0
+    );
+}
+
+/// What a sweep found.
+pub fn print_sweep(found: &Sweep, is_json: bool) {
+    if is_json {
+        let level = |level: &Level| {
+            json!({ "rate": level.rate, "achieved": level.achieved, "p50_us": level.p50_ns / 1000,
+                    "p99_us": level.p99_ns / 1000, "p999_us": level.p999_ns / 1000, "errors": level.errors })
+        };
+        let curve: Vec<Value> = found.curve.iter().map(level).collect();
+        println!(
+            "{}",
+            json!({ "rate_slo": found.rate_slo, "broken_at": found.broken_at, "knee": found.knee, "curve": curve })
+        );
+        return;
+    }
+    match (found.rate_slo, found.broken_at) {
+        (Some(rate), Some(broken)) => println!("rate_slo  {rate:.0}/s kept, {broken:.0}/s broken"),
+        (Some(rate), None) => println!("rate_slo  {rate:.0}/s kept; no rate broke it"),
+        (None, _) => println!("rate_slo  none: the promise was broken at every rate"),
+    }
+    for Level { rate, p50_ns, p99_ns, p999_ns, .. } in &found.curve {
+        println!("  {rate:>9.0}/s  p50 {:>8.3}  p99 {:>8.3}  p99.9 {:>8.3} ms", ms(*p50_ns), ms(*p99_ns), ms(*p999_ns));
+    }
+    if let Some(knee) = found.knee {
+        println!("knee      {knee:.0}/s");
+    }
+}
+
+/// Leaves `result.json` and `series.csv`, whole or not at all.
+pub fn write(result: &RunResult, plan: &Plan, dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let put = |name: &str, text: String| {
+        let temporary = dir.join(format!("{name}.tmp"));
+        std::fs::write(&temporary, text)?;
+        std::fs::rename(&temporary, dir.join(name))
+    };
+    let mut series =
+        "second,measured,offered,achieved,errors,p50_us,p99_us,p999_us,max_us,lag99_us,in_flight,busy\n".to_owned();
+    for at in &result.outcome.seconds {
+        series += &format!(
+            "{},{},{},{},{},{},{},{},{},{},{},{:.3}\n",
+            at.second,
+            at.is_measured,
+            at.offered,
+            at.achieved,
+            at.errors,
+            at.p50_ns / 1000,
+            at.p99_ns / 1000,
+            at.p999_ns / 1000,
+            at.max_ns / 1000,
+            at.lag99_ns / 1000,
+            at.in_flight,
+            at.busy
+        );
+    }
+    put("series.csv", series)?;
+    put("result.json", format!("{:#}\n", to_json(result, plan)))
+}
+
+fn to_json(result: &RunResult, plan: &Plan) -> Value {
+    let outcome = &result.outcome;
+    let counts = &outcome.total.counts;
+    let (pacing, offered) = match plan.pacing {
+        Loop::Open { rate, .. } => ("open", Some(rate)),
+        Loop::Closed { .. } => ("closed", None),
+    };
+    let reasons = result.verdict.reasons.iter();
+    let reasons: Vec<Value> = reasons
+        .map(|reason| {
+            json!({ "code": reason.code, "value": reason.value, "limit": reason.limit, "words": reason.to_string() })
+        })
+        .collect();
+    let errors: Vec<Value> =
+        counts.errors.iter().map(|(kind, count)| json!({ "kind": kind.name(), "count": count })).collect();
+    json!({
+        "mix": { "name": plan.stream.mix.name, "version": plan.stream.mix.version,
+                 "hash": format!("{:016x}", plan.stream.mix.hash), "namespaces": plan.stream.mix.population.namespaces },
+        "seed": plan.stream.seed,
+        "stream_hash": format!("{:016x}", outcome.hash.0),
+        "is_partial": outcome.is_interrupted,
+        "load": { "loop": pacing, "arrival": plan.stream.arrival.name(), "rate_offered": offered,
+                  "rate_achieved": counts.achieved as f64 / outcome.measured_s.max(1e-9),
+                  "inflight_max": plan.in_flight_max, "late": counts.late, "skipped": counts.skipped,
+                  "raced": counts.raced, "duration_s": outcome.measured_s },
+        "latency": latency(result),
+        "errors": errors,
+        "checks": checks(result),
+        "verdict": { "class": result.verdict.class.name(), "reasons": reasons },
+    })
+}
+
+fn latency(result: &RunResult) -> Vec<Value> {
+    let histograms = &result.outcome.total.histograms;
+    let row = |op: &str, clock: Clock, set: &KindHistograms| {
+        let histogram = &set[clock as usize];
+        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        json!({ "op": op, "clock": clock.name(), "count": histogram.len(), "mean_us": histogram.mean() / 1e3,
+                "p50_us": us(0.5), "p90_us": us(0.9), "p99_us": us(0.99), "p999_us": us(0.999),
+                "max_us": histogram.max() as f64 / 1e3 })
+    };
+    let all: KindHistograms = Clock::ALL.map(|clock| histograms.over_all(clock));
+    let kinds = OpKind::ALL.into_iter().filter_map(|kind| Some((kind.name(), histograms.of(kind)?)));
+    let sets = std::iter::once(("all", &all)).chain(kinds);
+    sets.flat_map(|(op, set)| Clock::ALL.map(|clock| row(op, clock, set))).collect()
+}
+
+fn checks(result: &RunResult) -> Value {
+    let Some(checks) = &result.checks else { return json!({ "mode": "off" }) };
+    let violations: Vec<Value> = checks
+        .violations
+        .iter()
+        .map(|violation| {
+            json!({ "kind": violation.kind.name(), "namespace": violation.namespace, "detail": violation.detail })
+        })
+        .collect();
+    json!({ "mode": "full", "acks": checks.acks, "lost": checks.lost, "doubled": checks.doubled,
+            "in_doubt": checks.in_doubt, "files": checks.files, "violations": violations })
+}
