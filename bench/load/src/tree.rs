@@ -208,7 +208,7 @@ pub fn put_name(number: u64, path: &mut String) {
     let mut bits = prng.next_u64();
     while path.len() - start < bytes {
         let left = bytes - (path.len() - start);
-        if is_wide && left >= 2 && bits % 4 == 0 {
+        if is_wide && left >= 2 && bits.is_multiple_of(4) {
             path.push('\u{e9}');
         } else {
             path.push(char::from(b'a' + (bits % 26) as u8));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hdrhistogram::Histogram;
 use load::generator::Loop;
 use load::op::OpKind;
 use load::phases::Second;
@@ -24,7 +25,7 @@ pub fn print_second(second: &Second) {
         // Only late answers come after the window.
         return;
     }
-    if second.second % 20 == 0 {
+    if second.second.is_multiple_of(20) {
         eprintln!("   s    offered  achieved      p50      p99    p99.9      max  inflight  lag99    err  (ms)");
     }
     let Second { second: at, offered, achieved, errors, in_flight, .. } = second;
@@ -69,21 +70,12 @@ fn text(result: &RunResult, plan: &Plan) -> String {
         counts.errors_in_all()
     );
     for clock in [Clock::Response, Clock::Service, Clock::SchedLag] {
-        let histogram = outcome.total.histograms.over_all(clock);
-        text += &format!("{:<9} ", clock.name());
-        for (name, quantile, least) in PERCENTILES {
-            match histogram.len() >= least {
-                true => text += &format!(" {name} {:.3}", ms(histogram.value_at_quantile(quantile))),
-                false => text += &format!(" {name} -"),
-            }
-        }
-        text += &format!("  max {:.3} ms\n", ms(histogram.max()));
+        text += &format!("{:<9} {}\n", clock.name(), percentiles(&outcome.total.histograms.over_all(clock)));
     }
     for kind in OpKind::ALL {
         if let Some(histograms) = outcome.total.histograms.of(kind) {
             let response = &histograms[Clock::Response as usize];
-            let (p50, p99) = (ms(response.value_at_quantile(0.5)), ms(response.value_at_quantile(0.99)));
-            text += &format!("  {:<11} {:>9}  p50 {p50:.3}  p99 {p99:.3} ms\n", kind.name(), response.len());
+            text += &format!("  {:<11} {:>9} {}\n", kind.name(), response.len(), percentiles(response));
         }
     }
     for (kind, count) in &counts.errors {
@@ -93,6 +85,15 @@ fn text(result: &RunResult, plan: &Plan) -> String {
         text += &format!("WRONG     {}: {count} answers during the run\n", kind.name());
     }
     text + &checks_text(result) + &verdict_text(result)
+}
+
+/// In milliseconds; `-` where fewer than ten operations lie beyond.
+fn percentiles(histogram: &Histogram<u64>) -> String {
+    let told = PERCENTILES.map(|(name, quantile, least)| match histogram.len() >= least {
+        true => format!(" {name} {:.3}", ms(histogram.value_at_quantile(quantile))),
+        false => format!(" {name} -"),
+    });
+    format!("{}  max {:.3} ms", told.concat(), ms(histogram.max()))
 }
 
 fn checks_text(result: &RunResult) -> String {
@@ -197,13 +198,15 @@ pub fn write(result: &RunResult, plan: &Plan, dir: &Path) -> std::io::Result<()>
     put("result.json", format!("{:#}\n", to_json(result, plan)))
 }
 
+/// The schema `dropstone.bench.result/1`, as far as its fields are known here.
 fn to_json(result: &RunResult, plan: &Plan) -> Value {
     let outcome = &result.outcome;
     let counts = &outcome.total.counts;
-    let (pacing, offered) = match plan.pacing {
-        Loop::Open { rate, .. } => ("open", Some(rate)),
-        Loop::Closed { .. } => ("closed", None),
+    let (pacing, arrival, offered, clients) = match plan.pacing {
+        Loop::Open { rate, .. } => ("open", plan.stream.arrival.name(), rate, 0),
+        Loop::Closed { clients, .. } => ("closed", "", 0.0, clients),
     };
+    let achieved = counts.achieved as f64 / outcome.measured_s.max(1e-9);
     let reasons = result.verdict.reasons.iter();
     let reasons: Vec<Value> = reasons
         .map(|reason| {
@@ -212,30 +215,57 @@ fn to_json(result: &RunResult, plan: &Plan) -> Value {
         .collect();
     let errors: Vec<Value> =
         counts.errors.iter().map(|(kind, count)| json!({ "kind": kind.name(), "count": count })).collect();
+    let mix = &plan.stream.mix;
     json!({
-        "mix": { "name": plan.stream.mix.name, "version": plan.stream.mix.version,
-                 "hash": format!("{:016x}", plan.stream.mix.hash), "namespaces": plan.stream.mix.population.namespaces },
-        "seed": plan.stream.seed,
-        "stream_hash": format!("{:016x}", outcome.hash.0),
-        "is_partial": outcome.is_interrupted,
-        "load": { "loop": pacing, "arrival": plan.stream.arrival.name(), "rate_offered": offered,
-                  "rate_achieved": counts.achieved as f64 / outcome.measured_s.max(1e-9),
+        "schema": "dropstone.bench.result/1",
+        "tool": { "version": env!("CARGO_PKG_VERSION") },
+        "partial": outcome.is_interrupted,
+        "time": { "duration_s": outcome.measured_s },
+        "mix": { "name": mix.name, "version": mix.version, "hash": hex(mix.hash),
+                 "namespaces": mix.population.namespaces },
+        "seed": hex(plan.stream.seed),
+        "stream_hash": hex(outcome.hash.0),
+        "load": { "loop": pacing, "arrival": arrival, "rate_offered": offered, "rate_achieved": achieved,
                   "inflight_max": plan.in_flight_max, "late": counts.late, "skipped": counts.skipped,
-                  "raced": counts.raced, "duration_s": outcome.measured_s },
+                  "raced": counts.raced, "connections": plan.lanes, "clients": clients,
+                  "generator_cores": plan.cores, "generator_busy_max": outcome.busy_max },
+        "target": { "driver": "native", "groups": plan.groups },
         "latency": latency(result),
+        "throughput": { "mean": achieved, "intervals": intervals(result) },
         "errors": errors,
         "checks": checks(result),
         "verdict": { "class": result.verdict.class.name(), "reasons": reasons },
     })
 }
 
+fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+fn intervals(result: &RunResult) -> Vec<Value> {
+    let us = |ns: u64| ns as f64 / 1e3;
+    let measured = result.outcome.seconds.iter().filter(|second| second.is_measured);
+    measured
+        .zip(0..)
+        .map(|(second, at)| {
+            json!({ "at_s": f64::from(at), "offered": second.offered as f64, "achieved": second.achieved as f64,
+                    "errors": second.errors, "p50_us": us(second.p50_ns), "p99_us": us(second.p99_ns),
+                    "p999_us": us(second.p999_ns), "max_us": us(second.max_ns), "inflight": second.in_flight,
+                    "lag_p99_us": us(second.lag99_ns) })
+        })
+        .collect()
+}
+
+/// Percentiles with fewer than ten operations beyond them are absent.
 fn latency(result: &RunResult) -> Vec<Value> {
     let histograms = &result.outcome.total.histograms;
     let row = |op: &str, clock: Clock, set: &KindHistograms| {
         let histogram = &set[clock as usize];
-        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        let [p50, p90, p99, p999] = PERCENTILES.map(|(_, quantile, least)| {
+            (histogram.len() >= least).then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
+        });
         json!({ "op": op, "clock": clock.name(), "count": histogram.len(), "mean_us": histogram.mean() / 1e3,
-                "p50_us": us(0.5), "p90_us": us(0.9), "p99_us": us(0.99), "p999_us": us(0.999),
+                "p50_us": p50, "p90_us": p90, "p99_us": p99, "p999_us": p999,
                 "max_us": histogram.max() as f64 / 1e3 })
     };
     let all: KindHistograms = Clock::ALL.map(|clock| histograms.over_all(clock));
@@ -245,14 +275,13 @@ fn latency(result: &RunResult) -> Vec<Value> {
 }
 
 fn checks(result: &RunResult) -> Value {
-    let Some(checks) = &result.checks else { return json!({ "mode": "off" }) };
-    let violations: Vec<Value> = checks
-        .violations
-        .iter()
-        .map(|violation| {
-            json!({ "kind": violation.kind.name(), "namespace": violation.namespace, "detail": violation.detail })
-        })
-        .collect();
+    let during = result.outcome.total.counts.violations.iter();
+    let mut violations: Vec<String> =
+        during.map(|(kind, count)| format!("{}: {count} answers during the run", kind.name())).collect();
+    let Some(checks) = &result.checks else { return json!({ "mode": "off", "violations": violations }) };
+    violations.extend(checks.violations.iter().map(|violation| {
+        format!("{} in namespace {}: {}", violation.kind.name(), violation.namespace, violation.detail)
+    }));
     json!({ "mode": "full", "acks": checks.acks, "lost": checks.lost, "doubled": checks.doubled,
             "in_doubt": checks.in_doubt, "files": checks.files, "violations": violations })
 }
