@@ -390,8 +390,8 @@ impl Generator {
         self.stop_at <= now && self.in_flight == 0 && is_sent
     }
 
-    /// Gives up what was due and is not sent; returns how many those are. What is on its way is never heard of.
-    pub fn abandon(&mut self) -> u64 {
+    /// Gives up what was due and is not sent; returns how many those are.
+    pub fn give_up_unsent(&mut self) -> u64 {
         let mut unsent = 0;
         if let Loop::Open { .. } = self.settings.pacing {
             self.look_ahead();
@@ -401,13 +401,17 @@ impl Generator {
                 self.look_ahead();
             }
         }
+        unsent
+    }
+
+    /// Gives up what is on its way: nothing of it is heard any more, so its writes may be done or not.
+    pub fn give_up_flights(&mut self) {
         for flight in self.flights.iter().filter(|flight| flight.is_used) {
             if self.keeps_acks && flight.judged.kind.is_write() {
                 let Flight { index, namespace, .. } = *flight;
                 self.acks.push(Ack { index, namespace, jid: 0, rows: flight.judged.count, in_doubt: true });
             }
         }
-        unsent
     }
 
     /// What was recorded.

@@ -94,7 +94,8 @@ pub fn drive<D: Driver>(
         }
     }
     let unanswered = generator.in_flight() as u64;
-    let unsent = if is_interrupted { 0 } else { generator.abandon() };
+    generator.give_up_flights();
+    let unsent = if is_interrupted { 0 } else { generator.give_up_unsent() };
     // The last, short second.
     let record = generator.recorder_mut().take_interval();
     report(Report { core, second, record, in_flight: generator.in_flight() });

@@ -184,7 +184,7 @@ impl Source {
             }
             OpKind::MoveFolder => {
                 tree.folder_path(TOP, &mut op.path);
-                tree.rename_folder(TOP, name_of(op.index, 0));
+                tree.rename_top(name_of(op.index, 0));
                 tree.folder_path(TOP, &mut op.target);
             }
             OpKind::Delete => {

@@ -3,8 +3,6 @@
 //! It decides what an update, a move or a read means, so it depends on indexes alone and never on replies. Beside it
 //! stands what replies told (`Told`), by which answers are judged (`judge.rs`).
 
-use std::fmt::Write as _;
-
 use base::{Prng, mix64};
 
 use crate::mix::Population;
@@ -58,6 +56,10 @@ pub struct File {
 pub struct Tree {
     /// Parent and name of each folder; the first one is the root, the second holds all others.
     folders: Vec<Place>,
+    /// The path of each folder below [`TOP`]: names are made once, for the sake of speed.
+    below: Vec<Box<str>>,
+    /// The path of [`TOP`].
+    top: String,
     files: Vec<File>,
     live: Vec<u32>,
     /// Folders of the population, from which puts choose.
@@ -79,8 +81,9 @@ impl Tree {
         let files = population.files.draw(prng.next_u64());
         let folders = (files / u64::from(population.files_per_folder)).max(1);
         let mut tree = Tree { homes: 2, ..Tree::default() };
-        tree.folders.push(Place { folder: 0, name: 0 });
-        tree.folders.push(Place { folder: 0, name: 1 });
+        tree.folders.extend([Place { folder: 0, name: 0 }, Place { folder: 0, name: 1 }]);
+        tree.below.extend([Box::default(), Box::default()]);
+        put_name(1, &mut tree.top);
         let mut depths = vec![0, 1];
         for _ in 1..folders {
             // Any folder that may have children, all alike: depths grow as the logarithm of their number.
@@ -88,7 +91,7 @@ impl Tree {
             let parent = parent.into_iter().find(|parent| depths[*parent as usize] < population.depth_max);
             let parent = parent.unwrap_or(TOP);
             depths.push(depths[parent as usize] + 1);
-            tree.folders.push(Place { folder: parent, name: u64::from(tree.homes) });
+            tree.add_folder(Place { folder: parent, name: u64::from(tree.homes) });
             tree.homes += 1;
         }
         for file in 0..files {
@@ -141,8 +144,11 @@ impl Tree {
         FileId(id)
     }
 
-    /// A new folder, into which nothing is put.
+    /// A new folder below [`TOP`], into which operations put nothing.
     pub fn add_folder(&mut self, place: Place) {
+        let mut path = self.below[place.folder as usize].to_string();
+        put_name(place.name, &mut path);
+        self.below.push(path.into());
         self.folders.push(place);
     }
 
@@ -164,9 +170,11 @@ impl Tree {
         }
     }
 
-    /// The folder has another name from now on.
-    pub fn rename_folder(&mut self, folder: u32, name: u64) {
-        self.folders[folder as usize].name = name;
+    /// [`TOP`] has another name from now on.
+    pub fn rename_top(&mut self, name: u64) {
+        self.folders[TOP as usize].name = name;
+        self.top.clear();
+        put_name(name, &mut self.top);
     }
 
     /// Where a folder is.
@@ -178,21 +186,16 @@ impl Tree {
     /// Overwrites `path` with the path of a folder; empty for the root.
     pub fn folder_path(&self, folder: u32, path: &mut String) {
         path.clear();
-        self.put_folder(folder, path);
+        if folder != 0 {
+            path.push_str(&self.top);
+            path.push_str(&self.below[folder as usize]);
+        }
     }
 
     /// Overwrites `path` with the path of a place.
     pub fn path(&self, place: Place, path: &mut String) {
         self.folder_path(place.folder, path);
         put_name(place.name, path);
-    }
-
-    fn put_folder(&self, folder: u32, path: &mut String) {
-        if folder != 0 {
-            let place = self.folders[folder as usize];
-            self.put_folder(place.folder, path);
-            put_name(place.name, path);
-        }
     }
 }
 
@@ -202,18 +205,22 @@ pub fn put_name(number: u64, path: &mut String) {
     let mut prng = Prng::new(mix64(number));
     let start = path.len() + 1;
     let bytes = 8 + prng.below(33) as usize;
-    // Writing to a string cannot fail.
-    let _ = write!(path, "/{number:x}-");
+    path.push('/');
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        path.push(char::from(b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]));
+    }
+    path.push('-');
     let is_wide = prng.below(20) == 0;
     let mut bits = prng.next_u64();
     while path.len() - start < bytes {
         let left = bytes - (path.len() - start);
-        if is_wide && left >= 2 && bits.is_multiple_of(4) {
+        if is_wide && left >= 2 && bits & 3 == 0 {
             path.push('\u{e9}');
         } else {
-            path.push(char::from(b'a' + (bits % 26) as u8));
+            path.push(char::from(b'a' + (bits & 15) as u8));
         }
-        bits = if bits < 26 { prng.next_u64() } else { bits / 26 };
+        bits = if bits >> 4 == 0 { prng.next_u64() } else { bits >> 4 };
     }
 }
 
@@ -294,7 +301,7 @@ mod tests {
         let place = tree.file(tree.pick(0)).place;
         let (mut before, mut after) = (String::new(), String::new());
         tree.path(place, &mut before);
-        tree.rename_folder(TOP, 999);
+        tree.rename_top(999);
         tree.path(place, &mut after);
         assert_ne!(before, after);
         assert_eq!(before.rsplit('/').next(), after.rsplit('/').next());

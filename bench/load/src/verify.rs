@@ -266,7 +266,7 @@ impl Replay {
     fn compare(&self, context: &Context<'_>, inspection: &Inspection, doubtful: &HashSet<Place>, checks: &mut Checks) {
         let is_top_open = self.writes_rename_in_doubt();
         let mut tree = context.tree.clone();
-        tree.rename_folder(TOP, self.top);
+        tree.rename_top(self.top);
         let mut path = String::new();
         let mut places: HashMap<String, Place> = HashMap::with_capacity(self.files.len());
         for place in self.files.keys().chain(doubtful) {

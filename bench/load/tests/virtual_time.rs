@@ -202,6 +202,23 @@ fn an_interrupt_leaves_what_was_seen_until_then() {
     assert_eq!(ran.checks.violations, []);
 }
 
+/// What was on its way when the run was cut short may be done or not; nobody is accused of either.
+#[test]
+fn an_interrupt_with_operations_on_their_way_accuses_nobody() {
+    let stop = AtomicBool::new(false);
+    let mut world = World::new("quick", Arrival::Poisson, 1000.0, 60.0);
+    world.sim.servers = 1;
+    world.sim.service = seconds(0.002);
+    let ran = world.run_until(&stop, |second| {
+        if second == 5 {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(ran.outcome.is_interrupted && ran.outcome.unanswered > 1000, "{}", ran.outcome.unanswered);
+    assert!(ran.checks.in_doubt > 400);
+    assert_eq!(ran.checks.violations, []);
+}
+
 #[test]
 fn closed_clients_wait_for_their_answers_and_a_stall_hides_from_them() {
     let mut world = World::new("put-small", Arrival::Const, 1.0, 10.0);

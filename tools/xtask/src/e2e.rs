@@ -4,6 +4,7 @@
 //! but on failure, when it names the directory with all logs.
 
 mod bad_input;
+mod bench;
 mod cluster;
 mod damaged_log;
 mod damaged_store;
@@ -26,7 +27,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 12] = [
+const SUITES: [Suite; 13] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
@@ -54,6 +55,11 @@ const SUITES: [Suite; 12] = [
         damaged_store::run,
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
+    (
+        "bench",
+        "bench quick ends in time, finds nothing wrong and leaves nothing; an interrupt keeps its files",
+        bench::run,
+    ),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
 ];
 
