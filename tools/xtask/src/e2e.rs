@@ -55,11 +55,7 @@ const SUITES: [Suite; 13] = [
         damaged_store::run,
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
-    (
-        "bench",
-        "bench quick ends in time, finds nothing wrong and leaves nothing; an interrupt keeps its files",
-        bench::run,
-    ),
+    ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
 ];
 

