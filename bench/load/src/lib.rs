@@ -7,6 +7,7 @@
 //! stream arrivals keys sizes ─▶ source ─▶ generator ─▶ driver      what to send, when, to whom
 //!          mix tree ───────────────┘          │
 //!                              judge recorder ◀┘ ─▶ phases ─▶ verdict sweep verify
+//! report stats: what a run found, how sure it is, and how it is shown and compared
 //! ```
 
 pub mod arrivals;
@@ -21,10 +22,12 @@ pub mod mix;
 pub mod op;
 pub mod phases;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod session;
 pub mod sizes;
 pub mod source;
+pub mod stats;
 pub mod steady;
 pub mod stream;
 pub mod sweep;

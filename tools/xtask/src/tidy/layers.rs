@@ -23,6 +23,7 @@ pub const ROOMS: [(&str, &str, u8); 17] = [
     ("server", "net/server", 4),
     ("blocks", "net/blocks", 4),
     ("sim", "tools/sim", 5),
+    // Before `bench`, whose folder it lies in.
     ("load", "bench/load", 5),
     ("bench", "bench", 5),
     ("xtask", "tools/xtask", 5),
