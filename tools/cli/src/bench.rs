@@ -16,6 +16,8 @@ use client::{Client, ClientOptions};
 use load::mix::Mix;
 use load::op::OpKind;
 use load::recorder::Clock;
+use load::report::face::{self, CompareArgs, ReportArgs};
+use load::report::table::Style;
 use load::session::{Plan, Progress, RunError, RunResult};
 use load::sweep::{Level, Probe, Slo, sweep};
 use load::verdict::Class;
@@ -23,7 +25,7 @@ use server::exit::ExitCode as Code;
 
 use crate::cluster::Target;
 use crate::dev::TemporaryCluster;
-use crate::exit::exit;
+use crate::exit::{exit, usage};
 use plan::LoadArgs;
 
 const EXIT_CODES: &str = "\
@@ -50,6 +52,10 @@ pub enum BenchCommand {
     Mixes,
     /// Measure the generator alone, against a target that answers at once.
     Null(NullArgs),
+    #[command(visible_alias = "show")]
+    Report(ReportArgs),
+    #[command(visible_alias = "diff")]
+    Compare(CompareArgs),
 }
 
 const RUN_HELP: &str = "\
@@ -131,7 +137,11 @@ pub struct NullArgs {
 
 /// Runs it.
 pub fn run(command: &BenchCommand, target: &Target) -> Result<ExitCode> {
+    // Not 1, which says that a gate failed.
+    let shown = |done: Result<u8, face::FaceError>| done.map(ExitCode::from).map_err(usage);
     match command {
+        BenchCommand::Report(args) => shown(face::report(args, target.json, &style())),
+        BenchCommand::Compare(args) => shown(face::compare(args, target.json, &style())),
         BenchCommand::Quick(args) => quick(args, target),
         BenchCommand::Run(args) => run_once(args, target),
         BenchCommand::Sweep(args) => run_sweep(args, target),
@@ -148,6 +158,10 @@ pub fn run(command: &BenchCommand, target: &Target) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn style() -> Style {
+    face::stdout_style(terminal_size::terminal_size().map(|size| usize::from(size.0.0)))
 }
 
 /// SIGINT and SIGTERM set this; the run then ends with what was seen.

@@ -111,8 +111,8 @@ fn main() -> ExitCode {
     exit::report(done)
 }
 
-/// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors read the code, with 2 as tools
-/// do elsewhere.
+/// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors and CI read the code, with 2
+/// as tools do elsewhere.
 fn usage(error: &clap::Error) -> ExitCode {
     const ROLES: [&str; 7] = ["bench", "dev", "serve", "block", "format", "config", "doctor"];
     // A closed pipe leaves nobody to tell.

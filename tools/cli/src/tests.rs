@@ -76,6 +76,10 @@ fn what_the_manual_says_is_accepted() {
         "dropstone log verify x --core 1 --json",
         "dropstone log dump x --group 3 --index 10..20",
         "dropstone log dump x --frames --segment seg-00000000000000ff.log",
+        "dropstone bench report bench-results/x --html report.html --csv series.csv --hgrm response.hgrm",
+        "dropstone bench show result.json --json",
+        "dropstone bench compare base new --gate p99:+5%,rate:-3% --unlike --html compare.html",
+        "dropstone bench diff a1,a2,a3 b1,b2,b3",
         "dropstone selfcheck --seconds 6 --in-flight 64",
         "dropstone bench quick --dir /mnt/nvme --rate 2k",
         "dropstone bench run --mix sync --scale 0.1 --rate 5000 --arrival onoff(1s,4s,3) --late skip --late-limit 50ms",
@@ -111,6 +115,8 @@ fn what_cannot_be_is_refused() {
         "dropstone bench run --mix sync --clients 4",
         "dropstone bench run --mix sync --rate 100 --arrival poison",
         "dropstone bench sweep --mix sync --slo p98<1ms",
+        "dropstone bench",
+        "dropstone bench compare base",
         "dropstone frobnicate",
     ] {
         assert!(parse(line).is_err(), "{line}");
