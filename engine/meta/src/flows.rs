@@ -200,6 +200,7 @@ fn mount_namespace<S: Store>(editor: &mut Editor<'_, '_, S>, mount: &Mount) -> R
         return Ok(Outcome::Malformed);
     }
     if let Some(Found { node, row }) = mounted(editor, mount.target)? {
+        editor.check_thawed(row.parent)?;
         return write_mount(editor, node, mount.target, (row.parent, &row.name), (row.rev_jid, 0));
     }
     if !editor.txn.has(&keys::mount(editor.nsid, mount.target))? {
@@ -210,6 +211,8 @@ fn mount_namespace<S: Store>(editor: &mut Editor<'_, '_, S>, mount: &Mount) -> R
         }
     }
     let Some(mut located) = editor.tree().locate(&mount.at)? else { return Err(CONFLICT_FOLDER.into()) };
+    // A folder that is being shared was empty when it was looked at: what came to hang there would go with it.
+    editor.check_thawed(located.parent)?;
     let mut flags = 0;
     if let Some(cur) = &located.cur {
         let conflict = conflict_with(cur.row.kind);

@@ -364,6 +364,13 @@ impl Run {
     }
 
     fn mounting(&mut self) -> Command {
+        let which = self.prng.next_u64() >> 8;
+        if self.prng.one_in(4)
+            && let Some(node) = self.naive.any_folder(which)
+        {
+            let freeze = Freeze { flow: 1 + self.prng.below(2), node };
+            return if self.prng.one_in(3) { Command::Thaw(freeze) } else { Command::Freeze(freeze) };
+        }
         let (step, autorename) = (Step { flow: 0, step: 0 }, self.prng.one_in(2));
         let target = NSIDS[1 + self.prng.below(2) as usize];
         // A namespace does not hang in itself.

@@ -284,6 +284,8 @@ fn writes_below_what_is_frozen_wait_until_it_thaws_by_its_flow_or_by_time() {
     ] {
         assert_eq!(world.run(command), Outcome::Busy { retry_ms: 1000 });
     }
+    let mount = Mount { step: Step { flow: 9, step: 2 }, target: OTHER, at: At::path("/d/m"), autorename: true };
+    assert_eq!(system(&mut world, Command::Mount(mount)), Outcome::Busy { retry_ms: 1000 }, "the step is not kept");
     assert!(world.put("/out", b"elsewhere all goes on").is_ok());
     let other = Freeze { flow: 6, node };
     assert!(matches!(system(&mut world, Command::Freeze(other)), Outcome::Busy { .. }));

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 #![expect(clippy::result_large_err, reason = "an outcome is the usual way out of a command")]
 
+mod freezes;
 pub mod group0;
 pub mod links;
 mod mounts;
@@ -60,6 +61,7 @@ pub struct Naive {
     /// What hangs in it, or did when its folder was deleted.
     pub mounts: BTreeMap<Nsid, TreeNode>,
     pub uploads: uploads::Uploads,
+    frozen: BTreeMap<TreeNode, freezes::Frozen>,
 }
 
 type Judged = Result<Outcome, Outcome>;
@@ -99,6 +101,7 @@ impl Naive {
             is_root: true,
             mounts: BTreeMap::new(),
             uploads: uploads::Uploads::default(),
+            frozen: BTreeMap::new(),
         }
     }
 
@@ -134,6 +137,8 @@ impl Naive {
             Command::ListStage(stage) => self.stage(acct, stage),
             Command::Mount(mount) => self.mount(acct, mount),
             Command::Unmount { target, .. } => self.unmount(*target),
+            Command::Freeze(freeze) => self.freeze(freeze),
+            Command::Thaw(freeze) => self.thaw(freeze),
             other => panic!("the model does not know {other:?}"),
         };
         judged.unwrap_or_else(|refused| {
@@ -364,6 +369,7 @@ impl Naive {
     ) -> Judged {
         let mut path = self.path_of(&commit.at)?;
         self.check_target(&path)?;
+        self.check_thawed_above(&path)?;
         let is_update = matches!(commit.mode, PutMode::Update(_));
         let conflict = match self.get(&path) {
             None => (is_update && commit.strict).then_some(FILE_THERE),
@@ -451,6 +457,7 @@ impl Naive {
     fn mkdir(&mut self, acct: Acct, mkdir: &Mkdir) -> Judged {
         let mut path = self.path_of(&mkdir.at)?;
         self.check_target(&path)?;
+        self.check_thawed_above(&path)?;
         if let Some(there) = self.get(&path) {
             if !mkdir.autorename {
                 return Err(if there.kind == NodeKind::File { FILE_THERE } else { FOLDER_THERE });
@@ -471,6 +478,7 @@ impl Naive {
         if delete.parent_rev.is_some_and(|rev| !is_file || rev != there.rev_jid) {
             return Err(Outcome::RevMismatch);
         }
+        self.check_thawed(&path)?;
         let jid = self.row();
         let gone = self.take_out(&path);
         let files: Vec<&Metadata> =
@@ -498,6 +506,8 @@ impl Naive {
         let thing = self.get(&source).cloned().ok_or(Outcome::NotFound)?;
         let mut target = self.path_of(&moved.target)?;
         self.check_target(&target)?;
+        self.check_thawed(&source)?;
+        self.check_thawed_above(&target)?;
         let (from, to) = (path_key(&source), path_key(&target));
         if thing.kind == NodeKind::Folder && to.starts_with(&format!("{from}/")) {
             return Err(Outcome::IntoItself);
@@ -554,6 +564,7 @@ impl Naive {
         if thing.kind == NodeKind::Folder && path_key(&target).starts_with(&format!("{from}/")) {
             return Err(Outcome::IntoItself);
         }
+        self.check_thawed_above(&target)?;
         if let Some(there) = self.get(&target) {
             if !copy.autorename {
                 return Err(if there.kind == NodeKind::File { FILE_THERE } else { FOLDER_THERE });
@@ -606,6 +617,7 @@ impl Naive {
         let Some(client_mtime_ms) = attr.client_mtime_ms.filter(|mtime| *mtime != there.client_mtime_ms) else {
             return Ok(Outcome::Unchanged(there));
         };
+        self.check_thawed(&path)?;
         let meta = Metadata { jid: self.row(), client_mtime_ms, ..there };
         self.tree.insert(path_key(&path), meta.clone());
         Ok(Outcome::Applied(meta))
@@ -620,6 +632,7 @@ impl Naive {
         };
         let path = self.path_of(&restore.at)?;
         self.check_target(&path)?;
+        self.check_thawed_above(&path)?;
         let Metadata { size, content_hash, client_mtime_ms, .. } = revision.meta;
         let mut own = None;
         match self.get(&path) {

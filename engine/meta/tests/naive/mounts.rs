@@ -30,6 +30,7 @@ impl Naive {
         }
         let live = self.tree.iter().find(|(_, it)| self.mounts.get(&mount.target) == Some(&it.node));
         if let Some((path, there)) = live.map(|(path, it)| (path.clone(), it.clone())) {
+            self.check_thawed_above(&path)?;
             // A new row in the same place.
             let jid = self.row();
             let meta = self.mount_meta(acct, mount.target, Metadata { jid, rev_jid: jid, ..there });
@@ -38,6 +39,7 @@ impl Naive {
         }
         let mut path = self.path_of(&mount.at)?;
         self.check_target(&path)?;
+        self.check_thawed_above(&path)?;
         if let Some(there) = self.get(&path) {
             if !mount.autorename {
                 return Err(if there.kind == NodeKind::File { super::FILE_THERE } else { super::FOLDER_THERE });

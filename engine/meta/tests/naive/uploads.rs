@@ -173,8 +173,8 @@ impl Naive {
         match (self.finish_here(acct, finish, &command), sent) {
             (Err(Outcome::Elsewhere { nsid, rest }), sent) => {
                 *self = before;
-                let is_other = |(_, to, _): &(Command, Outcome, u64)| !matches!(to, Outcome::Elsewhere { nsid: to, .. } if *to == nsid);
-                if sent.is_some_and(|sent| is_other(&sent)) {
+                let is_same = |to: &Outcome| matches!(to, Outcome::Elsewhere { nsid: to, .. } if *to == nsid);
+                if sent.is_some_and(|(_, to, _)| !is_same(&to)) {
                     return Err(Outcome::NotFound);
                 }
                 let elsewhere = Outcome::Elsewhere { nsid, rest };
