@@ -95,6 +95,7 @@ const CLAIMS: &[(&str, &str)] = &[
     ),
     ("alarm", "no node raises an alarm over an undamaged cluster"),
     ("assert", "the assertions of the code itself hold"),
+    ("feeds", "in the end a reader of a feed has what one has that lists anew"),
     ("process", "no process stops by itself once all faults have ended"),
     ("quarantine", "no node takes an undamaged disk for one that forgot"),
     ("recovery", "an undamaged log opens"),

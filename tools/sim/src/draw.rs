@@ -36,6 +36,8 @@ pub enum Stream {
     LastWords,
     /// When days go by, and how many.
     Leap,
+    /// What is asked for beside the load, and in which runs.
+    Wide,
 }
 
 /// The 64 bits of one decision.

@@ -25,11 +25,13 @@ struct Trees {
     done: BTreeSet<(SessionId, Sequence)>,
     /// The first outcome of the machine that is another one.
     wrong: Option<String>,
+    /// The group's time.
+    stamp_ms: u64,
 }
 
 impl Trees {
     /// The machine says that the command came to `outcome`.
-    fn note(&mut self, index: LogIndex, command: Option<&[u8]>, outcome: &[u8]) {
+    fn note(&mut self, index: LogIndex, stamp_ms: u64, command: Option<&[u8]>, outcome: &[u8]) {
         let Some(Ok((header, command))) = command.map(decode_command) else { return };
         let Ok(outcome) = Outcome::decode(outcome) else { return };
         let is_again = header.session != SessionId(0) && self.done.contains(&(header.session, header.sequence));
@@ -44,16 +46,22 @@ impl Trees {
             return;
         }
         self.done.insert((header.session, header.sequence));
+        self.stamp_ms = self.stamp_ms.max(stamp_ms);
+        let tree = self.of.get_mut(&header.nsid).filter(|tree| tree.may_use(header.acct));
+        let again = tree.and_then(|tree| tree.again(header.acct, &command, &outcome, self.stamp_ms));
         let expected = match (&command, self.of.get_mut(&header.nsid)) {
             (Command::Register { .. }, _) => return,
-            (Command::NamespaceInit { owner, .. }, None) if outcome == Outcome::Done => {
-                self.of.insert(header.nsid, Tree::new(*owner));
+            (Command::NamespaceInit { kind, owner, grant_bytes }, None) if outcome == Outcome::Done => {
+                self.of.insert(header.nsid, Tree::of_kind(*kind, *owner, *grant_bytes));
                 return;
             }
             (Command::NamespaceInit { .. }, _) => return,
+            _ if is_beside_trees(&command) => return,
+            (_, Some(_)) if let Some(told) = again => told,
             // About blocks and room, of which the tree knows nothing: nothing was changed.
             (_, Some(_)) if is_about_content(&outcome) => return,
             (Command::SessionFinish(_), Some(_)) if is_about_session(&outcome) => return,
+            (_, Some(_)) if is_attested(&command) && outcome == Outcome::NotFound => return,
             (Command::Restore(restore), Some(tree))
                 if outcome == Outcome::NotFound && tree.may_be_trimmed(restore.rev) =>
             {
@@ -67,6 +75,7 @@ impl Trees {
                 }
                 return;
             }
+            (Command::SetAttr(attr), Some(tree)) => tree.set_attr(header.acct, attr, &outcome),
             (_, Some(tree)) => tree.run(header.acct, &command),
             (_, None) if header.acct == Acct(0) => return,
             (_, None) => Expected::Other(Outcome::NoAccess),
@@ -113,9 +122,31 @@ impl Trees {
     }
 }
 
-/// The upload session is over, or its bytes are others: the tree knows of none, and nothing was changed.
+/// The upload session is over, its bytes are others, or it was sent on elsewhere: the tree knows of none, and nothing was
+/// changed.
 fn is_about_session(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::NotFound | Outcome::IncorrectOffset { .. } | Outcome::Closed)
+    matches!(outcome, Outcome::NotFound | Outcome::IncorrectOffset { .. } | Outcome::Closed | Outcome::Elsewhere { .. })
+}
+
+/// Is this no business of trees: kept beside them, or in group 0?
+fn is_beside_trees(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Link(_)
+            | Command::Group0(_)
+            | Command::AccountPut { .. }
+            | Command::ServerPut(_)
+            | Command::NodePut(_)
+    )
+}
+
+/// A put in the name of an upload: its staged list may be over.
+fn is_attested(command: &Command) -> bool {
+    match command {
+        Command::CommitFile(commit) => commit.attested.is_some(),
+        Command::StoreAndCommit(both) => both.commit.attested.is_some(),
+        _ => false,
+    }
 }
 
 /// The session did not let the command through.
@@ -145,8 +176,9 @@ impl Group {
         committed.follow(view, |index, term, payload| {
             let applied = replay.apply(index, term, payload);
             let mut commands = Commands::parse(payload);
+            let stamp_ms = commands.stamp_ms();
             for outcome in applied.outcomes() {
-                trees.note(index, commands.next().flatten(), outcome);
+                trees.note(index, stamp_ms, commands.next().flatten(), outcome);
                 bytes.extend_from_slice(outcome);
                 ends.push(bytes.len());
             }
@@ -323,7 +355,7 @@ mod tests {
             assert!(seat.view().log.payload(LogIndex(index), &mut payload));
             outcome.encode(&mut told);
             Commands::parse(&payload).take(commands.end).skip(commands.start).for_each(|command| {
-                trees.note(LogIndex(index), command, &told);
+                trees.note(LogIndex(index), 0, command, &told);
             });
             trees.wrong.take()
         };

@@ -11,6 +11,7 @@ use super::committed::Committed;
 use crate::checker::ensure;
 use crate::checker::slots::Slots;
 use crate::linear::replay::Replay;
+use crate::linear::shared::may_be_told_again;
 use crate::observe::{Checker, Ended, Event, GroupView, Time, Token, Violation, Wants};
 
 const NAME: &str = "once";
@@ -95,7 +96,9 @@ fn note_command(
     outcome: &[u8],
 ) -> Result<Key, Violation> {
     let none = (SessionId(0), Sequence(0));
-    let (Ok((header, _)), Ok(outcome)) = (decode_command(command), Outcome::decode(outcome)) else { return Ok(none) };
+    let (Ok((header, asked)), Ok(outcome)) = (decode_command(command), Outcome::decode(outcome)) else {
+        return Ok(none);
+    };
     if header.session == SessionId(0) || is_refusal(&outcome) {
         return Ok((header.session, header.sequence));
     }
@@ -105,7 +108,8 @@ fn note_command(
     let kept = done.entry(key).or_insert_with(|| Done { body: body.to_vec(), effect, operation: None });
     ensure!(NAME, kept.body == body, "entry {index}: {key:?} is another command than before");
     ensure!(NAME, kept.effect == effect, "entry {index}: {key:?} came to {effect:?}, and before to {:?}", kept.effect);
-    if let Some(row) = effect.row {
+    // What is done once under an id of its own is told to each that asks for it.
+    if let Some(row) = effect.row.filter(|_| !may_be_told_again(&asked)) {
         let maker = *rows.entry(row).or_insert(key);
         ensure!(NAME, maker == key, "entry {index}: row {row:?} was made by {maker:?} and by {key:?}");
     }

@@ -35,6 +35,7 @@ pub(crate) fn run(tree: &mut Tree, acct: Acct, batch: &CommitBatch, outcome: &Ou
     for at in 0..failed {
         match tried.run(acct, &batch.parts[at]) {
             Expected::Applied(..) | Expected::Unchanged(_) | Expected::Unknown => {}
+            Expected::Told(told) => return Err(format!("part {at}: {told:?}")),
             Expected::Other(other) => return Err(format!("part {at}: {other:?}")),
         }
     }

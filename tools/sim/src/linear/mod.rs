@@ -9,5 +9,6 @@ pub mod history;
 pub mod log_check;
 pub mod path;
 pub mod replay;
+pub(crate) mod shared;
 pub(crate) mod tree;
 pub mod wgl;

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use base::names::path_key;
 use base::{Acct, Jid};
-use meta::{Command, CommitFile, Metadata, NodeKind, Outcome, PutMode};
+use meta::{Command, CommitFile, Metadata, NamespaceKind, Outcome, PutMode};
+
+use super::shared::Shared;
 
 /// What is at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +33,8 @@ pub(crate) enum Expected {
     Unchanged(Thing),
     /// Nothing was done, and this was told.
     Other(Outcome),
+    /// It was done before, and what it came to then was told, in these bytes.
+    Told(Box<Outcome>),
     /// Not a command that this tree knows: all that comes later in the namespace is unknown too.
     Unknown,
 }
@@ -43,6 +47,7 @@ impl Expected {
             (Expected::Applied(thing, jid), Outcome::Applied(meta)) => Thing::of(meta) == *thing && meta.jid == *jid,
             (Expected::Unchanged(thing), Outcome::Unchanged(meta)) => Thing::of(meta) == *thing,
             (Expected::Other(expected), outcome) => expected == outcome,
+            (Expected::Told(before), outcome) => **before == *outcome,
             _ => false,
         }
     }
@@ -50,7 +55,7 @@ impl Expected {
 
 impl Thing {
     pub fn of(meta: &Metadata) -> Thing {
-        let is_folder = meta.kind != NodeKind::File;
+        let is_folder = Thing::is_folder_of(meta.kind);
         Thing {
             name: meta.name.clone(),
             is_folder,
@@ -60,21 +65,21 @@ impl Thing {
         }
     }
 
-    fn folder(path: &str) -> Thing {
+    pub(super) fn folder(path: &str) -> Thing {
         Thing { name: name_of(path).to_owned(), is_folder: true, size: 0, hash: [0; 32], rev: Jid(0) }
     }
 }
 
-const FILE: Outcome = Outcome::Conflict { file: true, folder: false, file_ancestor: false };
-const FOLDER: Outcome = Outcome::Conflict { file: false, folder: true, file_ancestor: false };
+pub(super) const FILE: Outcome = Outcome::Conflict { file: true, folder: false, file_ancestor: false };
+pub(super) const FOLDER: Outcome = Outcome::Conflict { file: false, folder: true, file_ancestor: false };
 const ANCESTOR: Outcome = Outcome::Conflict { file: false, folder: false, file_ancestor: true };
 
-type Judged = Result<Expected, Outcome>;
+pub(super) type Judged = Result<Expected, Outcome>;
 
 /// The tree of one namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
-    owner: Acct,
+    pub(super) shared: Shared,
     head: u64,
     things: BTreeMap<String, Thing>,
     /// By row: size and hash of the content that it put or moved.
@@ -84,7 +89,7 @@ pub(crate) struct Tree {
     floor: u64,
 }
 
-fn name_of(path: &str) -> &str {
+pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
@@ -94,9 +99,21 @@ fn above(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Tree {
-    /// An empty one of `owner`.
+    /// An empty root of `owner`.
+    #[cfg(test)]
     pub fn new(owner: Acct) -> Tree {
-        Tree { owner, head: 0, things: BTreeMap::new(), contents: BTreeMap::new(), is_lost: false, floor: 0 }
+        Tree::of_kind(NamespaceKind::Root, owner, 1 << 40)
+    }
+
+    /// An empty one, with room for `grant_bytes`.
+    pub fn of_kind(kind: NamespaceKind, owner: Acct, grant_bytes: u64) -> Tree {
+        let shared = Shared::new(kind, owner, grant_bytes);
+        Tree { shared, head: 0, things: BTreeMap::new(), contents: BTreeMap::new(), is_lost: false, floor: 0 }
+    }
+
+    /// From here on nothing is known.
+    pub(super) fn give_up(&mut self) {
+        self.is_lost = true;
     }
 
     /// The newest row of the journal; none once something unknown was done.
@@ -111,7 +128,7 @@ impl Tree {
 
     /// Those of `acct` are let in.
     pub fn may_use(&self, acct: Acct) -> bool {
-        acct == Acct(0) || acct == self.owner
+        self.shared.may_write(acct)
     }
 
     /// This revision may be gone because it is old: nothing that is there is of it.
@@ -121,11 +138,15 @@ impl Tree {
 
     /// Executes a command of `acct`; a batch is for [`super::batch::run`].
     pub fn run(&mut self, acct: Acct, command: &Command) -> Expected {
-        if !self.may_use(acct) {
-            return Expected::Other(Outcome::NoAccess);
+        if self.may_use(acct)
+            && let Some(outcome) = self.shared.run(command)
+        {
+            return Expected::Other(outcome);
+        }
+        if let Some(known) = self.known_before(acct) {
+            return known;
         }
         let judged = match command {
-            _ if self.is_lost => return Expected::Unknown,
             // It only counts what is already gone.
             Command::Sweep { .. } | Command::Purge { .. } | Command::BlockSweep { .. } => return Expected::Unknown,
             Command::JournalTrim { floor } => {
@@ -133,6 +154,8 @@ impl Tree {
                 return Expected::Unknown;
             }
             Command::SessionAppend(_) => return Expected::Unknown,
+            // It ends where it began, on the word of a server.
+            Command::SessionFinish(finish) if finish.result.is_some() => return Expected::Unknown,
             Command::SessionFinish(finish) if is_plain(&finish.commit.at) => self.put(&finish.commit),
             Command::BlocksPresent(_) => return Expected::Other(Outcome::Done),
             Command::Restore(restore) if is_plain(&restore.at) => self.restore(&restore.at.path, restore.rev),
@@ -143,25 +166,48 @@ impl Tree {
             Command::Move(moved) if is_plain(&moved.source) && is_plain(&moved.target) => {
                 self.rename(&moved.source.path, &moved.target.path, moved.autorename)
             }
-            _ => {
-                self.is_lost = true;
-                return Expected::Unknown;
-            }
+            other => match self.run_shared(other) {
+                Some(judged) => judged,
+                None => {
+                    self.is_lost = true;
+                    return Expected::Unknown;
+                }
+            },
         };
         judged.unwrap_or_else(Expected::Other)
     }
 
-    fn get(&self, path: &str) -> Option<&Thing> {
+    /// What any command of `acct` comes to: one that may do nothing, or of which nobody can tell.
+    pub(super) fn known_before(&self, acct: Acct) -> Option<Expected> {
+        match () {
+            () if self.shared.is_lost => Some(Expected::Unknown),
+            () if !self.may_use(acct) => Some(Expected::Other(Outcome::NoAccess)),
+            () if self.is_lost => Some(Expected::Unknown),
+            () => None,
+        }
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&Thing> {
         self.things.get(&path_key(path))
     }
 
-    fn next_row(&mut self) -> Jid {
+    pub(super) fn insert(&mut self, path: &str, thing: Thing) {
+        self.things.insert(path_key(path), thing);
+    }
+
+    /// A file came with a row of its own.
+    pub(super) fn note_content(&mut self, file: &Thing) {
+        self.contents.insert(file.rev.0, (file.size, file.hash));
+    }
+
+    pub(super) fn next_row(&mut self) -> Jid {
         self.head += 1;
         Jid(self.head)
     }
 
     /// Nothing can be put at the root, nor below a file.
-    fn check_target(&self, path: &str) -> Result<(), Outcome> {
+    pub(super) fn check_target(&self, path: &str) -> Result<(), Outcome> {
+        self.check_here(path)?;
         if path.is_empty() {
             return Err(FOLDER);
         }
@@ -169,7 +215,7 @@ impl Tree {
         if is_below_file { Err(ANCESTOR) } else { Ok(()) }
     }
 
-    fn make_parents(&mut self, path: &str) {
+    pub(super) fn make_parents(&mut self, path: &str) {
         for parent in above(path) {
             if self.get(parent).is_none() {
                 self.next_row();
@@ -179,7 +225,7 @@ impl Tree {
     }
 
     /// The first name like that of `path` under which nothing is.
-    fn free(&self, path: &str, label: &str) -> String {
+    pub(super) fn free(&self, path: &str, label: &str) -> String {
         let name = name_of(path);
         let folder = &path[..path.len() - name.len()];
         let dot = name.rfind('.').filter(|dot| *dot > 0).unwrap_or(name.len());
@@ -262,7 +308,7 @@ impl Tree {
     }
 
     /// `path`, or another name beside it if it is taken and that is wanted.
-    fn target(&self, path: &str, autorename: bool) -> Result<String, Outcome> {
+    pub(super) fn target(&self, path: &str, autorename: bool) -> Result<String, Outcome> {
         match self.get(path) {
             None => Ok(path.to_owned()),
             Some(_) if autorename => Ok(self.free(path, "")),
@@ -274,6 +320,7 @@ impl Tree {
         if path.is_empty() {
             return Err(Outcome::NoAccess);
         }
+        self.check_here(path)?;
         let there = self.get(path).cloned().ok_or(Outcome::NotFound)?;
         if parent_rev.is_some_and(|rev| there.is_folder || there.rev != rev) {
             return Err(Outcome::RevMismatch);
@@ -287,6 +334,7 @@ impl Tree {
         if from.is_empty() {
             return Err(Outcome::IntoItself);
         }
+        self.check_here(source)?;
         let thing = self.things.get(&from).cloned().ok_or(Outcome::NotFound)?;
         self.check_target(target)?;
         let into = path_key(target);
@@ -315,7 +363,7 @@ impl Tree {
     }
 
     /// Takes a path out, with all below it.
-    fn take_out(&mut self, path: &str) -> Vec<(String, Thing)> {
+    pub(super) fn take_out(&mut self, path: &str) -> Vec<(String, Thing)> {
         let below = format!("{path}/");
         let is_in = |key: &str| key == path || key.starts_with(&below);
         let keys: Vec<String> = self.things.keys().filter(|key| is_in(key)).cloned().collect();
@@ -367,6 +415,7 @@ mod tests {
             Expected::Applied(thing, jid) => Ok((thing.name, jid.0)),
             Expected::Unchanged(thing) => Ok((thing.name, 0)),
             Expected::Other(outcome) => Err(outcome),
+            Expected::Told(told) => panic!("{command:?} was done before, and came to {told:?}"),
             Expected::Unknown => panic!("the tree does not know {command:?}"),
         }
     }

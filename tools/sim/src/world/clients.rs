@@ -167,6 +167,8 @@ impl World<'_> {
             (self.load.found(number as usize), Effect::None)
         } else if host.running.iter().all(|running| !running.is_watch) && dice.below(12) == 0 {
             (self.load.watch(&mut dice), Effect::None)
+        } else if let Some(wide) = self.load.wide(self.seed, client as u64, number) {
+            wide
         } else {
             self.load.next(&mut dice)
         };
@@ -277,9 +279,11 @@ impl World<'_> {
         };
         self.observe(&Event::Return { operation, ended });
         self.note_ended(operation);
+        self.load.note_wide_end(&running.effect);
         match result {
             Ok(Reply::Outcome(outcome)) => {
                 self.counts.acknowledged += 1;
+                self.load.note_outcome(&running.effect, &outcome);
                 if outcome.is_ok() {
                     self.load.learn(running.effect);
                 }

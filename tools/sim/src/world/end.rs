@@ -377,7 +377,26 @@ impl World<'_> {
                 self.observe(&Event::Content { node, group, applied: state.0, hash });
             }
         }
+        self.check_readers();
         self.phase = Phase::Over;
         self.note(What::Phase, digest.0, 1, |_| "over".to_owned());
+    }
+
+    /// Readers of feeds come to the end of what there is, by the rows of the leaders.
+    fn check_readers(&mut self) {
+        let Some(mut wide) = self.load.wide.take() else { return };
+        let store_of = |group: GroupId| {
+            let shard = self.nodes[self.leader_of(group)?].shard_of(group)?;
+            Some(shard.store().warm())
+        };
+        let stores: Vec<_> = self.groups().map(store_of).collect();
+        let checked = wide.check_readers(|acct, nsid, query| {
+            let group = base::group_of(nsid, self.shape.groups);
+            let store = stores[group.0 as usize].as_ref().expect("each group is led once all are equal");
+            meta::query(store, group, acct, nsid, query, &mut Vec::new()).expect("all rows are in memory")
+        });
+        if let Err(what) = checked {
+            self.fail("feeds", what);
+        }
     }
 }

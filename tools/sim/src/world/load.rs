@@ -3,6 +3,7 @@
 
 mod rare;
 mod uploads;
+pub(super) mod wide;
 
 use base::{Acct, Jid, Nsid, Prng};
 use client::Operation;
@@ -46,6 +47,8 @@ pub(super) struct Load {
     wall_ms: u64,
     /// Room of the namespace that has little, and its place in the list.
     scarce: Option<(usize, u64)>,
+    /// In a run that asks for everything.
+    pub wide: Option<wide::Wide>,
 }
 
 /// What an operation will have done if it is done.
@@ -60,11 +63,18 @@ pub(super) enum Effect {
     Delta(usize),
     Page(usize, String),
     Revisions(usize, String),
+    /// One of those beside the load.
+    Wide(wide::Wish),
+}
+
+/// Does the run of this seed ask for everything?
+pub(super) fn is_wide(seed: u64) -> bool {
+    wide::draw(seed)
 }
 
 impl Load {
     /// Where time leaps, blocks were put just now whenever that is.
-    pub fn new(seed: u64, groups: u32, has_leaps: bool) -> Load {
+    pub fn new(seed: u64, groups: u32, has_leaps: bool, is_wide: bool) -> Load {
         // Two namespaces for each group, so that groups are shared and every group is used.
         let mut namespaces = Vec::new();
         let mut next = 10_000_000_000 + seed % 1000;
@@ -83,7 +93,9 @@ impl Load {
         let scarce = (dice.below(4) == 0).then(|| (1, log_between(&mut dice, 100_000, 2_000_000)));
         let put_at_ms = if has_leaps { u64::MAX } else { PUT_AT_MS };
         let (uploads, wall_ms) = (Vec::new(), PUT_AT_MS);
-        Load { namespaces, names, told, contents: 0, put_at_ms, has_uploads: has_leaps, uploads, wall_ms, scarce }
+        let wide = is_wide.then(|| wide::Wide::new(next, groups));
+        let has_uploads = has_leaps;
+        Load { namespaces, names, told, contents: 0, put_at_ms, has_uploads, uploads, wall_ms, scarce, wide }
     }
 
     pub fn found(&self, at: usize) -> Operation {
@@ -203,7 +215,7 @@ impl Load {
             }
         };
         match effect {
-            Effect::None | Effect::Delta(_) | Effect::Page(..) | Effect::Revisions(..) => {}
+            Effect::None | Effect::Delta(_) | Effect::Page(..) | Effect::Revisions(..) | Effect::Wide(_) => {}
             Effect::File(at, path) => add(&mut self.names[at].live, path),
             Effect::Folder(at, path) => {
                 add(&mut self.names[at].folders, path.clone());

@@ -289,7 +289,8 @@ impl<'c> World<'c> {
             connections: Vec::new(),
             written: Vec::new(),
             clients: Vec::new(),
-            load: Load::new(seed, shape.groups, shape.has_leaps),
+            // A schedule that lists no operations is older than this choice.
+            load: Load::new(seed, shape.groups, shape.has_leaps, options.schedule.is_none() && load::is_wide(seed)),
             leapt_ms: 0,
             end_leaps: 0,
             stranger: stranger::Stranger::default(),

@@ -193,6 +193,7 @@ impl Load {
     /// A query was answered: what may be asked for next.
     pub fn note_answer(&mut self, effect: Effect, answer: &Answer) {
         match (effect, answer) {
+            (Effect::Wide(wish), answer) => self.note_wide_answer(&wish, answer),
             // Amid a folder that was moved or deleted: what is there then may be another one.
             (Effect::Delta(at), Answer::Delta { cursor, .. }) if cursor.expansion.is_some() => {
                 keep(&mut self.told[at].cursors, cursor.clone());
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_operation_is_drawn_and_names_its_namespace() {
-        let mut load = Load::new(7, 2, false);
+        let mut load = Load::new(7, 2, false, false);
         let mut dice = Prng::new(3);
         let mut commands = std::collections::BTreeSet::new();
         for _ in 0..400 {
