@@ -119,7 +119,7 @@ named! {
         List = 4 "list",
         /// Changes since a cursor.
         Delta = 5 "delta",
-        /// Blocks: which are known, which a file has.
+        /// A query of blocks: which are known, which a file has.
         Blocks = 6 "blocks",
         /// A wake of who watches.
         Notify = 7 "notify",

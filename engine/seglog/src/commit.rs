@@ -76,6 +76,8 @@ struct Batch {
     items: usize,
     writes: u32,
     syncs: u32,
+    /// Its last frame.
+    upto: u64,
     /// Contiguous ranges of each file, later one range per file.
     ranges: Vec<(Slot, u32, u32)>,
 }
@@ -97,6 +99,10 @@ pub(crate) enum Waiting {
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
     pub persisted: u64,
+    /// All frames up to this one were handed out to be written.
+    pub issued: u64,
+    /// Their writes have ended up to this one.
+    pub written: u64,
     pub last_closed: u64,
     pub spare_footer: Option<FooterBuilder>,
     pub meta_seq: u64,
@@ -139,6 +145,8 @@ impl Commit {
     pub fn new(persisted: u64, first_frame_seq: u64, meta_seq: u64, free_files: u32, next_slot: u32) -> Commit {
         Commit {
             persisted,
+            issued: persisted,
+            written: persisted,
             last_closed: persisted,
             spare_footer: None,
             meta_seq,
@@ -483,6 +491,7 @@ impl<D: Disk> SegLog<D> {
                 break;
             }
             batch.items += 1;
+            batch.upto = batch.upto.max(pending.frame_seq);
             bytes += u64::from(pending.bytes);
             let end = pending.offset + pending.bytes;
             match batch.ranges.last_mut() {
@@ -496,6 +505,7 @@ impl<D: Disk> SegLog<D> {
             let waiting = Waiting::Write { batch: batch.number, slot, offset, bytes };
             self.commit.ask(DiskOp::Write { slot, offset, bytes }, waiting);
         }
+        self.commit.issued = self.commit.issued.max(batch.upto);
         base::mark::hit!("seglog.commit.batch_in_parts", batch.ranges.len() > 1);
         *(if is_second { &mut self.commit.next_batch } else { &mut self.commit.batch }) = batch;
     }
@@ -520,10 +530,14 @@ impl<D: Disk> SegLog<D> {
         }
         if batch != self.commit.batch.number {
             self.commit.next_batch.writes -= 1;
+            if self.commit.next_batch.writes == 0 {
+                self.commit.written = self.commit.written.max(self.commit.next_batch.upto);
+            }
             return Ok(());
         }
         self.commit.batch.writes -= 1;
         if self.commit.batch.writes == 0 {
+            self.commit.written = self.commit.written.max(self.commit.batch.upto);
             self.issue_syncs();
         }
         Ok(())

@@ -143,6 +143,19 @@ impl<D: Disk> SegLog<D> {
         SyncEpoch(self.commit.persisted)
     }
 
+    /// All frames up to this one were handed out to be written: for measuring.
+    #[must_use]
+    pub fn issued_epoch(&self) -> SyncEpoch {
+        SyncEpoch(self.commit.issued)
+    }
+
+    /// The writes of all frames up to this one have ended; they may not be on disk yet: for measuring. Of two batches in
+    /// flight the second may be written first, and counts the first one with it.
+    #[must_use]
+    pub fn written_epoch(&self) -> SyncEpoch {
+        SyncEpoch(self.commit.written)
+    }
+
     /// Writes a new entry, built here, at `last_index + 1`; its prev_crc comes from the index. Returns its epoch.
     ///
     /// Shape: a payload of at most [`Settings::entry_bytes_max`]. Panics for a group that is not begun, another index, or a larger

@@ -129,12 +129,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return Step::Waiting;
         }
         slot.applied = index;
+        let was_cold = !slot.apply_tokens.is_empty();
         slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
         if raised.is_some() {
             self.forget_level(at);
         }
         self.note_state(at, index);
-        self.answer_proposed(at, index, term);
+        self.answer_proposed(at, index, term, was_cold);
         self.advance_watchers(at);
         self.turn_watchers_away(at);
         for which in 0..self.applied.sweeps().len() {
@@ -145,7 +146,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     /// Answers those who proposed the entry just applied.
-    fn answer_proposed(&mut self, at: u32, index: LogIndex, term: base::Term) {
+    fn answer_proposed(&mut self, at: u32, index: LogIndex, term: base::Term, is_cold: bool) {
         let mut swept = Vec::new();
         let slot = &mut self.groups[at as usize];
         while slot.proposed.front().is_some_and(|front| front.index <= index) {
@@ -159,7 +160,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     self.applied.outcomes().len(),
                     entry.tickets.len()
                 );
-                for (place, (ticket, outcome)) in (0..).zip(entry.tickets.iter().zip(self.applied.outcomes())) {
+                let timed = self.replies.add_timing(entry.timing(slot.id, is_cold, self.stages.now));
+                let waiting = entry.tickets.iter().zip(&entry.classes);
+                for (place, ((ticket, class), outcome)) in (0..).zip(waiting.zip(self.applied.outcomes())) {
                     if ticket.connection == SWEEPER {
                         base::mark::hit!("shard.sweep.applied", ticket.kind == 0);
                         swept.push((Nsid(ticket.request), ticket.kind, outcome.to_vec()));
@@ -167,6 +170,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                     }
                     let effect = Effect { index, term, place, path: None };
                     self.replies.done(*ticket, slot.id, effect, |out| out.extend_from_slice(outcome));
+                    self.replies.time_last(timed, *class);
                 }
             } else {
                 // Another leader's entry took the place: the commands are not in the log here; repeat them there.
@@ -175,8 +179,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
             }
             entry.tickets.clear();
+            entry.classes.clear();
             if slot.batch_tickets.capacity() == 0 {
-                slot.batch_tickets = entry.tickets;
+                (slot.batch_tickets, slot.batch_classes) = (entry.tickets, entry.classes);
             }
         }
         for (nsid, kind, outcome) in swept {

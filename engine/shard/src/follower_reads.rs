@@ -1,11 +1,13 @@
 //! Linearizable reads at a node that does not lead: the group asks its leader for a read index (docs/design/raft.md).
 
+use base::stages::Stage;
 use base::{Acct, GroupId, Mono, Nsid};
 use meta::Store;
 use raft::{Effects, Input, Outcome};
 use seglog::Disk;
 
 use crate::group::Read;
+use crate::stages::class_of_query;
 use crate::{Shard, Status, Ticket};
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -15,7 +17,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_follower_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
-        let read = Read { ticket, acct, nsid, query, path: None };
+        let class = class_of_query(&query);
+        let read = Read { ticket, acct, nsid, query, path: None, slot: self.stages.begin_slot(), class };
         if slot.is_leader {
             base::mark::hit!("shard.follower_read.at_the_leader");
             slot.turn_reads.push(read);
@@ -32,7 +35,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let outcome = self.step(at, Input::FollowerRead { now });
         let slot = &mut self.groups[at as usize];
-        let reads = slot.turn_follower_reads.drain(..);
+        let stages = &self.stages;
+        let reads = slot.turn_follower_reads.drain(..).map(|mut read| {
+            stages.admit(&mut read.slot);
+            read
+        });
         let status = match outcome {
             Outcome::FollowerReadJoined { position } => {
                 return slot.follower_joined.extend(reads.map(|read| (position, read)));
@@ -54,6 +61,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let is_due = |(position, _): &mut (u64, Read)| *position <= confirmed.position;
             while let Some((_, mut read)) = self.groups[at as usize].follower_joined.pop_front_if(is_due) {
                 read.path = Some(raft::ReadPath::Follower);
+                read.slot.mark(Stage::Lease, self.stages.now);
                 base::mark::hit!("shard.follower_read.served");
                 self.read_counts.follower += 1;
                 self.serve(at, read, Vec::new());

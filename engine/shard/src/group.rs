@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use base::stages::{OpClass, Slot, Stage, Stamp};
 use base::{Acct, GroupId, Jid, LogIndex, Mono, NodeId, Nsid, SyncEpoch, Term};
 use meta::payload::Builder;
 use raft::Raft;
 
-use crate::Ticket;
+use crate::stages::EntryTiming;
 use crate::state_hashes::StateHashes;
+use crate::{Ticket, Timing};
 
 /// An entry that this leader proposed, with those who wait for its commands, in their order.
 #[derive(Debug)]
@@ -15,6 +17,20 @@ pub(crate) struct Proposed {
     pub index: LogIndex,
     pub term: Term,
     pub tickets: Vec<Ticket>,
+    /// What each of them asked for, for the profile.
+    pub classes: Vec<OpClass>,
+    pub timing: EntryTiming,
+}
+
+impl Proposed {
+    /// What is known of its time once its outcomes are, which they are at the next border.
+    pub fn timing(&self, group: GroupId, is_cold: bool, now: Stamp) -> Timing {
+        let EntryTiming { mut slot, bytes, closed_by, .. } = self.timing;
+        if is_cold {
+            slot.mark(Stage::Prefetch, now);
+        }
+        Timing { slot, group, index: self.index, commands: self.tickets.len() as u16, bytes, closed_by, is_cold }
+    }
 }
 
 /// A read on its way: joined, then confirmed, then served once enough is applied.
@@ -26,6 +42,8 @@ pub(crate) struct Read {
     pub query: meta::Query,
     /// How it was confirmed, once it was.
     pub path: Option<raft::ReadPath>,
+    pub slot: Slot,
+    pub class: OpClass,
 }
 
 /// Someone who hears of a namespace's journal: once at the beginning, then whenever the head has passed what was told.
@@ -63,6 +81,7 @@ pub(crate) struct Group {
     /// This turn's commands and who sent them.
     pub batch: Builder,
     pub batch_tickets: Vec<Ticket>,
+    pub batch_classes: Vec<OpClass>,
     /// This turn's reads.
     pub turn_reads: Vec<Read>,
     /// This turn's reads that are served here although this node does not lead.
@@ -122,6 +141,7 @@ impl Group {
             election: None,
             batch: Builder::default(),
             batch_tickets: Vec::new(),
+            batch_classes: Vec::new(),
             turn_reads: Vec::new(),
             turn_follower_reads: Vec::new(),
             proposed: VecDeque::new(),

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use base::stages::Stage;
 use base::{LogIndex, Mono, NodeId, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
 
 use crate::group::{ApplyWait, Read};
+use crate::stages::Timing;
 use crate::{Shard, Status};
 
 /// Reads that met rows which are not in memory, by the token under which these are fetched.
@@ -37,6 +39,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         let status = match outcome {
             Outcome::ReadJoined { position } => {
+                slot.turn_reads.iter_mut().for_each(|read| self.stages.admit(&mut read.slot));
                 slot.joined.extend(slot.turn_reads.drain(..).map(|read| (position, read)));
                 return;
             }
@@ -57,6 +60,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             let (_, mut read) = slot.joined.pop_front().expect("the front was just seen");
             read.path = Some(confirmed.path);
+            read.slot.mark(Stage::Lease, self.stages.now);
             slot.confirmed.push_back((confirmed.read_index, read));
             self.read_counts.note(confirmed.path);
         }
@@ -70,7 +74,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 base::mark::hit!("shard.read.waits_for_apply");
                 break;
             }
-            let (_, read) = self.groups[at as usize].confirmed.pop_front().expect("the front was just seen");
+            let (_, mut read) = self.groups[at as usize].confirmed.pop_front().expect("the front was just seen");
+            read.slot.mark(Stage::ApplyWait, self.stages.now);
             self.serve(at, read, Vec::new());
         }
     }
@@ -96,7 +101,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
                 let index = self.groups[at as usize].applied.max(shown);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
+                let timing = Timing {
+                    slot: read.slot,
+                    group,
+                    index,
+                    commands: 1,
+                    bytes: 0,
+                    closed_by: NodeId(0),
+                    is_cold: !tokens.is_empty(),
+                };
                 self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
+                let timed = self.replies.add_timing(timing);
+                self.replies.time_last(timed, read.class);
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }
             Err(meta::Cold) => {
@@ -136,7 +152,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Rows are in memory: whoever wanted them goes on.
     pub(crate) fn handle_prefetched(&mut self, token: u64) {
         match self.cold_reads.waiting.remove(&token) {
-            Some(Waiting::Query { at, read, tokens }) => self.serve(at, read, tokens),
+            Some(Waiting::Query { at, mut read, tokens }) => {
+                read.slot.mark(Stage::Prefetch, self.stages.now);
+                self.serve(at, read, tokens);
+            }
             Some(Waiting::Head { at, nsid }) => {
                 base::mark::hit!("shard.watch.head_fetched");
                 self.look_for_watchers(at, nsid);

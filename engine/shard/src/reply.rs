@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use base::stages::{OpClass, Stage, Stamp};
 use base::{GroupId, LogIndex, NodeId, Term};
+
+use crate::Timing;
 
 /// Where an answer goes: opaque to the shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -46,6 +49,8 @@ pub struct Reply<'a> {
     pub status: Status,
     /// Where it took effect, of a command or query that was done.
     pub effect: Option<Effect>,
+    /// Of what was done: which of [`Replies::timings`] it shares, and what it was.
+    pub timing: Option<(u32, OpClass)>,
     /// The answer's bytes.
     pub body: &'a [u8],
 }
@@ -69,6 +74,7 @@ struct Item {
     group: GroupId,
     status: Status,
     effect: Option<Effect>,
+    timing: Option<(u32, OpClass)>,
     body: Range<usize>,
 }
 
@@ -77,6 +83,7 @@ struct Item {
 pub struct Replies {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    timings: Vec<Timing>,
 }
 
 impl Replies {
@@ -84,7 +91,32 @@ impl Replies {
     pub(crate) fn push(&mut self, ticket: Ticket, group: GroupId, status: Status, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
-        self.items.push(Item { ticket, group, status, effect: None, body: start..self.bytes.len() });
+        self.items.push(Item { ticket, group, status, effect: None, timing: None, body: start..self.bytes.len() });
+    }
+
+    /// Adds the time of answers; one for all that share it.
+    pub(crate) fn add_timing(&mut self, timing: Timing) -> u32 {
+        self.timings.push(timing);
+        self.timings.len() as u32 - 1
+    }
+
+    /// The answer just added took that time.
+    pub(crate) fn time_last(&mut self, timing: u32, class: OpClass) {
+        self.items.last_mut().expect("it was just pushed").timing = Some((timing, class));
+    }
+
+    /// The outcomes of all so far are known now.
+    pub(crate) fn mark_done(&mut self, now: Stamp) {
+        for timing in &mut self.timings {
+            // A write was proposed, a read was not.
+            let stage = if timing.slot.has(Stage::Propose) { Stage::Apply } else { Stage::Lookup };
+            timing.slot.mark(stage, now);
+        }
+    }
+
+    /// The times of the answers so far.
+    pub fn timings(&self) -> &[Timing] {
+        &self.timings
     }
 
     /// Adds the answer to what was done, and where that was.
@@ -110,6 +142,7 @@ impl Replies {
             group: item.group,
             status: item.status,
             effect: item.effect,
+            timing: item.timing,
             body: &self.bytes[item.body.clone()],
         })
     }
@@ -124,6 +157,7 @@ impl Replies {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
+        self.timings.clear();
     }
 }
 

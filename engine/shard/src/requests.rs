@@ -7,6 +7,7 @@ use raft::{ConfigChange, Input, Outcome};
 use seglog::Disk;
 
 use crate::group::{Read, Watcher};
+use crate::stages::{class_of_command, class_of_query};
 use crate::sweep::SWEEPER;
 use crate::{Shard, Status, Ticket};
 
@@ -65,6 +66,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         slot.batch.push(command);
         slot.batch_tickets.push(ticket);
+        slot.batch_classes.push(class_of_command(command));
         self.note_turn(at);
     }
 
@@ -77,7 +79,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
-        slot.turn_reads.push(Read { ticket, acct, nsid, query, path: None });
+        let class = class_of_query(&query);
+        slot.turn_reads.push(Read { ticket, acct, nsid, query, path: None, slot: self.stages.begin_slot(), class });
         self.note_turn(at);
     }
 
@@ -150,7 +153,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Answers from what is applied here, leader or not: for this node's own use.
     pub fn handle_stale_query(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid, query: meta::Query) {
         if let Some(at) = self.local(group) {
-            self.serve(at, Read { ticket, acct: Acct(0), nsid, query, path: None }, Vec::new());
+            let (slot, class) = (self.stages.begin_slot(), class_of_query(&query));
+            self.serve(at, Read { ticket, acct: Acct(0), nsid, query, path: None, slot, class }, Vec::new());
         }
     }
 

@@ -22,6 +22,7 @@ use crate::lease::ReadCounts;
 use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
+use crate::stages::Stages;
 use crate::upkeep::Upkeep;
 use crate::{Keep, Notice, Replies, Resting, StateDiffers};
 
@@ -188,6 +189,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) to_apply: VecDeque<u32>,
     pub(crate) applier: Applier,
     pub(crate) applied: Applied,
+    pub(crate) stages: Stages,
     pub(crate) cold_reads: ColdReads,
     pub(crate) read_counts: ReadCounts,
     pub(crate) snapshots: Snapshots,
@@ -275,6 +277,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             to_apply: VecDeque::new(),
             applier,
             applied: Applied::default(),
+            stages: Stages::default(),
             cold_reads: ColdReads::default(),
             read_counts: ReadCounts::default(),
             snapshots: Snapshots::default(),
@@ -385,6 +388,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.stop.get_or_insert(StopReason::Log(failure.to_string()));
             return;
         }
+        self.stages.follow(&self.log);
         // Before a sync of the same turn counts: nothing is counted that is known to be damaged.
         self.watch_faults(self.turn_now);
         let persisted = self.log.persisted_epoch();
@@ -402,6 +406,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 break;
             }
             self.written.pop_front();
+            self.time_synced(at, persisted);
             self.step(at, Input::Synced { epoch: persisted });
             self.note_installed(at, persisted);
         }
@@ -412,6 +417,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.after_sync.pop_front();
             self.release(at, &message);
         }
+        self.end_batches(persisted);
     }
 
     fn note_installed(&mut self, at: u32, persisted: SyncEpoch) {
@@ -547,6 +553,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let next = self.log.poll_op();
         match &next {
             Some((_, DiskOp::Write { .. })) => {
+                self.stages.follow(&self.log);
                 self.writing.get_or_insert(self.turn_now);
             }
             // Some disks sync while they write, and have nothing to do now.

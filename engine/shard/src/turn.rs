@@ -7,8 +7,9 @@ use meta::Store;
 use raft::{Effects, Input, Outcome, Outgoing};
 use seglog::{Disk, StateTaken};
 
-use crate::group::Group;
+use crate::group::{Group, Proposed};
 use crate::group_log::GroupLog;
+use crate::stages::{EntryTiming, closer};
 use crate::{PeerOut, Shard, Status, StopReason};
 
 /// Beyond this age of the oldest unsynced byte the node stops (docs/design/raft.md); long before, it leads no more.
@@ -135,14 +136,27 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Acts on all that was handed over: proposes, drains, applies, answers. Called once a turn, before the log's
     /// operations and the replies are collected.
     pub fn advance(&mut self, now: Mono, wall_ms: u64) {
+        self.advance_proposals(now, wall_ms);
+        self.advance_groups(now);
+    }
+
+    /// The first half of [`Shard::advance`]: this turn's commands become entries, its reads join.
+    pub fn advance_proposals(&mut self, now: Mono, wall_ms: u64) {
         self.propose_sweeps();
         let mut turn = std::mem::take(&mut self.turn_groups);
         for at in turn.drain(..) {
             self.propose(at, now, wall_ms);
             self.join_reads(at, now);
             self.join_follower_reads(at, now);
+            self.stages.proposing.push(at);
         }
         self.turn_groups = turn;
+    }
+
+    /// The second half of [`Shard::advance`]: effects of consensus, committed entries, the log's frame.
+    pub fn advance_groups(&mut self, now: Mono) {
+        // Whoever takes no stamps has not emptied it.
+        self.stages.proposing.clear();
         for _ in 0..ROUNDS_MAX {
             self.drain_dirty();
             if !self.apply_ready() && self.dirty.is_empty() {
@@ -162,6 +176,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let mut batch = std::mem::take(&mut slot.batch);
         let tickets = std::mem::take(&mut slot.batch_tickets);
+        let mut classes = std::mem::take(&mut slot.batch_classes);
+        let bytes = batch.bytes() as u32;
         // One proposal always fits a group that has none.
         let total = self.uncommitted_bytes + batch.bytes() as u64;
         let outcome = if total > UNCOMMITTED_CORE_BYTES_MAX && slot.raft.uncommitted_bytes() > 0 {
@@ -178,7 +194,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         base::mark::hit!("shard.propose.transferring", outcome == Outcome::Transferring);
         match outcome {
             Outcome::Proposed { index, term } => {
-                slot.proposed.push_back(crate::group::Proposed { index, term, tickets });
+                let (slot_of_turn, epoch) = (self.stages.begin_slot(), slot.last_epoch);
+                let timing = EntryTiming { slot: slot_of_turn, epoch, bytes, closed_by: NodeId(0) };
+                slot.proposed.push_back(Proposed { index, term, tickets, classes, timing });
                 return;
             }
             Outcome::NotLeader { hint } => {
@@ -190,7 +208,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         let mut tickets = tickets;
         tickets.clear();
-        self.groups[at as usize].batch_tickets = tickets;
+        classes.clear();
+        let slot = &mut self.groups[at as usize];
+        (slot.batch_tickets, slot.batch_classes) = (tickets, classes);
     }
 
     /// Steps a group and remembers what it wrote.
@@ -201,13 +221,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.wake_for(at, &input);
         let slot = &mut self.groups[at as usize];
-        let before = slot.raft.uncommitted_bytes();
+        let (before, committed) = (slot.raft.uncommitted_bytes(), slot.raft.commit_index());
+        let closer = closer(&input, self.settings.node);
         let mut wrote = None;
         let mut log = GroupLog { log: &mut self.log, group: slot.id, wrote: &mut wrote };
         let outcome = slot.raft.step(&mut log, input);
         self.uncommitted_bytes = self.uncommitted_bytes - before + slot.raft.uncommitted_bytes();
+        let is_closed = slot.raft.commit_index() > committed;
         if let Some(epoch) = wrote {
             self.note_written(at, epoch);
+        }
+        if is_closed {
+            self.time_quorum(at, closer);
         }
         self.after_step(at);
         outcome
@@ -364,6 +389,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Unavailable));
         }
         slot.batch.clear();
+        slot.batch_classes.clear();
         for ticket in slot.batch_tickets.drain(..) {
             base::mark::hit!("shard.lead.batch_given_back");
             self.replies.bare(ticket, group, status);
