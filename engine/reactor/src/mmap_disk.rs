@@ -317,6 +317,13 @@ fn read_through_cache(file: &File, offset: u32, bytes: u32) -> io::Result<()> {
     (offset..offset + bytes).step_by(LOG_BLOCK_BYTES).try_for_each(|at| cached.read_exact_at(&mut block, u64::from(at)))
 }
 
+/// Maps all of a file, to be written: what is stored is the page cache's at once.
+pub(crate) fn map_file(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the caller is the file's only writer, has taken its blocks and never makes it shorter while it is mapped;
+    // readers in other processes only read the file.
+    unsafe { MmapMut::map_mut(file) }
+}
+
 /// Drops the clean cached pages of a file: the next read judges the disk.
 pub(crate) fn drop_cache(file: &File) {
     // SAFETY: the descriptor is open for the call. The advice may be ignored (tmpfs); nothing depends on its result.

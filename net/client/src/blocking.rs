@@ -14,6 +14,7 @@ use wire::{ClusterMap, CoreStatus};
 use crate::core::Core;
 use crate::driver::{Driver, OnDone, OnHead};
 use crate::error::{ClientError, ConnectError};
+use crate::explained::Explained;
 use crate::operation::{ClientOptions, Operation, Reply, Seed};
 use crate::routes::{core_address, split_address};
 
@@ -134,6 +135,12 @@ impl Client {
             Reply::Answer(answer) => Ok(answer),
             _ => Err(ClientError::Undecodable { what: "a query" }),
         }
+    }
+
+    /// Where the time of commands and queries went that have ended since the last call, if [`ClientOptions::explain`] asks
+    /// for it; the last 1,024. An operation's stands there before its answer comes.
+    pub fn take_explained(&self) -> Vec<Explained> {
+        self.inner.driver.handle().take_explained()
     }
 
     /// The cluster as some node sees it now.

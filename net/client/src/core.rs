@@ -22,6 +22,7 @@ use wire::{ClientHello, ClusterMap, RequestKind};
 
 use crate::backoff::backoff;
 use crate::error::{ClientError, Tried};
+use crate::explained::Explained;
 use crate::link::{Link, LinkState};
 use crate::operation::{ClientOptions, Operation, Reply, Seed, Ticket};
 use crate::request::{Place, Request, Work};
@@ -84,6 +85,7 @@ pub struct Core {
     deadlines: BTreeSet<(Mono, u64)>,
     delays: BTreeSet<(Mono, u64)>,
     actions: VecDeque<Action>,
+    explained: VecDeque<Explained>,
     next_request: u64,
     next_link: u64,
     /// The core's own ClusterMap request, while there is one.
@@ -113,6 +115,7 @@ impl Core {
             deadlines: BTreeSet::new(),
             delays: BTreeSet::new(),
             actions: VecDeque::new(),
+            explained: VecDeque::new(),
             next_request: 1,
             next_link: 1,
             map_request: None,
@@ -224,6 +227,12 @@ impl Core {
     /// What to do next; `None` until something happens.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// What servers told of operations that have ended, oldest first, if [`ClientOptions::explain`] asks for it. At most
+    /// 1,024 wait here.
+    pub fn poll_explained(&mut self) -> Option<Explained> {
+        self.explained.pop_front()
     }
 
     /// When [`Core::advance`] must be called if nothing happens before.

@@ -7,10 +7,11 @@
 //! ```
 //! All that has come is handed in before the core is advanced, so that requests of many callers leave in one frame.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use base::{Jid, Mono};
 
 use crate::core::{Action, Core, LinkId};
 use crate::error::ClientError;
+use crate::explained::{EXPLAINED_MAX, Explained};
 use crate::operation::{ClientOptions, Operation, Reply, Ticket};
 
 /// Bytes taken from a socket at once.
@@ -47,6 +49,7 @@ enum Event {
 #[derive(Clone)]
 pub(crate) struct Handle {
     events: Sender<Event>,
+    explained: Arc<Mutex<VecDeque<Explained>>>,
 }
 
 impl Handle {
@@ -59,6 +62,11 @@ impl Handle {
         {
             on_done(Err(ClientError::Closed));
         }
+    }
+
+    /// What servers told of operations that have ended, since the last call.
+    pub fn take_explained(&self) -> Vec<Explained> {
+        self.explained.lock().map(|mut explained| explained.drain(..).collect()).unwrap_or_default()
     }
 
     /// Forgets an operation; its `on_done` is dropped.
@@ -79,6 +87,8 @@ impl Driver {
     pub fn start(core: Core, options: ClientOptions) -> std::io::Result<Driver> {
         let (events, inbox) = channel();
         let sender = events.clone();
+        let explained: Arc<Mutex<VecDeque<Explained>>> = Arc::default();
+        let shared = explained.clone();
         let thread = std::thread::Builder::new().name("dropstone-client".to_owned()).spawn(move || {
             let wheel = Wheel {
                 core,
@@ -88,10 +98,11 @@ impl Driver {
                 streams: HashMap::new(),
                 waiting: HashMap::new(),
                 tickets: HashMap::new(),
+                explained: shared,
             };
             wheel.run(&inbox);
         })?;
-        Ok(Driver { handle: Handle { events }, thread: Some(thread) })
+        Ok(Driver { handle: Handle { events, explained }, thread: Some(thread) })
     }
 
     /// Where operations are left.
@@ -127,6 +138,7 @@ struct Wheel {
     waiting: HashMap<Ticket, Waiting>,
     /// Tickets by the callers' names.
     tickets: HashMap<u64, Ticket>,
+    explained: Arc<Mutex<VecDeque<Explained>>>,
 }
 
 impl Wheel {
@@ -160,9 +172,21 @@ impl Wheel {
             }
             let now = self.now();
             self.core.advance(now);
+            self.keep_explained();
             while let Some(action) = self.core.poll_action() {
                 self.act(action);
             }
+        }
+    }
+
+    /// Before the operations end: who has an answer finds its explanation.
+    fn keep_explained(&mut self) {
+        while let Some(one) = self.core.poll_explained() {
+            let Ok(mut explained) = self.explained.lock() else { return };
+            if explained.len() >= EXPLAINED_MAX {
+                explained.pop_front();
+            }
+            explained.push_back(one);
         }
     }
 

@@ -104,6 +104,8 @@ pub struct ClientOptions {
     /// Silence, with answers outstanding, after which a Ping is sent; after three times this the connection is given up.
     /// Default 2 s.
     pub silence: Span,
+    /// Servers are asked where the time of each command and query went; see [`crate::Explained`]. Default false.
+    pub explain: bool,
 }
 
 impl Default for ClientOptions {
@@ -114,6 +116,7 @@ impl Default for ClientOptions {
             connect_deadline: Span::from_ms(5_000),
             link_deadline: Span::from_ms(3_000),
             silence: Span::from_ms(2_000),
+            explain: false,
         }
     }
 }

@@ -52,6 +52,10 @@ pub(crate) struct Request {
     pub(crate) in_doubt: bool,
     pub(crate) tries: u32,
     pub(crate) tried: Tried,
+    /// When its caller gave it.
+    pub(crate) begun: Mono,
+    /// When it was sent last.
+    pub(crate) sent: Mono,
 }
 
 impl Request {
@@ -61,7 +65,7 @@ impl Request {
             Operation::ChangeMembers { group, .. } | Operation::TransferLeader { group, .. } => Some(*group),
             _ => None,
         };
-        Request { deadline: now + within, within, ..Request::own(Work::Operation(operation), group) }
+        Request { deadline: now + within, within, begun: now, ..Request::own(Work::Operation(operation), group) }
     }
 
     /// The core's own request, which lives as long as it is needed.
@@ -76,6 +80,8 @@ impl Request {
             in_doubt: false,
             tries: 0,
             tried: Tried::default(),
+            begun: Mono(0),
+            sent: Mono(0),
         }
     }
 

@@ -96,6 +96,10 @@ pub struct ProcessConfig {
     pub client_port: u16,
     /// Base of the peer ports; core `c` listens on `peer_port + c`.
     pub peer_port: u16,
+    /// The admin port (HTTP: metrics, profile), on loopback alone; 0: none.
+    pub admin_port: u16,
+    /// Bytes of a core's flight ring; 0: none.
+    pub flight_bytes: u64,
     /// Bytes of one log segment, fixed at format. Invariant: a power of two.
     pub segment_bytes: u64,
     /// How frames reach the log's files.

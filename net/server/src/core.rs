@@ -1,8 +1,10 @@
 //! The loop of one core. One turn: reap, mail, clock, serve, advance, log, sends, enter (docs/design/reactor.md).
+//! At each border between two steps a stamp is taken for the latency profile (docs/design/profile.md).
 
 use std::sync::Arc;
 
 use base::mono::Span;
+use base::stages::{ON, Stamp};
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, Nsid};
 use hdrhistogram::Histogram;
 use reactor::clock::SuspendWatch;
@@ -10,16 +12,20 @@ use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
-use shard::{PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
+use shard::{Border, PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
 use store::LsmStore;
 use transport::{ClientEvent, Clients, PeerEvent, Peers};
+use wire::explain::EXPLAIN;
 use wire::{
-    CoreCounters, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart, StateHash, peer_feature,
+    CoreCounters, Explanation, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart, StateHash,
+    peer_feature,
 };
 
 use crate::exit::ExitCode;
+use crate::profile::{CoreProfile, Counts};
 use crate::requests::Ask;
 use crate::shared::Shared;
+use crate::stall::Step;
 use crate::{address_book, requests};
 
 /// Completions taken in one turn before the turn goes on.
@@ -28,6 +34,8 @@ const REAPS_MAX: usize = 16;
 const ADDRESS_BOOK_EVERY: Span = Span::from_ms(250);
 /// A core wakes at least this often, so that a stop is never missed.
 const IDLE_MAX: Span = Span::from_ms(500);
+/// Requests that wait for an explanation at a time; others go without.
+const EXPLAINS_MAX: usize = 256;
 /// The connection of requests that the core makes to itself.
 pub(crate) const INTERNAL: u64 = u64::MAX;
 /// Listener tags.
@@ -67,8 +75,11 @@ pub(crate) struct Hands {
     asks: Vec<Ask>,
     scratch: Vec<u8>,
     disk_events: Vec<(OpToken, seglog::OpResult)>,
-    syncing: Vec<(OpToken, Mono)>,
+    syncing: Vec<(OpToken, Mono, Stamp)>,
     sync_us: Histogram<u64>,
+    profile: CoreProfile,
+    /// Requests that want to be explained: connection and request.
+    explains: Vec<(u64, u64)>,
     next_address_book: Mono,
     address_book_at: LogIndex,
     suspend_watch: SuspendWatch,
@@ -77,6 +88,9 @@ pub(crate) struct Hands {
     /// Leadership was given away: the node is about to stop.
     has_handed_over: bool,
     is_stopping: bool,
+    /// Requests taken before this turn.
+    requests_before: u64,
+    has_replied: bool,
 }
 
 impl Core {
@@ -89,7 +103,7 @@ impl Core {
         shard: NodeShard,
         clients: Clients,
         peers: Peers,
-        shared: Arc<Shared>,
+        (shared, profile): (Arc<Shared>, CoreProfile),
     ) -> Core {
         let now = ring.now();
         let hands = Hands {
@@ -108,12 +122,16 @@ impl Core {
             disk_events: Vec::new(),
             syncing: Vec::new(),
             sync_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"),
+            profile,
+            explains: Vec::new(),
             next_address_book: if id == CoreId(0) { now } else { Mono::MAX },
             address_book_at: LogIndex(0),
             suspend_watch: SuspendWatch::default(),
             suspends: 0,
             has_handed_over: false,
             is_stopping: false,
+            requests_before: 0,
+            has_replied: false,
         };
         Core { ring, inbox, hands }
     }
@@ -136,9 +154,13 @@ impl Core {
 
     /// One turn, all but the system call.
     fn turn(&mut self) {
+        let hands = &mut self.hands;
+        // Before the turn's time is read: what is reaped had arrived by then.
+        hands.beat(Step::Reap);
+        let begun = hands.profile.begin_turn();
+        hands.shard.begin_stages(begun);
         let now = self.ring.now();
         let wall_ms = self.ring.wall_ms();
-        let hands = &mut self.hands;
         hands.begin_turn(now, wall_ms);
         for _ in 0..REAPS_MAX {
             if self.ring.reap(&mut |event| hands.handle_event(event)) == 0 {
@@ -148,21 +170,35 @@ impl Core {
         while let Some(mail) = self.inbox.pop() {
             hands.handle_mail(mail);
         }
+        hands.shard.end_stage(Border::Decode, hands.profile.stamp());
+        hands.beat(Step::Disk);
+        hands.handle_marks();
         hands.handle_disk_events(&mut self.ring);
         hands.shard.handle_store_events();
         hands.shard.handle_tick(now);
         hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
-        hands.shard.advance(now, wall_ms);
+        hands.shard.end_stage(Border::Admit, hands.profile.stamp_if_cheap());
+        hands.beat(Step::Propose);
+        hands.shard.advance_proposals(now, wall_ms);
+        hands.shard.end_stage(Border::Propose, hands.profile.stamp_if_cheap());
+        hands.beat(Step::Groups);
+        hands.shard.advance_groups(now);
+        hands.shard.end_stage(Border::Apply, hands.profile.stamp());
+        hands.beat(Step::Reply);
         hands.hand_over_before_stop();
         hands.refresh_address_book();
         hands.publish();
         hands.deliver_replies();
+        hands.beat(Step::Send);
         hands.deliver_peer_messages();
         hands.begin_operations(&mut self.ring);
         hands.peers.flush(&mut self.ring);
         hands.flush_clients(&mut self.ring);
         hands.counters.enters = self.ring.counters().enters;
+        hands.end_second();
         hands.watch_stop();
+        hands.end_turn();
+        hands.beat(Step::Wait);
     }
 
     /// How long the next enter may wait.
@@ -197,6 +233,41 @@ impl Hands {
         }
     }
 
+    /// For who looks whether the core stands still.
+    fn beat(&self, step: Step) {
+        self.shared.beats.beat(self.id, self.counters.turns, step);
+    }
+
+    /// Replies have left, or never will.
+    fn handle_marks(&mut self) {
+        let Hands { clients, profile, .. } = self;
+        clients.drain_marks(|mark, has_left| profile.handle_mark(mark, has_left));
+    }
+
+    /// For the flight ring: a turn that took requests, or answered some.
+    fn end_turn(&mut self) {
+        let requests = self.counters.requests - std::mem::replace(&mut self.requests_before, self.counters.requests);
+        if requests > 0 || std::mem::take(&mut self.has_replied) {
+            self.profile.end_turn(self.id, requests);
+        }
+    }
+
+    /// Hands the profile's second over when it has ended.
+    fn end_second(&mut self) {
+        let Hands { profile, shard, counters, clients, peers, sync_us, now, started, .. } = self;
+        profile.advance(*now, || {
+            let mut counters = *counters;
+            counters.uptime_ms = now.since(*started).as_ms();
+            counters.connections = clients.count() as u64;
+            counters.malformed += clients.malformed();
+            (counters.peer_frames_sent, counters.peer_frames_received) = peers.frames();
+            counters.peer_links = peers.up().count() as u64;
+            (counters.sync_p50_us, counters.sync_p99_us) =
+                (sync_us.value_at_quantile(0.5), sync_us.value_at_quantile(0.99));
+            Counts { counters, quorums: shard.quorum_counts(), replies_lost: 0 }
+        });
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         let now = self.now;
         match event {
@@ -217,6 +288,7 @@ impl Hands {
             }
             Event::Closed { socket, .. } => {
                 if let Some(connection) = self.clients.handle_closed(socket) {
+                    self.explains.retain(|(wanted, _)| *wanted != connection);
                     self.shard.handle_connection_closed(connection);
                 } else {
                     let shard = &mut self.shard;
@@ -231,8 +303,8 @@ impl Hands {
     fn handle_received(&mut self, socket: SocketId, bytes: &[u8]) {
         let now = self.now;
         if self.clients.has(socket) {
-            let Hands { clients, shard, counters, asks, id, .. } = self;
-            let mut desk = Desk { shard, counters, asks, core: *id, now };
+            let Hands { clients, shard, counters, asks, id, explains, .. } = self;
+            let mut desk = Desk { shard, counters, asks, core: *id, now, explains };
             clients.handle_received(socket, bytes, |event| desk.handle(&event));
         } else {
             let shard = &mut self.shard;
@@ -242,8 +314,8 @@ impl Hands {
 
     /// Sends the clients' frames; requests that back pressure held are read on.
     fn flush_clients(&mut self, io: &mut impl Io) {
-        let Hands { clients, shard, counters, asks, id, now, .. } = self;
-        let mut desk = Desk { shard, counters, asks, core: *id, now: *now };
+        let Hands { clients, shard, counters, asks, id, now, explains, .. } = self;
+        let mut desk = Desk { shard, counters, asks, core: *id, now: *now, explains };
         clients.flush(io, |event| desk.handle(&event));
     }
 
@@ -265,8 +337,9 @@ impl Hands {
         }
         let now = self.now;
         for (token, result) in self.disk_events.drain(..) {
-            if let Some(at) = self.syncing.iter().position(|(syncing, _)| *syncing == token) {
-                let (_, since) = self.syncing.swap_remove(at);
+            if let Some(at) = self.syncing.iter().position(|(syncing, ..)| *syncing == token) {
+                let (_, since, begun) = self.syncing.swap_remove(at);
+                self.profile.note_sync(self.id, begun);
                 self.sync_us.saturating_record(now.since(since).as_us());
                 self.counters.syncs += 1;
             }
@@ -290,7 +363,7 @@ impl Hands {
                 self.shard.handle_op_done(token, result);
             } else {
                 // A write that the ring does is a sync as well.
-                self.syncing.push((token, self.now));
+                self.syncing.push((token, self.now, self.profile.last()));
                 ring.submit_disk(token, &op, self.shard.log().disk());
                 has_rung = true;
             }
@@ -367,18 +440,35 @@ impl Hands {
         let asks = std::mem::take(&mut self.asks);
         for ask in &asks {
             requests::answer(self, ask);
+            if !self.explains.is_empty() {
+                let ticket = ask.ticket();
+                take_explain(&mut self.explains, ticket.connection, ticket.request);
+            }
         }
         self.asks = asks;
         self.asks.clear();
-        let Hands { clients, shard, counters, shared, .. } = self;
-        for reply in shard.replies().iter() {
-            if reply.ticket.connection == INTERNAL {
+        let Hands { clients, shard, counters, shared, profile, explains, id, node, has_replied, .. } = self;
+        let replies = shard.replies();
+        let timings = replies.timings();
+        profile.begin_replies(timings.len());
+        for reply in replies.iter() {
+            let Ticket { connection, request, .. } = reply.ticket;
+            if connection == INTERNAL {
                 address_book::learn(shared, &reply);
                 continue;
             }
-            deliver(clients, counters, &reply);
+            let timed = reply.timing.map(|(at, class)| (at, class, &timings[at as usize]));
+            let is_explained = !explains.is_empty() && take_explain(explains, connection, request);
+            let explanation =
+                timed.filter(|_| is_explained).map(|(_, class, timing)| profile.explain(class, timing, *id, *node));
+            deliver(clients, counters, &reply, explanation.as_ref());
+            if let Some((at, class, timing)) = timed.filter(|_| ON) {
+                clients.mark(connection, profile.name(at, class, timing));
+            }
         }
+        *has_replied |= !shard.replies().is_empty();
         shard.replies().clear();
+        shard.end_stage(Border::Reply, profile.end_replies());
     }
 
     fn deliver_peer_messages(&mut self) {
@@ -486,6 +576,7 @@ struct Desk<'a> {
     asks: &'a mut Vec<Ask>,
     core: CoreId,
     now: Mono,
+    explains: &'a mut Vec<(u64, u64)>,
 }
 
 impl Desk<'_> {
@@ -493,11 +584,21 @@ impl Desk<'_> {
         self.counters.requests += 1;
         let ClientEvent::Request { connection, item, .. } = event;
         let ticket = Ticket { connection: *connection, request: item.request_id, kind: item.kind };
+        let may_tell = matches!(item.request_kind(), Some(RequestKind::Command | RequestKind::Query));
+        if item.flags & EXPLAIN != 0 && may_tell && self.explains.len() < EXPLAINS_MAX {
+            self.explains.push((ticket.connection, ticket.request));
+        }
         requests::handle(self.shard, self.asks, self.core, ticket, item, self.now);
     }
 }
 
-fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>) {
+/// Whether a request wants to be explained; asked once, when it is answered.
+fn take_explain(explains: &mut Vec<(u64, u64)>, connection: u64, request: u64) -> bool {
+    let at = explains.iter().position(|wanted| *wanted == (connection, request));
+    at.map(|at| explains.swap_remove(at)).is_some()
+}
+
+fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>, explanation: Option<&Explanation>) {
     let status = match reply.status {
         Status::Ok => ReplyStatus::Ok,
         Status::NotLeader(_) => ReplyStatus::NotLeader,
@@ -517,6 +618,10 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
     }
     let is_last = !(status == ReplyStatus::Ok && kind == Some(RequestKind::Watch));
     let Ticket { connection, request, kind } = reply.ticket;
+    if let Some(explanation) = explanation {
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(reply.body);
+        return clients.reply_explained((connection, request, kind), status, reply.group, explanation, write);
+    }
     clients.reply(connection, request, kind, status, reply.group, is_last, |out| match reply.status {
         Status::NotLeader(hint) => wire::client::put_node(out, Some(hint)),
         _ => out.extend_from_slice(reply.body),

@@ -1,6 +1,7 @@
 //! The metaserver: the core loop, the ports, boot and recovery.
 
 mod address_book;
+pub mod admin;
 mod announce;
 pub mod backup;
 pub mod config;
@@ -9,8 +10,10 @@ pub mod exit;
 mod flow_runner;
 pub mod identity;
 pub mod node;
+pub mod profile;
 mod recovery;
 mod requests;
 pub mod shared;
+pub mod stall;
 
 pub use node::{Node, StartError};

@@ -6,11 +6,13 @@
 //! Everything that can refuse to start does so before a port opens.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use base::{CoreId, NodeId, mix64};
+use reactor::clock::StampClock;
+use reactor::flight::Flight;
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
 use reactor::system::disk_space;
@@ -21,14 +23,17 @@ use store::{LsmStore, OpenSettings};
 use transport::{Clients, PeerSettings, Peers};
 use wire::{PeerHello, ServerHello, WIRE_VERSION};
 
+use crate::admin::{AdminPort, Shown};
 use crate::announce::Announcer;
 use crate::config::{NodeConfig, Pin, Profile};
 use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
 use crate::exit::ExitCode;
 use crate::flow_runner::FlowRunner;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
+use crate::profile::{CoreProfile, Feed, Watch};
 use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
+use crate::stall::StallWatch;
 
 /// Messages waiting in one core's inbox.
 const INBOX_MAX: usize = 4096;
@@ -108,6 +113,9 @@ pub struct Node {
     storage: Option<StorageThread>,
     announcer: Option<Announcer>,
     flow_runner: Option<FlowRunner>,
+    admin: Option<AdminPort>,
+    _watch: Watch,
+    _stall_watch: StallWatch,
     client_address: SocketAddr,
     id: NodeId,
     log_backend: Backend,
@@ -126,6 +134,8 @@ struct CoreSeed {
     inbox: reactor::Inbox<Mail>,
     sender: Sender<Mail>,
     storage: StorageSender,
+    stamp_clock: StampClock,
+    feed: Feed,
 }
 
 impl Node {
@@ -172,9 +182,16 @@ impl Node {
         let storage = StorageThread::start_with(dirs, backend, on_done)
             .map_err(|source| system("could not start the storage thread", source))?;
 
+        let (watch, feeds) =
+            Watch::start(cores).map_err(|source| system("could not start the metrics thread", source))?;
+        let stall_watch = StallWatch::start(shared.beats.clone())
+            .map_err(|source| system("could not start the stall watch", source))?;
+        let totals = watch.totals();
+        let stamp_clock = stamp_clock();
         let (ready_in, ready) = mpsc::channel();
         let mut threads = Vec::new();
-        for ((at, (doorbell, sender, inbox)), (settings, recovered)) in boxes.into_iter().enumerate().zip(recovered) {
+        let seeds = boxes.into_iter().enumerate().zip(recovered).zip(feeds);
+        for (((at, (doorbell, sender, inbox)), (settings, recovered)), feed) in seeds {
             let seed = CoreSeed {
                 id: CoreId(at as u16),
                 identity: identity.clone(),
@@ -186,6 +203,8 @@ impl Node {
                 inbox,
                 sender,
                 storage: storage.sender(),
+                stamp_clock,
+                feed,
             };
             let ready = ready_in.clone();
             let thread = std::thread::Builder::new()
@@ -202,6 +221,9 @@ impl Node {
             storage: Some(storage),
             announcer: None,
             flow_runner: None,
+            admin: None,
+            _watch: watch,
+            _stall_watch: stall_watch,
             client_address: SocketAddr::new(config.process.listen, config.process.client_port),
             id: identity.node,
             log_backend: backend,
@@ -221,6 +243,8 @@ impl Node {
                 }
             }
         }
+        let shown = Shown { node: node.id, totals, beats: node.shared.beats.clone() };
+        node.admin = start_admin(&config, shown);
         node.announcer = Announcer::start(&identity, &config, &node.shared);
         node.flow_runner = FlowRunner::start(identity.node, &config, &node.shared);
         Ok(node)
@@ -236,6 +260,12 @@ impl Node {
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
+    }
+
+    /// Where its admin port listens, if it has one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminPort::address)
     }
 
     /// How its logs are appended to.
@@ -259,6 +289,7 @@ impl Node {
         self.shared.stop();
         drop(self.announcer.take());
         drop(self.flow_runner.take());
+        drop(self.admin.take());
         self.senders.iter().for_each(Doorbell::ring);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -275,6 +306,40 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The admin port on loopback. A node that cannot have it serves all the same: what it shows is a help and not a need.
+fn start_admin(config: &NodeConfig, shown: Shown) -> Option<AdminPort> {
+    let port = config.process.admin_port;
+    if port == 0 {
+        return None;
+    }
+    let address = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+    AdminPort::start(address, shown)
+        .inspect_err(|error| {
+            tracing::warn!(%address, %error, "no admin port: stop what listens there or set process.admin_port");
+        })
+        .ok()
+}
+
+/// A core's flight ring. A node that cannot have it serves all the same.
+fn open_flight(config: &NodeConfig, node: NodeId, core: CoreId, clock: &StampClock) -> Option<Flight> {
+    let bytes = config.process.flight_bytes;
+    if bytes == 0 || !base::stages::ON {
+        return None;
+    }
+    let dir = config.process.data_dir.join("flight");
+    let opened = std::fs::create_dir_all(&dir)
+        .and_then(|()| Flight::open(&dir.join(format!("c{core}.ring")), bytes, node, core, clock));
+    opened.inspect_err(|error| tracing::warn!(core = core.0, dir = %dir.display(), %error, "no flight recorder")).ok()
+}
+
+/// The clock of the latency profile, calibrated once for all nodes of a process.
+fn stamp_clock() -> StampClock {
+    static CLOCK: OnceLock<StampClock> = OnceLock::new();
+    let clock = *CLOCK.get_or_init(StampClock::new);
+    tracing::info!(is_tsc = clock.is_tsc(), "clock of the latency profile");
+    clock
 }
 
 /// The backend of all logs of the node, which lie on one file system; told once, with the reason.
@@ -406,7 +471,8 @@ fn run_core(seed: CoreSeed, ready: &mpsc::Sender<Result<(), StartError>>) {
 }
 
 fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
-    let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage } = seed;
+    let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage, .. } = seed;
+    let (stamp_clock, feed) = (seed.stamp_clock, seed.feed);
     pin(&config.process.pin, id);
     let dir = &config.process.data_dir;
     // A laptop's rings are small: locked memory is counted for all of a user's rings together.
@@ -486,7 +552,9 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
             config_hash: hash,
         },
     });
-    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, shared))
+    let flight = open_flight(&config, identity.node, id, &stamp_clock);
+    let profile = CoreProfile::new(stamp_clock, feed, now).with_flight(flight, identity.incarnation);
+    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, (shared, profile)))
 }
 
 /// Pinning is a help and not a need: a refusal is told once and the core floats.

@@ -18,6 +18,19 @@ pub(crate) enum Ask {
     Unsupported(Ticket, GroupId),
 }
 
+impl Ask {
+    /// Who asked.
+    pub(crate) fn ticket(&self) -> Ticket {
+        let (Ask::ClusterMap(ticket)
+        | Ask::Status(ticket)
+        | Ask::Ping(ticket, _)
+        | Ask::WrongCore(ticket, ..)
+        | Ask::Malformed(ticket, ..)
+        | Ask::Unsupported(ticket, _)) = self;
+        *ticket
+    }
+}
+
 /// Hands a request to the shard, or notes it in `asks`.
 pub(crate) fn handle(
     shard: &mut NodeShard,

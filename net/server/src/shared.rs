@@ -2,6 +2,7 @@
 //! which are atomics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use base::{CoreId, GroupId, LogIndex, NodeId, NodeUuid};
@@ -11,6 +12,7 @@ use wire::{ClusterMap, NodeAddress};
 
 use crate::config::{Address, NodeConfig};
 use crate::exit::ExitCode;
+use crate::stall::Beats;
 
 /// One member, as the address book knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Shared {
     applied_0: AtomicU64,
     is_stopping: AtomicBool,
     failure: Mutex<Option<Failure>>,
+    /// Where each core stands in its turn.
+    pub beats: Arc<Beats>,
 }
 
 impl Shared {
@@ -64,6 +68,7 @@ impl Shared {
             applied_0: AtomicU64::new(0),
             is_stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
+            beats: Arc::new(Beats::new(config.cluster.cores)),
         }
     }
 

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use base::limits::{CONNECTION_REQUESTS_MAX, WIRE_FRAME_BYTES_MAX};
 use base::{Acct, GroupId};
 use reactor::io::{Io, SocketId};
-use wire::{Frame, FrameClass, FrameWriter, Link, ReplyStatus, RequestItem, ServerHello};
+use wire::{Explanation, Frame, FrameClass, FrameWriter, Link, ReplyStatus, RequestItem, ServerHello};
 
 use crate::Connection;
+
+/// Said of an answer that no frame can hold.
+const TOO_LARGE: &[u8] = b"the answer is larger than a frame; ask for less";
 
 /// What a client did.
 #[derive(Debug)]
@@ -23,6 +26,15 @@ pub enum ClientEvent<'a> {
     },
 }
 
+/// What a caller wants to hear of once replies have left, or never will.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// The caller's name for it.
+    pub name: u64,
+    /// Replies in a row under that name.
+    pub count: u32,
+}
+
 struct Client {
     connection: Connection,
     writer: FrameWriter,
@@ -35,6 +47,10 @@ struct Client {
     /// The socket is not read meanwhile.
     is_paused: bool,
     is_queued: bool,
+    /// Of replies that no send has taken yet.
+    marks_queued: Vec<Mark>,
+    /// Of the send in flight.
+    marks_sending: Vec<Mark>,
 }
 
 /// The client connections of one core.
@@ -44,6 +60,8 @@ pub struct Clients {
     /// Connections with replies to send or frames to read on, each once.
     ready: Vec<u64>,
     malformed: u64,
+    /// Marks whose replies have left (true) or are lost, until they are asked for.
+    ended: Vec<(Mark, bool)>,
 }
 
 /// The name of a connection for tickets.
@@ -56,7 +74,7 @@ impl Clients {
     /// No connections yet; each is greeted with `hello`.
     #[must_use]
     pub fn new(hello: ServerHello) -> Clients {
-        Clients { hello, connections: HashMap::new(), ready: Vec::new(), malformed: 0 }
+        Clients { hello, connections: HashMap::new(), ready: Vec::new(), malformed: 0, ended: Vec::new() }
     }
 
     /// A connection was accepted.
@@ -70,6 +88,8 @@ impl Clients {
             is_stalled: false,
             is_paused: false,
             is_queued: false,
+            marks_queued: Vec::new(),
+            marks_sending: Vec::new(),
         };
         self.connections.insert(key(socket), client);
     }
@@ -156,11 +176,48 @@ impl Clients {
             client.in_flight = client.in_flight.saturating_sub(1);
         }
         if client.writer.push_reply(request, status as u8, kind, group, write).is_err() {
-            let text = |out: &mut Vec<u8>| out.extend_from_slice(b"the answer is larger than a frame; ask for less");
+            let text = |out: &mut Vec<u8>| out.extend_from_slice(TOO_LARGE);
             let refused = ReplyStatus::Refused as u8;
             client.writer.push_reply(request, refused, kind, group, text).expect("a short text fits a frame");
         }
         self.queue(connection);
+    }
+
+    /// As [`Clients::reply`], of a request's only reply, which ends with an explanation.
+    pub fn reply_explained(
+        &mut self,
+        (connection, request, kind): (u64, u64, u8),
+        status: ReplyStatus,
+        group: GroupId,
+        explanation: &Explanation,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(client) = self.connections.get_mut(&connection) else { return };
+        let whole = client.writer.push_explained_reply(request, (status as u8, kind), group, explanation, write);
+        if whole.is_err() {
+            return self.reply(connection, request, kind, ReplyStatus::Refused, group, true, |out| {
+                out.extend_from_slice(TOO_LARGE);
+            });
+        }
+        client.in_flight = client.in_flight.saturating_sub(1);
+        self.queue(connection);
+    }
+
+    /// Asks to hear when all replies so far to a connection have left. Each call ends in one count of
+    /// [`Clients::drain_marks`].
+    pub fn mark(&mut self, connection: u64, name: u64) {
+        let Some(client) = self.connections.get_mut(&connection) else {
+            return self.ended.push((Mark { name, count: 1 }, false));
+        };
+        match client.marks_queued.last_mut() {
+            Some(last) if last.name == name => last.count += 1,
+            _ => client.marks_queued.push(Mark { name, count: 1 }),
+        }
+    }
+
+    /// Gives the marks that have ended since the last call to `each`, and whether their replies have left.
+    pub fn drain_marks(&mut self, mut each: impl FnMut(Mark, bool)) {
+        self.ended.drain(..).for_each(|(mark, has_left)| each(mark, has_left));
     }
 
     fn queue(&mut self, connection: u64) {
@@ -176,13 +233,17 @@ impl Clients {
     pub fn handle_sent(&mut self, socket: SocketId, buffer: Vec<u8>) {
         if let Some(client) = self.connections.get_mut(&key(socket)) {
             client.connection.handle_sent(buffer);
+            self.ended.extend(client.marks_sending.drain(..).map(|mark| (mark, true)));
             self.queue(key(socket));
         }
     }
 
     /// The socket is gone; returns the connection's name if it was one of these.
     pub fn handle_closed(&mut self, socket: SocketId) -> Option<u64> {
-        self.connections.remove(&key(socket)).map(|_| key(socket))
+        let client = self.connections.remove(&key(socket))?;
+        let lost = client.marks_sending.into_iter().chain(client.marks_queued);
+        self.ended.extend(lost.map(|mark| (mark, false)));
+        Some(key(socket))
     }
 
     /// Sends what waits, one frame per connection; reads on where answers made room.
@@ -200,7 +261,9 @@ impl Clients {
                 io.close(client.connection.socket);
                 continue;
             }
-            client.connection.flush(io);
+            if client.connection.flush(io) {
+                std::mem::swap(&mut client.marks_queued, &mut client.marks_sending);
+            }
             if client.is_stalled && client.in_flight <= CONNECTION_REQUESTS_MAX / 2 {
                 client.is_stalled = false;
                 if std::mem::take(&mut client.is_paused) {

@@ -51,18 +51,22 @@ impl Connection {
         }
     }
 
-    /// Sends what waits, unless a send is in flight; closes once all has left if that was asked for.
-    pub fn flush(&mut self, io: &mut impl Io) {
+    /// Sends what waits, unless a send is in flight; closes once all has left if that was asked for. True when a send began:
+    /// all that was appended so far is in it.
+    pub fn flush(&mut self, io: &mut impl Io) -> bool {
         if self.is_sending {
-            return;
+            return false;
         }
         if !self.out.is_empty() {
             self.is_sending = true;
             let next = std::mem::take(&mut self.spare);
             io.send(self.socket, std::mem::replace(&mut self.out, next));
-        } else if self.is_closing {
+            return true;
+        }
+        if self.is_closing {
             io.close(self.socket);
         }
+        false
     }
 
     /// The buffer of the last send comes back.

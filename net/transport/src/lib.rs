@@ -8,6 +8,6 @@ mod clients;
 mod connection;
 mod peers;
 
-pub use clients::{ClientEvent, Clients};
+pub use clients::{ClientEvent, Clients, Mark};
 pub use connection::Connection;
 pub use peers::{PeerEvent, PeerSettings, Peers, Registry};

@@ -407,7 +407,9 @@ impl Peers {
                     }
                     connection.flush(io);
                 }
-                State::Greeting(connection) => connection.flush(io),
+                State::Greeting(connection) => {
+                    connection.flush(io);
+                }
                 State::Down { .. } | State::Dialing => {}
             }
         }

@@ -305,6 +305,39 @@ fn a_client_with_too_much_in_flight_is_paused_and_goes_on_later() {
 }
 
 #[test]
+fn marks_end_when_the_send_that_took_their_replies_has_ended_or_the_connection_is_gone() {
+    let mut io = ListIo::default();
+    let mut clients = Clients::new(server_hello());
+    clients.handle_accepted(socket(4));
+    clients.handle_received(socket(4), &ClientHello::new(base::Acct(1), [0; 16]).encode(), |_| ());
+    let connection = u64::from(socket(4).generation) << 32 | 4;
+    let mut answer = |clients: &mut Clients, name: u64| {
+        clients.reply(connection, name, 6, ReplyStatus::Ok, GroupId(0), true, |_| ());
+        clients.mark(connection, name);
+    };
+    let ended = |clients: &mut Clients| {
+        let mut ended = Vec::new();
+        clients.drain_marks(|mark, has_left| ended.push((mark.name, mark.count, has_left)));
+        ended
+    };
+    [1, 1, 2].into_iter().for_each(|name| answer(&mut clients, name));
+    clients.flush(&mut io, |_| ());
+    // The first send is in flight: what comes meanwhile waits for the next one.
+    answer(&mut clients, 3);
+    clients.flush(&mut io, |_| ());
+    assert_eq!(ended(&mut clients), []);
+    let (_, buffer) = io.sent.pop().expect("a flush sends");
+    clients.handle_sent(socket(4), buffer);
+    assert_eq!(ended(&mut clients), [(1, 2, true), (2, 1, true)]);
+    clients.flush(&mut io, |_| ());
+    answer(&mut clients, 4);
+    clients.handle_closed(socket(4));
+    assert_eq!(ended(&mut clients), [(3, 1, false), (4, 1, false)]);
+    answer(&mut clients, 5);
+    assert_eq!(ended(&mut clients), [(5, 1, false)], "nobody is there any more");
+}
+
+#[test]
 fn garbage_of_a_client_is_answered_and_closes_its_connection() {
     let mut io = ListIo::default();
     let mut clients = Clients::new(server_hello());

@@ -93,7 +93,7 @@ pub struct RequestItem<'a> {
     pub request_id: u64,
     /// The number; see [`RequestItem::request_kind`].
     pub kind: u8,
-    /// Meaning by kind; 0 for all kinds of a metaserver.
+    /// [`crate::explain::EXPLAIN`] with a Command or Query of a metaserver, which others leave unheeded; else by kind.
     pub flags: u8,
     /// The group addressed; 0 where the kind has none.
     pub group: GroupId,
@@ -122,6 +122,8 @@ pub struct ReplyItem<'a> {
     pub group: GroupId,
     /// Meaning by status and kind.
     pub body: &'a [u8],
+    /// What [`crate::Explanation::parse`] reads; empty unless it was asked for.
+    pub explanation: &'a [u8],
 }
 
 impl ReplyItem<'_> {

@@ -3,18 +3,20 @@
 //! ```text
 //! header, 24 B   0 u32 magic "DSCF"   4 u8 version   5 u8 class (1 request, 2 reply)   6 u16 count
 //!                8 u32 frame_bytes, header included   12 u32 crc32c of the frame with this field zero   16 u64 zero
-//! item, 24 B     0 u64 request_id     8 u8 and 9 u8 by class (below)   10 u16 zero   12 u32 group
+//! item, 24 B     0 u64 request_id     8 u8 and 9 u8 by class (below)   10 u16 tail_bytes   12 u32 group
 //!               16 u32 body_bytes    20 u32 zero   24 body, zero-padded to 8
 //! ```
 //! In a request the two bytes are `kind` and `flags`, in a reply `status` and `kind`. The numbers are [`crate::client`]'s
-//! and [`crate::block`]'s; this file knows only bytes.
+//! and [`crate::block`]'s; this file knows only bytes. The last `tail_bytes` of a reply's body are an explanation
+//! ([`crate::explain`]), which comes only to who asks for it; in a request they are 0.
 
 use base::GroupId;
-use base::bytes::{align_up, get_u32, get_u64, put_u16, put_u32, put_u64};
+use base::bytes::{align_up, get_u16, get_u32, get_u64, put_u16, put_u32, put_u64};
 use base::checksum::{crc32c, crc32c_append};
 
 use crate::WIRE_VERSION;
 use crate::client::{ReplyItem, RequestItem};
+use crate::explain::Explanation;
 use crate::reader::{Link, frame_bytes};
 
 /// Bytes of a client frame before its items.
@@ -93,6 +95,7 @@ pub enum FrameClass {
 pub(crate) struct ItemHeader {
     pub(crate) request_id: u64,
     pub(crate) bytes: [u8; 2],
+    pub(crate) tail_bytes: u16,
     pub(crate) group: GroupId,
 }
 
@@ -137,7 +140,7 @@ impl<'a> Frame<'a> {
             return Err(FrameError::Field("reserved field"));
         }
         let count = u16::from_le_bytes([header[6], header[7]]);
-        check_items(items, count)?;
+        check_items(items, count, class)?;
         Ok(Frame { class, count, items })
     }
 
@@ -181,7 +184,8 @@ impl<'a> Frame<'a> {
             status: header.bytes[0],
             kind: header.bytes[1],
             group: header.group,
-            body,
+            body: &body[..body.len() - usize::from(header.tail_bytes)],
+            explanation: &body[body.len() - usize::from(header.tail_bytes)..],
         }))
     }
 }
@@ -197,19 +201,25 @@ impl<'a> Iterator for Items<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let request_id = get_u64(self.rest, 0)?;
         let body_bytes = get_u32(self.rest, 16)? as usize;
-        let header =
-            ItemHeader { request_id, bytes: [self.rest[8], self.rest[9]], group: GroupId(get_u32(self.rest, 12)?) };
+        let header = ItemHeader {
+            request_id,
+            bytes: [self.rest[8], self.rest[9]],
+            tail_bytes: get_u16(self.rest, 10)?,
+            group: GroupId(get_u32(self.rest, 12)?),
+        };
         let body = self.rest.get(ITEM_HEADER_BYTES..ITEM_HEADER_BYTES + body_bytes)?;
         self.rest = self.rest.get(ITEM_HEADER_BYTES + align_up(body_bytes, 8)..)?;
         Some((header, body))
     }
 }
 
-fn check_items(items: &[u8], count: u16) -> Result<(), FrameError> {
+fn check_items(items: &[u8], count: u16, class: FrameClass) -> Result<(), FrameError> {
     let mut rest = items;
     for _ in 0..count {
         let body_bytes = get_u32(rest, 16).ok_or(FrameError::Field("count"))? as usize;
-        if rest[10..12] != [0; 2] || get_u32(rest, 20) != Some(0) {
+        let tail_bytes = usize::from(u16::from_le_bytes([rest[10], rest[11]]));
+        let tail_max = if class == FrameClass::Reply { body_bytes } else { 0 };
+        if tail_bytes > tail_max || get_u32(rest, 20) != Some(0) {
             return Err(FrameError::Field("reserved item field"));
         }
         // Lengths are compared with what is left before they are added to anything.
@@ -274,7 +284,7 @@ impl FrameWriter {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), ItemTooLarge> {
         debug_assert_eq!(self.class, FrameClass::Request);
-        self.push(ItemHeader { request_id, bytes: [kind, flags], group }, body)
+        self.push(ItemHeader { request_id, bytes: [kind, flags], tail_bytes: 0, group }, body)
     }
 
     /// Adds a reply, its body being what `body` appends.
@@ -289,7 +299,26 @@ impl FrameWriter {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), ItemTooLarge> {
         debug_assert_eq!(self.class, FrameClass::Reply);
-        self.push(ItemHeader { request_id, bytes: [status, kind], group }, body)
+        self.push(ItemHeader { request_id, bytes: [status, kind], tail_bytes: 0, group }, body)
+    }
+
+    /// Adds a reply that ends with an explanation, for a request that asked for it.
+    ///
+    /// Errors: [`ItemTooLarge`]; nothing was added.
+    pub fn push_explained_reply(
+        &mut self,
+        request_id: u64,
+        (status, kind): (u8, u8),
+        group: GroupId,
+        explanation: &Explanation,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ItemTooLarge> {
+        debug_assert_eq!(self.class, FrameClass::Reply);
+        let tail_bytes = u16::try_from(explanation.encoded_bytes()).expect("an explanation has at most 104 bytes");
+        self.push(ItemHeader { request_id, bytes: [status, kind], tail_bytes, group }, |out| {
+            body(out);
+            explanation.encode(out);
+        })
     }
 
     /// Bytes collected so far, an unsealed frame included.
@@ -336,6 +365,7 @@ impl FrameWriter {
         let at = &mut self.bytes[item..];
         put_u64(at, 0, header.request_id);
         at[8..10].copy_from_slice(&header.bytes);
+        put_u16(at, 10, header.tail_bytes);
         put_u32(at, 12, header.group.0);
         put_u32(at, 16, u32::try_from(body_bytes).expect("an item is no larger than a frame"));
         if self.bytes.len() - self.start > self.frame_bytes_max {

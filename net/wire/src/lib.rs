@@ -10,6 +10,7 @@
 pub mod block;
 pub mod client;
 pub mod cluster;
+pub mod explain;
 pub mod frame;
 pub mod hello;
 pub mod peer;
@@ -20,6 +21,7 @@ pub mod status;
 
 pub use client::{ReplyItem, ReplyStatus, RequestItem, RequestKind};
 pub use cluster::{ClusterMap, NodeAddress};
+pub use explain::{Explanation, StageTime};
 pub use frame::{Frame, FrameClass, FrameError, FrameWriter, ItemTooLarge};
 pub use hello::{ClientHello, HelloError, ServerHello};
 pub use peer::{PeerFrame, PeerFrameError, PeerKind, PeerMessage, RestPair, SnapshotAck, SnapshotPart, StateHash};

@@ -4,6 +4,7 @@ use base::limits::CONNECTION_REQUESTS_MAX;
 use base::{Acct, GroupId, Mono, Nsid, Sequence, SessionId};
 use meta::Command;
 use wire::client::{Watch, put_node};
+use wire::explain::EXPLAIN;
 use wire::{Frame, FrameReader, ItemTooLarge, RequestKind};
 
 use super::{Action, Core, LinkId};
@@ -26,10 +27,17 @@ impl Core {
                 let session = request.group.and_then(|group| self.sessions.get(&group));
                 let ack_below = session.zip(request.session).map_or(0, |(session, (id, _))| session.ack_below(id));
                 let register = (self.options.session_acct, session_nonce(self.nonce, session));
-                let written =
-                    link.writer.push_request(id, request.kind() as u8, 0, request.group.unwrap_or_default(), |out| {
-                        put_body(out, request, register, ack_below)
-                    });
+                let is_explained =
+                    self.options.explain && matches!(request.kind(), RequestKind::Command | RequestKind::Query);
+                let flags = if is_explained { EXPLAIN } else { 0 };
+                request.sent = now;
+                let written = link.writer.push_request(
+                    id,
+                    request.kind() as u8,
+                    flags,
+                    request.group.unwrap_or_default(),
+                    |out| put_body(out, request, register, ack_below),
+                );
                 if link.in_flight.is_empty() {
                     link.heard = now;
                     link.is_pinged = false;

@@ -3,11 +3,12 @@
 use base::{GroupId, Mono, mutate};
 use meta::Outcome;
 use wire::client::parse_jid;
-use wire::{ClusterMap, CoreStatus, ReplyItem, ReplyStatus};
+use wire::{ClusterMap, CoreStatus, Explanation, ReplyItem, ReplyStatus};
 
 use super::{Action, Core, LinkId};
 use crate::codec;
 use crate::error::{ClientError, Tried};
+use crate::explained::{EXPLAINED_MAX, Explained};
 use crate::operation::{Operation, Reply, Ticket};
 use crate::request::{Place, Work};
 
@@ -26,6 +27,7 @@ impl Core {
             if let Some(group) = group {
                 self.routes.handle_leader(group, node);
             }
+            self.note_explanation(id, item, now);
             return self.handle_ok(id, item.body, now);
         }
         let address = entry.address.clone();
@@ -101,6 +103,19 @@ impl Core {
             }
             Some(ReplyStatus::Ok) | None => self.complete(id, Err(ClientError::Undecodable { what: "a request" })),
         }
+    }
+
+    /// Keeps what the server tells of a caller's operation, if it was asked.
+    fn note_explanation(&mut self, id: u64, item: &ReplyItem<'_>, now: Mono) {
+        let Some(request) = self.requests.get(&id).filter(|request| matches!(request.work, Work::Operation(_))) else {
+            return;
+        };
+        let Some(server) = Explanation::parse(item.explanation) else { return };
+        if self.explained.len() >= EXPLAINED_MAX {
+            self.explained.pop_front();
+        }
+        let (service, before) = (now.since(request.sent), request.sent.since(request.begun));
+        self.explained.push_back(Explained { server, service, before });
     }
 
     fn handle_ok(&mut self, id: u64, body: &[u8], now: Mono) {

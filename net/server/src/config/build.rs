@@ -16,6 +16,7 @@ const MEMTABLE_BYTES_MAX: u64 = 4 << 30;
 /// The largest free space that may be kept back.
 const SPACE_RESERVE_BYTES_MAX: u64 = 1 << 40;
 const SPACE_RESERVE_PERCENT_MAX: u64 = 50;
+const FLIGHT_BYTES_MAX: u64 = 1 << 30;
 /// The fastest scrub.
 const SCRUB_BYTES_MAX: u64 = 4 << 30;
 const TRAILING_ENTRIES_MAX: u64 = 10_000_000;
@@ -149,6 +150,8 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         listen,
         client_port,
         peer_port,
+        admin_port: values.number("process.admin_port", 0, 65_535)? as u16,
+        flight_bytes: values.bytes("process.flight_bytes", 0, FLIGHT_BYTES_MAX)?,
         segment_bytes,
         log_backend: log_backend(values)?,
         log_batches_in_flight: values.number("process.log_batches_in_flight", 1, 2)? as u8,

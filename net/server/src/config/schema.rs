@@ -127,6 +127,20 @@ const SETTINGS: &[Setting] = &[
     setting("process.client_port", Kind::Number, "7100", "shared client port; core c also on client_port + 1 + c"),
     setting("process.peer_port", Kind::Number, "7201", "base of the peer ports; core c on peer_port + c"),
     setting(
+        "process.admin_port",
+        Kind::Number,
+        "7300",
+        "HTTP on loopback: /metrics, /livez, /debug/stages.json, /debug/slow.json; 0 is none",
+    )
+    .dev("0"),
+    setting(
+        "process.flight_bytes",
+        Kind::Bytes,
+        "16 MiB",
+        "flight ring of a core, a file that survives a kill (`dropstone admin flight`); 0 is none",
+    )
+    .dev("1 MiB"),
+    setting(
         "process.segment_bytes",
         Kind::Bytes,
         "64 MiB",
