@@ -13,6 +13,8 @@ mod parted;
 mod reads;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
+#[path = "cluster/stages.rs"]
+mod stages;
 #[path = "cluster/upkeep.rs"]
 mod upkeep;
 #[path = "cluster/watch.rs"]
@@ -70,6 +72,9 @@ struct World {
     /// Snapshot and part of every part sent.
     parts: Vec<(u64, u32)>,
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
+    /// Of what was done.
+    timings: Vec<shard::Timing>,
+    classes: BTreeMap<u64, (u32, base::stages::OpClass)>,
     /// Its disk takes 150 ms longer for a sync.
     slow: Option<NodeId>,
     /// State hashes told.
@@ -140,6 +145,8 @@ impl World {
             sent: (0, 0),
             parts: Vec::new(),
             answers: BTreeMap::new(),
+            timings: Vec::new(),
+            classes: BTreeMap::new(),
             slow: None,
             told: 0,
             differences: Vec::new(),
@@ -194,6 +201,7 @@ impl World {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for id in &ids {
             if let Some(shard) = self.nodes.get_mut(id).and_then(|node| node.shard.as_mut()) {
+                shard.begin_stages(base::stages::Stamp::at(now.0));
                 shard.begin_turn(now, wall_ms);
             }
         }
@@ -243,13 +251,14 @@ impl World {
         let Some(shard) = &mut node.shard else { return };
         let (done, later): (Vec<_>, Vec<_>) = node.ops.drain(..).partition(|(due, ..)| *due <= now);
         node.ops = later;
+        shard.end_stage(shard::Border::Decode, base::stages::Stamp::at(now.0));
         for (_, token, op) in done {
             let result = shard.log_mut().disk_mut().perform(&op);
             shard.handle_op_done(token, result);
         }
         shard.handle_store_events();
         shard.handle_tick(now);
-        shard.advance(now, wall_ms);
+        self.timings.extend(stages::advance(shard, now, wall_ms));
         // The ring keeps the order of its operations; the twin's disk is as slow as the seed says.
         let mut due = now;
         while let Some((token, op)) = shard.poll_op() {
@@ -286,6 +295,7 @@ impl World {
         }
         for reply in shard.replies().iter() {
             self.answers.insert(reply.ticket.request, (reply.status, reply.body.to_vec()));
+            self.classes.extend(reply.timing.map(|timing| (reply.ticket.request, timing)));
         }
         shard.replies().clear();
         while let Some(found) = shard.poll_difference() {
