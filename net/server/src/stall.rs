@@ -219,6 +219,7 @@ mod tests {
         }
         assert_eq!(told, [Stall { core: CoreId(1), step: "groups", span: TELL_FROM }]);
         assert_eq!(beats.stalls(), 1);
+        beats.beat(CoreId(0), 99, Step::Wait);
         beats.beat(CoreId(1), 9, Step::Reply);
         judge.look(&beats, ms(300));
         judge.look(&beats, ms(305));

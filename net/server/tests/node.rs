@@ -1,5 +1,8 @@
 //! Real nodes in this process: real rings, real files, real sockets on the loopback.
 
+#[path = "node/profile.rs"]
+mod profile;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
