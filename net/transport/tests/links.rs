@@ -311,7 +311,7 @@ fn marks_end_when_the_send_that_took_their_replies_has_ended_or_the_connection_i
     clients.handle_accepted(socket(4));
     clients.handle_received(socket(4), &ClientHello::new(base::Acct(1), [0; 16]).encode(), |_| ());
     let connection = u64::from(socket(4).generation) << 32 | 4;
-    let mut answer = |clients: &mut Clients, name: u64| {
+    let answer = |clients: &mut Clients, name: u64| {
         clients.reply(connection, name, 6, ReplyStatus::Ok, GroupId(0), true, |_| ());
         clients.mark(connection, name);
     };

@@ -1,6 +1,8 @@
 //! `dropstone admin`: how a cluster is, and changes to its members and leaders.
 
+mod flight;
 mod member;
+mod profile;
 mod status;
 mod upgrade;
 
@@ -37,6 +39,24 @@ pub enum AdminCommand {
     /// Go on to the next release's feature level.
     #[command(subcommand)]
     Upgrade(UpgradeCommand),
+    /// Show where the time of requests goes, by kind of operation and stage, of the seconds between two looks.
+    #[command(
+        after_help = "Examples:\n  dropstone admin top\n  dropstone admin top --admin 127.0.0.1:7300 --every 5 --times 1\n\n\
+                            Rows are kinds of operations, columns their stages in order; p50 and p99 of each, and a row of the\n\
+                            requests near p99, whose stages add up to their total. See docs/design/profile.md."
+    )]
+    Top(profile::TopArgs),
+    /// Show the slowest requests of the last minute, and where each one's time went.
+    Slow(profile::SlowArgs),
+    /// Print the flight rings of data directories: the last turns, syncs and slow requests, also of a node that was killed.
+    Flight(flight::FlightArgs),
+    /// Write the flight rings of data directories as a trace for ui.perfetto.dev.
+    #[command(
+        after_help = "Example:\n  dropstone admin trace dropstone-dev/n1 dropstone-dev/n2 dropstone-dev/n3 -o t.json"
+    )]
+    Trace(flight::TraceArgs),
+    /// List all metrics of a node's /metrics: name, type, number of series, help.
+    Metrics,
 }
 
 /// Members.
@@ -100,8 +120,17 @@ pub enum UpgradeCommand {
 
 /// Runs it.
 pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
-    let client = target.connect()?;
+    let client = match command {
+        AdminCommand::Top(args) => return profile::top(args, target.json),
+        AdminCommand::Slow(args) => return profile::slow(args, target.json),
+        AdminCommand::Metrics => return profile::metrics(),
+        AdminCommand::Flight(args) => return flight::flight(args, target.json),
+        AdminCommand::Trace(args) => return flight::trace(args),
+        _ => target.connect()?,
+    };
     match command {
+        AdminCommand::Top(_) | AdminCommand::Slow(_) | AdminCommand::Metrics => unreachable!("done above"),
+        AdminCommand::Flight(_) | AdminCommand::Trace(_) => unreachable!("done above"),
         AdminCommand::Status => status::show(&client, target.json),
         AdminCommand::Member(MemberCommand::Ls) => member::list(&client, target.json),
         AdminCommand::Member(MemberCommand::Replace(args)) => member::replace(&client, args),

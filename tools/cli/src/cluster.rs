@@ -26,6 +26,9 @@ pub struct Target {
     /// Print JSON, for machines.
     #[arg(long, global = true)]
     pub json: bool,
+    /// After a file command: where the time of its requests went, by stage, on stderr.
+    #[arg(long, global = true)]
+    pub explain: bool,
 }
 
 impl Target {
@@ -41,7 +44,12 @@ impl Target {
 
     /// What the file commands need to know.
     pub fn for_files(&self) -> crate::files::Global {
-        crate::files::Global { targets: self.targets(), acct: Acct(self.account), json: self.json }
+        crate::files::Global {
+            targets: self.targets(),
+            acct: Acct(self.account),
+            json: self.json,
+            explain: self.explain,
+        }
     }
 }
 

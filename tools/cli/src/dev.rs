@@ -270,5 +270,6 @@ fn node_config(layout: &Layout, plan: PortPlan, template: &NodeConfig, node: u16
     config.process.listen = IpAddr::V4(Ipv4Addr::LOCALHOST);
     config.process.client_port = plan.client(node);
     config.process.peer_port = plan.peer(node);
+    config.process.admin_port = plan.admin(node);
     config
 }

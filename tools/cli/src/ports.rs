@@ -4,6 +4,7 @@
 //! node i, i = 1..3, B = BASE + 100 * (i - 1)
 //!   B            client RPC, all cores          B + 1 + c     client RPC of core c, c < 16
 //!   B + 50 + c   peer frames of core c          BASE + 44     block server
+//!   B + 40       admin, HTTP
 //! ```
 
 use std::ops::RangeInclusive;
@@ -18,6 +19,7 @@ pub const NODES_MAX: u16 = 3;
 const NODE_STEP: u16 = 100;
 const PEER_OFFSET: u16 = 50;
 const BLOCK_OFFSET: u16 = 44;
+const ADMIN_OFFSET: u16 = 40;
 
 /// Bases whose whole plan lies inside the port numbers.
 pub const BASE_RANGE: RangeInclusive<u16> = 1024..=65_535 - NODE_STEP * NODES_MAX;
@@ -40,6 +42,11 @@ impl PortPlan {
         self.client(node) + PEER_OFFSET
     }
 
+    /// The admin port of node `node`.
+    pub fn admin(self, node: u16) -> u16 {
+        self.client(node) + ADMIN_OFFSET
+    }
+
     /// The block server's port.
     pub fn block(self) -> u16 {
         self.base + BLOCK_OFFSET
@@ -50,6 +57,12 @@ impl PortPlan {
 pub fn default_targets() -> Vec<String> {
     let plan = PortPlan { base: BASE_DEFAULT };
     (1..=NODES_MAX).map(|node| format!("127.0.0.1:{}", plan.client(node))).collect()
+}
+
+/// The admin addresses of a default `dev` cluster.
+pub fn default_admins() -> Vec<String> {
+    let plan = PortPlan { base: BASE_DEFAULT };
+    (1..=NODES_MAX).map(|node| format!("127.0.0.1:{}", plan.admin(node))).collect()
 }
 
 #[cfg(test)]
@@ -63,6 +76,7 @@ mod tests {
             let mut ports = vec![plan.block()];
             for node in 1..=NODES_MAX {
                 ports.extend(plan.client(node)..=plan.client(node) + CORES_MAX);
+                ports.push(plan.admin(node));
                 ports.extend(plan.peer(node)..plan.peer(node) + CORES_MAX);
             }
             let all = ports.len();

@@ -136,7 +136,9 @@ impl NativeDriver {
                 self.act(at, action, now, done);
             }
             let Lane { links, .. } = &mut self.lanes[at];
-            links.values_mut().for_each(|connection| connection.flush(&mut self.ring));
+            for connection in links.values_mut() {
+                connection.flush(&mut self.ring);
+            }
         }
     }
 

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     fn target() -> Target {
-        Target { target: vec!["127.0.0.1:1".to_owned()], account: 1, json: false }
+        Target { target: vec!["127.0.0.1:1".to_owned()], account: 1, json: false, explain: false }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod across;
 mod board;
 mod change;
+mod explain;
 pub(crate) mod fail;
 pub(crate) mod flow;
 mod get;
@@ -35,6 +36,8 @@ pub struct Global {
     pub acct: Acct,
     /// JSON instead of text.
     pub json: bool,
+    /// Tell where the time went.
+    pub explain: bool,
 }
 
 /// Exit codes and output, the same for all file commands.

@@ -8,8 +8,8 @@ use blocks::BlockClient;
 use client::{Client, ClientOptions};
 use meta::{AccountKey, Answer, At, Command, Entry, NodeKind, Outcome, Query, What};
 
-use super::Global;
 use super::fail::{Code, Fail};
+use super::{Global, explain};
 
 /// How long a command may take, elections included.
 const DEADLINE: Span = Span::from_ms(60_000);
@@ -24,6 +24,17 @@ pub struct Remote {
     pub acct: Acct,
     /// The namespace of its root.
     pub nsid: Nsid,
+    /// Tell where the time went when all is done, as JSON or for people.
+    explain: Option<bool>,
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(as_json) = self.explain {
+            // Whoever closed stderr does not want it.
+            let _ = explain::show(&self.client.take_explained(), as_json, &mut std::io::stderr().lock());
+        }
+    }
 }
 
 impl Remote {
@@ -31,8 +42,14 @@ impl Remote {
     ///
     /// Errors: [`Fail`]: unreachable, or no such account.
     pub fn open(global: &Global) -> Result<Remote, Fail> {
-        let options = ClientOptions { session_acct: global.acct, deadline: DEADLINE, ..ClientOptions::default() };
+        let options = ClientOptions {
+            session_acct: global.acct,
+            deadline: DEADLINE,
+            explain: global.explain,
+            ..ClientOptions::default()
+        };
         let client = Client::connect(&global.targets, options)?;
+        let explain = global.explain.then_some(global.json);
         let acct = global.acct;
         let nsid = match client.query(acct, Nsid(0), Query::Account(AccountKey::Acct(acct)))? {
             Answer::Account(account) => account.root,
@@ -43,7 +60,9 @@ impl Remote {
             }
             other => return Err(Fail::of_answer(&format!("account {acct}"), &other)),
         };
-        Ok(Remote { client, acct, nsid })
+        // The lookup of the account is not what was asked for.
+        client.take_explained();
+        Ok(Remote { client, acct, nsid, explain })
     }
 
     /// As [`Remote::open`], where a path leads: into a shared folder, if it goes through one. Returns the path there.
@@ -65,7 +84,9 @@ impl Remote {
             }
             _ => (self.nsid, path),
         };
-        Ok((Remote { client: self.client.clone(), acct: self.acct, nsid }, path))
+        // The way there is not what was asked for.
+        self.client.take_explained();
+        Ok((Remote { client: self.client.clone(), acct: self.acct, nsid, explain: self.explain }, path))
     }
 
     /// Executes a command; the outcome may be no success.
