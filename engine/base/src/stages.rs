@@ -323,7 +323,7 @@ mod tests {
             let order: &[Stage] = if is_write { &WRITE_STAGES } else { &READ_STAGES };
             let lengths = slot.lengths(order);
             prop_assert_eq!(lengths.of.iter().sum::<u32>(), lengths.total);
-            let ns = lengths.to_ns(order, |units| (u64::from(units) << 4) * 6_710_887 >> 24);
+            let ns = lengths.to_ns(order, |units| ((u64::from(units) << 4) * 6_710_887) >> 24);
             prop_assert_eq!(ns.of.iter().map(|ns| u64::from(*ns)).sum::<u64>(), u64::from(ns.total));
             // No stage of another order, and none that was not marked, has a length.
             for stage in Stage::ALL {

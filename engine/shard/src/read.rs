@@ -18,6 +18,7 @@ pub(crate) struct ColdReads {
     pub(crate) waiting: BTreeMap<u64, Waiting>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are queries, and a box would be an allocation for each")]
 pub(crate) enum Waiting {
     /// Run the query again; the tokens of earlier rounds are held until it is answered.
     Query { at: u32, read: Read, tokens: Vec<u64> },

@@ -1,6 +1,8 @@
 //! What a naive tree knows of others than its owner: members and their rights, what hangs in it, steps of flows that are
 //! told again, puts under the id of an upload; and copies.
 
+#![allow(clippy::result_large_err, reason = "an outcome is compared where it is made and goes no further")]
+
 use std::collections::{BTreeMap, btree_map};
 
 use base::names::path_key;
