@@ -93,9 +93,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.serve(at, read, Vec::new());
         }
         self.forget_half(group, at);
+        self.store.drop_group(group);
         self.forget_level(at);
         self.forget_states(at);
-        self.store.drop_group(group);
         self.queue_apply(at);
         self.watch_lost(now);
     }
