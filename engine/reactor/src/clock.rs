@@ -308,9 +308,9 @@ mod tests {
     fn a_rate_that_jumps_is_told_and_not_believed() {
         let (ticks, now) = pair();
         let second = Span::from_ms(1_000).0;
-        // As if the counter had run at a third of its speed for the last second.
+        // As if a tick had taken 4 ns for two seconds, and 1 ns before.
         let mut clock =
-            StampClock { is_tsc: true, mult: 1 << 24, pair: (ticks - 100_000_000, Mono(now.0 - 2 * second)) };
+            StampClock { is_tsc: true, mult: 1 << 24, pair: (ticks - 500_000_000, Mono(now.0 - 2 * second)) };
         assert!(clock.refine(mono()).is_some_and(|ppm| ppm > DRIFT_PPM_MAX));
         assert_eq!(clock.mult(), 1 << 24);
     }
