@@ -104,7 +104,24 @@ const LAG_PART_MAX: f64 = 0.10;
 const LAG_US_MIN: f64 = 20.0;
 const ACHIEVED_MIN: f64 = 0.999;
 const TICK_PART_MAX: f64 = 0.01;
-const LITTLE_PART_MAX: f64 = 0.05;
+/// Mean in flight may differ so far from rate times mean service (Little's law).
+pub const LITTLE_PART_MAX: f64 = 0.05;
+/// Every cause that a verdict may have.
+pub const CODES: [&str; 13] = [
+    "wrong_answers",
+    "too_few",
+    "errors",
+    "not_steady",
+    "not_drained",
+    "littles_law",
+    "steal",
+    "generator_busy",
+    "sched_lag",
+    "not_achieved",
+    "skipped",
+    "psi_cpu",
+    "tick",
+];
 const STEAL_PERCENT_MAX: f64 = 2.0;
 const PSI_PERCENT_MAX: f64 = 10.0;
 
@@ -114,6 +131,7 @@ impl Verdict {
     pub fn of(evidence: &Evidence<'_>) -> Verdict {
         let mut reasons = Vec::new();
         let mut add = |is_so: bool, code, class, value, limit, words| {
+            debug_assert!(CODES.contains(&code), "{code}");
             if is_so {
                 reasons.push(Reason { code, class, value, limit, words });
             }

@@ -189,6 +189,7 @@ pub fn reason(reason: &Reason) -> String {
         "target_restarted" => ("the target restarted unasked, times", Unit::Count),
         "errors" => ("too many errors outside the faults' windows", Unit::Share),
         "not_steady" => ("the run never became steady: slope over the window", Unit::Share),
+        "not_drained" => ("operations that were due were never answered", Unit::Count),
         "littles_law" => ("mean in flight is not rate x latency (Little's law): off by", Unit::Share),
         "cq_overflow" => ("a completion queue overflowed, times", Unit::Count),
         "too_few_operations" => ("too few operations", Unit::Count),

@@ -210,7 +210,8 @@ fn to_json(result: &RunResult, plan: &Plan) -> Value {
     let reasons = result.verdict.reasons.iter();
     let reasons: Vec<Value> = reasons
         .map(|reason| {
-            json!({ "code": reason.code, "value": reason.value, "limit": reason.limit, "words": reason.to_string() })
+            let (code, value, limit) = in_schema(reason.code, reason.value, reason.limit);
+            json!({ "code": code, "value": value, "limit": limit, "words": reason.to_string() })
         })
         .collect();
     let errors: Vec<Value> =
@@ -236,6 +237,18 @@ fn to_json(result: &RunResult, plan: &Plan) -> Value {
         "checks": checks(result),
         "verdict": { "class": result.verdict.class.name(), "reasons": reasons },
     })
+}
+
+/// Code and units of a cause as the schema has them: shares where the verdict speaks of percent (docs/design/bench.md).
+fn in_schema(code: &str, value: f64, limit: f64) -> (&str, f64, f64) {
+    match code {
+        "steal" | "psi_cpu" => (code, value / 100.0, limit / 100.0),
+        "littles_law" => (code, (value / limit - 1.0).abs(), load::verdict::LITTLE_PART_MAX),
+        "too_few" => ("too_few_operations", value, limit),
+        "not_achieved" => ("achieved", value, limit),
+        "tick" => ("scheduler_tick", value, limit),
+        other => (other, value, limit),
+    }
 }
 
 fn hex(number: u64) -> String {
@@ -284,4 +297,25 @@ fn checks(result: &RunResult) -> Value {
     }));
     json!({ "mode": "full", "acks": checks.acks, "lost": checks.lost, "doubled": checks.doubled,
             "in_doubt": checks.in_doubt, "files": checks.files, "violations": violations })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_the_codes_and_units_of_the_schema() {
+        assert_eq!(in_schema("psi_cpu", 87.5, 10.0), ("psi_cpu", 0.875, 0.1));
+        assert_eq!(in_schema("littles_law", 12.0, 10.0).0, "littles_law");
+        assert!((in_schema("littles_law", 12.0, 10.0).1 - 0.2).abs() < 1e-9);
+        let words = |code: &str| {
+            let (code, value, limit) = in_schema(code, 0.5, 0.25);
+            load::report::words::reason(&load::report::result::Reason { code: code.to_owned(), value, limit })
+        };
+        for code in load::verdict::CODES {
+            let said = words(code);
+            assert!(!said.starts_with(in_schema(code, 0.0, 0.0).0), "{code} has no words: {said}");
+        }
+        assert_eq!(words("never_heard_of"), "never_heard_of 0.50 (limit 0.25)");
+    }
 }
