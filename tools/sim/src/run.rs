@@ -107,6 +107,8 @@ pub struct Report {
     pub events: u64,
     /// Turns of cores.
     pub turns: u64,
+    /// Requests whose stages were seen to sum to the time that they took.
+    pub timed: u64,
     /// Frames between nodes.
     pub frames: u64,
     /// Operations that clients began.
@@ -147,6 +149,7 @@ impl Report {
             simulated_ns: 0,
             events: 0,
             turns: 0,
+            timed: 0,
             frames: 0,
             operations: 0,
             acknowledged: 0,
@@ -189,6 +192,7 @@ impl Report {
             frames: counts.messages,
             operations: counts.operations,
             acknowledged: counts.acknowledged,
+            timed: counts.timed,
             crashes: counts.crashes,
             disks_lost: counts.disks_lost,
             given_up: counts.given_up,

@@ -29,6 +29,7 @@ fn a_calm_cluster_answers_everything() {
     let report = run(7, &short(Options::calm(Profile::Dense)), &mut []);
     assert_eq!((&report.violation, report.faults_total()), (&None, 0));
     assert!(report.acknowledged > 100, "{} operations", report.acknowledged);
+    assert!(report.timed >= report.acknowledged, "{} of {} have a time", report.timed, report.acknowledged);
 }
 
 #[test]

@@ -210,6 +210,7 @@ pub(crate) struct Counts {
     pub messages: u64,
     pub operations: u64,
     pub acknowledged: u64,
+    pub timed: u64,
     pub crashes: u64,
     pub disks_lost: u64,
     pub given_up: u64,

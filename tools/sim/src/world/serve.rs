@@ -1,6 +1,7 @@
 //! Connections of clients: byte streams with latency, and the server's side of them as `net/server` has it.
 
 use base::limits::WIRE_FRAME_BYTES_MAX;
+use base::stages::{READ_STAGES, Stage, Stamp, WRITE_STAGES};
 use base::{ClusterId, CoreId, GroupId, Mono, NodeId};
 use shard::{Status, Ticket};
 use wire::client::{Watch, parse_query, put_core, put_node};
@@ -286,6 +287,7 @@ impl World<'_> {
     /// Writes the replies of a turn and sends what is written.
     pub(super) fn deliver_replies(&mut self, seat: usize, _core: usize, cell: &mut Core, at: u64) {
         let node = self.nodes[seat].id;
+        self.check_timings(cell, at);
         let mut written = 0u64;
         let is_write = RequestKind::Command as u8;
         for reply in cell.shard.replies().iter().filter(|reply| reply.ticket.kind == is_write) {
@@ -339,6 +341,23 @@ impl World<'_> {
         }
         cell.shard.replies().clear();
         self.send_written(at);
+    }
+
+    /// Every request that was done has a time: from its frame's turn to this one's end, in stages that sum to it.
+    fn check_timings(&mut self, cell: &mut Core, at: u64) {
+        for timing in cell.shard.replies().timings() {
+            self.counts.timed += 1;
+            let order: &[Stage] = if timing.slot.has(Stage::Propose) { &WRITE_STAGES } else { &READ_STAGES };
+            let lengths = timing.slot.lengths(order);
+            let sum: u64 = lengths.of.iter().map(|units| u64::from(*units)).sum();
+            let whole = Stamp::at(at).units_since(timing.slot.begin());
+            // A slot ends at 68 s of these ticks.
+            if sum != u64::from(lengths.total) || (lengths.total != whole && whole != u32::MAX) {
+                let group = timing.group;
+                let what = format!("group {group}: stages sum to {sum}, total {}, {whole} went by", lengths.total);
+                return self.fail("stages", what);
+            }
+        }
     }
 
     /// Sends what was written in this turn, in the order in which the connections were made.

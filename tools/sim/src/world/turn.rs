@@ -1,8 +1,9 @@
 //! One turn of a core, as `net/server` takes it: mail, store, deadlines, advance, replies, messages, operations.
 
+use base::stages::Stamp;
 use base::{GroupId, LogIndex, Mono, NodeId};
 use seglog::{DiskOp, OpToken};
-use shard::{PeerOut, Resting, Ticket};
+use shard::{Border, PeerOut, Resting, Ticket};
 use wire::{PeerFrame, PeerKind, RestPair, SnapshotAck, SnapshotPart, StateHash};
 
 use super::net::{cut_frame, link_of, open_writer};
@@ -114,6 +115,9 @@ impl World<'_> {
             (clock.mono(self.now), clock.wall_ms(self.now))
         };
         let mail = cell.inbox.len() as u64;
+        // The profile's clock is the simulation's own: it neither stands still nor jumps with the node's.
+        let begun = Stamp::at(self.now);
+        cell.shard.begin_stages(begun);
         cell.shard.begin_turn(now, wall_ms);
         if std::mem::take(&mut cell.has_jumped) {
             cell.shard.handle_clock_jump(now);
@@ -122,9 +126,15 @@ impl World<'_> {
             let Some(mail) = cell.inbox.pop_front() else { break };
             self.read_mail(seat, core, cell, mail, now);
         }
+        cell.shard.end_stage(Border::Decode, begun);
         cell.shard.handle_store_events();
         cell.shard.handle_tick(now);
-        cell.shard.advance(now, wall_ms);
+        cell.shard.end_stage(Border::Admit, begun);
+        cell.shard.advance_proposals(now, wall_ms);
+        cell.shard.end_stage(Border::Propose, begun);
+        cell.shard.advance_groups(now);
+        // What a turn costs is its end's.
+        cell.shard.end_stage(Border::Apply, Stamp::at(at));
         let leaders = &mut self.nodes[seat].leaders;
         cell.shard.poll_leaders(|group, leader| leaders[group.0 as usize] = leader);
         self.note(What::Turn, entity, mail, |_| format!("{seat}.{core}: {mail} in the mail, costs {cost} ns"));
