@@ -14,6 +14,7 @@ use crate::memtable::Memtable;
 use crate::packed::Packed;
 use crate::range_reads::Missing;
 use crate::scrub::Damage;
+use crate::tables::TableSet;
 
 /// Jobs in one queue; more wait on the core's side.
 const JOBS_MAX: usize = 1024;
@@ -45,6 +46,9 @@ pub(crate) enum ReadJob {
     SnapshotEnd {
         snapshot: u64,
     },
+    /// The core has newer tables. Whoever is the last to let go of a table removes its file; not on the core, and not
+    /// where a full disk is waited for.
+    Forget(Arc<TableSet>),
 }
 
 /// For the writing thread.

@@ -79,6 +79,7 @@ impl Worker for Reader {
                 }
             }
             ReadJob::SnapshotEnd { snapshot } => drop(self.snapshots.remove(&snapshot)),
+            ReadJob::Forget(tables) => drop(tables),
         }
         Ok(())
     }

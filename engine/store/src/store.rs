@@ -30,11 +30,12 @@ use crate::tree::Tree;
 use crate::worker::{Outbox, start};
 use crate::writer::Writer;
 use damaged::Condemned;
+use view::View;
 
 /// `meta`'s [`Store`] on sorted tables: what a core knows of its groups' rows.
 ///
-/// Reads look at the active memtable, the frozen ones, what was read ahead, and are [`Row::Cold`] otherwise; no call
-/// waits for the disk. Dropping it ends its threads and waits for them; what was not flushed is in the log.
+/// Reads look at the active memtable, the frozen ones, what was read ahead and the tables' filters, and are [`Row::Cold`]
+/// otherwise; no call waits for the disk. Dropping it ends its threads and waits for them; what was not flushed is in the log.
 /// Source: docs/design/store.md.
 pub struct LsmStore {
     core: CoreId,
@@ -48,6 +49,7 @@ pub struct LsmStore {
     frozen_next: u64,
     cache: RowCache,
     ranges: RangeReads,
+    view: View,
     /// Prefetches that are being read, by number.
     flights: BTreeMap<u64, Flight>,
     flight_next: u64,
@@ -183,6 +185,7 @@ impl LsmStore {
             frozen_next: 1,
             cache: RowCache::new(settings.cache_bytes),
             ranges: RangeReads::default(),
+            view: View::new(tree.shown()),
             flights: BTreeMap::new(),
             flight_next: 1,
             tokens: HashMap::new(),
@@ -252,6 +255,8 @@ impl LsmStore {
     }
 
     fn handle(&mut self, done: Done) {
+        // The tables that this made are seen before a memtable goes whose rows they took.
+        self.refresh_view();
         match done {
             Done::Prefetched { seq, keys, ranges } => self.handle_prefetched(seq, keys, ranges),
             Done::Flushed { id } => self.handle_flushed(id),
@@ -379,6 +384,12 @@ impl LsmStore {
         }
     }
 
+    fn refresh_view(&mut self) {
+        if let Some(old) = self.view.refresh() {
+            self.reader.push(ReadJob::Forget(old));
+        }
+    }
+
     /// 0 when the group has no state.
     fn life(&self, group: GroupId) -> Life {
         self.groups.get(&group).map_or(0, |state| state.life)
@@ -394,7 +405,7 @@ impl Store for LsmStore {
         match known {
             Some(Some(value)) => Row::Hit(value),
             Some(None) => Row::Absent,
-            None if state.in_tables => Row::Cold,
+            None if state.in_tables && self.view.may_have(id, key) => Row::Cold,
             None => Row::Absent,
         }
     }
@@ -590,6 +601,7 @@ impl Store for LsmStore {
 
     fn poll_event(&mut self) -> Option<StoreEvent> {
         self.look_asked();
+        self.refresh_view();
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
@@ -701,3 +713,4 @@ mod damaged;
 mod pressure;
 #[cfg(test)]
 mod tests;
+mod view;

@@ -1,4 +1,4 @@
-//! The tables of one version of the tree, opened to be read by the reading thread alone.
+//! The tables of one version of the tree, opened to be read by the reading thread. The core asks their filters alone.
 //!
 //! The crate's own readers make an allocation for each row, take locks for each block, and wait while a flush or a
 //! compaction syncs the version file. So where the blocks of a table are, and what is in them, is read here; the crate
@@ -11,7 +11,8 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering as Order};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use lsm_tree::table::block::BlockType;
 use lsm_tree::table::{Block, BlockHandle, BlockOffset, IndexBlock};
@@ -39,6 +40,39 @@ pub(crate) struct TableSet {
     pub(crate) files: Files,
     /// Newest first.
     pub(crate) runs: Vec<Run>,
+}
+
+/// The tables as they were registered last, for the reading thread and the core: they never wait for a change of version.
+pub(crate) struct Newest {
+    /// The lock is held to copy or replace a pointer.
+    set: Mutex<Arc<TableSet>>,
+    /// How often it was replaced.
+    changes: AtomicU64,
+}
+
+impl Newest {
+    pub(crate) fn new(set: TableSet) -> Newest {
+        Newest { set: Mutex::new(Arc::new(set)), changes: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn get(&self) -> Arc<TableSet> {
+        self.set.lock().expect("no thread panics while it holds the tables").clone()
+    }
+
+    /// Grows with every change that [`Newest::get`] shows from then on.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Order::Acquire)
+    }
+
+    /// Shows a set unless a newer one is shown; returns the one that goes.
+    pub(crate) fn show(&self, new: Arc<TableSet>) -> Arc<TableSet> {
+        let mut newest = self.set.lock().expect("no thread panics while it holds the tables");
+        // Another thread may have shown a newer one meanwhile.
+        let old = if newest.id <= new.id { std::mem::replace(&mut *newest, new) } else { new };
+        drop(newest);
+        self.changes.fetch_add(1, Order::Release);
+        old
+    }
 }
 
 /// Tables that do not overlap, in key order.

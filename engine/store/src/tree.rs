@@ -7,7 +7,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base::{GroupId, mutate};
 use lsm_tree::compaction::Leveled;
@@ -24,7 +24,7 @@ use crate::packed::Packed;
 use crate::pins::Pins;
 use crate::settings::{OpenError, OpenSettings};
 use crate::space::is_no_space;
-use crate::tables::{Files, TableSet};
+use crate::tables::{Files, Newest, TableSet};
 
 /// Reads here see everything registered; the crate keeps bit 63 for itself.
 pub(crate) const LATEST: u64 = (1 << 63) - 1;
@@ -70,9 +70,7 @@ pub(crate) struct Tree {
     counter: SequenceNumberCounter,
     /// The views that are open, and the watermark they leave.
     pub(crate) pins: Arc<Pins>,
-    /// The tables as they were registered last, for the reading thread: it never waits for a change of version. The lock
-    /// is held to copy or replace a pointer.
-    newest: Mutex<Arc<TableSet>>,
+    newest: Arc<Newest>,
     /// Lives that compaction may drop.
     pub(crate) dead: Arc<DeadLives>,
     /// `c<core>`.
@@ -120,7 +118,7 @@ impl Tree {
             .map_err(failed)?;
         let files = Files { tree: tree.id(), cache, descriptors };
         let tree = Tree {
-            newest: Mutex::new(Arc::new(TableSet::new(0, files, Vec::new(), None))),
+            newest: Arc::new(Newest::new(TableSet::new(0, files, Vec::new(), None))),
             tree,
             counter: counter.clone(),
             pins: Arc::new(Pins::new(counter.clone())),
@@ -210,7 +208,12 @@ impl Tree {
 
     /// The tables of the newest version, to be read.
     pub(crate) fn newest(&self) -> Arc<TableSet> {
-        self.newest.lock().expect("no thread panics while it holds the tables").clone()
+        self.newest.get()
+    }
+
+    /// For the core, which asks filters and nothing else.
+    pub(crate) fn shown(&self) -> Arc<Newest> {
+        self.newest.clone()
     }
 
     /// Point reads take rows below this seqno: all.
@@ -228,12 +231,8 @@ impl Tree {
         let runs =
             version.iter_levels().flat_map(|level| level.iter()).map(|run| run.iter().cloned().collect()).collect();
         let new = Arc::new(TableSet::new(version.id(), old.files.clone(), runs, Some(&old)));
-        let mut newest = self.newest.lock().expect("no thread panics while it holds the tables");
-        // Another thread may have shown a newer one meanwhile.
-        let old = if newest.id <= new.id { std::mem::replace(&mut *newest, new) } else { new };
-        drop(newest);
         // Tables that are in no version any more are removed with their last user.
-        drop(old);
+        drop(self.newest.show(new));
     }
 
     /// A change of version failed. For want of room it may be tried again, but only if `current` was not replaced: else

@@ -55,6 +55,37 @@ fn a_read_that_was_overtaken_by_a_flush_never_hides_the_newer_row() {
 }
 
 #[test]
+fn a_row_that_no_table_has_is_absent_without_a_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    for index in 1..=200u64 {
+        put(&mut store, index, format!("even {:05}", 2 * index).as_bytes(), Some(b"v"));
+    }
+    checkpoint(&mut store);
+    assert!(store.retired.is_empty());
+    let is_cold = |store: &LsmStore, number: u64| store.get(GROUP, format!("even {number:05}").as_bytes()) == Row::Cold;
+    assert!((1..=200).all(|index| is_cold(&store, 2 * index)), "a row in a table must be read");
+    let unsure = (1..200).filter(|index| is_cold(&store, 2 * index + 1)).count();
+    assert!(unsure < 20, "the filter is not sure of {unsure} of 199 rows that are nowhere");
+    assert_eq!(store.get(GROUP, b"behind all"), Row::Absent);
+    // A delete is a row as well: it must be read, until compaction has taken it out.
+    put(&mut store, 201, b"even 00002", None);
+    checkpoint(&mut store);
+    assert!(is_cold(&store, 2));
+    // A core that finds no news holds on to no table that is gone.
+    let old = Arc::downgrade(&store.view.refresh().unwrap_or_else(|| store.view.newest.get()));
+    put(&mut store, 202, b"more", Some(b"v"));
+    checkpoint(&mut store);
+    assert_eq!(store.get(GROUP, b"more"), Row::Cold);
+    let begun = std::time::Instant::now();
+    while old.strong_count() > 0 {
+        assert!(begun.elapsed().as_secs() < 20, "the old tables are held");
+        let _ = store.poll_event();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn a_prefetch_released_before_it_came_brings_no_event_and_no_range() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
