@@ -380,6 +380,12 @@ fn an_account_ends_with_all_in_its_root_once_it_reaches_nothing_shared() {
     for at in 0..5 {
         assert!(world.cluster.put_as(bob, root, &format!("/{at}/file"), b"x").is_ok());
     }
+    // What it has granted elsewhere would be granted by nobody.
+    let elsewhere = Nsid(10_000_000_777);
+    let grant = |before, bytes| GrantChange { acct: bob, nsid: elsewhere, before, bytes };
+    assert_eq!(world.cluster.group0(Group0Command::GrantReserve(grant(0, 5))), Outcome::Done);
+    assert_eq!(world.cluster.start(FlowPlan::AccountEnd { acct: bob }), Outcome::Exists { id: elsewhere.0 });
+    assert_eq!(world.cluster.group0(Group0Command::GrantRelease(grant(5, 0))), Outcome::Done);
     let Outcome::Flow(info) = world.cluster.start(FlowPlan::AccountEnd { acct: bob }) else { panic!("it begins") };
     // Nothing new comes to an account that ends.
     let invite = FlowPlan::AddMember { nsid: shared, acct: bob, role: MemberRole::Viewer };

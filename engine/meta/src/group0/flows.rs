@@ -143,7 +143,10 @@ fn begin_account_end<S: Store>(txn: &mut Txn<'_, S>, info: &mut FlowInfo, acct: 
     if row.state == STATE_BUILDING || !open.is_empty() {
         return Err(Outcome::Busy { retry_ms: BUSY_RETRY_MS }.into());
     }
-    if let Some((key, _)) = reaches.first() {
+    let mut granted = Rows::new();
+    txn.scan(keys::grants(acct), 2, &mut granted)?;
+    let elsewhere = granted.iter().find(|(key, _)| crate::read::number_at(key, 9) != row.root.0);
+    if let Some((key, _)) = reaches.first().or(elsewhere) {
         return Err(Outcome::Exists { id: crate::read::number_at(key, 9) }.into());
     }
     row.state = STATE_DEAD;

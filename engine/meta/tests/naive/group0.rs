@@ -481,6 +481,9 @@ impl Group0 {
                 if let Some((_, nsid)) = self.reach.keys().find(|(of, _)| *of == acct) {
                     return Err(Outcome::Exists { id: nsid.0 });
                 }
+                if let Some((_, nsid)) = self.grants.keys().find(|(of, nsid)| *of == acct && *nsid != root) {
+                    return Err(Outcome::Exists { id: nsid.0 });
+                }
                 self.accounts.get_mut(&acct).expect("it was just there").state = DEAD;
                 self.void_tokens(acct);
             }
@@ -646,7 +649,7 @@ impl Group0 {
             FlowPlan::MoveAcross { .. } => {}
             FlowPlan::AccountEnd { .. } => {
                 self.accounts.remove(&acct);
-                self.grants.retain(|(of, _), _| *of != acct);
+                self.grants.remove(&(acct, nsid));
                 self.directory.get_mut(&nsid).expect("it was the root").state = DEAD;
             }
             FlowPlan::Transfer { from, to, .. } => {
