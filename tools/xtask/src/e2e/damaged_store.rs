@@ -2,16 +2,19 @@
 //! touches, gets their state from their leaders, and serves the others all the while.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::cluster::{Cluster, Shape, wait_for};
 use super::load::Load;
 
 /// Tables smaller than this are most likely to be compacted away before they are looked at.
 const TABLE_BYTES_MIN: u64 = 200_000;
+/// How many tables may turn out to have been in the making.
+const ATTEMPTS_MAX: usize = 8;
 /// What the log says of a group that lost its state, and of one that has it again.
 const LOST: &str = "does not serve the group until it has its state again";
 const BACK: &str = "the group has its state again";
@@ -24,17 +27,8 @@ pub fn run() -> Result<()> {
     let mut load = Load::new(&cluster.addresses())?;
     load.next_round()?;
     for (round, victim) in [1, 2].into_iter().enumerate() {
-        let tables = cluster.node(victim).data.join("store/c0/tables");
-        wait_for(Duration::from_secs(120), || Ok(largest(&tables)?.filter(|(bytes, _)| *bytes >= TABLE_BYTES_MIN)))
-            .context("the load fills no table")?;
-        cluster.kill_node(victim)?;
-        let (bytes, path) = largest(&tables)?.context("the store has tables")?;
-        rot(&path)?;
-        let from = cluster.log_of(victim).len();
-        cluster.start_node(victim)?;
-        let said = |cluster: &Cluster, what: &str| cluster.log_of(victim)[from..].matches(what).count();
-        wait_for(Duration::from_secs(90), || Ok((said(&cluster, LOST) > 0).then_some(())))
-            .with_context(|| format!("node {victim} has not met the damage in {}", path.display()))?;
+        let (bytes, from) = damage_one(&mut cluster, victim)?;
+        let said = |cluster: &Cluster, what: &str| said(cluster, victim, from, what);
         let before = load.totals().acknowledged;
         wait_for(Duration::from_secs(120), || Ok((said(&cluster, BACK) >= said(&cluster, LOST)).then_some(())))
             .with_context(|| format!("node {victim} has not got its state back"))?;
@@ -59,6 +53,42 @@ pub fn run() -> Result<()> {
     }
     cluster.finish();
     Ok(())
+}
+
+/// Lets a table rot while the node is down. Returns its bytes and where the log of the start that met the damage begins.
+fn damage_one(cluster: &mut Cluster, victim: u64) -> Result<(u64, usize)> {
+    let tables = cluster.node(victim).data.join("store/c0/tables");
+    for _ in 0..ATTEMPTS_MAX {
+        wait_for(Duration::from_secs(120), || Ok(largest(&tables)?.filter(|(bytes, _)| *bytes >= TABLE_BYTES_MIN)))
+            .context("the load fills no table")?;
+        cluster.kill_node(victim)?;
+        let (bytes, path) = largest(&tables)?.context("the store has tables")?;
+        rot(&path)?;
+        let link = cluster.node(victim).data.join("rotten");
+        fs::hard_link(&path, &link)?;
+        let from = cluster.log_of(victim).len();
+        cluster.start_node(victim)?;
+        let has_met = wait_for(Duration::from_secs(90), || {
+            // A table that was in the making when the node was killed is no part of the store: the start removed it. One
+            // that is part of it goes only after the damage was told.
+            let is_gone = fs::metadata(&link)?.nlink() == 1;
+            let has_met = said(cluster, victim, from, LOST) > 0;
+            Ok((has_met || is_gone).then_some(has_met))
+        });
+        let has_met =
+            has_met.with_context(|| format!("node {victim} has not met the damage in {}", path.display()))?;
+        fs::remove_file(&link)?;
+        if has_met {
+            return Ok((bytes, from));
+        }
+        println!("  the table was not part of the store yet; another one");
+    }
+    bail!("{ATTEMPTS_MAX} tables of node {victim} rotted, and it met none of them")
+}
+
+/// How often a node's log says something from there on.
+fn said(cluster: &Cluster, node: u64, from: usize, what: &str) -> usize {
+    cluster.log_of(node)[from..].matches(what).count()
 }
 
 /// The largest table, and its bytes. Tables come and go while the node runs.
