@@ -419,5 +419,6 @@ mod tests {
         assert!(other.is_met_by(&Outcome::NotFound) && !other.is_met_by(&told));
         assert_eq!(tree.again(SYSTEM, &mount("/m", 3), &told, 50 + KEEP_MS), Some(Expected::Unknown));
         assert_eq!(tree.head(), None, "whether it was done anew nobody can tell");
+        assert_eq!(tree.run(SYSTEM, &member(MemberState::Joined)), Expected::Unknown, "nor who is in");
     }
 }

@@ -139,6 +139,7 @@ impl Tree {
     /// Executes a command of `acct`; a batch is for [`super::batch::run`].
     pub fn run(&mut self, acct: Acct, command: &Command) -> Expected {
         if self.may_use(acct)
+            && !self.shared.is_lost
             && let Some(outcome) = self.shared.run(command)
         {
             return Expected::Other(outcome);
