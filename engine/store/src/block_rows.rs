@@ -1,7 +1,6 @@
 //! The rows of one data block of a table, read where they lie: the format of the `lsm-tree` crate, 3.1.10.
 //!
-//! The crate has checked the block against its checksum and decompressed it; what it makes of the rows is an allocation
-//! for each, which is most of what a read costs.
+//! What the crate makes of the rows is an allocation for each, which is most of what a read costs.
 //!
 //! ```text
 //! rows | 255 | where each head begins, u16 or u32 | trailer, 31 bytes:
@@ -14,7 +13,8 @@
 use std::cmp::Ordering;
 
 use base::bytes::{get_u16, get_u32};
-use lsm_tree::Slice;
+
+use crate::block_cache::BlockBytes;
 
 const TRAILER_BYTES: usize = 31;
 const END: u8 = 255;
@@ -28,7 +28,7 @@ pub(crate) struct Malformed;
 /// A data block.
 #[derive(Clone, Debug)]
 pub(crate) struct RowBlock {
-    data: Slice,
+    data: BlockBytes,
     rows_per_head: u8,
     /// Bytes of a head's place.
     step: usize,
@@ -84,7 +84,7 @@ impl BlockRow<'_> {
 
 impl RowBlock {
     /// Takes the bytes of a data block.
-    pub(crate) fn new(data: Slice) -> Result<RowBlock, Malformed> {
+    pub(crate) fn new(data: BlockBytes) -> Result<RowBlock, Malformed> {
         let trailer = data.len().checked_sub(TRAILER_BYTES).ok_or(Malformed)?;
         let (rows_per_head, step) = (data[trailer], usize::from(data[trailer + 1]));
         let number = |at| get_u32(&data, trailer + at).map(|number| number as usize).ok_or(Malformed);
@@ -206,7 +206,7 @@ mod tests {
             })
             .collect();
         let bytes = lsm_tree::table::DataBlock::encode_into_vec(&items, rows_per_head, 0.0).unwrap();
-        RowBlock::new(Slice::from(bytes)).unwrap()
+        RowBlock::new(bytes.into()).unwrap()
     }
 
     fn rows(dice: &mut Prng) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_block_are_refused_and_never_panic() {
         let mut dice = Prng::new(6);
-        assert!(RowBlock::new(Slice::from(vec![0; 30])).is_err());
+        assert!(RowBlock::new(vec![0; 30].into()).is_err());
         for _ in 0..4_000 {
             let whole = block(&rows(&mut dice), 4);
             let mut bytes = whole.data.to_vec();
@@ -258,7 +258,7 @@ mod tests {
                 let at = dice.below(bytes.len() as u64) as usize;
                 bytes[at] = dice.below(256) as u8;
             }
-            let Ok(block) = RowBlock::new(Slice::from(bytes)) else { continue };
+            let Ok(block) = RowBlock::new(bytes.into()) else { continue };
             let mut place = Place::default();
             while let Ok(Some(row)) = block.next(&mut place) {
                 let _ = row.cmp_key(b"\x01\x01");

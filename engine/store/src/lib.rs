@@ -8,9 +8,12 @@
 mod arena;
 mod asked;
 pub mod backup;
+mod block_cache;
+mod block_load;
 mod block_rows;
 mod compactor;
 mod condemned;
+mod hash_index;
 mod job;
 mod keeper;
 mod key;

@@ -1,5 +1,6 @@
 //! The reading thread: rows ahead of apply, and the parts of outgoing snapshots.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use base::limits::SNAPSHOT_PART_BYTES_MAX;
 use lsm_tree::Table;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::block_cache::BlockCache;
 use crate::job::{Done, RangeDone, ReadJob};
 use crate::key::{self, GroupLife, Life, PREFIX_BYTES};
 use crate::memtable::Memtable;
@@ -27,6 +29,7 @@ type KeyDone = (Vec<u8>, Option<Vec<u8>>);
 pub(crate) struct Reader {
     tree: Arc<Tree>,
     outbox: Outbox,
+    cache: RefCell<BlockCache>,
     snapshots: HashMap<u64, OutSnapshot>,
 }
 
@@ -41,8 +44,10 @@ struct OutSnapshot {
 }
 
 impl Reader {
-    pub(crate) fn new(tree: Arc<Tree>, outbox: Outbox) -> Reader {
-        Reader { tree, outbox, snapshots: HashMap::new() }
+    /// Units: `cache_bytes` of blocks are kept.
+    pub(crate) fn new(tree: Arc<Tree>, outbox: Outbox, cache_bytes: usize) -> Reader {
+        let cache = RefCell::new(BlockCache::new(cache_bytes));
+        Reader { tree, outbox, cache, snapshots: HashMap::new() }
     }
 }
 
@@ -98,11 +103,18 @@ impl Reader {
         keys.sort_unstable();
         done_keys.reserve(keys.len());
         let (tables, below) = (self.tree.newest(), self.tree.below());
-        let mut lookups = Lookups::new(&tables);
+        let mut lookups = Lookups::new(&tables, &self.cache);
         let mut full = key::prefix(group, life).to_vec();
-        for row in keys {
+        let full_of = |full: &mut Vec<u8>, row: &[u8]| {
             full.truncate(PREFIX_BYTES);
-            full.extend_from_slice(&row);
+            full.extend_from_slice(row);
+        };
+        for row in &keys {
+            full_of(&mut full, row);
+            lookups.place(&full).inspect_err(|_| *at = (full.clone(), full.clone()))?;
+        }
+        for row in keys {
+            full_of(&mut full, &row);
             let value = lookups.get(&full, below).inspect_err(|_| *at = (full.clone(), full.clone()))?;
             done_keys.push((row, value));
         }
@@ -117,7 +129,7 @@ impl Reader {
     fn read_range(&self, (group, life): GroupLife, at: u32, want: &Missing) -> Result<RangeDone, TreeError> {
         let (start, end) = (key::full(group, life, &want.start), key::full(group, life, &want.end));
         let mut rows = Packed::default();
-        let complete = table_reads::range(&self.tree.newest(), &start, &end, |key, value| {
+        let complete = table_reads::range(&self.tree.newest(), &self.cache, &start, &end, |key, value| {
             let has_room = rows.len() < want.rows_max as usize;
             if has_room {
                 rows.push(&key[PREFIX_BYTES..], value);

@@ -24,7 +24,8 @@ pub struct OpenSettings {
     pub memtable_bytes: usize,
     /// Bytes of rows kept on the core after they were read ahead. 64 MiB by default.
     pub cache_bytes: usize,
-    /// Bytes of table blocks kept for the reading thread. 128 MiB by default; a share of the memory plan.
+    /// Bytes of table blocks kept: three quarters by the reading thread, the rest by the crate, through which snapshots are
+    /// read. 128 MiB by default; a share of the memory plan.
     pub block_cache_bytes: u64,
     /// Table files kept open. 128 by default; a compaction opens a few more while it runs.
     pub descriptor_files: usize,
@@ -72,6 +73,16 @@ impl OpenSettings {
             descriptor_files: 64,
             ..OpenSettings::new(dir, core, wake)
         }
+    }
+
+    /// Of `block_cache_bytes`, what the reading thread keeps.
+    pub(crate) fn reader_cache_bytes(&self) -> usize {
+        (self.block_cache_bytes - self.tree_cache_bytes()) as usize
+    }
+
+    /// Of `block_cache_bytes`, what the crate keeps. A quarter: the index of a large table must fit a part of it.
+    pub(crate) fn tree_cache_bytes(&self) -> u64 {
+        self.block_cache_bytes / 4
     }
 
     /// Where the tree lives.

@@ -151,7 +151,7 @@ impl LsmStore {
         let (writer, writer_jobs) = Lane::new();
         let (mut compactor, compactor_jobs) = Lane::new();
         let parts_waiting = Arc::new(AtomicUsize::new(0));
-        let reading = Reader::new(tree.clone(), outbox.clone());
+        let reading = Reader::new(tree.clone(), outbox.clone(), settings.reader_cache_bytes());
         let writing = Writer {
             tree: tree.clone(),
             outbox: outbox.clone(),
@@ -438,7 +438,11 @@ impl Store for LsmStore {
                 Want::Key(key) => {
                     if let Some(hold) = self.cache.hold(id, key) {
                         self.tokens.entry(token).or_default().holds.push(hold);
-                    } else if self.get(group, key) == Row::Cold {
+                        continue;
+                    }
+                    let mut tables = newest_first(&self.active, &self.frozen, &self.retired);
+                    let is_known = tables.any(|table| table.get(id, key).is_some());
+                    if !is_known && self.ranges.get(id, key).is_none() {
                         keys.push(key.clone());
                     }
                 }

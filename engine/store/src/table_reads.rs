@@ -1,51 +1,79 @@
 //! Point and range reads over the tables of a version: the newest row of a key, from the blocks where they lie.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block_cache::BlockCache;
 use crate::block_rows::{Place, RowBlock};
 use crate::tables::{Files, OpenTable, Run, TableSet};
 use crate::tree::TreeError;
 
-/// Point reads in ascending order of the keys: what lies in the block that was read last is not looked for again.
+/// Point reads of a batch: first all keys are placed, then each is read. Where a key may lie is told by memory all over the
+/// filters and the indexes; asked for one key behind the other, without a block in between, the waits for it overlap.
 pub(crate) struct Lookups<'a> {
     set: &'a TableSet,
-    /// Where each run was read last.
+    cache: &'a RefCell<BlockCache>,
+    /// Where the keys may lie, of each key the newest run first.
+    places: Vec<KeyPlace<'a>>,
+    /// How many places each key has.
+    counts: Vec<u32>,
+    /// Places and keys that were read.
+    read: (usize, usize),
+    /// The block that each run was read in last.
     last: Vec<Option<LastBlock<'a>>>,
+}
+
+/// The one block of a run that may have a key.
+struct KeyPlace<'a> {
+    run: usize,
+    table: &'a OpenTable,
+    block: usize,
 }
 
 struct LastBlock<'a> {
     table: &'a OpenTable,
-    end: &'a [u8],
+    block: usize,
     rows: RowBlock,
 }
 
 impl<'a> Lookups<'a> {
-    pub(crate) fn new(set: &'a TableSet) -> Lookups<'a> {
-        Lookups { set, last: set.runs.iter().map(|_| None).collect() }
+    pub(crate) fn new(set: &'a TableSet, cache: &'a RefCell<BlockCache>) -> Lookups<'a> {
+        let last = set.runs.iter().map(|_| None).collect();
+        Lookups { set, cache, places: Vec::new(), counts: Vec::new(), read: (0, 0), last }
     }
 
-    /// The newest value of a key below a seqno. Shape: no key is before the one asked for last.
-    pub(crate) fn get(&mut self, key: &[u8], below: u64) -> Result<Option<Vec<u8>>, TreeError> {
-        let files = &self.set.files;
+    /// Finds where a key may lie. Shape: in ascending order, those in one block cost one load of it.
+    pub(crate) fn place(&mut self, key: &[u8]) -> Result<(), TreeError> {
+        let (files, before) = (&self.set.files, self.places.len());
         let mut hash = None;
-        for (run, last) in self.set.runs.iter().zip(&mut self.last) {
-            // The key is not before the one that led to this block, so it is in this block or behind it.
-            if last.as_ref().is_none_or(|last| last.end < key) {
-                let Some(table) = table_for(run, key) else { continue };
-                let hash = *hash.get_or_insert_with(|| xxh3_64(key));
-                if !table.may_have(hash)? {
-                    continue;
-                }
-                let number = table.block_of(files, key)?;
-                if number == table.blocks(files)? {
-                    continue;
-                }
-                let (end, rows) = (table.block_end(files, number)?, table.block(files, number)?);
-                *last = Some(LastBlock { table, end, rows });
+        for (run, tables) in self.set.runs.iter().enumerate() {
+            let Some(table) = table_for(tables, key) else { continue };
+            if !table.may_have(*hash.get_or_insert_with(|| xxh3_64(key)))? {
+                continue;
             }
-            let Some(LastBlock { table, rows, .. }) = last else { continue };
+            let block = table.block_of(files, key)?;
+            if block < table.blocks(files)? {
+                self.places.push(KeyPlace { run, table, block });
+            }
+        }
+        self.counts.push((self.places.len() - before) as u32);
+        Ok(())
+    }
+
+    /// The newest value below a seqno of the key that was placed first and not read yet: that is `key`.
+    pub(crate) fn get(&mut self, key: &[u8], below: u64) -> Result<Option<Vec<u8>>, TreeError> {
+        let (first, number) = self.read;
+        let behind = first + self.counts[number] as usize;
+        self.read = (behind, number + 1);
+        for &KeyPlace { run, table, block } in &self.places[first..behind] {
+            let last = &mut self.last[run];
+            if last.as_ref().is_none_or(|last| last.block != block || !std::ptr::eq(last.table, table)) {
+                let rows = table.block(&self.set.files, self.cache, block)?;
+                *last = Some(LastBlock { table, block, rows });
+            }
+            let Some(LastBlock { rows, .. }) = last else { continue };
             if let Some(row) = rows.find(key, below).map_err(|_| table.malformed())? {
                 return Ok(row.value.map(<[u8]>::to_vec));
             }
@@ -73,13 +101,14 @@ fn table_for<'a>(run: &'a Run, key: &[u8]) -> Option<&'a OpenTable> {
 /// none that is deleted. True when all were given.
 pub(crate) fn range(
     set: &TableSet,
+    cache: &RefCell<BlockCache>,
     start: &[u8],
     end: &[u8],
     mut take: impl FnMut(&[u8], &[u8]) -> bool,
 ) -> Result<bool, TreeError> {
     let mut cursors = Vec::new();
     for run in &set.runs {
-        cursors.extend(Cursor::begin(run, &set.files, start, end)?);
+        cursors.extend(Cursor::begin(run, (&set.files, cache), start, end)?);
     }
     let mut bound = Vec::new();
     while let Some(first) = first_of(&cursors) {
@@ -135,6 +164,7 @@ enum Given {
 /// A run at one of its rows.
 struct Cursor<'a> {
     files: &'a Files,
+    cache: &'a RefCell<BlockCache>,
     end: &'a [u8],
     /// The table it is in, and those behind.
     tables: &'a [Arc<OpenTable>],
@@ -151,15 +181,20 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the first row from `start` on; `None` when there is none before `end`.
-    fn begin(run: &'a Run, files: &'a Files, start: &[u8], end: &'a [u8]) -> Result<Option<Cursor<'a>>, TreeError> {
+    fn begin(
+        run: &'a Run,
+        (files, cache): (&'a Files, &'a RefCell<BlockCache>),
+        start: &[u8],
+        end: &'a [u8],
+    ) -> Result<Option<Cursor<'a>>, TreeError> {
         let tables = &run[run.partition_point(|table| table.max() < start)..];
         let Some(table) = tables.first().filter(|table| table.min() < end) else { return Ok(None) };
         let block = table.block_of(files, start)?;
-        let rows = table.block(files, block)?;
+        let rows = table.block(files, cache, block)?;
         let place = rows.seek(start).map_err(|_| table.malformed())?;
         let is_inside = table.block_end(files, block)? < end;
         let (key, seqno, value) = (Vec::new(), 0, None);
-        let mut cursor = Cursor { files, end, tables, block, rows, is_inside, place, key, seqno, value };
+        let mut cursor = Cursor { files, cache, end, tables, block, rows, is_inside, place, key, seqno, value };
         while cursor.step()? {
             if cursor.key.as_slice() >= start {
                 return Ok((cursor.key.as_slice() < end).then_some(cursor));
@@ -182,7 +217,7 @@ impl<'a> Cursor<'a> {
                 (self.tables, self.block) = (&self.tables[1..], 0);
             }
             let Some(table) = self.tables.first() else { return Ok(false) };
-            self.rows = table.block(self.files, self.block)?;
+            self.rows = table.block(self.files, self.cache, self.block)?;
             self.is_inside = table.block_end(self.files, self.block)? < self.end;
             self.place = Place::default();
         }

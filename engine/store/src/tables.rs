@@ -1,35 +1,39 @@
 //! The tables of one version of the tree, opened to be read by the reading thread. The core asks their filters alone.
 //!
 //! The crate's own readers make an allocation for each row, take locks for each block, and wait while a flush or a
-//! compaction syncs the version file. So where the blocks of a table are, and what is in them, is read here; the crate
-//! loads, checks and decompresses a block. Its formats are those of the one version that is pinned.
+//! compaction syncs the version file. So where the blocks of a table are, and what is in them, is read here. The formats are
+//! those of the one version that is pinned.
 //!
 //! ```text
 //! run: tables in key order, disjoint   version: runs, the newest first
-//! index of a table: the last key of each block, in chunks of 64; of each key the eight bytes behind what the chunk shares
+//! index of a table: the last key of each block, in chunks of 16; of each key the eight bytes behind what the chunk shares,
+//!   and of the last of each chunk those behind what all of them share: a search looks at numbers that lie together
 //! ```
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fs::File;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering as Order};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lsm_tree::table::block::BlockType;
-use lsm_tree::table::{Block, BlockHandle, BlockOffset, IndexBlock};
-use lsm_tree::{Cache, DescriptorTable, GlobalTableId, Slice, Table, TreeId};
+use lsm_tree::table::{Block, IndexBlock};
+use lsm_tree::{DescriptorTable, GlobalTableId, Slice, Table, TreeId};
 
+use crate::block_cache::{BlockCache, BlockId};
+use crate::block_load::{BlockPlace, LoadError, load};
 use crate::block_rows::{Malformed, RowBlock};
 use crate::sorted::{common, head_of};
 use crate::tree::TreeError;
 
 /// Blocks of a chunk of an index.
-const CHUNK: usize = 64;
+const CHUNK: usize = 16;
 
 /// Where blocks come from.
 #[derive(Clone)]
 pub(crate) struct Files {
     pub(crate) tree: TreeId,
-    pub(crate) cache: Arc<Cache>,
     pub(crate) descriptors: Arc<DescriptorTable>,
 }
 
@@ -89,8 +93,12 @@ struct TableIndex {
     data: Slice,
     blocks: Vec<BlockAt>,
     heads: Vec<u64>,
-    /// Bytes that all keys of a chunk share.
-    shared: Vec<usize>,
+    /// Bytes that all keys of a chunk share, with the key before them too.
+    shared: Vec<u32>,
+    /// What the last keys of all chunks share.
+    prefix: Vec<u8>,
+    /// Of the last key of each chunk, behind `prefix`.
+    tops: Vec<u64>,
 }
 
 /// A data block: its last key, and where it lies.
@@ -146,24 +154,24 @@ impl OpenTable {
     }
 
     /// A block.
-    pub(crate) fn block(&self, files: &Files, number: usize) -> Result<RowBlock, TreeError> {
-        let at = &self.index(files)?.blocks[number];
-        let (id, offset) = (GlobalTableId::from((files.tree, self.table.id())), BlockOffset(at.offset));
-        let block = match files.cache.get_block(id, offset) {
-            Some(block) => block,
-            None => {
-                let handle = BlockHandle::new(offset, at.bytes);
-                let block = Block::from_file(&*self.file(files)?, handle, self.table.metadata.data_block_compression)?;
-                files.cache.insert_block(id, offset, block.clone());
-                block
-            }
-        };
-        let is_data = block.header.block_type == BlockType::Data;
-        let rows = if is_data { RowBlock::new(block.data) } else { Err(Malformed) };
-        rows.map_err(|Malformed| self.malformed())
+    pub(crate) fn block(
+        &self,
+        files: &Files,
+        cache: &RefCell<BlockCache>,
+        number: usize,
+    ) -> Result<RowBlock, TreeError> {
+        let BlockAt { offset, bytes, .. } = self.index(files)?.blocks[number];
+        let place = BlockPlace { offset, bytes, compression: self.table.metadata.data_block_compression };
+        let rows = cache.borrow_mut().get(BlockId { table: self.table.id(), offset }, |raw, out| {
+            load(&*self.file(files)?, place, raw, out).map_err(|error| match error {
+                LoadError::Io(error) => TreeError::Io(error),
+                LoadError::Malformed => self.malformed(),
+            })
+        })?;
+        RowBlock::new(rows).map_err(|Malformed| self.malformed())
     }
 
-    /// Its bytes have their checksum and are not what they should be.
+    /// Its bytes are not what was written, or have their checksum and are not what they should be.
     pub(crate) fn malformed(&self) -> TreeError {
         TreeError::Corrupt(format!("a block of {} is malformed", self.table.path.display()))
     }
@@ -210,17 +218,30 @@ impl OpenTable {
 
 impl TableIndex {
     fn new(data: Slice, blocks: Vec<BlockAt>) -> TableIndex {
-        let mut index = TableIndex { data, heads: Vec::with_capacity(blocks.len()), shared: Vec::new(), blocks };
-        for first in (0..index.blocks.len()).step_by(CHUNK) {
-            let behind = index.blocks.len().min(first + CHUNK);
-            let shared = common(index.key(first), index.key(behind - 1));
-            for number in first..behind {
+        let (heads, chunks) = (Vec::with_capacity(blocks.len()), blocks.len().div_ceil(CHUNK));
+        let (shared, tops) = (Vec::with_capacity(chunks), Vec::with_capacity(chunks));
+        let mut index = TableIndex { data, blocks, heads, shared, prefix: Vec::new(), tops };
+        let lasts = (0..chunks).map(|chunk| index.chunk(chunk).end - 1);
+        let (first, last) = (lasts.clone().next(), lasts.clone().next_back());
+        let (Some(first), Some(last)) = (first, last) else { return index };
+        let prefix = &index.key(first)[..common(index.key(first), index.key(last))];
+        let tops: Vec<_> = lasts.map(|last| head_of(index.key(last), prefix.len())).collect();
+        (index.prefix, index.tops) = (prefix.to_vec(), tops);
+        for chunk in 0..chunks {
+            let Range { start, end } = index.chunk(chunk);
+            let shared = common(index.key(start.saturating_sub(1)), index.key(end - 1));
+            for number in start..end {
                 let head = head_of(index.key(number), shared);
                 index.heads.push(head);
             }
-            index.shared.push(shared);
+            index.shared.push(shared as u32);
         }
         index
+    }
+
+    /// The blocks of a chunk.
+    fn chunk(&self, chunk: usize) -> Range<usize> {
+        chunk * CHUNK..self.blocks.len().min((chunk + 1) * CHUNK)
     }
 
     fn key(&self, number: usize) -> &[u8] {
@@ -230,34 +251,45 @@ impl TableIndex {
 
     /// The first block whose last key is not before `key`.
     fn find(&self, key: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.shared.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            let last = self.blocks.len().min((middle + 1) * CHUNK) - 1;
-            if self.key(last) < key { low = middle + 1 } else { high = middle }
-        }
-        if low == self.shared.len() {
+        let chunk = match begin_of(key, &self.prefix) {
+            Ordering::Less => 0,
+            Ordering::Equal => {
+                let last = |chunk: usize| self.key(self.chunk(chunk).end - 1);
+                lower_bound(&self.tops, head_of(key, self.prefix.len()), |chunk| last(chunk) < key)
+            }
+            Ordering::Greater => return self.blocks.len(),
+        };
+        if chunk == self.tops.len() {
             return self.blocks.len();
         }
-        let (first, behind) = (low * CHUNK, self.blocks.len().min((low + 1) * CHUNK));
-        let shared = &self.key(first)[..self.shared[low]];
-        match key[..shared.len().min(key.len())].cmp(shared) {
-            Ordering::Less => return first,
-            Ordering::Equal => {}
-            // The last key of the chunk is not before the key, and begins with what is shared.
-            Ordering::Greater => return behind - 1,
+        let (Range { start, end }, shared) = (self.chunk(chunk), self.shared[chunk] as usize);
+        // Behind the first chunk a key lies between two that begin with what is shared, and so it does too.
+        if chunk == 0 {
+            match begin_of(key, &self.key(0)[..shared]) {
+                Ordering::Less => return 0,
+                Ordering::Equal => {}
+                // Not so: the last key of the chunk is not before the key, and begins with what is shared.
+                Ordering::Greater => return end - 1,
+            }
         }
-        let head = head_of(key, shared.len());
-        let heads = &self.heads[first..behind];
-        let from = heads.partition_point(|other| *other < head);
-        let same = heads[from..].partition_point(|other| *other == head);
-        let (mut low, mut high) = (first + from, first + from + same);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.key(middle) < key { low = middle + 1 } else { high = middle }
-        }
-        low
+        start + lower_bound(&self.heads[start..end], head_of(key, shared), |at| self.key(start + at) < key)
     }
+}
+
+/// How the begin of a key compares with a prefix; a key that ends within it is before it.
+fn begin_of(key: &[u8], prefix: &[u8]) -> Ordering {
+    key[..prefix.len().min(key.len())].cmp(prefix)
+}
+
+/// The first place whose key is not before the one with this head; where heads are equal, `is_before` tells.
+fn lower_bound(heads: &[u64], head: u64, is_before: impl Fn(usize) -> bool) -> usize {
+    let mut low = heads.partition_point(|other| *other < head);
+    let mut high = low + heads[low..].iter().take_while(|other| **other == head).count();
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 #[cfg(test)]

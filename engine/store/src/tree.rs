@@ -103,10 +103,10 @@ impl Tree {
         let counter = SequenceNumberCounter::default();
         // The crate's idea of what is visible; nobody reads it.
         let visible = SequenceNumberCounter::default();
-        let cache = Arc::new(Cache::with_capacity_bytes(settings.block_cache_bytes));
+        let cache = Arc::new(Cache::with_capacity_bytes(settings.tree_cache_bytes()));
         let descriptors = Arc::new(DescriptorTable::new(settings.descriptor_files));
         let config = config(&dir, [counter.clone(), visible.clone()], DeadRows::new(dead.clone(), stopping))
-            .use_cache(cache.clone())
+            .use_cache(cache)
             .use_descriptor_table(Some(descriptors.clone()));
         let failed = |error| match TreeError::from(error) {
             TreeError::Io(source) => io(source),
@@ -116,7 +116,7 @@ impl Tree {
         let tree = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| corrupt("opening the tables tripped over their bytes".into()))?
             .map_err(failed)?;
-        let files = Files { tree: tree.id(), cache, descriptors };
+        let files = Files { tree: tree.id(), descriptors };
         let tree = Tree {
             newest: Arc::new(Newest::new(TableSet::new(0, files, Vec::new(), None))),
             tree,
