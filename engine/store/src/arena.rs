@@ -6,7 +6,10 @@
 //!        12 key, then the room; the next record begins at the next multiple of 8
 //! ```
 
+use std::sync::Arc;
+
 use base::bytes::{align_up, get_u16, get_u32, put_u16, put_u32};
+use crossbeam::queue::ArrayQueue;
 
 /// Bytes of a piece: above the largest record.
 const PIECE_BYTES: usize = 256 << 10;
@@ -32,9 +35,32 @@ impl RecordAt {
     }
 }
 
+/// Pieces that were used, for the next memtable: the system clears and maps fresh memory first, which was a twelfth of what a
+/// commit costs.
+#[derive(Clone, Debug)]
+pub(crate) struct Pieces(Arc<ArrayQueue<Box<[u8]>>>);
+
+impl Pieces {
+    /// Keeps up to so many bytes.
+    pub(crate) fn new(bytes_max: usize) -> Pieces {
+        Pieces(Arc::new(ArrayQueue::new((bytes_max / PIECE_BYTES).max(1))))
+    }
+
+    /// Nobody asks for records of this arena any more. What there is no room for stays with it.
+    pub(crate) fn take_from(&self, arena: &mut Arena) {
+        while let Some(piece) = arena.pieces.pop() {
+            if let Err(piece) = self.0.push(piece) {
+                return arena.pieces.push(piece);
+            }
+        }
+    }
+}
+
 /// Records of any size; at most 32 GiB.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Arena {
+    /// Where a new piece is looked for first.
+    used_before: Option<Pieces>,
     pieces: Vec<Box<[u8]>>,
     /// Bytes used of the last piece.
     used: usize,
@@ -44,6 +70,11 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
+    /// One that takes its memory from there.
+    pub(crate) fn new(pieces: Pieces) -> Arena {
+        Arena { used_before: Some(pieces), ..Arena::default() }
+    }
+
     /// Bytes in records that are in use, with their padding.
     pub(crate) fn bytes(&self) -> usize {
         self.pieces.len().saturating_sub(1) * PIECE_BYTES + self.used - self.free_bytes
@@ -59,7 +90,7 @@ impl Arena {
         let record = self.record_mut(at);
         put_u32(record, 4, room as u32);
         put_u16(record, 8, key.len() as u16);
-        record[10] = u8::from(fresh);
+        (record[10], record[11]) = (u8::from(fresh), 0);
         record[HEADER_BYTES..HEADER_BYTES + key.len()].copy_from_slice(key);
         self.set_value(at, value);
         at
@@ -71,7 +102,8 @@ impl Arena {
             return at;
         }
         if self.pieces.is_empty() || PIECE_BYTES - self.used < bytes {
-            self.pieces.push(vec![0; PIECE_BYTES].into_boxed_slice());
+            let used = self.used_before.as_ref().and_then(|pieces| pieces.0.pop());
+            self.pieces.push(used.unwrap_or_else(|| vec![0; PIECE_BYTES].into_boxed_slice()));
             self.used = 0;
         }
         let at = RecordAt((((self.pieces.len() - 1) * PIECE_BYTES + self.used) / 8) as u32);
@@ -164,5 +196,24 @@ mod tests {
         let at: Vec<_> = (0..9).map(|_| arena.add(&[9; base::limits::KEY_BYTES_MAX], Some(&large), false)).collect();
         assert!(at.iter().all(|at| arena.value(*at) == Some(&large)));
         assert_eq!(arena.value(again), Some(&b"vulue"[..]));
+    }
+
+    #[test]
+    fn pieces_that_were_used_are_used_again_up_to_the_bytes_that_may_wait() {
+        let pieces = Pieces::new(3 * PIECE_BYTES);
+        let mut first = Arena::new(pieces.clone());
+        let large = vec![1; base::limits::VALUE_BYTES_MAX];
+        let _: Vec<_> = (0..15).map(|_| first.add(b"key", Some(&large), true)).collect();
+        assert_eq!(first.pieces.len(), 5);
+        let at: Vec<_> = first.pieces.iter().map(|piece| piece.as_ptr()).collect();
+        pieces.take_from(&mut first);
+        assert_eq!((pieces.0.len(), first.pieces.len()), (3, 2));
+        let mut second = Arena::new(pieces.clone());
+        let records: Vec<_> = (0..15_u8).map(|at| second.add(&[at], Some(&large[usize::from(at)..]), false)).collect();
+        assert!(second.pieces.iter().take(3).all(|piece| at.contains(&piece.as_ptr())) && second.pieces.len() == 5);
+        for (record, at) in records.into_iter().zip(0_u8..) {
+            let row = (second.key(record), second.value(record), second.is_fresh(record));
+            assert_eq!(row, (&[at][..], Some(&large[usize::from(at)..]), false));
+        }
     }
 }

@@ -76,8 +76,8 @@ pub(crate) enum WriteJob {
         span: Span,
         graves: BTreeMap<GroupId, MachineRow>,
     },
-    /// Freeing a memtable takes milliseconds; not on the core.
-    Dispose(Arc<Memtable>),
+    /// Freeing the nodes of a memtable takes milliseconds; not on the core.
+    Dispose(Box<Memtable>),
 }
 
 /// For the compacting thread.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use base::{GroupId, LogIndex};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Pieces};
 use crate::key::GroupLife;
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
@@ -90,6 +90,16 @@ impl LifeMut<'_> {
 }
 
 impl Memtable {
+    /// One that takes its memory from there.
+    pub(crate) fn new(pieces: Pieces) -> Memtable {
+        Memtable { arena: Arena::new(pieces), ..Memtable::default() }
+    }
+
+    /// Gives the memory of its rows back: it must not be asked any more. Freeing what is left takes milliseconds.
+    pub(crate) fn give_back(&mut self, pieces: &Pieces) {
+        pieces.take_from(&mut self.arena);
+    }
+
     /// The rows of a life, to be changed.
     pub(crate) fn life_mut(&mut self, id: GroupLife) -> LifeMut<'_> {
         let Memtable { arena, lives, more_bytes, .. } = self;
@@ -130,6 +140,12 @@ impl Memtable {
         Some(self.arena.value(record))
     }
 
+    /// All its rows of a life.
+    pub(crate) fn rows(&self, id: GroupLife) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let rows = self.lives.get(&id).into_iter().flat_map(|rows| rows.range(&self.arena, &[]));
+        rows.map(|record| (self.arena.key(record), self.arena.value(record)))
+    }
+
     /// Its rows of a life from `start` on, before `end`.
     pub(crate) fn range<'a>(&'a self, id: GroupLife, start: &[u8], end: Option<&[u8]>) -> Layer<'a> {
         let Some(rows) = self.lives.get(&id) else { return Box::new(std::iter::empty()) };
@@ -142,7 +158,7 @@ impl Memtable {
     pub(crate) fn copy_life(&self, id: GroupLife) -> Memtable {
         let mut copy = Memtable::default();
         let mut life = copy.life_mut(id);
-        for (key, value) in self.range(id, &[], None) {
+        for (key, value) in self.rows(id) {
             match value {
                 Some(value) => life.put(key, value, || false),
                 None => life.delete(key, || false),

@@ -25,7 +25,8 @@ struct Keys {
     len: u16,
     /// Bytes of `prefix` in use: every key begins with them.
     skip: u16,
-    prefix: [u8; PREFIX_BYTES_MAX],
+    /// In the order of keys, filled up with zeros: to compare eight bytes is to compare numbers.
+    prefix: [u64; PREFIX_BYTES_MAX / 8],
     heads: [u64; KEYS],
     records: [RecordAt; KEYS],
 }
@@ -35,6 +36,9 @@ pub(crate) fn head_of(key: &[u8], skip: usize) -> u64 {
     let rest = key.get(skip..).unwrap_or_default();
     if let Some(bytes) = rest.first_chunk::<8>() {
         return u64::from_be_bytes(*bytes);
+    }
+    if let Some(last) = key.last_chunk::<8>().filter(|_| !rest.is_empty()) {
+        return u64::from_be_bytes(*last) << (8 * (8 - rest.len()));
     }
     let mut bytes = [0; 8];
     bytes[..rest.len()].copy_from_slice(rest);
@@ -48,7 +52,13 @@ pub(crate) fn common(one: &[u8], other: &[u8]) -> usize {
 
 impl Keys {
     fn new() -> Keys {
-        Keys { len: 0, skip: 0, prefix: [0; PREFIX_BYTES_MAX], heads: [0; KEYS], records: [RecordAt::default(); KEYS] }
+        Keys {
+            len: 0,
+            skip: 0,
+            prefix: [0; PREFIX_BYTES_MAX / 8],
+            heads: [0; KEYS],
+            records: [RecordAt::default(); KEYS],
+        }
     }
 
     fn len(&self) -> usize {
@@ -65,20 +75,27 @@ impl Keys {
         heads ^ u64::from(self.skip) ^ u64::from(self.records[0].touch()) ^ u64::from(self.records[KEYS / 2].touch())
     }
 
-    fn prefix(&self) -> &[u8] {
-        &self.prefix[..usize::from(self.skip)]
+    /// Bytes of the prefix that a key begins with.
+    fn shared_with(&self, key: &[u8]) -> usize {
+        let skip = usize::from(self.skip);
+        for (word, at) in self.prefix.iter().zip((0..skip).step_by(8)) {
+            let differs = (word ^ head_of(key, at)) & (u64::MAX << (64 - 8 * (skip - at).min(8)));
+            if differs != 0 {
+                return (at + differs.leading_zeros() as usize / 8).min(key.len());
+            }
+        }
+        skip.min(key.len())
     }
 
     /// Where the key is, or where it would go.
     fn search(&self, arena: &Arena, key: &[u8]) -> Result<usize, usize> {
-        let prefix = self.prefix();
-        let begin = &key[..prefix.len().min(key.len())];
-        match begin.cmp(prefix) {
-            Ordering::Less => return Err(0),
-            Ordering::Greater => return Err(self.len()),
-            Ordering::Equal => {}
+        let (skip, shared) = (usize::from(self.skip), self.shared_with(key));
+        if shared < skip {
+            let theirs = self.prefix[shared / 8].to_be_bytes()[shared % 8];
+            // A key that ends within the prefix is before all that begin with it.
+            return if key.get(shared).is_some_and(|byte| *byte > theirs) { Err(self.len()) } else { Err(0) };
         }
-        let head = head_of(key, prefix.len());
+        let head = head_of(key, skip);
         let heads = &self.heads[..self.len()];
         let mut at = heads.partition_point(|other| *other < head);
         while at < heads.len() && heads[at] == head {
@@ -94,7 +111,7 @@ impl Keys {
     /// Sets the prefix to `skip` bytes of `key`, which all keys share, and the heads to what follows.
     fn set_prefix(&mut self, arena: &Arena, key: &[u8], skip: usize) {
         self.skip = skip as u16;
-        self.prefix[..skip].copy_from_slice(&key[..skip]);
+        self.prefix = std::array::from_fn(|at| head_of(&key[..skip], 8 * at));
         for at in 0..self.len() {
             self.heads[at] = head_of(arena.key(self.records[at]), skip);
         }
@@ -112,7 +129,7 @@ impl Keys {
 
     /// Puts a key before the one at `at`; there is room.
     fn insert(&mut self, arena: &Arena, at: usize, key: &[u8], record: RecordAt) {
-        let skip = if self.len == 0 { key.len().min(PREFIX_BYTES_MAX) } else { common(self.prefix(), key) };
+        let skip = if self.len == 0 { key.len().min(PREFIX_BYTES_MAX) } else { self.shared_with(key) };
         if self.len == 0 || skip < usize::from(self.skip) {
             self.set_prefix(arena, key, skip);
         }

@@ -11,6 +11,7 @@ use base::{CoreId, GroupId};
 use crossbeam::channel::{Receiver, bounded};
 use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
+use crate::arena::Pieces;
 use crate::asked::Asked;
 use crate::backup::checkpoint_request;
 use crate::compactor::Compactor;
@@ -42,6 +43,8 @@ pub struct LsmStore {
     memtable_bytes: usize,
     groups: HashMap<GroupId, GroupState>,
     active: Memtable,
+    /// Memory of memtables that are gone.
+    pieces: Pieces,
     /// Oldest first; flushed in this order.
     frozen: VecDeque<FrozenTable>,
     /// Flushed, but a read that began before that may still bring older rows. Oldest first.
@@ -151,6 +154,7 @@ impl LsmStore {
         let (writer, writer_jobs) = Lane::new();
         let (mut compactor, compactor_jobs) = Lane::new();
         let parts_waiting = Arc::new(AtomicUsize::new(0));
+        let pieces = Pieces::new(settings.memtable_bytes);
         let reading = Reader::new(tree.clone(), outbox.clone(), settings.reader_cache_bytes());
         let writing = Writer {
             tree: tree.clone(),
@@ -179,7 +183,8 @@ impl LsmStore {
             core: settings.core,
             memtable_bytes: settings.memtable_bytes,
             groups: machines.into_iter().map(|(group, row)| (group, GroupState::from_tables(row))).collect(),
-            active: Memtable::default(),
+            active: Memtable::new(pieces.clone()),
+            pieces,
             frozen: VecDeque::new(),
             retired: VecDeque::new(),
             frozen_next: 1,
@@ -311,42 +316,6 @@ impl LsmStore {
         self.drop_retired();
     }
 
-    fn handle_flushed(&mut self, id: u64) {
-        let Some(at) = self.frozen.iter().position(|frozen| frozen.id == id) else { return };
-        let Some(FrozenTable { table, .. }) = self.frozen.remove(at) else { return };
-        // A group that changed its life meanwhile has a newer checkpoint than this one.
-        let current = |(group, row): &(&GroupId, &MachineRow)| self.life(**group) == row.life;
-        let applied =
-            table.machines().iter().filter(current).map(|(group, row)| (*group, row.machine.applied_index)).collect();
-        self.ready.push_back(StoreEvent::Flushed(Frozen { id, applied }));
-        if self.asked_flush.take_if(|asked| *asked == id).is_some() {
-            self.asked.done();
-        }
-        // That a group was dropped is durable, if it has begun anew or not: what it had before may go.
-        for (group, row) in table.machines() {
-            let Some(state) = self.groups.get_mut(group) else { continue };
-            if state.drop_pending && first_live(row) > state.gone {
-                state.drop_pending = false;
-                self.compactor.push(CompactJob::DropLivesBefore { group: *group, life: first_live(row) });
-            }
-        }
-        self.retired.push_back(Retired { table, barrier: self.flight_next });
-        self.drop_retired();
-    }
-
-    /// Lets go of flushed memtables that no prefetch can be older than.
-    fn drop_retired(&mut self) {
-        let oldest = self.flights.keys().next().copied().unwrap_or(u64::MAX);
-        while let Some(retired) = self.retired.pop_front_if(|retired| retired.barrier <= oldest) {
-            for (group, row) in retired.table.machines() {
-                if let Some(state) = self.groups.get_mut(group).filter(|state| state.life == row.life) {
-                    state.in_tables = true;
-                }
-            }
-            self.writer.push(WriteJob::Dispose(retired.table));
-        }
-    }
-
     fn handle_installed(&mut self, group: GroupId, life: Life, machine: Machine) {
         if self.installs.get(&group).is_some_and(|open| open.1 == life) {
             self.installs.remove(&group);
@@ -369,19 +338,6 @@ impl LsmStore {
         // Snapshots that begin from now on read the new life, so the old ones may go.
         self.compactor.push(CompactJob::DropLivesBefore { group, life });
         self.ready.push_back(StoreEvent::Installed { group, machine });
-    }
-
-    fn submit_flushes(&mut self) {
-        for frozen in &mut self.frozen {
-            match frozen.progress {
-                Progress::Waits => return,
-                Progress::Submitted => {}
-                Progress::Allowed => {
-                    frozen.progress = Progress::Submitted;
-                    self.writer.push(WriteJob::Flush { id: frozen.id, memtable: frozen.table.clone() });
-                }
-            }
-        }
     }
 
     fn refresh_view(&mut self) {
@@ -537,7 +493,7 @@ impl Store for LsmStore {
         }
         let id = self.frozen_next;
         self.frozen_next += 1;
-        let table = Arc::new(std::mem::take(&mut self.active));
+        let table = Arc::new(std::mem::replace(&mut self.active, Memtable::new(self.pieces.clone())));
         let applied = table.applied();
         if self.asked.is_wanted() {
             self.asked_flush.get_or_insert(id);
@@ -714,6 +670,7 @@ fn newest_first<'a>(
 }
 
 mod damaged;
+mod flushes;
 mod pressure;
 #[cfg(test)]
 mod tests;

@@ -55,7 +55,7 @@ impl Worker for Writer {
 
     fn handle(&mut self, job: WriteJob) -> Result<(), TreeError> {
         match job {
-            WriteJob::Flush { id, memtable } => self.flush(id, &memtable),
+            WriteJob::Flush { id, memtable } => self.flush(id, memtable),
             WriteJob::InstallBegin { group, install, life, machine } => {
                 let parts = PartReader::new();
                 let fresh =
@@ -83,12 +83,14 @@ impl Worker for Writer {
 
 impl Writer {
     /// Writes a memtable. On a full disk it is tried again when there is room: what an attempt began is undone.
-    fn flush(&mut self, id: u64, memtable: &Memtable) -> Result<(), TreeError> {
+    fn flush(&mut self, id: u64, memtable: Arc<Memtable>) -> Result<(), TreeError> {
         let space = self.space.clone();
-        let Some(written) = retry(&space, memtable.bytes() as u64, || self.try_flush(memtable))? else {
+        let Some(written) = retry(&space, memtable.bytes() as u64, || self.try_flush(&memtable))? else {
             return Ok(());
         };
         self.lives.extend(written);
+        // Before the core hears of it: it takes the memory back.
+        drop(memtable);
         self.outbox.send(Done::Flushed { id });
         self.kick();
         Ok(())
@@ -105,7 +107,7 @@ impl Writer {
         };
         let rows = groups().flat_map(|(&group, row)| {
             let machine = machine_row(group, row, seqno);
-            let rows = memtable.range((group, row.life), &[], None);
+            let rows = memtable.rows((group, row.life));
             let mut full = key::prefix(group, row.life).to_vec();
             let rows = rows.map(move |(key, value)| {
                 full.truncate(key::PREFIX_BYTES);
