@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::block_cache::BlockCache;
 use crate::block_rows::{Place, RowBlock};
-use crate::tables::{Files, OpenTable, Run, TableSet};
+use crate::tables::{BlockAt, Files, OpenTable, Run, TableSet};
 use crate::tree::TreeError;
 
 /// Point reads of a batch: first all keys are placed, then each is read. Where a key may lie is told by memory all over the
@@ -30,6 +30,7 @@ struct KeyPlace<'a> {
     run: usize,
     table: &'a OpenTable,
     block: usize,
+    at: BlockAt,
 }
 
 struct LastBlock<'a> {
@@ -54,8 +55,8 @@ impl<'a> Lookups<'a> {
                 continue;
             }
             let block = table.block_of(files, key)?;
-            if block < table.blocks(files)? {
-                self.places.push(KeyPlace { run, table, block });
+            if let Some(at) = table.block_at(files, block)? {
+                self.places.push(KeyPlace { run, table, block, at });
             }
         }
         self.counts.push((self.places.len() - before) as u32);
@@ -67,10 +68,10 @@ impl<'a> Lookups<'a> {
         let (first, number) = self.read;
         let behind = first + self.counts[number] as usize;
         self.read = (behind, number + 1);
-        for &KeyPlace { run, table, block } in &self.places[first..behind] {
+        for &KeyPlace { run, table, block, at } in &self.places[first..behind] {
             let last = &mut self.last[run];
             if last.as_ref().is_none_or(|last| last.block != block || !std::ptr::eq(last.table, table)) {
-                let rows = table.block(&self.set.files, self.cache, block)?;
+                let rows = table.load(&self.set.files, self.cache, at)?;
                 *last = Some(LastBlock { table, block, rows });
             }
             let Some(LastBlock { rows, .. }) = last else { continue };

@@ -102,7 +102,8 @@ struct TableIndex {
 }
 
 /// A data block: its last key, and where it lies.
-struct BlockAt {
+#[derive(Clone, Copy)]
+pub(crate) struct BlockAt {
     offset: u64,
     bytes: u32,
     key: u32,
@@ -153,14 +154,28 @@ impl OpenTable {
         Ok(self.index(files)?.key(number))
     }
 
-    /// A block.
+    /// Where a block lies; `None` behind the last.
+    pub(crate) fn block_at(&self, files: &Files, number: usize) -> Result<Option<BlockAt>, TreeError> {
+        Ok(self.index(files)?.blocks.get(number).copied())
+    }
+
+    /// A block, by its number.
     pub(crate) fn block(
         &self,
         files: &Files,
         cache: &RefCell<BlockCache>,
         number: usize,
     ) -> Result<RowBlock, TreeError> {
-        let BlockAt { offset, bytes, .. } = self.index(files)?.blocks[number];
+        self.load(files, cache, self.index(files)?.blocks[number])
+    }
+
+    /// A block, by its place.
+    pub(crate) fn load(
+        &self,
+        files: &Files,
+        cache: &RefCell<BlockCache>,
+        BlockAt { offset, bytes, .. }: BlockAt,
+    ) -> Result<RowBlock, TreeError> {
         let place = BlockPlace { offset, bytes, compression: self.table.metadata.data_block_compression };
         let rows = cache.borrow_mut().get(BlockId { table: self.table.id(), offset }, |raw, out| {
             load(&*self.file(files)?, place, raw, out).map_err(|error| match error {
