@@ -6,6 +6,7 @@
 mod bad_input;
 mod bench;
 mod cluster;
+mod compare;
 mod damaged_log;
 mod damaged_store;
 mod dev;
@@ -27,7 +28,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 13] = [
+const SUITES: [Suite; 14] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
@@ -56,6 +57,7 @@ const SUITES: [Suite; 13] = [
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
+    ("compare", "the same commits to us and to etcd and redis, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
 ];
 

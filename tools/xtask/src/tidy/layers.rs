@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 17] = [
+pub const ROOMS: [(&str, &str, u8); 18] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
@@ -25,6 +25,7 @@ pub const ROOMS: [(&str, &str, u8); 17] = [
     ("sim", "tools/sim", 5),
     // Before `bench`, whose folder it lies in.
     ("load", "bench/load", 5),
+    ("compare", "bench/compare", 6),
     ("bench", "bench", 5),
     ("xtask", "tools/xtask", 5),
     ("cli", "tools/cli", 6),

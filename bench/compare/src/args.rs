@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::Shape;
+use crate::target::{System, Target};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 all VALID    2 AT-LEAST    3 INVALID    4 wrong answer    64 usage    69 target or peer not available
+  130 interrupted; what was measured until then is printed";
+
+const VERSUS_EXAMPLES: &str = "\
+Examples:
+  dropstone-compare versus --target dropstone --target etcd
+  dropstone-compare versus --target dropstone --target redis --unlike --in-flight 64 --pairs 5
+  dropstone-compare versus --all --markdown table.md --json result.json
+
+The same file commits go to both by turns, A B B A, one target loaded at a time, in a closed loop: a new operation starts
+when one is answered, so latency is what N waiting clients see. Ratios are taken of neighbouring blocks.
+What each target does for one operation, and what its acknowledgement means, stands above its figures.";
+
+/// Dropstone beside etcd, ZooKeeper, Redis and memcached, with the same work, on this machine.
+#[derive(Parser, Debug)]
+#[command(name = "dropstone-compare", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Start clusters of a peer, or of our own, by hand.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Measure two targets by turns, and tell the ratio.
+    #[command(after_help = VERSUS_EXAMPLES, after_long_help = VERSUS_EXAMPLES)]
+    Versus(VersusArgs),
+    /// List the targets: what one operation is, what its acknowledgement means, whether it is installed.
+    Targets(Place),
+}
+
+/// Clusters.
+#[derive(Subcommand, Debug)]
+pub enum ClusterCommand {
+    /// Start one, print its addresses, and stop it at SIGINT or SIGTERM. Nothing of it is left.
+    Up {
+        /// Which.
+        system: System,
+        /// How.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where clusters are made, and of what.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Directories of clusters are made in this one and go in the end: the file system under test [default: the
+    /// system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Processes of each cluster.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
+    nodes: u16,
+    /// The program of our own [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    dropstone: Option<PathBuf>,
+    /// Cores of each of our own nodes [default: a third of the processors, at least 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    cores: Option<u16>,
+    /// Raft groups of our own cluster.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    groups: u32,
+}
+
+impl Place {
+    /// As clusters want it.
+    pub fn shape(&self) -> Shape {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let third = u16::try_from(processors / 3).unwrap_or(u16::MAX).clamp(1, 16);
+        Shape {
+            nodes: self.nodes,
+            parent: self.dir.clone().unwrap_or_else(std::env::temp_dir),
+            dropstone: self.dropstone.clone(),
+            cores: self.cores.unwrap_or(third),
+            groups: self.groups,
+        }
+    }
+}
+
+/// A comparison.
+#[derive(Args, Debug)]
+pub struct VersusArgs {
+    /// A target; twice or more often. The first one is compared with each of the others.
+    #[arg(long, value_name = "TARGET", required_unless_present = "all")]
+    pub target: Vec<Target>,
+    /// Dropstone with every peer that is installed; implies --unlike.
+    #[arg(long, conflicts_with = "target")]
+    pub all: bool,
+    /// Compare targets whose acknowledgement means different things, too; every page says so.
+    #[arg(long)]
+    pub unlike: bool,
+    /// Operations in flight, one level after the other.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1024",
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub in_flight: Vec<u32>,
+    /// Pairs of blocks of a level; two are needed for an interval, three for a number to be published.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub pairs: u32,
+    /// The measured window of a block, whole seconds.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = whole_seconds)]
+    pub block: u64,
+    /// Load before the window, whole seconds, at least 2.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = whole_seconds)]
+    pub warm: u64,
+    /// Load on each fresh cluster before all blocks, unmeasured, 64 in flight, whole seconds: log segments are prepared,
+    /// files grow, compilers of virtual machines settle.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = whole_seconds)]
+    pub prime: u64,
+    /// Connections to a target [default: by target and operations in flight]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub connections: Option<u16>,
+    /// Of all that is random.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write everything as JSON to a file; `-` is stdout, instead of the table.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the tables as Markdown to a file; `-` is stdout, instead of the table.
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Where, and of what.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+fn whole_seconds(text: &str) -> Result<u64, String> {
+    let span = load::text::parse_span(text).map_err(|error| error.to_string())?;
+    let seconds = span.0 / 1_000_000_000;
+    let is_whole = span.0 == seconds * 1_000_000_000 && (1..=600).contains(&seconds);
+    if is_whole { Ok(seconds) } else { Err("is not 1s to 600s, in whole seconds".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_times_are_whole_seconds() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        assert_eq!([whole_seconds("5s"), whole_seconds("2000ms")], [Ok(5), Ok(2)]);
+        assert!(whole_seconds("1500ms").is_err() && whole_seconds("0s").is_err() && whole_seconds("x").is_err());
+    }
+}

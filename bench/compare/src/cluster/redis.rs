@@ -1,0 +1,60 @@
+//! Redis: a primary that syncs every write, and replicas in memory.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+use crate::codec::resp::{Value, put_command, take};
+
+/// Starts primary and replicas.
+pub fn start(cluster: &mut Cluster, program: &Path, nodes: u16) -> Result<()> {
+    let first = free_ports(nodes)?;
+    for number in 1..=nodes {
+        let (port, dir) = (first + number - 1, text(&cluster.node_dir(number)?)?);
+        let port = port.to_string();
+        // No snapshots beside the log: they would only cost.
+        let mut words = vec!["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--daemonize", "no"];
+        let primary = first.to_string();
+        if number == 1 {
+            words.extend(["--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"]);
+        } else {
+            words.extend(["--appendonly", "no", "--replicaof", "127.0.0.1", &primary]);
+        }
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        cluster.spawn(program, &words)?;
+        cluster.addresses.push(local(first + number - 1));
+    }
+    Ok(())
+}
+
+/// The primary, once all replicas follow it.
+pub fn replicas(addresses: &[SocketAddr]) -> Result<usize> {
+    let Value::Text(Some(text)) = ask(addresses[0], &[b"INFO", b"replication"])? else {
+        bail!("the primary does not tell of its replicas")
+    };
+    let online = String::from_utf8_lossy(&text).matches("state=online").count();
+    ensure!(online + 1 == addresses.len(), "{online} of {} replicas follow the primary", addresses.len() - 1);
+    Ok(0)
+}
+
+/// Asks one question.
+pub fn ask(address: SocketAddr, command: &[&[u8]]) -> Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
+    stream.set_read_timeout(Some(QUESTION_MAX))?;
+    let (mut out, mut input, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
+    put_command(command, &mut out);
+    stream.write_all(&out)?;
+    loop {
+        let length = stream.read(&mut buffer)?;
+        ensure!(length > 0, "{address} closed the connection");
+        input.extend_from_slice(&buffer[..length]);
+        match take(&input)? {
+            Some((Value::Error(error), _)) => bail!("{address} answered {error}"),
+            Some((value, _)) => return Ok(value),
+            None => {}
+        }
+    }
+}

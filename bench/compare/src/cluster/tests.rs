@@ -1,0 +1,128 @@
+//! Tests of clusters: real processes where they are installed.
+
+use std::sync::Arc;
+
+use base::mono::Span;
+use load::driver::{Answer, Driver as _, OpToken, Refusal, Submit};
+use load::mix::Mix;
+use load::op::Op;
+use load::verdict::Class;
+
+use super::*;
+use crate::block::{self, BlockSettings};
+use crate::drivers::etcd::{self as etcd_driver, Etcd};
+use crate::drivers::redis::{self as redis_driver, Redis};
+use crate::drivers::zookeeper::Zookeeper;
+use crate::drivers::{PeerDriver, PeerError, Protocol};
+use crate::target::Target;
+use crate::work::Work;
+
+fn shape(parent: &Path) -> Shape {
+    Shape { nodes: 3, parent: parent.to_owned(), dropstone: None, cores: 1, groups: 1 }
+}
+
+#[test]
+fn what_is_missing_is_told_with_what_to_install() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let shape = Shape { dropstone: Some(dir.path().join("none")), ..shape(dir.path()) };
+    let error = find(System::Dropstone, &shape).expect_err("there is none");
+    assert_eq!(crate::exit::code_of(&error), UNAVAILABLE);
+    assert!(error.to_string().contains("cargo build --release"), "{error}");
+    if let Err(error) = find(System::Etcd, &shape) {
+        assert_eq!(error.to_string(), "etcd: not installed: install Debian package etcd-server");
+    }
+}
+
+#[test]
+fn a_process_that_ends_is_told_with_its_last_words() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let words = ["-c".to_owned(), "echo no room >&2; exit 3".to_owned()];
+    let mut process = Process::spawn("peer 1", Path::new("/bin/sh"), &words, &dir.path().join("log")).expect("started");
+    let error = loop {
+        match process.check() {
+            Ok(()) => std::thread::yield_now(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.starts_with("peer 1 has ended (exit status: 3)") && error.ends_with("no room"), "{error}");
+}
+
+/// A short load of each target against a real cluster: every put is acknowledged, a sample is read back, nothing is left.
+fn carries_file_commits(targets: &[Target]) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (shape, stop) = (shape(dir.path()), AtomicBool::new(false));
+    let system = targets[0].system();
+    if let Err(error) = find(system, &shape) {
+        eprintln!("SKIPPED: carries_file_commits of {}: {error}", system.name());
+        return;
+    }
+    let cluster = Cluster::start(system, &shape, &stop).expect("it starts");
+    assert_eq!((cluster.addresses.len(), cluster.pids().len()), (3, 3));
+    let mix = Mix::parse("file-commit.toml", include_str!("../../file-commit.toml")).expect("well formed");
+    let mix = Arc::new(mix);
+    let settings = |in_flight| {
+        let mix = mix.clone();
+        BlockSettings { mix, seed: 1, in_flight, warm_s: 2, window_s: 1, connections: Some(2), replicas: 1 }
+    };
+    for (target, in_flight) in targets.iter().flat_map(|target| [(*target, 1), (*target, 100)]) {
+        let settings = settings(in_flight);
+        let run = format!("{}-{in_flight}", target.name());
+        let place = block::Place { target, cluster: &cluster, others: &[], run: &run };
+        let block = block::run(&place, &settings, &stop).expect("it runs");
+        let seen = format!("{run}: {:?} {:?}", block.reasons, block.read_back);
+        assert!(block.record.counts.achieved > 0 && block.read_back.looked_for > 0, "{seen}");
+        assert_eq!((block.wrong(), block.read_back.unanswered), (0, 0), "{seen}");
+        assert_eq!(block.record.counts.errors_in_all(), 0, "{seen}");
+        assert!(block.class <= Class::Invalid && !block.reasons.iter().any(|why| why.contains("given up")), "{seen}");
+    }
+    let (lead, work) = ([cluster.addresses[0]], Work::new("twice", 1));
+    match system {
+        System::Etcd => {
+            keeps_the_first(PeerDriver::connect(Etcd::new(etcd_driver::Commit::Both, work, "x:1", 1), &lead))
+        }
+        System::Redis => {
+            keeps_the_first(PeerDriver::connect(Redis::new(redis_driver::Commit::Both, work, 1, 1), &lead))
+        }
+        System::Zookeeper => keeps_the_first(PeerDriver::connect(Zookeeper::new(work, 1), &lead)),
+        // It compares nothing.
+        System::Memcached | System::Dropstone => {}
+    }
+    drop(cluster);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("it is there").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A file that is there already is not put again, and the answer says so.
+fn keeps_the_first<P: Protocol>(driver: Result<PeerDriver<P>, PeerError>) {
+    let mut driver = driver.expect("connected");
+    let op = Op { path: "/a/b".to_owned(), size: 4096, ..Op::default() };
+    let mut answers = Vec::new();
+    for slot in 0..2 {
+        let now = driver.now();
+        assert_eq!(driver.submit(&op, OpToken { slot, generation: 0 }, now), Submit::Queued);
+        let mut done = Vec::new();
+        driver.poll(now + Span::from_ms(30_000), &mut done);
+        answers.extend(done.iter().map(|done| done.answer));
+    }
+    assert!(matches!(answers[..], [Answer::Applied { .. }, Answer::Refused(Refusal::Conflict)]), "{answers:?}");
+}
+
+#[test]
+fn etcd_carries_file_commits() {
+    carries_file_commits(&[Target::Etcd, Target::EtcdPut]);
+}
+
+#[test]
+fn zookeeper_carries_file_commits() {
+    carries_file_commits(&[Target::Zookeeper]);
+}
+
+#[test]
+fn redis_carries_file_commits() {
+    carries_file_commits(&[Target::Redis, Target::RedisSet]);
+}
+
+#[test]
+fn memcached_carries_file_commits() {
+    carries_file_commits(&[Target::Memcached]);
+}

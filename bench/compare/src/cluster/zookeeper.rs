@@ -1,0 +1,62 @@
+//! ZooKeeper: an ensemble of three, and who leads.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+
+/// What Debian calls the program.
+pub const JAR: &str = "/usr/share/java/zookeeper.jar";
+/// Memory of one server. The design's 256 MiB hold a comparison's nodes for a minute only.
+const HEAP: &str = "-Xmx1g";
+
+/// Starts the servers.
+pub fn start(cluster: &mut Cluster, java: &Path, nodes: u16) -> Result<()> {
+    let first = free_ports(3 * nodes)?;
+    let server =
+        |id: u16| format!("server.{id}=127.0.0.1:{}:{}\n", first + nodes + 2 * (id - 1), first + nodes + 2 * id - 1);
+    let servers: String = (1..=nodes).map(server).collect();
+    for number in 1..=nodes {
+        let (dir, client) = (cluster.node_dir(number)?, first + number - 1);
+        let config = dir.join("zoo.cfg");
+        let settings = format!(
+            "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={client}\nclientPortAddress=127.0.0.1\n\
+             admin.enableServer=false\nmaxClientCnxns=0\n{servers}",
+            text(&dir)?,
+        );
+        std::fs::write(&config, settings).with_context(|| format!("could not write {}", config.display()))?;
+        std::fs::write(dir.join("myid"), format!("{number}\n"))?;
+        let config = text(&config)?;
+        let words = [HEAP, "-cp", JAR, "org.apache.zookeeper.server.quorum.QuorumPeerMain", &config];
+        cluster.spawn(java, &words.map(str::to_owned))?;
+        cluster.addresses.push(local(client));
+    }
+    Ok(())
+}
+
+/// The place of the server that leads.
+pub fn leader(addresses: &[SocketAddr]) -> Result<usize> {
+    let told = addresses.iter().map(|address| ask(*address)).collect::<Result<Vec<String>>>()?;
+    ensure!(told.iter().all(|told| told.contains("Mode: ")), "its servers have not found each other yet");
+    let leader = told.iter().position(|told| told.contains("Mode: leader") || told.contains("Mode: standalone"));
+    leader.context("none of its servers leads yet")
+}
+
+/// The version that a server tells.
+pub fn version(address: SocketAddr) -> Option<String> {
+    let told = ask(address).ok()?;
+    let (_, rest) = told.split_once("ersion: ")?;
+    Some(rest.split(['-', ',']).next()?.to_owned())
+}
+
+fn ask(address: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
+    stream.set_read_timeout(Some(QUESTION_MAX))?;
+    stream.write_all(b"srvr")?;
+    let mut told = Vec::new();
+    stream.read_to_end(&mut told)?;
+    Ok(String::from_utf8_lossy(&told).into_owned())
+}

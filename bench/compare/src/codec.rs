@@ -1,0 +1,25 @@
+//! What peers speak, written by hand: bytes in, bytes out, no socket and no clock.
+//!
+//! ```text
+//! protobuf ─▶ etcd ─▶ http2 ─▶ bytes       etcd's gRPC: messages, in HTTP/2 frames, many streams a connection
+//! resp ─▶ bytes    memtext ─▶ bytes    jute ─▶ bytes       Redis; memcached; ZooKeeper
+//! ```
+
+pub mod etcd;
+pub mod http2;
+pub mod jute;
+pub mod memtext;
+pub mod protobuf;
+pub mod resp;
+
+/// Why bytes of a peer are not understood, or why it said no for good. The connection is of no use any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WireError(pub String);
+
+impl std::fmt::Display for WireError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WireError {}

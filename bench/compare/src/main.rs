@@ -1,0 +1,37 @@
+//! The peers beside us: starts etcd, ZooKeeper, Redis and memcached, and measures them and Dropstone by turns with the same work.
+//!
+//! ```text
+//! args ─▶ commands ─▶ cluster (real processes)        who runs
+//!             └─▶ versus ─▶ block ─▶ drivers ─▶ codec  what is sent: load's generator and recorder, own protocols
+//!                   └─▶ report  device target           what is told, with what an acknowledgement means
+//! ```
+//! docs/design/bench.md, "Peers", says what is compared with what, and why that is fair.
+
+mod args;
+mod block;
+mod cluster;
+mod codec;
+mod commands;
+mod device;
+mod drivers;
+mod exit;
+mod report;
+mod target;
+mod versus;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match args::Cli::try_parse() {
+        Ok(cli) => exit::report(commands::run(&cli.command)),
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            // Nobody to tell where stdout is closed.
+            let _ = error.print();
+            code.into()
+        }
+    }
+}
