@@ -2,5 +2,4 @@
 
 pub mod log_bench;
 pub mod meta_bench;
-pub mod raft_rig;
 pub mod store_bench;

@@ -2,6 +2,7 @@
 //! `cargo xtask e2e` runs real processes.
 
 mod e2e;
+mod long;
 mod models;
 mod mutants;
 mod sim;
@@ -20,7 +21,8 @@ usage: cargo xtask COMMAND
   sim ARGS     build the simulator with all its checks and run it: `cargo xtask sim help`
   models       a million random commands to the metadata machine and a naive one, and long runs of the store's model
   mutants [ID] show by tests the seeded bugs that the simulator cannot reach
-  e2e [SUITE]  run the end-to-end suites with real processes, or those named; `e2e list` names them";
+  e2e [SUITE]  run the end-to-end suites with real processes, or those named; `e2e list` names them
+  long COMMAND what takes minutes: counts of instructions, what the latency profile costs; `long help`";
 
 fn main() -> ExitCode {
     match run() {
@@ -43,6 +45,7 @@ fn run() -> anyhow::Result<bool> {
         ["sim", ..] => sim::run(&root()?, &arguments[1..]),
         ["models"] => models::run(&root()?),
         ["mutants", ..] => mutants::run(&root()?, &arguments[1..]),
+        ["long", ..] => long::run(&root()?, &arguments[1..]),
         ["e2e", ..] => e2e::run(&arguments[1..]).map(|()| true),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 18] = [
+pub const ROOMS: [(&str, &str, u8); 19] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
@@ -23,9 +23,10 @@ pub const ROOMS: [(&str, &str, u8); 18] = [
     ("server", "net/server", 4),
     ("blocks", "net/blocks", 4),
     ("sim", "tools/sim", 5),
-    // Before `bench`, whose folder it lies in.
+    // These three before `bench`, whose folder they lie in.
     ("load", "bench/load", 5),
     ("compare", "bench/compare", 6),
+    ("micro", "bench/micro", 6),
     ("bench", "bench", 5),
     ("xtask", "tools/xtask", 5),
     ("cli", "tools/cli", 6),

@@ -11,7 +11,7 @@ use raft::{Body, Boot, Config, Effects, HardState, Input, Log, Outcome, Outgoing
 const SLOTS: u64 = 1024;
 const GROUP: GroupId = GroupId(1);
 /// The largest payload that a rig may have.
-static PADDING: [u8; 4096] = [0; 4096];
+static PADDING: [u8; 16 << 10] = [0; 16 << 10];
 
 /// The newest [`SLOTS`] entries of a group, each of one size.
 pub struct RingLog {
@@ -26,7 +26,9 @@ pub struct RingLog {
 }
 
 impl RingLog {
-    fn new(payload_bytes: usize) -> RingLog {
+    /// An empty one for payloads of this size.
+    #[must_use]
+    pub fn new(payload_bytes: usize) -> RingLog {
         let space = record_space(payload_bytes);
         let slots = SLOTS as usize;
         let heads = vec![(Term(0), 0); slots];
@@ -40,6 +42,26 @@ impl RingLog {
             epoch: 1,
             is_written: false,
         }
+    }
+
+    /// Ends the open epoch if anything was written in it: it is synced now.
+    pub fn sync(&mut self) -> Option<SyncEpoch> {
+        std::mem::take(&mut self.is_written).then(|| {
+            self.epoch += 1;
+            SyncEpoch(self.epoch - 1)
+        })
+    }
+
+    /// A term and a vote were written.
+    pub fn write_state(&mut self) -> SyncEpoch {
+        self.is_written = true;
+        SyncEpoch(self.epoch)
+    }
+
+    /// The record of an entry that is held.
+    #[must_use]
+    pub fn record(&self, index: LogIndex) -> &[u8] {
+        self.raw(index)
     }
 
     fn slot(&self, index: LogIndex) -> usize {
@@ -258,16 +280,13 @@ impl Trio {
             effects.clear();
             raft.drain(log, effects);
             if effects.hard_state.is_some() {
-                raft.hard_state_epoch(SyncEpoch(log.epoch));
-                log.is_written = true;
+                raft.hard_state_epoch(log.write_state());
             }
             for message in effects.send_now.drain(..) {
                 post(at, message, log, &mut self.bytes, &mut self.mail);
             }
             waiting.append(&mut effects.send_after_sync);
-            if std::mem::take(&mut log.is_written) {
-                let epoch = SyncEpoch(log.epoch);
-                log.epoch += 1;
+            if let Some(epoch) = log.sync() {
                 raft.step(log, Input::Synced { epoch });
             }
             for message in waiting.drain(..) {
