@@ -6,6 +6,7 @@
 pub mod bytes;
 pub mod checksum;
 pub mod histogram;
+pub mod id_map;
 pub mod ids;
 pub mod limits;
 pub mod mark;
@@ -16,6 +17,7 @@ pub mod prng;
 pub mod record;
 pub mod stages;
 
+pub use id_map::IdMap;
 pub use ids::*;
 pub use mono::{Mono, Span};
 pub use prng::{Prng, mix64};

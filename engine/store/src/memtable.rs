@@ -1,8 +1,8 @@
 //! Rows in memory: one writer, one version per key, and the machine row of every group it has rows of.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use base::{GroupId, LogIndex};
+use base::{GroupId, IdMap, LogIndex};
 
 use crate::arena::{Arena, Pieces};
 use crate::key::GroupLife;
@@ -16,7 +16,7 @@ pub(crate) struct Memtable {
     /// A record's key begins with the table byte. It is fresh if nothing below this memtable has the key: when it is deleted
     /// here, no tombstone is needed. Invariant: a tombstone is not fresh, nor is a row that was put over one.
     arena: Arena,
-    lives: HashMap<GroupLife, SortedRows>,
+    lives: IdMap<GroupLife, SortedRows>,
     machines: BTreeMap<GroupId, MachineRow>,
     /// Of the nodes of all lives, and of the machine rows.
     more_bytes: usize,

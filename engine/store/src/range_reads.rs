@@ -3,10 +3,11 @@
 //! A range knows every row of its group between `start` and `covered`. It stays so: what is read from the tables is
 //! merged with the memtables when it arrives, and later writes are laid over it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::ops::Bound;
 
+use base::IdMap;
 use meta::Rows;
 
 use crate::key::{GroupLife, successor};
@@ -39,7 +40,7 @@ pub(crate) struct Missing {
 /// All ranges of one core.
 #[derive(Default)]
 pub(crate) struct RangeReads {
-    lives: HashMap<GroupLife, Vec<RangeRead>>,
+    lives: IdMap<GroupLife, Vec<RangeRead>>,
 }
 
 impl RangeReads {

@@ -8,10 +8,10 @@
 //! table of hashes, which may be wrong about a row now and then.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use base::IdMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::hash_index::HashIndex;
@@ -51,7 +51,7 @@ pub(crate) struct RowCache {
     free: Vec<u32>,
     index: HashIndex,
     /// Rows of each life.
-    lives: HashMap<GroupLife, usize>,
+    lives: IdMap<GroupLife, usize>,
     /// Secret, so that nobody can choose names that collide.
     seed: u64,
     /// Hashes of the rows that came lately.
@@ -76,7 +76,7 @@ impl RowCache {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashIndex::new(INDEX_MIN),
-            lives: HashMap::new(),
+            lives: IdMap::default(),
             seed: RandomState::new().hash_one(0),
             seen: vec![0; SEEN].into_boxed_slice(),
             hand: 0,

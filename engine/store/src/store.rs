@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use base::limits::{KEY_BYTES_MAX, L0_RUNS_MAX, L0_RUNS_SLOW, STORE_PINS_MAX, VALUE_BYTES_MAX};
-use base::{CoreId, GroupId};
+use base::{CoreId, GroupId, IdMap};
 use crossbeam::channel::{Receiver, bounded};
 use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
@@ -41,7 +41,7 @@ use view::View;
 pub struct LsmStore {
     core: CoreId,
     memtable_bytes: usize,
-    groups: HashMap<GroupId, GroupState>,
+    groups: IdMap<GroupId, GroupState>,
     active: Memtable,
     /// Memory of memtables that are gone.
     pieces: Pieces,
@@ -57,7 +57,7 @@ pub struct LsmStore {
     flights: BTreeMap<u64, Flight>,
     flight_next: u64,
     /// What was read for a token and is not released.
-    tokens: HashMap<u64, Token>,
+    tokens: IdMap<u64, Token>,
     /// Incoming snapshots: their number, and the life they will be.
     installs: HashMap<GroupId, (u64, Life)>,
     install_next: u64,
@@ -193,7 +193,7 @@ impl LsmStore {
             view: View::new(tree.shown()),
             flights: BTreeMap::new(),
             flight_next: 1,
-            tokens: HashMap::new(),
+            tokens: IdMap::default(),
             installs: HashMap::new(),
             install_next: 1,
             snapshots: HashMap::new(),

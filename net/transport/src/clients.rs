@@ -1,9 +1,7 @@
 //! The client connections of one core: hello, frames, replies, back pressure.
 
-use std::collections::HashMap;
-
 use base::limits::{CONNECTION_REQUESTS_MAX, WIRE_FRAME_BYTES_MAX};
-use base::{Acct, GroupId};
+use base::{Acct, GroupId, IdMap};
 use reactor::io::{Io, SocketId};
 use wire::{Explanation, Frame, FrameClass, FrameWriter, Link, ReplyStatus, RequestItem, ServerHello};
 
@@ -56,7 +54,7 @@ struct Client {
 /// The client connections of one core.
 pub struct Clients {
     hello: ServerHello,
-    connections: HashMap<u64, Client>,
+    connections: IdMap<u64, Client>,
     /// Connections with replies to send or frames to read on, each once.
     ready: Vec<u64>,
     malformed: u64,
@@ -74,7 +72,7 @@ impl Clients {
     /// No connections yet; each is greeted with `hello`.
     #[must_use]
     pub fn new(hello: ServerHello) -> Clients {
-        Clients { hello, connections: HashMap::new(), ready: Vec::new(), malformed: 0, ended: Vec::new() }
+        Clients { hello, connections: IdMap::default(), ready: Vec::new(), malformed: 0, ended: Vec::new() }
     }
 
     /// A connection was accepted.
@@ -180,7 +178,9 @@ impl Clients {
             let refused = ReplyStatus::Refused as u8;
             client.writer.push_reply(request, refused, kind, group, text).expect("a short text fits a frame");
         }
-        self.queue(connection);
+        if !std::mem::replace(&mut client.is_queued, true) {
+            self.ready.push(connection);
+        }
     }
 
     /// As [`Clients::reply`], of a request's only reply, which ends with an explanation.

@@ -8,12 +8,12 @@
 //! The node with the higher id dials; the other accepts. So a node that joins dials those that it was told of, and they
 //! need not know it yet. A newer link of a pair closes the older one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use base::limits::WIRE_FRAME_BYTES_MAX;
 use base::mono::Span;
-use base::{CoreId, Mono, NodeId, NodeUuid};
+use base::{CoreId, IdMap, Mono, NodeId, NodeUuid};
 use reactor::io::{Io, SocketId};
 use wire::{Link, PeerFrame, PeerFrameWriter, PeerHello, PeerMessage};
 
@@ -86,14 +86,14 @@ struct Peer {
 pub struct Peers {
     settings: PeerSettings,
     peers: BTreeMap<NodeId, Peer>,
-    by_socket: HashMap<SocketId, NodeId>,
+    by_socket: IdMap<SocketId, NodeId>,
     /// Accepted, and no hello yet.
-    strangers: HashMap<SocketId, Connection>,
+    strangers: IdMap<SocketId, Connection>,
     /// The highest incarnation seen of each node: an older one is a copy of a directory.
-    incarnations: HashMap<NodeId, u64>,
+    incarnations: IdMap<NodeId, u64>,
     to_close: Vec<SocketId>,
     /// Refused: they are told who refuses, then closed.
-    leaving: HashMap<SocketId, Connection>,
+    leaving: IdMap<SocketId, Connection>,
     frames_sent: u64,
     frames_received: u64,
 }
@@ -116,11 +116,11 @@ impl Peers {
         Peers {
             settings,
             peers: BTreeMap::new(),
-            by_socket: HashMap::new(),
-            strangers: HashMap::new(),
-            incarnations: HashMap::new(),
+            by_socket: IdMap::default(),
+            strangers: IdMap::default(),
+            incarnations: IdMap::default(),
             to_close: Vec::new(),
-            leaving: HashMap::new(),
+            leaving: IdMap::default(),
             frames_sent: 0,
             frames_received: 0,
         }
