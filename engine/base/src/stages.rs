@@ -202,42 +202,37 @@ impl Slot {
     /// whatever order, they sum to the total, which is the latest mark of a stage that shapes the answer.
     #[must_use]
     pub fn lengths(&self, order: &[Stage]) -> Lengths {
-        let end_of = |stage: Stage| match stage {
-            // The disk of this node may end after the quorum, or after all of it.
-            LogSubmit | LogWrite | LogSync if self.has(Quorum) => {
-                self.stamps[stage as usize].min(self.stamps[Quorum as usize])
-            }
-            _ => self.stamps[stage as usize],
-        };
-        let mut lengths = Lengths::default();
-        let mut reached = 1;
-        for stage in order {
-            // A stage without a mark did not happen, and one marked early has ended with the one before it.
-            let end = end_of(*stage).max(reached);
-            lengths.of[*stage as usize] = end - reached;
-            reached = end;
-        }
-        lengths.total = reached - 1;
-        debug_assert_eq!(lengths.of.iter().map(|units| u64::from(*units)).sum::<u64>(), u64::from(lengths.total));
-        lengths
+        self.lengths_by(order, |units| units)
     }
-}
 
-impl Lengths {
     /// The same in nanoseconds, where `ns_of` turns units into them and never falls. The moments are turned, not the
     /// lengths, so that the sum stays the total. A time beyond `u32::MAX` ns (4.29 s) counts as that long.
     #[must_use]
-    pub fn to_ns(&self, order: &[Stage], ns_of: impl Fn(u32) -> u64) -> Lengths {
-        let mut ns = Lengths::default();
-        let (mut units, mut reached) = (0, 0);
+    pub fn lengths_ns(&self, order: &[Stage], ns_of: impl Fn(u32) -> u64) -> Lengths {
+        self.lengths_by(order, |units| u32::try_from(ns_of(units)).unwrap_or(u32::MAX))
+    }
+
+    fn lengths_by(&self, order: &[Stage], turned: impl Fn(u32) -> u32) -> Lengths {
+        let quorum = if self.has(Quorum) { self.stamps[Quorum as usize] } else { u32::MAX };
+        let mut lengths = Lengths::default();
+        let (mut units, mut reached) = (1, 0);
         for stage in order {
-            units += self.of[*stage as usize];
-            let end = u32::try_from(ns_of(units)).unwrap_or(u32::MAX);
-            ns.of[*stage as usize] = end - reached;
-            reached = end;
+            let end = match stage {
+                // The disk of this node may end after the quorum, or after all of it.
+                LogSubmit | LogWrite | LogSync => self.stamps[*stage as usize].min(quorum),
+                _ => self.stamps[*stage as usize],
+            };
+            // A stage without a mark did not happen, and one marked early has ended with the one before it.
+            if end > units {
+                units = end;
+                let end = turned(units - 1);
+                lengths.of[*stage as usize] = end - reached;
+                reached = end;
+            }
         }
-        ns.total = reached;
-        ns
+        lengths.total = reached;
+        debug_assert_eq!(lengths.of.iter().map(|length| u64::from(*length)).sum::<u64>(), u64::from(lengths.total));
+        lengths
     }
 }
 
@@ -295,7 +290,7 @@ mod tests {
         slot.mark(Send, Stamp::at(u64::MAX));
         let lengths = slot.lengths(&WRITE_STAGES);
         assert_eq!((lengths.of[Quorum as usize], lengths.total), (u32::MAX - 1, u32::MAX - 1));
-        let ns = lengths.to_ns(&WRITE_STAGES, |units| u64::from(units) * 6);
+        let ns = slot.lengths_ns(&WRITE_STAGES, |units| u64::from(units) * 6);
         assert_eq!((ns.of[Quorum as usize], ns.of[Send as usize], ns.total), (u32::MAX, 0, u32::MAX));
     }
 
@@ -323,7 +318,7 @@ mod tests {
             let order: &[Stage] = if is_write { &WRITE_STAGES } else { &READ_STAGES };
             let lengths = slot.lengths(order);
             prop_assert_eq!(lengths.of.iter().sum::<u32>(), lengths.total);
-            let ns = lengths.to_ns(order, |units| ((u64::from(units) << 4) * 6_710_887) >> 24);
+            let ns = slot.lengths_ns(order, |units| ((u64::from(units) << 4) * 6_710_887) >> 24);
             prop_assert_eq!(ns.of.iter().map(|ns| u64::from(*ns)).sum::<u64>(), u64::from(ns.total));
             // No stage of another order, and none that was not marked, has a length.
             for stage in Stage::ALL {

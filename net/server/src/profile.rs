@@ -168,7 +168,7 @@ impl CoreProfile {
             let place = &mut self.places[place as usize];
             place.timing.slot.mark(Stage::Reply, now);
             let order = order_of(&place.timing);
-            place.lengths = place.timing.slot.lengths(order).to_ns(order, |units| self.clock.ns(units));
+            place.lengths = place.timing.slot.lengths_ns(order, |units| self.clock.ns(units));
         }
         now
     }
@@ -199,7 +199,7 @@ impl CoreProfile {
         }
         place.waiting -= mark.count;
         if place.waiting == 0 {
-            let place = self.places[at as usize];
+            let place = &self.places[at as usize];
             for (class, count) in OpClass::ALL.into_iter().zip(place.sent).filter(|(_, count)| *count > 0) {
                 self.interval.record_stages(class, &place.lengths, order_of(&place.timing), count);
             }
@@ -211,7 +211,7 @@ impl CoreProfile {
     #[must_use]
     pub fn explain(&self, class: OpClass, timing: &Timing, core: CoreId, node: NodeId) -> Explanation {
         let order = order_of(timing);
-        let lengths = timing.slot.lengths(order).to_ns(order, |units| self.clock.ns(units));
+        let lengths = timing.slot.lengths_ns(order, |units| self.clock.ns(units));
         let stages = order.iter().map(|stage| StageTime { stage: *stage, ns: lengths.of[*stage as usize] });
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         Explanation {

@@ -44,6 +44,8 @@ pub struct Interval {
     histograms: [[Option<Box<Histogram>>; STAGES + 1]; OP_CLASSES],
     nears: [Option<Box<Near>>; OP_CLASSES],
     slow: [Vec<Slow>; OP_CLASSES],
+    /// By class, once its list is full: the least total in it, which one that is not slow does not exceed. Else 0.
+    slow_least: [u32; OP_CLASSES],
     /// At the end of it.
     pub counts: Counts,
 }
@@ -56,19 +58,19 @@ impl Interval {
         self.record(class, TOTAL, lengths.total, count);
         self.nears[class as usize].get_or_insert_default().offer(lengths, count);
         let slow = &mut self.slow[class as usize];
-        let entry = Slow { lengths: *lengths, timing: *timing, count };
-        if slow.len() < SLOW_MAX {
-            slow.reserve_exact(SLOW_MAX - slow.len());
-            slow.push(entry);
-            return true;
+        if slow.len() == SLOW_MAX && lengths.total <= self.slow_least[class as usize] {
+            return false;
         }
-        if let Some(least) = slow.iter_mut().min_by_key(|slow| slow.lengths.total)
-            && least.lengths.total < lengths.total
-        {
-            *least = entry;
-            return true;
+        if slow.len() == SLOW_MAX {
+            let least = slow.iter().enumerate().min_by_key(|(_, slow)| slow.lengths.total).map_or(0, |(at, _)| at);
+            slow.swap_remove(least);
         }
-        false
+        slow.reserve_exact(SLOW_MAX - slow.len());
+        slow.push(Slow { lengths: *lengths, timing: *timing, count });
+        if slow.len() == SLOW_MAX {
+            self.slow_least[class as usize] = slow.iter().map(|slow| slow.lengths.total).min().unwrap_or(0);
+        }
+        true
     }
 
     /// The stages before the send, of all requests of a class that shared them.
@@ -110,6 +112,7 @@ impl Interval {
             .for_each(|h| h.clear());
         self.nears.iter_mut().flatten().for_each(|near| near.clear());
         self.slow.iter_mut().for_each(Vec::clear);
+        self.slow_least = [0; OP_CLASSES];
         self.counts = Counts::default();
     }
 }
