@@ -94,9 +94,12 @@ impl Replies {
         self.items.push(Item { ticket, group, status, effect: None, timing: None, body: start..self.bytes.len() });
     }
 
-    /// Adds the time of answers; one for all that share it.
+    /// Adds the time of answers; one for all that share it, as the reads of a group do that were served together: each
+    /// time is recorded stage by stage, however many share it.
     pub(crate) fn add_timing(&mut self, timing: Timing) -> u32 {
-        self.timings.push(timing);
+        if self.timings.last() != Some(&timing) {
+            self.timings.push(timing);
+        }
         self.timings.len() as u32 - 1
     }
 
@@ -176,5 +179,13 @@ mod tests {
         assert_eq!(seen, [(1, b"no".to_vec()), (2, vec![]), (3, vec![7, 8])]);
         replies.clear();
         assert!(replies.is_empty());
+    }
+
+    #[test]
+    fn answers_of_the_same_time_share_it() {
+        let mut replies = Replies::default();
+        let of = |index| Timing { index: LogIndex(index), commands: 1, ..Timing::default() };
+        assert_eq!([1, 1, 2, 1].map(|index| replies.add_timing(of(index))), [0, 0, 1, 2]);
+        assert_eq!(replies.timings(), [of(1), of(2), of(1)]);
     }
 }

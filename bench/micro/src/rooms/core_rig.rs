@@ -1,7 +1,8 @@
 //! One core's shard between scripted peers: it leads its groups, its disk takes no time, its store is the one that ships.
 //!
 //! ```text
-//! turn  begin ─▶ requests ─▶ answers of peers ─▶ completions of the disk ─▶ proposals ─▶ groups ─▶ replies ─▶ messages ─▶ operations
+//! turn  begin ─▶ requests ─▶ answers of peers ─▶ completions of the disk ─▶ proposals ─▶
+//!       groups ─▶ replies ─▶ messages ─▶ operations
 //! ```
 //! What a turn hands out, the disk's operations and the messages to peers, is done and answered in the next one.
 
