@@ -22,12 +22,19 @@ struct Compare {
 
 fn report(words: &[&str]) -> Result<u8, FaceError> {
     let parsed = Report::try_parse_from([&["report"], words].concat()).expect("arguments");
-    face::report(&parsed.args, true, &Style::PLAIN)
+    let mut shown = Vec::new();
+    let code = face::report_to(&parsed.args, true, &Style::PLAIN, &mut shown)?;
+    assert_eq!(shown.first(), Some(&b'{'));
+    Ok(code)
 }
 
 fn compare(words: &[&str]) -> Result<u8, FaceError> {
     let parsed = Compare::try_parse_from([&["compare"], words].concat()).expect("arguments");
-    face::compare(&parsed.args, false, &Style::PLAIN)
+    // Into a buffer: a FAIL that is wanted must not stand in the output of the tests.
+    let mut shown = Vec::new();
+    let code = face::compare_to(&parsed.args, false, &Style::PLAIN, &mut shown)?;
+    assert!(String::from_utf8_lossy(&shown).contains("p99"));
+    Ok(code)
 }
 
 fn run(p99: f64, class: VerdictClass) -> BenchResult {

@@ -1,6 +1,6 @@
 //! `dropstone bench report` and `dropstone bench compare`: arguments, and what they do.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -114,6 +114,13 @@ pub fn stdout_style(columns: Option<usize>) -> Style {
 ///
 /// Errors: no result there, or a file that cannot be written.
 pub fn report(args: &ReportArgs, as_json: bool, style: &Style) -> Result<u8, FaceError> {
+    report_to(args, as_json, style, &mut std::io::stdout())
+}
+
+/// As [`report`], with the summary written to `out`.
+///
+/// Errors: those of [`report`].
+pub fn report_to(args: &ReportArgs, as_json: bool, style: &Style, out: &mut impl Write) -> Result<u8, FaceError> {
     let result = result_json::read(&args.result)?;
     if let Some(path) = &args.html {
         write(path, &html::result(&result))?;
@@ -127,7 +134,8 @@ pub fn report(args: &ReportArgs, as_json: bool, style: &Style) -> Result<u8, Fac
         let histogram = histogram.ok_or_else(|| FaceError::NoHistogram(args.result.clone()))?;
         write(path, &hgrm::to_string(&histogram))?;
     }
-    print(&if as_json { result_json::to_string(&result) } else { table::summary(&result, style) });
+    let text = if as_json { result_json::to_string(&result) } else { table::summary(&result, style) };
+    print(out, &text);
     Ok(exit_code(&result))
 }
 
@@ -135,6 +143,13 @@ pub fn report(args: &ReportArgs, as_json: bool, style: &Style) -> Result<u8, Fac
 ///
 /// Errors: no result there, a gate that is none, unlike results, or a file that cannot be written.
 pub fn compare(args: &CompareArgs, as_json: bool, style: &Style) -> Result<u8, FaceError> {
+    compare_to(args, as_json, style, &mut std::io::stdout())
+}
+
+/// As [`compare`], with the table written to `out`.
+///
+/// Errors: those of [`compare`].
+pub fn compare_to(args: &CompareArgs, as_json: bool, style: &Style, out: &mut impl Write) -> Result<u8, FaceError> {
     let gates = parse_gates(&args.gate)?;
     let comparison = Comparison::new(side(&args.base)?, side(&args.new)?, &gates);
     if !comparison.unlike.is_empty() && !args.unlike {
@@ -143,7 +158,8 @@ pub fn compare(args: &CompareArgs, as_json: bool, style: &Style) -> Result<u8, F
     if let Some(path) = &args.html {
         write(path, &html::comparison(&comparison))?;
     }
-    print(&if as_json { format!("{}\n", to_json(&comparison)) } else { table::comparison(&comparison, style) });
+    let text = if as_json { format!("{}\n", to_json(&comparison)) } else { table::comparison(&comparison, style) };
+    print(out, &text);
     Ok(comparison.exit_code())
 }
 
@@ -211,7 +227,7 @@ fn write(path: &Path, text: &str) -> Result<(), FaceError> {
     std::fs::write(path, text).map_err(|error| FaceError::Write { path: path.to_owned(), error })
 }
 
-fn print(text: &str) {
+fn print(out: &mut impl Write, text: &str) {
     // A closed pipe leaves nobody to tell.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = out.write_all(text.as_bytes());
 }
