@@ -134,6 +134,12 @@ impl Arrival {
         }
     }
 
+    /// Whether the rate that was asked for is the rate of the whole schedule.
+    #[must_use]
+    pub fn has_one_rate(self) -> bool {
+        !matches!(self, Arrival::Ramp { .. } | Arrival::Step { .. })
+    }
+
     /// The name alone, for reports.
     #[must_use]
     pub fn name(self) -> &'static str {

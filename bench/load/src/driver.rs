@@ -107,6 +107,33 @@ pub struct Done {
     pub answer: Answer,
 }
 
+/// Where the service time of one operation went, as far as its target tells.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Breakdown {
+    /// The target's name for this kind of operation; empty when it told nothing.
+    pub class: &'static str,
+    /// The node that answered; 0 when it told nothing.
+    pub node: u64,
+    /// The way there and back.
+    pub net: Span,
+    /// What the node did, in time order. Invariant: `net` and these are no longer than the service.
+    pub stages: Vec<(&'static str, Span)>,
+}
+
+impl Breakdown {
+    /// The time that the node accounts for.
+    #[must_use]
+    pub fn server(&self) -> Span {
+        Span(self.stages.iter().map(|stage| stage.1.0).sum())
+    }
+
+    /// What of a service of this length nobody accounts for: tries that led nowhere, or all of it.
+    #[must_use]
+    pub fn unattributed(&self, service: Span) -> Span {
+        Span(service.0.saturating_sub(self.net.0 + self.server().0))
+    }
+}
+
 /// A target, as one generator core drives it.
 pub trait Driver {
     /// The time now: of the machine, or virtual.
@@ -121,6 +148,11 @@ pub trait Driver {
     /// Operations that may be sent in one turn when they are late: 64 for each connection.
     fn burst_max(&self) -> usize {
         64
+    }
+
+    /// Of an operation that has just ended: where its time went, if the target was asked for that. Asked once for each.
+    fn take_breakdown(&mut self, _token: OpToken) -> Option<Breakdown> {
+        None
     }
 }
 

@@ -193,9 +193,14 @@ impl Generator {
 
     /// Notes an answer.
     pub fn handle_done(&mut self, done: &Done) {
-        let Some(flight) = self.flights.get(done.token.slot as usize).copied() else { return };
+        self.end(done);
+    }
+
+    /// As [`Generator::handle_done`]; gives the times that were recorded, `None` for an error or a wrong answer.
+    pub fn end(&mut self, done: &Done) -> Option<(OpKind, Times)> {
+        let flight = self.flights.get(done.token.slot as usize).copied()?;
         if flight.generation != done.token.generation {
-            return;
+            return None;
         }
         let slot = &mut self.flights[done.token.slot as usize];
         (slot.generation, slot.is_used) = (flight.generation.wrapping_add(1), false);
@@ -218,10 +223,12 @@ impl Generator {
         let tree = self.source.tree_mut(flight.namespace);
         let judgement = judge::end(tree, self.contents, &flight.judged, done.answer);
         self.count(&times, judgement);
-        if judgement == Judgement::Right || judgement == Judgement::Raced {
+        let is_recorded = judgement == Judgement::Right || judgement == Judgement::Raced;
+        if is_recorded {
             self.recorder.record(flight.judged.kind, &times);
         }
         self.keep_ack(&flight, done.answer);
+        is_recorded.then_some((flight.judged.kind, times))
     }
 
     fn count(&mut self, times: &Times, judgement: Judgement) {

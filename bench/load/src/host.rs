@@ -1,6 +1,7 @@
 //! What the host did meanwhile, from /proc: time stolen by other machines, and time in which something waited for a
 //! processor. What cannot be read is not known.
 
+use crate::report::result::Host;
 use crate::verdict::HostFacts;
 
 /// Counters of the host at one moment.
@@ -10,6 +11,21 @@ pub struct HostCounters {
     ticks: Option<(u64, u64)>,
     /// Microseconds in which something waited for a processor.
     waited_us: Option<u64>,
+    /// Microseconds in which something waited for a disk.
+    io_waited_us: Option<u64>,
+}
+
+/// A second of the host, as the result keeps it.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct HostSecond {
+    /// Share of the processors that another machine had.
+    pub steal: f64,
+    /// Share of the time in which something waited for a processor.
+    pub psi_cpu: f64,
+    /// Share of the time in which something waited for a disk.
+    pub psi_io: f64,
+    /// Load average over a minute.
+    pub load1: f64,
 }
 
 impl HostCounters {
@@ -20,6 +36,21 @@ impl HostCounters {
         HostCounters {
             ticks: text("/proc/stat").and_then(|text| parse_stat(&text)),
             waited_us: text("/proc/pressure/cpu").and_then(|text| parse_pressure(&text)),
+            io_waited_us: text("/proc/pressure/io").and_then(|text| parse_pressure(&text)),
+        }
+    }
+
+    /// The second since `before`, `seconds` ago; what is not known is 0.
+    #[must_use]
+    pub fn second_since(&self, before: &HostCounters, seconds: f64) -> HostSecond {
+        let facts = self.since(before, seconds, false);
+        let waited = self.io_waited_us.zip(before.io_waited_us).map_or(0, |(now, then)| now.saturating_sub(then));
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        HostSecond {
+            steal: facts.steal_percent.unwrap_or(0.0) / 100.0,
+            psi_cpu: facts.psi_cpu_percent.unwrap_or(0.0) / 100.0,
+            psi_io: (waited as f64 / 1e6 / seconds.max(1e-9)).min(1.0),
+            load1: load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
         }
     }
 
@@ -37,6 +68,36 @@ impl HostCounters {
             is_shared,
         }
     }
+}
+
+/// This machine; empty fields are not known. File system and device are those of what is measured, and left empty here.
+#[must_use]
+pub fn describe() -> Host {
+    let line = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let cpuinfo = line("/proc/cpuinfo");
+    let of = |key: &str| cpu_field(&cpuinfo, key).unwrap_or_default().to_owned();
+    let is_guest = of("flags").split(' ').any(|flag| flag == "hypervisor");
+    let product = line("/sys/class/dmi/id/product_name");
+    Host {
+        cpu: of("model name"),
+        cores: std::thread::available_parallelism().map_or(0, |count| count.get() as u32),
+        mhz: of("cpu MHz").parse().unwrap_or(0.0),
+        kernel: format!("Linux {}", line("/proc/sys/kernel/osrelease")),
+        clocksource: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        virt: match (is_guest, product.is_empty()) {
+            (false, _) => "none".to_owned(),
+            (true, true) => "yes".to_owned(),
+            (true, false) => product,
+        },
+        governor: line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        ..Host::default()
+    }
+}
+
+/// The first value of a field in /proc/cpuinfo.
+fn cpu_field<'a>(cpuinfo: &'a str, key: &str) -> Option<&'a str> {
+    let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
 }
 
 /// All ticks and the stolen ones (the eighth number) of the first line of /proc/stat.
@@ -67,11 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_is_described_by_its_first_processor() {
+        let text = "processor\t: 0\nmodel name\t: A 7: fast\ncpu MHz\t\t: 2500.1\n\nmodel name\t: B\n";
+        assert_eq!((cpu_field(text, "model name"), cpu_field(text, "flags")), (Some("A 7: fast"), None));
+        let this = describe();
+        assert!(this.cores > 0 && this.kernel.starts_with("Linux ") && !this.virt.is_empty(), "{this:?}");
+    }
+
+    #[test]
     fn parts_are_of_what_has_passed() {
-        let before = HostCounters { ticks: Some((1000, 10)), waited_us: Some(0) };
-        let after = HostCounters { ticks: Some((3000, 60)), waited_us: Some(500_000) };
+        let before = HostCounters { ticks: Some((1000, 10)), waited_us: Some(0), io_waited_us: Some(0) };
+        let after = HostCounters { ticks: Some((3000, 60)), waited_us: Some(500_000), io_waited_us: Some(250_000) };
         let facts = after.since(&before, 10.0, true);
         assert_eq!((facts.steal_percent, facts.psi_cpu_percent), (Some(2.5), Some(5.0)));
+        assert_eq!(after.second_since(&before, 1.0).psi_io, 0.25);
         assert_eq!(HostCounters::default().since(&before, 1.0, true).steal_percent, None);
     }
 }

@@ -3,7 +3,8 @@
 use base::{Mono, Span};
 
 use crate::recorder::{Clock, Record, Window};
-use crate::run::{CoreResult, INTERVAL, Orders, Report};
+use crate::run::{CoreResult, INTERVAL, Orders, Report, Sample};
+use crate::stats;
 use crate::steady::is_steady;
 use crate::stream::StreamHash;
 use crate::verdict::busy_of;
@@ -85,6 +86,12 @@ pub struct Outcome {
     pub hash: StreamHash,
     /// It was cut short.
     pub is_interrupted: bool,
+    /// Operations whose times the target explained, of all cores.
+    pub samples: Vec<Sample>,
+    /// Every so many-th response counts as independent of those before.
+    pub thinning_lag: usize,
+    /// Times in which no core had a good answer, in order.
+    pub gaps: Vec<Window>,
 }
 
 /// Adds up and decides.
@@ -98,6 +105,8 @@ pub struct Coordinator {
     window: Window,
     steady_at: Option<u64>,
     is_steady: bool,
+    /// The last whole second, until it is taken.
+    whole: Option<(Second, Record)>,
 }
 
 impl Coordinator {
@@ -113,6 +122,7 @@ impl Coordinator {
             window: Window::NEVER,
             steady_at: None,
             is_steady: !settings.waits_for_steady,
+            whole: None,
         }
     }
 
@@ -130,8 +140,14 @@ impl Coordinator {
         let whole = self.partial.remove(&report.second).expect("it was just added to");
         let second = self.second_of(report.second, &whole);
         self.seconds.push(second);
+        self.whole = Some((second, whole.record));
         self.decide(report.second);
         Some(second)
+    }
+
+    /// The second that was whole last and what was recorded in it; each is given once.
+    pub fn take_whole(&mut self) -> Option<(Second, Record)> {
+        self.whole.take()
     }
 
     /// What the cores are told.
@@ -162,7 +178,12 @@ impl Coordinator {
             index: 0,
             hash: StreamHash::default(),
             is_interrupted: false,
+            samples: Vec::new(),
+            thinning_lag: 1,
+            gaps: Vec::new(),
         };
+        outcome.gaps = common(results.iter().map(|result| result.gaps.as_slice()));
+        outcome.thinning_lag = thinning_lag(&results);
         let measured = outcome.seconds.iter().filter(|second| second.is_measured);
         outcome.busy_max = measured.map(|second| second.busy).fold(0.0, f64::max);
         let mut acks = Vec::new();
@@ -174,6 +195,7 @@ impl Coordinator {
             outcome.index = outcome.index.max(result.index);
             outcome.hash = outcome.hash.join(result.hash);
             outcome.is_interrupted |= result.is_interrupted;
+            outcome.samples.extend(result.samples);
             acks.extend(result.acks);
         }
         (outcome, acks)
@@ -218,5 +240,40 @@ impl Coordinator {
             let from = self.start + passed + INTERVAL;
             self.window = Window { from, until: from + self.settings.duration };
         }
+    }
+}
+
+/// The cores' answers come in between each other: what lies `lag` apart in one lies as many times further apart in all.
+/// A series that is correlated throughout counts as such.
+fn thinning_lag(results: &[CoreResult]) -> usize {
+    let of_core = |result: &CoreResult| {
+        let series: Vec<f64> = result.series.iter().map(|ns| *ns as f64).collect();
+        stats::thinning_lag(&series).unwrap_or((series.len() / 4).max(1))
+    };
+    results.iter().map(of_core).max().unwrap_or(1) * results.len().max(1)
+}
+
+/// The times that lie in a gap of every core.
+fn common<'a>(mut gaps: impl Iterator<Item = &'a [Window]>) -> Vec<Window> {
+    let first = gaps.next().map(<[Window]>::to_vec).unwrap_or_default();
+    gaps.fold(first, |mine, theirs| {
+        let parts = mine
+            .iter()
+            .flat_map(|a| theirs.iter().map(|b| Window { from: a.from.max(b.from), until: a.until.min(b.until) }));
+        parts.filter(|part| part.from < part.until).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_all_is_where_the_gaps_of_each_meet() {
+        let gap = |from, until| Window { from: Mono(from), until: Mono(until) };
+        let (one, other) = (vec![gap(10, 50), gap(80, 90)], vec![gap(0, 20), gap(40, 85)]);
+        assert_eq!(common([&*one, &*other].into_iter()), [gap(10, 20), gap(40, 50), gap(80, 85)]);
+        assert_eq!(common([&*one].into_iter()), one);
+        assert_eq!(common(std::iter::empty()), []);
     }
 }

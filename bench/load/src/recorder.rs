@@ -213,10 +213,21 @@ pub struct Record {
     pub counts: Counts,
 }
 
+/// Times in the order of their answers that are kept, for telling how far apart they must lie to be independent.
+const SERIES_MAX: usize = 16_384;
+/// A time without a good answer that is kept.
+const GAP_MIN: Span = Span::from_ms(20);
+/// How many of those.
+const GAPS_MAX: usize = 4_096;
+
 /// Records of one generator core.
 #[derive(Debug)]
 pub struct Recorder {
     window: Window,
+    series: Vec<u64>,
+    gaps: Vec<Window>,
+    /// The last good answer.
+    good_at: Option<Mono>,
     /// The second under way.
     pub interval: Record,
     /// The window.
@@ -225,7 +236,9 @@ pub struct Recorder {
 
 impl Default for Recorder {
     fn default() -> Recorder {
-        Recorder { window: Window::NEVER, interval: Record::default(), total: Record::default() }
+        let (series, gaps) = (Vec::with_capacity(SERIES_MAX), Vec::new());
+        let window = Window::NEVER;
+        Recorder { window, series, gaps, good_at: None, interval: Record::default(), total: Record::default() }
     }
 }
 
@@ -255,7 +268,31 @@ impl Recorder {
         self.interval.histograms.record(kind, times);
         if self.window.has(times.intended) {
             self.total.histograms.record(kind, times);
+            if self.series.len() < SERIES_MAX {
+                self.series.push(times.of(Clock::Response).0);
+            }
         }
+        self.note_good(times.replied);
+    }
+
+    fn note_good(&mut self, at: Mono) {
+        let before = self.good_at.replace(at).unwrap_or(at);
+        if at.since(before) >= GAP_MIN && self.gaps.len() < GAPS_MAX {
+            self.gaps.push(Window { from: before, until: at });
+        }
+    }
+
+    /// The first responses of the window, in the order of their answers. Units: nanoseconds.
+    #[must_use]
+    pub fn series(&self) -> &[u64] {
+        &self.series
+    }
+
+    /// Times of 20 ms and more without a good answer, in order, since the first one until `end`.
+    #[must_use]
+    pub fn gaps(&self, end: Mono) -> Vec<Window> {
+        let open = self.good_at.filter(|last| end.since(*last) >= GAP_MIN).map(|from| Window { from, until: end });
+        self.gaps.iter().copied().chain(open).collect()
     }
 
     /// `in_flight` operations were on their way from `from` to `until`, of which the generator was idle for `idle`.
@@ -329,6 +366,20 @@ mod tests {
         assert_eq!((recorder.total.counts.in_flight_ns, recorder.interval.counts.in_flight_ns), (200, 400));
         assert_eq!(recorder.take_interval().histograms.count(), 4);
         assert_eq!(recorder.interval.histograms.count(), 0);
+    }
+
+    #[test]
+    fn gaps_lie_between_good_answers_and_at_the_end() {
+        let ms = |ms: u64| Mono(ms * 1_000_000);
+        let mut recorder = Recorder::default();
+        for replied in [100, 105, 200, 210] {
+            let at = ms(replied);
+            recorder.record(OpKind::Put, &Times { intended: at, permit: at, sent: at, replied: at });
+        }
+        let gap = |from, until| Window { from: ms(from), until: ms(until) };
+        assert_eq!(recorder.gaps(ms(215)), [gap(105, 200)]);
+        assert_eq!(recorder.gaps(ms(300)), [gap(105, 200), gap(210, 300)]);
+        assert!(recorder.series().is_empty(), "nothing was due inside a window");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! result   what a run found, schema dropstone.bench.result/1
+//! fill     from what a run left to that structure    merge  several results to one
 //! json     that schema as bytes, read and written
 //! csv      one row per interval           hgrm  percentile tables        hlog  histograms per interval
 //! files    all files of a result in a directory
@@ -12,6 +13,9 @@
 //! ```
 
 pub mod result;
+
+pub mod fill;
+pub mod merge;
 
 pub mod json;
 

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Mono, Span};
 
-use crate::driver::Driver;
+use crate::driver::{Breakdown, Driver};
 use crate::generator::{Ack, Generator};
-use crate::recorder::{Record, Window};
+use crate::op::OpKind;
+use crate::recorder::{Record, Times, Window};
 use crate::stream::StreamHash;
 
 /// The length of an interval.
@@ -15,6 +16,20 @@ pub const INTERVAL: Span = Span::from_ms(1000);
 pub const DRAIN_MAX: Span = Span::from_ms(10_000);
 /// And after an interrupt.
 const DRAIN_INTERRUPTED: Span = Span::from_ms(500);
+
+/// Operations of one core whose times the target explained, at most: more tell nothing new.
+const SAMPLES_MAX: usize = 65_536;
+
+/// An operation of the window whose target was asked where its time went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// What it was.
+    pub kind: OpKind,
+    /// Its times.
+    pub times: Times,
+    /// What the target told.
+    pub breakdown: Breakdown,
+}
 
 /// A second of one core.
 #[derive(Debug)]
@@ -51,6 +66,12 @@ pub struct CoreResult {
     pub index: u64,
     /// Of what was resolved here.
     pub hash: StreamHash,
+    /// Operations whose times were explained.
+    pub samples: Vec<Sample>,
+    /// The first responses of the window, in the order of their answers. Units: nanoseconds.
+    pub series: Vec<u64>,
+    /// Times without a good answer.
+    pub gaps: Vec<Window>,
     /// It was interrupted.
     pub is_interrupted: bool,
 }
@@ -68,12 +89,22 @@ pub fn drive<D: Driver>(
     let (mut second, mut interval_end) = (0, start + INTERVAL);
     let mut drain_until = Mono::MAX;
     let mut is_interrupted = false;
+    let mut samples = Vec::new();
     while !generator.is_drained(now) && now < drain_until {
         let next = generator.turn(driver, now);
         let idle = driver.poll(next.min(interval_end).min(drain_until), &mut done);
         let after = driver.now();
         generator.pass(now, after, idle);
-        done.drain(..).for_each(|done| generator.handle_done(&done));
+        for done in done.drain(..) {
+            let ended = generator.end(&done);
+            if let Some(breakdown) = driver.take_breakdown(done.token)
+                && let Some((kind, times)) = ended
+                && generator.recorder_mut().window().has(times.intended)
+                && samples.len() < SAMPLES_MAX
+            {
+                samples.push(Sample { kind, times, breakdown });
+            }
+        }
         now = after;
         while interval_end <= now {
             let record = generator.recorder_mut().take_interval();
@@ -103,6 +134,9 @@ pub fn drive<D: Driver>(
         acks: generator.take_acks(),
         index: generator.source().index(),
         hash: generator.source().hash(),
+        samples,
+        series: generator.recorder_mut().series().to_vec(),
+        gaps: generator.recorder_mut().gaps(now),
         total: std::mem::take(&mut generator.recorder_mut().total),
         unsent,
         unanswered,

@@ -1,6 +1,7 @@
 //! A whole run against a cluster: fill it, let it settle, load it from as many cores as asked, check it, judge it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +15,15 @@ use crate::drivers::native::{
     Home, InspectError, NativeDriver, NativeError, NativeInspector, NativeSettings, PopulateError, populate,
 };
 use crate::drivers::null::NullDriver;
+use crate::faults::{self, MadeFault};
 use crate::generator::{Ack, Generator, GeneratorSettings, Loop};
 use crate::host::HostCounters;
+use crate::keep::{self, KeptSecond};
 use crate::mix::Mix;
+use crate::observe::{Observed, Watch, observe};
 use crate::phases::{Coordinator, Outcome, PhaseSettings, Second};
-use crate::recorder::Window;
+use crate::recorder::{Record, Window};
+use crate::report::result::Fault;
 use crate::run::{CoreResult, INTERVAL, Orders, drive};
 use crate::source::{Source, StreamSettings};
 use crate::verdict::{Evidence, HostFacts, Verdict};
@@ -75,6 +80,23 @@ pub enum Progress {
     Checking,
 }
 
+/// Makes faults: hears the window and whether the run is over, and tells what it did.
+pub type Disturb<'a> = &'a (dyn Fn(Window, &AtomicBool) -> Vec<MadeFault> + Sync);
+
+/// Hears every second and what was recorded in it, off the generator's cores.
+pub type Each<'a> = &'a (dyn Fn(&Second, &Record) + Sync);
+
+/// What a run does beside its load.
+#[derive(Clone, Default)]
+pub struct Extras<'a> {
+    /// What is watched.
+    pub watch: Watch,
+    /// Who disturbs.
+    pub disturb: Option<Disturb<'a>>,
+    /// Who looks on.
+    pub each: Option<Each<'a>>,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub struct RunResult {
@@ -86,6 +108,12 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// The host meanwhile.
     pub host: HostFacts,
+    /// The seconds of the window, with their histograms.
+    pub kept: Vec<KeptSecond>,
+    /// What was seen of target and machine.
+    pub observed: Observed,
+    /// The faults that were made, and what they did.
+    pub faults: Vec<Fault>,
 }
 
 /// Why there is no result.
@@ -114,12 +142,25 @@ pub fn run(
     stop: &AtomicBool,
     tell: &(dyn Fn(Progress) + Sync),
 ) -> Result<RunResult, RunError> {
+    run_with(plan, &Extras::default(), client, stop, tell)
+}
+
+/// As [`run`], watched and disturbed.
+///
+/// Errors: [`RunError`].
+pub fn run_with(
+    plan: &Plan,
+    extras: &Extras<'_>,
+    client: &Client,
+    stop: &AtomicBool,
+    tell: &(dyn Fn(Progress) + Sync),
+) -> Result<RunResult, RunError> {
     let filled = |done, all| tell(Progress::Filled(done, all));
     let homes = Arc::new(populate(client, &plan.stream, &plan.run, &clock::wall_ms, stop, filled)?);
     std::thread::sleep(Duration::from_nanos(plan.settle.0));
     let before = HostCounters::read();
     let begun = clock::mono();
-    let (outcome, acks) = load(plan, &homes, stop, tell)?;
+    let Loaded { outcome, acks, start, kept, observed, made } = load(plan, extras, client, &homes, stop, tell)?;
     let seconds = clock::mono().since(begun).0 as f64 / 1e9;
     let host = HostCounters::read().since(&before, seconds, plan.is_shared);
     let checks = if plan.verifies {
@@ -130,8 +171,10 @@ pub fn run(
     } else {
         None
     };
-    let verdict = Verdict::of(&Evidence {
-        total: &outcome.total,
+    let faults = faults::judge(&made, outcome.window, start, &outcome.seconds, &outcome.gaps);
+    let excused = faults::excused(&faults, outcome.window, start, &outcome.seconds);
+    let mut verdict = Verdict::of(&Evidence {
+        total: &without(&outcome.total, excused),
         seconds: outcome.measured_s,
         offered_rate: matches!(plan.pacing, Loop::Open { .. })
             .then(|| outcome.total.counts.offered as f64 / outcome.measured_s.max(1e-9)),
@@ -143,37 +186,120 @@ pub fn run(
         violations_after: checks.as_ref().map_or(0, |checks| checks.violations_in_all),
         host,
     });
-    Ok(RunResult { outcome, checks, verdict, host })
+    verdict.note_unattributed(&outcome.samples);
+    Ok(RunResult { outcome, checks, verdict, host, kept, observed, faults })
 }
+
+/// The window without so many errors, which faults that were asked for have made.
+fn without(total: &Record, mut excused: u64) -> std::borrow::Cow<'_, Record> {
+    if excused == 0 {
+        return std::borrow::Cow::Borrowed(total);
+    }
+    let mut total = total.clone();
+    for count in total.counts.errors.values_mut() {
+        let taken = excused.min(*count);
+        (*count, excused) = (*count - taken, excused - taken);
+    }
+    std::borrow::Cow::Owned(total)
+}
+
+/// What the load left.
+struct Loaded {
+    outcome: Outcome,
+    acks: Vec<Ack>,
+    start: Mono,
+    kept: Vec<KeptSecond>,
+    observed: Observed,
+    made: Vec<MadeFault>,
+}
+
+/// What the generator cores share.
+struct Shared<'a> {
+    coordinator: Mutex<Coordinator>,
+    whole: SyncSender<(Second, Record)>,
+    stop: &'a AtomicBool,
+    tell: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// Seconds that wait to be kept; at this many a second is not kept rather than waited for.
+const WHOLE_WAITING_MAX: usize = 64;
 
 fn load(
     plan: &Plan,
+    extras: &Extras<'_>,
+    client: &Client,
     homes: &Arc<Vec<Home>>,
     stop: &AtomicBool,
     tell: &(dyn Fn(Progress) + Sync),
-) -> Result<(Outcome, Vec<Ack>), RunError> {
+) -> Result<Loaded, RunError> {
     let start = clock::mono() + LEAD;
     // A core without a namespace of its own would have nothing to send.
     let cores = plan.cores.min(plan.stream.mix.population.namespaces);
     let plan = &Plan { cores, ..plan.clone() };
+    let (whole, wholes) = sync_channel(WHOLE_WAITING_MAX);
     let coordinator = Mutex::new(Coordinator::new(plan.phases, start, cores));
-    let core = |core: u32| one_core(plan, homes, (core, start), stop, &coordinator, tell);
-    let results: Vec<Result<CoreResult, RunError>> = std::thread::scope(|scope| {
+    let shared = Shared { coordinator, whole, stop, tell };
+    let window = || lock(&shared.coordinator).orders().window;
+    let is_over = &AtomicBool::new(false);
+    let (results, kept, observed, made) = std::thread::scope(|scope| {
+        let keeper = scope.spawn(move || keep_all(&wholes, extras.each, is_over));
+        let observer = scope.spawn(|| observe(&extras.watch, client, start, window, is_over));
+        let disturber = extras.disturb.map(|disturb| scope.spawn(|| disturb_in(disturb, window, is_over)));
+        let core = |core: u32| one_core(plan, homes, (core, start), extras.watch.explain_every, &shared);
         let threads: Vec<_> = (0..cores).map(|number| scope.spawn(move || core(number))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(RunError::Panicked))).collect()
+        let results: Vec<Result<CoreResult, RunError>> =
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(RunError::Panicked))).collect();
+        is_over.store(true, Ordering::Relaxed);
+        let made = disturber.map(|thread| thread.join().unwrap_or_default()).unwrap_or_default();
+        (results, keeper.join().unwrap_or_default(), observer.join().unwrap_or_default(), made)
     });
     let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let coordinator = coordinator.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(coordinator.finish(results, clock::mono()))
+    let coordinator = shared.coordinator.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (outcome, acks) = coordinator.finish(results, clock::mono());
+    Ok(Loaded { outcome, acks, start, kept, observed, made })
+}
+
+fn lock(coordinator: &Mutex<Coordinator>) -> std::sync::MutexGuard<'_, Coordinator> {
+    coordinator.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Encodes the seconds of the window, off the generator's cores, until it is over and none waits.
+fn keep_all(wholes: &Receiver<(Second, Record)>, each: Option<Each<'_>>, is_over: &AtomicBool) -> Vec<KeptSecond> {
+    let mut kept = Vec::new();
+    loop {
+        let ended = is_over.load(Ordering::Relaxed);
+        match wholes.recv_timeout(LOOK_EVERY) {
+            Ok((second, record)) => {
+                each.into_iter().for_each(|each| each(&second, &record));
+                if second.is_measured && kept.len() < keep::SECONDS_MAX {
+                    kept.push(KeptSecond::of(second.second, &record));
+                }
+            }
+            Err(_) if ended => return kept,
+            Err(_) => {}
+        }
+    }
+}
+
+/// How often is looked whether the window is known, or all is over.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+fn disturb_in(disturb: Disturb<'_>, window: impl Fn() -> Option<Window>, is_over: &AtomicBool) -> Vec<MadeFault> {
+    while !is_over.load(Ordering::Relaxed) {
+        if let Some(window) = window() {
+            return disturb(window, is_over);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Vec::new()
 }
 
 fn one_core(
     plan: &Plan,
     homes: &Arc<Vec<Home>>,
     (core, start): (u32, Mono),
-    stop: &AtomicBool,
-    coordinator: &Mutex<Coordinator>,
-    tell: &(dyn Fn(Progress) + Sync),
+    explain_every: u64,
+    shared: &Shared<'_>,
 ) -> Result<CoreResult, RunError> {
     if let Some(cpu) = plan.cpus.get(core as usize) {
         // Where the system refuses, the core runs where it may; its lag tells what that cost.
@@ -189,8 +315,9 @@ fn one_core(
     };
     let mut driver = NativeDriver::new(settings, homes.clone()).inspect_err(|_| {
         // The others would wait for this core's seconds for ever.
-        stop.store(true, Ordering::Relaxed);
+        shared.stop.store(true, Ordering::Relaxed);
     })?;
+    driver.explain_every(explain_every);
     let source = Source::new(&plan.stream, start, (core, plan.cores));
     let contents = Contents::new(plan.stream.seed);
     let settings = GeneratorSettings {
@@ -198,13 +325,18 @@ fn one_core(
         in_flight_max: plan.in_flight_max.div_ceil(plan.cores as usize),
     };
     let generator = Generator::new(source, contents, settings, plan.verifies, start);
-    Ok(drive(generator, &mut driver, (core, start), stop, |report| {
-        let mut coordinator = coordinator.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = coordinator.handle_report(&report);
+    Ok(drive(generator, &mut driver, (core, start), shared.stop, |report| {
+        let mut coordinator = lock(&shared.coordinator);
+        let second = coordinator.handle_report(&report);
+        let whole = coordinator.take_whole();
         let orders = coordinator.orders();
         drop(coordinator);
-        if let Some(second) = whole {
-            tell(Progress::Second(second));
+        if let Some(whole) = whole {
+            // A second that nobody has time for is missing from the log; waiting for it would spoil those to come.
+            let _ = shared.whole.try_send(whole);
+        }
+        if let Some(second) = second {
+            (shared.tell)(Progress::Second(second));
         }
         orders
     }))

@@ -11,7 +11,7 @@ mod thin;
 pub use bootstrap::{RESAMPLES, mean_interval, moving_block, percentile_interval};
 pub use knee::knee;
 pub use order::{order_interval, ranks};
-pub use ratio::{geometric_mean, of_medians, within_runs};
+pub use ratio::{between_runs, geometric_mean, of_medians, within_runs};
 pub use thin::{block_length, spearman, thinning_lag};
 
 /// Samples that must lie beyond a percentile before it is shown.

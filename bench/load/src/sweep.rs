@@ -62,6 +62,34 @@ impl FromStr for Slo {
     }
 }
 
+impl fmt::Display for Slo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, term) in self.terms.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            let name = match term.name {
+                Measure::P50 => "p50",
+                Measure::P90 => "p90",
+                Measure::P99 => "p99",
+                Measure::P999 => "p99.9",
+                Measure::Max => "max",
+                Measure::Errors => "err",
+            };
+            match (term.name, term.below) {
+                (Measure::Errors, share) => write!(f, "{comma}{name}<{}%", round(share * 100.0))?,
+                (_, ns) if ns < 1e6 => write!(f, "{comma}{name}<{}us", round(ns / 1e3))?,
+                (_, ns) if ns < 1e9 => write!(f, "{comma}{name}<{}ms", round(ns / 1e6))?,
+                (_, ns) => write!(f, "{comma}{name}<{}s", round(ns / 1e9))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without what a division by ten leaves in the last digits.
+fn round(value: f64) -> f64 {
+    (value * 1e9).round() / 1e9
+}
+
 fn term_of(text: &str, term: &str) -> Result<Term, ParseError> {
     let form = "is no promise; write terms like p99<5ms,err<0.01% with p50 p90 p99 p99.9 max err";
     let (name, below) = term.split_once('<').ok_or_else(|| ParseError::new(text, form))?;
@@ -151,11 +179,48 @@ impl fmt::Display for Interrupted {
     }
 }
 
+/// How thoroughly a sweep searches.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Search {
+    /// A rate that keeps the promise is followed by so many times it.
+    pub step: f64,
+    /// Rates in a row that must break the promise before it is believed.
+    pub breaks: usize,
+    /// How far the kept rate and the broken one are apart at the end, as a part of the latter.
+    pub precision: f64,
+    /// Points of the curve.
+    pub points: u32,
+}
+
+impl Default for Search {
+    fn default() -> Search {
+        Search { step: STEP, breaks: BREAKS, precision: PRECISION, points: CURVE_POINTS }
+    }
+}
+
+impl Search {
+    /// A look in two minutes.
+    pub const BRIEF: Search = Search { step: 2.0, breaks: 1, precision: 0.10, points: 7 };
+}
+
 /// Searches from the rate `from`. `measure` measures one rate; `seed` shuffles the curve, so that no drift of the machine
 /// looks like its shape.
 ///
 /// Errors: the first of `measure`.
 pub fn sweep<E>(
+    slo: &Slo,
+    from: f64,
+    seed: u64,
+    measure: impl FnMut(f64, Probe) -> Result<Level, E>,
+) -> Result<Sweep, E> {
+    sweep_with(Search::default(), slo, from, seed, measure)
+}
+
+/// As [`sweep`], as thoroughly as `search` says.
+///
+/// Errors: the first of `measure`.
+pub fn sweep_with<E>(
+    search: Search,
     slo: &Slo,
     from: f64,
     seed: u64,
@@ -174,17 +239,17 @@ pub fn sweep<E>(
             high = high.or(Some(rate));
             breaks += 1;
         }
-        if breaks == BREAKS {
+        if breaks == search.breaks {
             break;
         }
-        rate *= STEP;
+        rate *= search.step;
     }
     let Some(mut best) = low else {
         found.broken_at = high;
         return Ok(found);
     };
     if let Some(mut high) = high {
-        while (high - best) / high > PRECISION {
+        while (high - best) / high > search.precision {
             let middle = f64::midpoint(best, high);
             let level = measure(middle, Probe::Search)?;
             found.levels.push(level);
@@ -203,19 +268,24 @@ pub fn sweep<E>(
     }
     found.levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     if let Some(best) = found.rate_slo {
-        found.curve = curve(best, seed, measure)?;
+        found.curve = curve(best, search.points, seed, measure)?;
         found.knee = knee(&found.curve);
     }
     Ok(found)
 }
 
-fn curve<E>(best: f64, seed: u64, mut measure: impl FnMut(f64, Probe) -> Result<Level, E>) -> Result<Vec<Level>, E> {
-    let mut parts: Vec<u32> = (1..=CURVE_POINTS).collect();
+fn curve<E>(
+    best: f64,
+    points: u32,
+    seed: u64,
+    mut measure: impl FnMut(f64, Probe) -> Result<Level, E>,
+) -> Result<Vec<Level>, E> {
+    let mut parts: Vec<u32> = (1..=points).collect();
     let mut prng = Prng::new(seed);
     for at in (1..parts.len()).rev() {
         parts.swap(at, prng.below(at as u64 + 1) as usize);
     }
-    let rate = |part: u32| best * f64::from(part) / f64::from(CURVE_POINTS);
+    let rate = |part: u32| best * f64::from(part) / f64::from(points);
     let mut levels = parts.into_iter().map(|part| measure(rate(part), Probe::Curve)).collect::<Result<Vec<_>, E>>()?;
     levels.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     Ok(levels)
@@ -251,6 +321,8 @@ mod tests {
         let slo: Slo = "p99<5ms, err<0.01%".parse().unwrap();
         let level = Level { p99_ns: 4_999_999, is_drained: true, ..Level::default() };
         assert!(slo.holds(&level));
+        assert_eq!(slo.to_string(), "p99<5ms,err<0.01%");
+        assert_eq!("max<1.5s,p50<20us".parse::<Slo>().unwrap().to_string(), "max<1.5s,p50<20us");
         assert!(!slo.holds(&Level { p99_ns: 5_000_000, ..level }));
         assert!(!slo.holds(&Level { errors: 0.0001, ..level }));
         assert!(!slo.holds(&Level { is_drained: false, ..level }));
@@ -271,6 +343,23 @@ mod tests {
                 assert!(rate < found.broken_at.unwrap());
                 assert_eq!(found.curve.len(), 10);
             }
+        }
+    }
+
+    #[test]
+    fn a_brief_search_takes_few_levels_and_is_near() {
+        for capacity in [900.0, 5_000.0, 70_000.0] {
+            let mut calls = 0;
+            let mut good = target(capacity);
+            let slo = "p99<20ms".parse().unwrap();
+            let found = sweep_with(Search::BRIEF, &slo, 500.0, 1, |rate, probe| {
+                calls += 1;
+                good(rate, probe)
+            });
+            let found = found.unwrap();
+            let rate = found.rate_slo.unwrap();
+            assert!((0.85..=1.0).contains(&(rate / (0.95 * capacity))), "{capacity}: {rate}");
+            assert!(calls <= 22 && found.curve.len() == 7, "{calls} levels");
         }
     }
 

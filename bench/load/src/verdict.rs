@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::recorder::{Clock, Record};
-use crate::run::INTERVAL;
+use crate::run::{INTERVAL, Sample};
 
 /// The class of a result, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -107,7 +107,7 @@ const TICK_PART_MAX: f64 = 0.01;
 /// Mean in flight may differ so far from rate times mean service (Little's law).
 pub const LITTLE_PART_MAX: f64 = 0.05;
 /// Every cause that a verdict may have.
-pub const CODES: [&str; 13] = [
+pub const CODES: [&str; 14] = [
     "wrong_answers",
     "too_few",
     "errors",
@@ -121,7 +121,10 @@ pub const CODES: [&str; 13] = [
     "skipped",
     "psi_cpu",
     "tick",
+    "unattributed",
 ];
+/// Part of the responses that nobody accounts for, from which a verdict says so.
+const UNATTRIBUTED_PART_MAX: f64 = 0.01;
 const STEAL_PERCENT_MAX: f64 = 2.0;
 const PSI_PERCENT_MAX: f64 = 10.0;
 
@@ -189,6 +192,25 @@ impl Verdict {
         add(ticks > TICK_PART_MAX && is_peak, "tick", AtLeast, ticks, TICK_PART_MAX, words);
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.class));
         Verdict { class: reasons.first().map_or(Class::Valid, |reason| reason.class), reasons }
+    }
+}
+
+impl Verdict {
+    /// Adds that the target's stages do not explain the responses, where that is so. The class stays: the numbers are as
+    /// good as before, but they are not explained.
+    pub fn note_unattributed(&mut self, samples: &[Sample]) {
+        let sum = |of: fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>() as f64;
+        let unattributed = sum(|sample| sample.breakdown.unattributed(sample.times.of(Clock::Service)).0);
+        let part = unattributed / sum(|sample| sample.times.of(Clock::Response).0).max(1.0);
+        if part > UNATTRIBUTED_PART_MAX {
+            self.reasons.push(Reason {
+                code: "unattributed",
+                class: Class::Valid,
+                value: part,
+                limit: UNATTRIBUTED_PART_MAX,
+                words: "{value} of the responses is in no stage of the target: retries, redirects; at most {limit}",
+            });
+        }
     }
 }
 

@@ -48,6 +48,8 @@ fn full() -> BenchResult {
             acks: 1_501,
             lost: 1,
             doubled: 2,
+            in_doubt: 3,
+            files: 70,
             histories: 64,
             violations: vec![text("I11")],
         },
@@ -85,6 +87,8 @@ fn load() -> Load {
         inflight_max: 65_536,
         late: 4,
         skipped: 5,
+        raced: 6,
+        namespaces: 60,
         connections: 6,
         clients: 0,
         generator_cores: 1,
@@ -174,6 +178,7 @@ fn cost() -> Cost {
         rss_bytes: Some(432_013_312),
         context_switches: Some(0.09),
         run_delay_us: Some(1.2),
+        written_bytes: Some(1_700.0),
     }
 }
 

@@ -127,6 +127,16 @@ impl Core {
     /// Takes an operation; [`Action::Complete`] follows within `within`, for a Watch only if it cannot be kept up.
     /// Commands in flight together may be executed in any order.
     pub fn submit(&mut self, operation: Operation, within: Span, now: Mono) -> Ticket {
+        self.take(Request::of_caller(operation, within, now))
+    }
+
+    /// As [`Core::submit`]; the server is asked where the time of this command or query goes, whatever
+    /// [`ClientOptions::explain`] says. [`Core::poll_explained`] has it once the operation has ended.
+    pub fn submit_explained(&mut self, operation: Operation, within: Span, now: Mono) -> Ticket {
+        self.take(Request { is_explained: true, ..Request::of_caller(operation, within, now) })
+    }
+
+    fn take(&mut self, request: Request) -> Ticket {
         let ticket = Ticket(self.next_request);
         if self.requests.len() >= CLIENT_REQUESTS_MAX {
             base::mark::hit!("client.request.too_many");
@@ -135,7 +145,7 @@ impl Core {
             self.actions.push_back(Action::Complete { ticket, result });
             return ticket;
         }
-        Ticket(self.add(Request::of_caller(operation, within, now)))
+        Ticket(self.add(request))
     }
 
     /// Forgets an operation; nothing more is heard of it. A command may still be done.
@@ -229,8 +239,8 @@ impl Core {
         self.actions.pop_front()
     }
 
-    /// What servers told of operations that have ended, oldest first, if [`ClientOptions::explain`] asks for it. At most
-    /// 1,024 wait here.
+    /// What servers told of operations that have ended, oldest first, if [`ClientOptions::explain`] or
+    /// [`Core::submit_explained`] asks for it. At most 1,024 wait here.
     pub fn poll_explained(&mut self) -> Option<Explained> {
         self.explained.pop_front()
     }

@@ -3,12 +3,16 @@
 use base::mono::Span;
 use wire::Explanation;
 
+use crate::Ticket;
+
 /// Explanations that wait to be taken; older ones go.
 pub(crate) const EXPLAINED_MAX: usize = 1024;
 
 /// One operation whose server told where its time went.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Explained {
+    /// Which operation.
+    pub ticket: Ticket,
     /// What the server tells.
     pub server: Explanation,
     /// From the frame that had the request, in the try that was answered, to its answer.

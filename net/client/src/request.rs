@@ -56,6 +56,8 @@ pub(crate) struct Request {
     pub(crate) begun: Mono,
     /// When it was sent last.
     pub(crate) sent: Mono,
+    /// The server is asked where its time goes.
+    pub(crate) is_explained: bool,
 }
 
 impl Request {
@@ -82,6 +84,7 @@ impl Request {
             tried: Tried::default(),
             begun: Mono(0),
             sent: Mono(0),
+            is_explained: false,
         }
     }
 

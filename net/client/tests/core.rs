@@ -457,6 +457,23 @@ fn requests_of_one_turn_leave_in_one_frame_and_outcomes_are_acknowledged() {
 }
 
 #[test]
+fn only_the_operation_that_asks_is_explained_and_in_each_of_its_tries() {
+    let mut world = World::new(1);
+    let plain = world.mkdir("/plain");
+    let command = Operation::Command { acct: Acct(7), nsid: HOME, command: mkdir("/asks") };
+    let asks = world.core.submit_explained(command, DEADLINE, world.now);
+    world.cluster.script.extend([Step::Serve, Step::Overloaded]);
+    for ticket in [asks, plain] {
+        assert!(matches!(world.run_outcome(ticket), Outcome::Exists { .. }));
+    }
+    let mut asked = world.cluster.explained.clone();
+    asked.dedup();
+    assert_eq!(asked, [asks.0]);
+    // This cluster tells nothing.
+    assert_eq!(world.core.poll_explained(), None);
+}
+
+#[test]
 fn five_thousand_commands_at_once_stay_within_the_window() {
     let mut world = World::new(1);
     // The fake machine asserts the window.

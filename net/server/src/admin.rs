@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `/metrics` | Prometheus text; the set of series is the same from boot on |
 //! | `/debug/stages.json` | histograms of every stage since the start, and the mean of the requests near p99 |
+//! | `/debug/sums.json` | the sum of every stage since the start |
 //! | `/debug/slow.json` | the slowest requests of the last minute |
 //! | `/livez` | 200 while every core turns, 503 otherwise |
 //!
@@ -146,6 +147,7 @@ fn answer(path: &str, shown: &Shown) -> Answer {
     match path {
         "/metrics" => ok("text/plain; version=0.0.4", metrics::text(&shown.totals.lock(), &shown.beats)),
         "/debug/stages.json" => ok(JSON, json::stages(shown.node, &shown.totals.lock()).to_string()),
+        "/debug/sums.json" => ok(JSON, json::sums(shown.node, &shown.totals.lock()).to_string()),
         "/debug/slow.json" => ok(JSON, json::slow(shown.node, &shown.totals.lock()).to_string()),
         "/livez" => match shown.beats.silent() {
             None => ok("text/plain; charset=utf-8", "ok\n".to_owned()),
@@ -155,8 +157,9 @@ fn answer(path: &str, shown: &Shown) -> Answer {
             }
         },
         _ => {
-            let body = "no such page; there are /metrics, /debug/stages.json, /debug/slow.json and /livez\n".to_owned();
-            Answer { status: "404 Not Found", kind: "text/plain; charset=utf-8", body }
+            let body =
+                "no such page; there are /metrics, /debug/stages.json, /debug/sums.json, /debug/slow.json and /livez\n";
+            Answer { status: "404 Not Found", kind: "text/plain; charset=utf-8", body: body.to_owned() }
         }
     }
 }

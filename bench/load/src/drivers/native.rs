@@ -23,7 +23,7 @@ use reactor::{Event, Io, Ring, RingConfig, RingError, SocketId, Wait};
 use transport::Connection;
 
 use crate::content::Contents;
-use crate::driver::{Done, Driver, OpToken, Submit};
+use crate::driver::{Breakdown, Done, Driver, OpToken, Submit};
 use crate::op::{Op, OpKind};
 
 pub use inspect::{InspectError, NativeInspector};
@@ -78,6 +78,8 @@ struct Flight {
     sent: Mono,
     kind: OpKind,
     group: usize,
+    /// The target was asked where its time goes.
+    is_asked: bool,
 }
 
 struct Lane {
@@ -98,6 +100,10 @@ pub struct NativeDriver {
     homes: Arc<Vec<Home>>,
     settings: NativeSettings,
     contents: Contents,
+    /// Each operation whose index is a multiple of this asks where its time goes; 0 is none.
+    explain_every: u64,
+    /// Of operations that have ended and asked, until they are taken.
+    breakdowns: HashMap<OpToken, Breakdown>,
     /// Milliseconds since 1970, read once a turn: blocks are put now.
     wall_ms: u64,
     now: Mono,
@@ -125,7 +131,23 @@ impl NativeDriver {
         let contents = Contents::new(settings.seed);
         let now = ring.now();
         let wall_ms = ring.wall_ms();
-        Ok(NativeDriver { ring, lanes, sockets: HashMap::new(), homes, settings, contents, wall_ms, now })
+        Ok(NativeDriver {
+            ring,
+            lanes,
+            sockets: HashMap::new(),
+            homes,
+            settings,
+            contents,
+            explain_every: 0,
+            breakdowns: HashMap::new(),
+            wall_ms,
+            now,
+        })
+    }
+
+    /// From now on each operation whose index is a multiple of `every` asks the server where its time goes; 0 is none.
+    pub fn explain_every(&mut self, every: u64) {
+        self.explain_every = every;
     }
 
     /// Lets every lane do what is due, and hands its bytes to the ring.
@@ -164,7 +186,11 @@ impl NativeDriver {
                 if flight.kind.is_write() {
                     lane.commands[flight.group] -= 1;
                 }
-                let Flight { token, sent, kind, .. } = flight;
+                let Flight { token, sent, kind, is_asked, .. } = flight;
+                if is_asked {
+                    let told = std::iter::from_fn(|| lane.core.poll_explained()).find(|told| told.ticket == ticket);
+                    self.breakdowns.insert(token, told.as_ref().map(convert::breakdown).unwrap_or_default());
+                }
                 done.push(Done { token, sent, replied: now, answer: convert::answer(kind, result) });
             }
             // The driver watches nothing.
@@ -250,9 +276,14 @@ impl Driver for NativeDriver {
             return Submit::Full;
         }
         let operation = convert::operation(op, home, self.contents, self.wall_ms);
-        let ticket = lane.core.submit(operation, self.settings.deadline, now);
+        let is_asked = self.explain_every > 0 && op.index.is_multiple_of(self.explain_every);
+        let ticket = if is_asked {
+            lane.core.submit_explained(operation, self.settings.deadline, now)
+        } else {
+            lane.core.submit(operation, self.settings.deadline, now)
+        };
         lane.commands[group] += u64::from(op.kind.is_write());
-        lane.flights.insert(ticket, Flight { token, sent: now, kind: op.kind, group });
+        lane.flights.insert(ticket, Flight { token, sent: now, kind: op.kind, group, is_asked });
         Submit::Queued
     }
 
@@ -274,6 +305,11 @@ impl Driver for NativeDriver {
 
     fn burst_max(&self) -> usize {
         64 * self.lanes.len()
+    }
+
+    fn take_breakdown(&mut self, token: OpToken) -> Option<Breakdown> {
+        // Almost always there is none to look for.
+        if self.breakdowns.is_empty() { None } else { self.breakdowns.remove(&token) }
     }
 }
 

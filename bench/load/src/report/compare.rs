@@ -37,7 +37,7 @@ impl Side {
         if results.is_empty() {
             return None;
         }
-        let repeats = results.iter().flat_map(repeats_of).collect();
+        let repeats = results.iter().flat_map(super::merge::of_result).collect();
         Some(Side { name: name.to_owned(), results, repeats })
     }
 
@@ -64,26 +64,6 @@ impl Side {
     fn figures(&self, metric: Metric) -> Vec<f64> {
         self.repeats.iter().filter_map(|repeat| metric.of_repeat(repeat)).collect()
     }
-}
-
-fn repeats_of(result: &BenchResult) -> Vec<Repeat> {
-    if !result.repeats.is_empty() {
-        return result.repeats.clone();
-    }
-    let all = result.headline().cloned().unwrap_or_default();
-    vec![Repeat {
-        start_unix_ms: result.time.start_unix_ms,
-        rate_achieved: result.load.rate_achieved,
-        p50_us: all.p50_us,
-        p90_us: all.p90_us,
-        p99_us: all.p99_us,
-        p999_us: all.p999_us,
-        p9999_us: all.p9999_us,
-        max_us: all.max_us,
-        errors_share: result.errors_share(),
-        cost: result.cost.clone(),
-        verdict: result.verdict.clone(),
-    }]
 }
 
 /// Where a row's interval comes from.

@@ -5,10 +5,13 @@ use std::io;
 use std::path::Path;
 
 use super::result::{ALL_OPS, BenchResult, Clock};
-use super::{csv, hgrm, html, json};
+use super::{csv, hgrm, html, json, svg};
 
 /// Name of the page.
 pub const PAGE: &str = "report.html";
+
+/// Name of the picture of a sweep.
+pub const CURVE: &str = "curve.svg";
 
 /// Name of the rows per second.
 pub const SERIES: &str = "series.csv";
@@ -17,8 +20,8 @@ pub const SERIES: &str = "series.csv";
 pub const INTERVAL_LOG: &str = "run.hlog";
 
 /// Writes the views of `result` into `dir`, which is made where it is missing: `series.csv`, a `.hgrm` for response and
-/// service of all operations, `report.html`, and `result.json` last and under its name only when it is whole. So a
-/// directory with a `result.json` has all of them.
+/// service of all operations, `curve.svg` of a sweep, `report.html`, and `result.json` last and under its name only
+/// when it is whole. So a directory with a `result.json` has all of them.
 ///
 /// Errors: those of the file system.
 pub fn write(dir: &Path, result: &BenchResult) -> io::Result<()> {
@@ -29,6 +32,9 @@ pub fn write(dir: &Path, result: &BenchResult) -> io::Result<()> {
         if let Some(histogram) = latency.and_then(|latency| json::decode_histogram(&latency.hdr_base64)) {
             fs::write(dir.join(format!("{}.hgrm", clock.name())), hgrm::to_string(&histogram))?;
         }
+    }
+    if let Some(curve) = result.sweep.as_ref().and_then(svg::curve) {
+        fs::write(dir.join(CURVE), svg::standalone(&curve, html::CSS))?;
     }
     fs::write(dir.join(PAGE), html::result(result))?;
     let unfinished = dir.join(format!("{}.part", json::FILE));

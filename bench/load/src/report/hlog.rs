@@ -3,6 +3,7 @@
 //! Other tools cut any window out of it and add its histograms up; that is the only right way to a percentile of a
 //! window.
 
+use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ const NS_PER_MS: f64 = 1e6;
 
 /// One line of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub struct Line<'a, H = &'a Histogram<u64>> {
     /// Begin of the interval, since the begin of the window.
     pub at: Duration,
     /// Its length.
@@ -27,18 +28,18 @@ pub struct Line<'a> {
     /// Which clock.
     pub clock: Clock,
     /// What was measured in it, nanoseconds.
-    pub histogram: &'a Histogram<u64>,
+    pub histogram: H,
 }
 
 /// Writes `lines`, which ascend by `at`, to `out`. `start_unix_ms` is the begin of the window, and `about` a line that
 /// says what was run.
 ///
 /// Errors: those of `out`.
-pub fn write<'a>(
+pub fn write<'a, H: Borrow<Histogram<u64>>>(
     out: &mut impl Write,
     start_unix_ms: u64,
     about: &str,
-    lines: impl IntoIterator<Item = Line<'a>>,
+    lines: impl IntoIterator<Item = Line<'a, H>>,
 ) -> io::Result<()> {
     let start = SystemTime::UNIX_EPOCH + Duration::from_millis(start_unix_ms);
     let mut serializer = V2DeflateSerializer::new();
@@ -51,10 +52,12 @@ pub fn write<'a>(
         .begin_log_with(out, &mut serializer)?;
     for line in lines {
         let tag = tag(line.op, line.clock);
-        log.write_histogram(line.histogram, line.at, line.length, Tag::new(&tag)).map_err(|error| match error {
-            IntervalLogWriterError::IoError(error) => error,
-            IntervalLogWriterError::SerializeError(error) => io::Error::other(error.to_string()),
-        })?;
+        log.write_histogram(line.histogram.borrow(), line.at, line.length, Tag::new(&tag)).map_err(
+            |error| match error {
+                IntervalLogWriterError::IoError(error) => error,
+                IntervalLogWriterError::SerializeError(error) => io::Error::other(error.to_string()),
+            },
+        )?;
     }
     Ok(())
 }

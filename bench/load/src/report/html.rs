@@ -11,7 +11,7 @@ use super::result::{ALL_OPS, BenchResult, Clock, LoopKind, Span, Verdict, Verdic
 use super::svg::{self, escape};
 use super::{table, words};
 
-const CSS: &str = include_str!("html/page.css");
+pub(super) const CSS: &str = include_str!("html/page.css");
 
 /// The generator's own lag is drawn from this share of the response on.
 const LAG_SHARE_MIN: f64 = 0.05;
@@ -25,7 +25,7 @@ pub fn result(result: &BenchResult) -> String {
     let mut body = String::new();
     body += &format!(
         "<header><p class=\"kicker\">dropstone bench, {}</p><h1>{}</h1><p>{}</p><p>{}</p></header>\n",
-        escape(&format!("{} ({}), {}", result.tool.version, result.tool.git, words::utc(result.time.start_unix_ms))),
+        escape(&format!("{}, {}", table::tool(result), words::utc(result.time.start_unix_ms))),
         escape(&title(result, &mix)),
         escape(&format!(
             "{} {}: {} nodes, {} cores each",

@@ -216,6 +216,10 @@ pub struct Load {
     pub late: u64,
     /// Operations that were dropped because they were too late.
     pub skipped: u64,
+    /// Noes that an overlapping operation explains.
+    pub raced: u64,
+    /// Namespaces that were filled and loaded: those of the mix, as `--scale` left them.
+    pub namespaces: u32,
     /// Connections to the target.
     pub connections: u32,
     /// Clients of a closed loop; 0 for an open one.
@@ -487,6 +491,8 @@ pub struct Cost {
     pub context_switches: Option<f64>,
     /// Time that threads waited for a processor, per operation.
     pub run_delay_us: Option<f64>,
+    /// Bytes that the nodes made the kernel write to devices, per operation.
+    pub written_bytes: Option<f64>,
 }
 
 /// What was checked of the answers.
@@ -501,6 +507,10 @@ pub struct Checks {
     pub lost: u64,
     /// Of them there twice.
     pub doubled: u64,
+    /// Writes whose outcome nobody heard, which were settled by what is there.
+    pub in_doubt: u64,
+    /// Files that were compared.
+    pub files: u64,
     /// Histories that were found linearizable.
     pub histories: u64,
     /// Each wrong answer in words.

@@ -42,6 +42,20 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// A plot as a picture of its own: what it needs of the page's style is in it, light or dark as its viewer is.
+#[must_use]
+pub fn standalone(plot: &str, page_css: &str) -> String {
+    // The colours stand before the first rule for all elements; the rules of plots begin with their element.
+    let colours = page_css.split_once("* {").map_or("", |(before, _)| before);
+    let rules: String = page_css.lines().filter(|line| line.starts_with("svg")).flat_map(|line| [line, "\n"]).collect();
+    let Some((open, rest)) = plot.split_once('>') else { return String::new() };
+    let open = open.replacen("<svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"", 1);
+    format!(
+        "{open}><style>\n{colours}{rules}</style><rect width=\"100%\" height=\"100%\" \
+         style=\"fill:var(--card)\"/>{rest}"
+    )
+}
+
 /// A plot that is being drawn.
 struct Plot {
     body: String,
@@ -184,6 +198,19 @@ mod tests {
     #[test]
     fn nothing_from_a_result_can_leave_its_text() {
         assert_eq!(escape("<b a=\"1\">'&\u{7}"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp; ");
+    }
+
+    #[test]
+    fn a_picture_of_its_own_has_its_style_in_it() {
+        let css = include_str!("html/page.css");
+        let picture = standalone("<svg viewBox=\"0 0 9 9\"><title>a</title></svg>\n", css);
+        assert!(
+            picture.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 9 9\"><style>"),
+            "{picture}"
+        );
+        assert!(picture.ends_with("<title>a</title></svg>\n") && picture.contains("prefers-color-scheme: dark"));
+        assert!(picture.contains("svg .line.s1") && !picture.contains(".tiles"), "{picture}");
+        assert_eq!(picture.matches('{').count(), picture.matches('}').count());
     }
 
     #[test]

@@ -91,9 +91,15 @@ pub fn summary(result: &BenchResult, style: &Style) -> String {
 
 fn about(result: &BenchResult) -> Vec<String> {
     let mix = format!("{}/{} {}", result.mix.name, result.mix.version, words::load(result));
-    let tool = format!("dropstone {} ({})", result.tool.version, result.tool.git);
+    let tool = format!("dropstone {}", tool(result));
     let hashes = format!("seed {:x}  stream {:016x}", result.seed, result.stream_hash);
     vec![mix, format!("{} s", words::three(result.time.duration_s)), hashes, tool]
+}
+
+/// Version and commit of what measured.
+pub(super) fn tool(result: &BenchResult) -> String {
+    let commit = if result.tool.git.is_empty() { String::new() } else { format!(" ({})", result.tool.git) };
+    format!("{}{commit}", result.tool.version)
 }
 
 fn target(result: &BenchResult) -> String {
@@ -171,6 +177,7 @@ pub(super) fn cost(result: &BenchResult) -> Vec<String> {
     add(cost.allocations, &|value| format!("allocs {}", words::three(value)));
     add(cost.allocated_bytes, &|value| format!("allocated {}", words::bytes(value)));
     add(cost.context_switches, &|value| format!("switches {}", words::three(value)));
+    add(cost.written_bytes, &|value| format!("written {}", words::bytes(value)));
     add(cost.run_delay_us, &|value| format!("run delay {} us", words::three(value)));
     add(cost.rss_bytes.map(|bytes| bytes as f64), &|value| format!("rss {}", words::bytes(value)));
     parts

@@ -58,6 +58,15 @@ pub fn within_runs(base: f64, base_ci: Interval, new: f64, new_ci: Interval) -> 
     Some((new / base, exp(Interval::new(centre - low, centre + high))))
 }
 
+/// The interval of a figure between runs, on the logarithmic scale: by Student's t around the geometric mean. `None` for
+/// fewer than three runs, or a figure that is not positive.
+#[must_use]
+pub fn between_runs(figures: &[f64]) -> Option<Interval> {
+    let logs = logs(figures).filter(|logs| logs.len() >= 3)?;
+    let reach = t975((logs.len() - 1) as f64) * (variance(&logs) / logs.len() as f64).sqrt();
+    Some(exp(Interval::new(mean(&logs) - reach, mean(&logs) + reach)))
+}
+
 fn welch(base: &[f64], new: &[f64]) -> Interval {
     let (base_part, new_part) = (variance(base) / base.len() as f64, variance(new) / new.len() as f64);
     let sum = base_part + new_part;

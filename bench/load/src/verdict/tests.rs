@@ -1,8 +1,9 @@
 //! Each cause alone makes the verdict that the table says.
 
-use base::Mono;
+use base::{Mono, Span};
 
 use super::*;
+use crate::driver::Breakdown;
 use crate::judge::{ErrorKind, ViolationKind};
 use crate::op::OpKind;
 use crate::recorder::Times;
@@ -95,6 +96,21 @@ fn a_peak_at_the_scheduler_tick_is_seen() {
         total.counts.in_flight_ns += 4_000_000;
     }
     expect(&evidence(&total), Class::AtLeast, "tick");
+}
+
+#[test]
+fn time_that_nobody_accounts_for_is_a_reason_and_leaves_the_class() {
+    let total = sound();
+    let sample = |net: u64| {
+        let times = Times { intended: Mono(0), permit: Mono(0), sent: Mono(0), replied: Mono(1000) };
+        let breakdown = Breakdown { net: Span(net), stages: vec![("quorum", Span(500))], ..Breakdown::default() };
+        Sample { kind: OpKind::Put, times, breakdown }
+    };
+    let mut verdict = Verdict::of(&evidence(&total));
+    verdict.note_unattributed(&[sample(495), sample(500)]);
+    assert_eq!(verdict.reasons, []);
+    verdict.note_unattributed(&[sample(300)]);
+    assert_eq!((verdict.class, verdict.reasons[0].code, verdict.reasons[0].value), (Class::Valid, "unattributed", 0.2));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use load::arrivals::Arrival;
 use load::content::Contents;
 use load::drivers::sim::{SimDriver, SimSettings};
 use load::generator::{Ack, Generator, GeneratorSettings, Late, Loop};
+use load::keep::KeptSecond;
 use load::mix::Mix;
 use load::phases::{Coordinator, Outcome, PhaseSettings};
 use load::run::drive;
@@ -33,6 +34,8 @@ pub struct Ran {
     pub outcome: Outcome,
     pub acks: Vec<Ack>,
     pub checks: Checks,
+    /// The seconds of the window.
+    pub kept: Vec<KeptSecond>,
     pub world: World,
 }
 
@@ -80,8 +83,11 @@ impl World {
         let settings = GeneratorSettings { pacing: self.pacing, in_flight_max: self.in_flight_max };
         let generator = Generator::new(source, Contents::new(self.stream.seed), settings, true, START);
         let mut coordinator = Coordinator::new(self.phases, START, 1);
+        let mut kept = Vec::new();
         let result = drive(generator, &mut driver, (0, START), stop, |report| {
             coordinator.handle_report(&report);
+            let whole = coordinator.take_whole().filter(|(second, _)| second.is_measured);
+            kept.extend(whole.map(|(second, record)| KeptSecond::of(second.second, &record)));
             each(report.second);
             coordinator.orders()
         });
@@ -89,7 +95,7 @@ impl World {
         let index = result.index;
         let (outcome, acks) = coordinator.finish(vec![result], now);
         let Ok(checks) = check(&self.stream, index, &heads, &acks, &mut driver);
-        Ran { outcome, acks, checks, world: self }
+        Ran { outcome, acks, checks, kept, world: self }
     }
 }
 

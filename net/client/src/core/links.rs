@@ -27,8 +27,8 @@ impl Core {
                 let session = request.group.and_then(|group| self.sessions.get(&group));
                 let ack_below = session.zip(request.session).map_or(0, |(session, (id, _))| session.ack_below(id));
                 let register = (self.options.session_acct, session_nonce(self.nonce, session));
-                let is_explained =
-                    self.options.explain && matches!(request.kind(), RequestKind::Command | RequestKind::Query);
+                let is_asked = self.options.explain || request.is_explained;
+                let is_explained = is_asked && matches!(request.kind(), RequestKind::Command | RequestKind::Query);
                 let flags = if is_explained { EXPLAIN } else { 0 };
                 request.sent = now;
                 let written = link.writer.push_request(

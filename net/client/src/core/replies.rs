@@ -115,7 +115,7 @@ impl Core {
             self.explained.pop_front();
         }
         let (service, before) = (now.since(request.sent), request.sent.since(request.begun));
-        self.explained.push_back(Explained { server, service, before });
+        self.explained.push_back(Explained { ticket: Ticket(id), server, service, before });
     }
 
     fn handle_ok(&mut self, id: u64, body: &[u8], now: Mono) {

@@ -62,6 +62,8 @@ pub struct Cluster {
     pub ack_below_max: u64,
     pub head: u64,
     pub map_asked: usize,
+    /// Ids of requests that asked for an explanation.
+    pub explained: Vec<u64>,
     /// Nodes do not answer anything, Pings included.
     pub is_silent: bool,
 }
@@ -81,6 +83,7 @@ impl Default for Cluster {
             ack_below_max: 0,
             head: 5,
             map_asked: 0,
+            explained: Vec::new(),
             is_silent: false,
         }
     }
@@ -150,6 +153,9 @@ impl Served {
         let mut is_closed = false;
         while let Some(frame) = reader.next_frame().unwrap() {
             for item in Frame::parse(frame).unwrap().requests().unwrap() {
+                if item.flags & wire::explain::EXPLAIN != 0 {
+                    cluster.explained.push(item.request_id);
+                }
                 is_closed = is_closed || cluster.is_silent || !self.answer(cluster, map, &item);
             }
         }

@@ -36,6 +36,23 @@ pub fn stages(node: NodeId, totals: &Totals) -> Value {
     json!({ "format": 1, "node": node.0, "ops": ops, "cores": cores })
 }
 
+/// Sums since the start: a few numbers, for who looks once a second.
+///
+/// Schema: `{format, node, ops: [{op, requests, total_ns, stages: {stage: ns}}]}`.
+pub fn sums(node: NodeId, totals: &Totals) -> Value {
+    let sum = |class: OpClass, place: usize| totals.histogram(class, place).sum() as u64;
+    let ops = totals.classes().map(|class| {
+        let stages = class.stages().iter().map(|stage| (stage.name().to_owned(), json!(sum(class, *stage as usize))));
+        json!({
+            "op": class.name(),
+            "requests": totals.histogram(class, TOTAL).count(),
+            "total_ns": sum(class, TOTAL),
+            "stages": stages.collect::<Map<String, Value>>(),
+        })
+    });
+    json!({ "format": 1, "node": node.0, "ops": ops.collect::<Vec<_>>() })
+}
+
 fn histogram(stage: &str, histogram: &Wide) -> Value {
     json!({
         "stage": stage,

@@ -87,6 +87,8 @@ fn a_node_tells_where_the_time_of_its_requests_went() {
     assert_eq!(names(&boot), names(&metrics), "the series are the same from boot on");
     assert!(value(&metrics, "dropstone_raft_commit_closed_by_own_disk_total") >= 4);
     assert!(page(admin, "/debug/stages.json?since=boot").contains("\"at_p99\":{\"requests\":"));
+    let sums = page(admin, "/debug/sums.json");
+    assert!(sums.contains("\"op\":\"put\",\"requests\":") && sums.contains("\"log_sync\":"), "{sums}");
     let slow = page(admin, "/debug/slow.json");
     assert!(slow.contains("\"op\":\"put\"") && slow.contains("\"log_write\":"), "{slow}");
     assert_eq!(page(admin, "/livez"), "ok\n");

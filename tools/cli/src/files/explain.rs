@@ -128,7 +128,7 @@ mod tests {
             index: LogIndex(88_123),
             stages,
         };
-        Explained { server, service: Span(1_410_000), before: Span(250_000) }
+        Explained { ticket: client::Ticket(7), server, service: Span(1_410_000), before: Span(250_000) }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From operations to commands and queries, and from what they come to, to answers.
 
+use base::mono::Span;
 use base::{Jid, TreeNode};
-use client::{ClientError, Operation, Reply};
+use client::{ClientError, Explained, Operation, Reply};
 use meta::query::What;
 use meta::{
     Answer as Told, At, Command, CommitBatch, CommitFile, Delete, DeltaCursor, Entry, Mkdir, Move, Outcome,
@@ -10,7 +11,7 @@ use meta::{
 
 use super::Home;
 use crate::content::Contents;
-use crate::driver::{Answer, Failure, Refusal};
+use crate::driver::{Answer, Breakdown, Failure, Refusal};
 use crate::judge::first_8;
 use crate::op::{Op, OpKind, Writer};
 
@@ -50,6 +51,12 @@ pub fn operation(op: &Op, home: Home, contents: Contents, wall_ms: u64) -> Opera
             query(Query::HasBlocks((0..op.count).map(|at| contents.block(of(at), at)).collect()))
         }
     }
+}
+
+/// What a server told of one operation's time.
+pub fn breakdown(told: &Explained) -> Breakdown {
+    let stages = told.server.stages.iter().map(|time| (time.stage.name(), Span(u64::from(time.ns)))).collect();
+    Breakdown { class: told.server.class.name(), node: told.server.node.0, net: told.net(), stages }
 }
 
 fn mtime(writer: Writer) -> i64 {

@@ -70,6 +70,7 @@ pub(super) fn cost(result: &BenchResult) -> String {
     add("heap allocations", cost.allocations, &words::three);
     add("bytes allocated", cost.allocated_bytes, &words::bytes);
     add("context switches", cost.context_switches, &words::three);
+    add("written to devices", cost.written_bytes, &words::bytes);
     add("waiting for a processor", cost.run_delay_us, &words::time);
     add("resident memory at the end, all nodes", cost.rss_bytes.map(|bytes| bytes as f64), &words::bytes);
     if rows.iter().all(|row| row.1.is_empty()) {

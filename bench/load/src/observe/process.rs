@@ -1,0 +1,204 @@
+//! Processes and the machine's devices as /proc tells them: processor time, waits, memory, bytes.
+//!
+//! What cannot be read is not known: a process of another user, or a kernel without the file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The tick of /proc/PID/stat, which is 100 a second on every Linux that programs see.
+const TICK_US: f64 = 10_000.0;
+
+/// What a process had used at one moment.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ProcessUse {
+    /// Processor time, user and kernel. Units: microseconds, in steps of a tick.
+    pub cpu_us: f64,
+    /// Context switches of all threads that run now.
+    pub switches: u64,
+    /// Time that threads were ready and had no processor. Units: microseconds.
+    pub run_delay_us: f64,
+    /// Bytes that it made the kernel write to devices.
+    pub written: Option<u64>,
+    /// Resident memory. Units: bytes.
+    pub rss_bytes: u64,
+}
+
+impl ProcessUse {
+    /// Of a process now; `None` when there is none of that number.
+    #[must_use]
+    pub fn read(pid: u32) -> Option<ProcessUse> {
+        let of = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+        let mut seen = ProcessUse {
+            cpu_us: cpu_us(&of("stat")?)?,
+            rss_bytes: number_after(&of("status")?, "VmRSS:")? * 1024,
+            written: of("io").and_then(|text| number_after(&text, "write_bytes:")),
+            ..ProcessUse::default()
+        };
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let of = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            seen.switches += switches(&of("status"));
+            seen.run_delay_us += run_delay_us(&of("schedstat"));
+        }
+        Some(seen)
+    }
+}
+
+/// User and kernel time of /proc/PID/stat: fields 14 and 15, counted behind the name, which may hold anything.
+fn cpu_us(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some((ticks(11)? + ticks(12)?) as f64 * TICK_US)
+}
+
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn switches(status: &str) -> u64 {
+    let of = |key| number_after(status, key).unwrap_or(0);
+    of("voluntary_ctxt_switches:") + of("nonvoluntary_ctxt_switches:")
+}
+
+/// The second field of schedstat. Units: nanoseconds there.
+fn run_delay_us(schedstat: &str) -> f64 {
+    schedstat.split_whitespace().nth(1).and_then(|ns| ns.parse::<u64>().ok()).map_or(0.0, |ns| ns as f64 / 1e3)
+}
+
+/// The process of ours that listens on a TCP port of this machine.
+#[must_use]
+pub fn pid_that_listens(port: u16) -> Option<u32> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let inode = tables.iter().find_map(|table| inode_that_listens(table, port))?;
+    let wanted = PathBuf::from(format!("socket:[{inode}]"));
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let mut files = fs::read_dir(entry.path().join("fd")).ok()?.flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|link| link == wanted)).then_some(pid)
+    })
+}
+
+/// The inode of the socket in state 0A, which listens, on that local port.
+fn inode_that_listens(table: &str, port: u16) -> Option<u64> {
+    let suffix = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == "0A";
+        if is_it { fields.get(9)?.parse().ok() } else { None }
+    })
+}
+
+/// Bytes that the loopback device has sent.
+#[must_use]
+pub fn loopback_bytes() -> Option<u64> {
+    sent_of(&fs::read_to_string("/proc/net/dev").ok()?, "lo")
+}
+
+/// The ninth number behind a device's name.
+fn sent_of(table: &str, device: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
+    line.split_whitespace().nth(8)?.parse().ok()
+}
+
+/// A place in the file system: its kind, its device, and that one's number in the kernel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Place {
+    /// As `ext4`.
+    pub fs: String,
+    /// As `/dev/vda1`.
+    pub device: String,
+    number: String,
+}
+
+impl Place {
+    /// Where a directory lies.
+    #[must_use]
+    pub fn of(dir: &Path) -> Option<Place> {
+        let dir = dir.canonicalize().ok()?;
+        place_in(&fs::read_to_string("/proc/self/mountinfo").ok()?, &dir)
+    }
+
+    /// Flushes that the device has done since the machine's start; `None` where nobody counts them.
+    #[must_use]
+    pub fn flushes(&self) -> Option<u64> {
+        flushes_in(&fs::read_to_string("/proc/diskstats").ok()?, &self.number)
+    }
+}
+
+/// The mount whose point is the longest beginning of `dir`; of equal ones the last hides the others.
+fn place_in(mountinfo: &str, dir: &Path) -> Option<Place> {
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mount: Vec<&str> = mount.split(' ').collect();
+        let mut kind = kind.split(' ');
+        let place =
+            Place { fs: kind.next()?.to_owned(), device: kind.next()?.to_owned(), number: (*mount.get(2)?).to_owned() };
+        let point = Path::new(mount.get(4)?);
+        dir.starts_with(point).then(|| (point.components().count(), place))
+    });
+    mounts.max_by_key(|mount| mount.0).map(|mount| mount.1)
+}
+
+/// Field 19 of the device's line in /proc/diskstats; the kernel counts them for whole disks.
+fn flushes_in(diskstats: &str, number: &str) -> Option<u64> {
+    let rows: Vec<Vec<&str>> = diskstats.lines().map(|line| line.split_whitespace().collect()).collect();
+    let is_it = |row: &&Vec<&str>| row.len() > 2 && format!("{}:{}", row[0], row[1]) == number;
+    let row = rows.iter().find(is_it)?;
+    let of = |row: &[&str]| row.get(18).and_then(|count| count.parse::<u64>().ok());
+    // A partition's flushes are its disk's: the longest other name that its own begins with.
+    let disks = rows.iter().filter(|disk| disk.len() > 2 && disk[2] != row[2] && row[2].starts_with(disk[2]));
+    match of(row) {
+        Some(0) | None => disks.max_by_key(|disk| disk[2].len()).and_then(|disk| of(disk)).or(of(row)),
+        counted => counted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_from_the_kernels_texts() {
+        let stat = "77 (a b) c) S 1 77 77 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 9 0 100 1 2";
+        assert_eq!(cpu_us(stat), Some(3_000_000.0));
+        assert_eq!(cpu_us("77 (x"), None);
+        let status = "Name:\tx\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!((number_after(status, "VmRSS:"), switches(status)), (Some(2048), 42));
+        assert_eq!(run_delay_us("123456 7000 9"), 7.0);
+        assert_eq!(run_delay_us(""), 0.0);
+        let this = ProcessUse::read(std::process::id()).expect("this process is there");
+        assert!(this.rss_bytes > 100_000);
+        assert_eq!(ProcessUse::read(u32::MAX), None);
+    }
+
+    #[test]
+    fn who_listens_is_found_by_the_sockets_inode() {
+        let table = "  sl  local_address rem_address   st tx rx tr tm retr uid timeout inode\n\
+            0: 0100007F:1BBC 00000000:0000 01 0:0 00:0 0 0 0 11 1\n\
+            1: 0100007F:1BBC 00000000:0000 0A 0:0 00:0 0 0 0 4711 1\n";
+        assert_eq!(inode_that_listens(table, 0x1bbc), Some(4711));
+        assert_eq!(inode_that_listens(table, 1), None);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        assert_eq!(pid_that_listens(port), Some(std::process::id()));
+        drop(listener);
+        assert_eq!(pid_that_listens(port), None);
+    }
+
+    #[test]
+    fn bytes_flushes_and_mounts_are_found_in_their_lines() {
+        let dev =
+            "Inter-|\n face |\n    lo: 100 1 0 0 0 0 0 0 777 1 0 0 0 0 0 0\n  eth0: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n";
+        assert_eq!((sent_of(dev, "lo"), sent_of(dev, "eth1")), (Some(777), None));
+        let row = |number: &str, flushes: u64| format!("{number} 1 0 1 0 1 0 1 0 0 0 0 0 0 0 0 {flushes} 9\n");
+        let stats = row("254 0 vda", 55) + &row("254 1 vda1", 0) + &row("7 0 loop0", 3);
+        assert_eq!(flushes_in(&stats, "254:1"), Some(55));
+        assert_eq!((flushes_in(&stats, "7:0"), flushes_in(&stats, "8:0")), (Some(3), None));
+        let mounts = "1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 0:30 / /tmp rw shared:1 - tmpfs none rw\n";
+        let place = |path: &str| place_in(mounts, Path::new(path)).expect("a mount").fs;
+        assert_eq!(
+            (place("/home/x"), place("/tmp/y"), place("/tmpfoo")),
+            ("ext4".into(), "tmpfs".into(), "ext4".into())
+        );
+    }
+}
