@@ -39,6 +39,15 @@ pub struct ServeArgs {
     /// a self-test at start chooses, and says why].
     #[arg(long, value_name = "BACKEND")]
     log_backend: Option<BackendWish>,
+    /// Stop when this process is no longer the parent: a tool that started the node and was killed leaves none behind.
+    #[arg(long, value_name = "PID", hide = true)]
+    with_parent: Option<u32>,
+}
+
+impl ServeArgs {
+    fn is_orphan(&self) -> bool {
+        self.with_parent.is_some_and(|parent| std::os::unix::process::parent_id() != parent)
+    }
 }
 
 /// Runs it.
@@ -66,7 +75,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     };
     let (groups, cores) = cluster;
     tracing::info!(node = node.id().0, address = %node.client_address(), groups, cores, "metaserver runs");
-    while !stopping.is_asked() {
+    while !stopping.is_asked() && !args.is_orphan() {
         if let Some(failure) = node.failed() {
             // The node has stopped to acknowledge; ending the process is what is left to do.
             stop::record(&dir, failure.code, &failure.reason);
@@ -76,7 +85,8 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         std::thread::sleep(WATCH_EVERY);
     }
     node.stop();
-    stop::record(&dir, Code::Clean, "stopped by signal");
-    tracing::info!(code = 0, reason = "stopped by signal", "metaserver ends");
+    let reason = if args.is_orphan() { "its parent has ended" } else { "stopped by signal" };
+    stop::record(&dir, Code::Clean, reason);
+    tracing::info!(code = 0, reason, "metaserver ends");
     Ok(ExitCode::SUCCESS)
 }

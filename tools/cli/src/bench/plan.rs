@@ -119,6 +119,27 @@ impl LoadArgs {
         }
     }
 
+    /// As [`LoadArgs::quick`], of another mix.
+    pub fn brief(mix: &str, scale: f64) -> LoadArgs {
+        LoadArgs { mix: mix.to_owned(), scale, ..LoadArgs::quick() }
+    }
+
+    /// The mix, as it was named.
+    pub fn mix(&self) -> &str {
+        &self.mix
+    }
+
+    /// Whether every acknowledged write is looked for afterwards.
+    pub fn verifies(&self) -> bool {
+        self.verify == VerifyWish::Full
+    }
+
+    /// What a crash's time is drawn from: the seed of the load.
+    pub fn seed_of_crash(&self) -> Result<u64> {
+        let mix = find_mix(&self.mix)?;
+        Ok(self.seed.unwrap_or_else(|| seed_of(&mix)))
+    }
+
     /// What is done with operations that are overdue.
     pub fn late(&self) -> Result<Late> {
         Ok(match self.late {

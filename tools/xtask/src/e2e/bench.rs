@@ -1,11 +1,13 @@
 //! `dropstone bench` on a real cluster: it finds nothing wrong, leaves nothing, and keeps its files when interrupted.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::cluster::{binary, run_ok};
 
@@ -22,8 +24,10 @@ pub fn run() -> Result<()> {
 
 fn judge(dir: &Path) -> Result<()> {
     quick(dir)?;
+    crashed(dir)?;
     interrupted(dir)?;
-    unreachable()
+    unreachable()?;
+    speaks_http()
 }
 
 fn bench(arguments: &[&str]) -> Result<Command> {
@@ -38,8 +42,10 @@ fn text(output: &Output) -> String {
 
 fn quick(dir: &Path) -> Result<()> {
     let place = dir.to_str().context("the temporary path is UTF-8")?;
+    let out = dir.join("out");
+    let out_text = out.to_str().context("the temporary path is UTF-8")?;
     let began = Instant::now();
-    let output = bench(&["quick", "--dir", place, "--rate", "200", "--duration", "8s"])?.output()?;
+    let output = bench(&["quick", "--dir", place, "--rate", "200", "--duration", "8s", "--out", out_text])?.output()?;
     let (took, text) = (began.elapsed(), text(&output));
     let code = output.status.code().unwrap_or(-1);
     ensure!(SOUND.contains(&code), "bench quick ended with {code}:\n{text}");
@@ -48,6 +54,54 @@ fn quick(dir: &Path) -> Result<()> {
     for line in text.lines().filter(|line| line.starts_with("response") || line.starts_with("checked")) {
         println!("  {line}");
     }
+    ensure!(text.contains("stages@p99"), "no stages were told:\n{text}");
+    is_complete(&out)?;
+    std::fs::remove_dir_all(&out)?;
+    is_empty(dir)
+}
+
+/// Every view is there, and the result has what a run of the bench's own cluster can know.
+fn is_complete(out: &Path) -> Result<()> {
+    for name in ["report.html", "run.hlog", "series.csv", "response.hgrm", "service.hgrm"] {
+        ensure!(std::fs::metadata(out.join(name)).is_ok_and(|file| file.len() > 100), "{name} is missing or empty");
+    }
+    let result: Value = serde_json::from_slice(&std::fs::read(out.join("result.json"))?)?;
+    let all = &result["latency"][0];
+    ensure!(all["op"] == "all" && all["clock"] == "response", "the headline is not the first: {all}");
+    ensure!(all["ci95"]["p50_us"].is_array() && all["ci95"]["p99_us"].is_array(), "no intervals: {}", all["ci95"]);
+    ensure!(all["hdr_base64"].as_str().is_some_and(|text| text.len() > 100), "no histogram");
+    let stages: Vec<&Value> = result["stages"].as_array().into_iter().flatten().collect();
+    let near: f64 = stages.iter().filter_map(|stage| stage["at_p99_us"].as_f64()).sum();
+    let p99 = all["p99_us"].as_f64().context("no p99")?;
+    ensure!(near > p99 / 3.0 && near < p99 * 3.0, "stages near p99 make {near} us, p99 is {p99} us");
+    ensure!(stages.iter().any(|stage| stage["node"] == "n3"), "not all nodes told their stages");
+    let seconds: Vec<&Value> = result["throughput"]["intervals"].as_array().into_iter().flatten().collect();
+    ensure!(seconds.iter().any(|second| second["stages_us"]["apply"].is_number()), "no second has stages");
+    let cost = &result["cost"];
+    ensure!(cost["cpu_us"].as_object().is_some_and(|roles| roles.len() >= 2), "no processor time by role: {cost}");
+    for name in ["enters", "syncs", "wire_bytes", "context_switches", "rss_bytes"] {
+        ensure!(cost[name].as_f64().is_some_and(|value| value > 0.0), "{name} was not counted: {cost}");
+    }
+    ensure!(result["host"]["kernel"].as_str().is_some_and(|kernel| kernel.len() > 5), "no host");
+    ensure!(result["host_series"]["load1"].as_array().is_some_and(|load| load.len() == seconds.len()), "no series");
+    Ok(())
+}
+
+/// The leader ends with SIGKILL in the middle of the window, comes back, and no acknowledged write is gone.
+fn crashed(dir: &Path) -> Result<()> {
+    let place = dir.to_str().context("the temporary path is UTF-8")?;
+    let out = dir.join("out");
+    let out_text = out.to_str().context("the temporary path is UTF-8")?;
+    let flags = ["quick", "--dir", place, "--rate", "200", "--duration", "16s", "--crash", "--out", out_text];
+    let output = bench(&flags)?.output()?;
+    let (text, code) = (text(&output), output.status.code().unwrap_or(-1));
+    ensure!(SOUND.contains(&code), "a crash of the leader ended with {code}:\n{text}");
+    ensure!(text.contains(" 0 lost, 0 doubled"), "no checks were made:\n{text}");
+    let result: Value = serde_json::from_slice(&std::fs::read(out.join("result.json"))?)?;
+    let fault = &result["faults"][0];
+    ensure!(fault["kind"].as_str().is_some_and(|kind| kind.starts_with("kill-leader n")), "no fault: {text}");
+    println!("  {} at {} s: no answer for {} ms", fault["kind"], fault["at_s"], fault["unavailable_ms"]);
+    std::fs::remove_dir_all(&out)?;
     is_empty(dir)
 }
 
@@ -65,7 +119,7 @@ fn interrupted(dir: &Path) -> Result<()> {
     let output = running.wait_with_output()?;
     let code = output.status.code().unwrap_or(-1);
     ensure!(code == 130, "an interrupted bench ended with {code}:\n{}", text(&output));
-    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("result.json"))?)?;
+    let result: Value = serde_json::from_slice(&std::fs::read(out.join("result.json"))?)?;
     ensure!(
         result["partial"] == true && result["checks"]["lost"] == 0,
         "result.json is not of a partial run: {result}"
@@ -98,6 +152,26 @@ fn unreachable() -> Result<()> {
     ensure!(output.status.code() == Some(69), "an unreachable target ended with {:?}", output.status);
     println!("  an unreachable target was told after {:.1} s", began.elapsed().as_secs_f64());
     ensure!(text(&output).contains("could not reach the cluster"), "{}", text(&output));
+    Ok(())
+}
+
+/// A port that speaks something else is told as fast as one where nobody is.
+fn speaks_http() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            // What it is asked does not matter.
+            let _ = stream.read(&mut [0; 64]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let began = Instant::now();
+    let output = bench(&["run", "--mix", "quick", "--rate", "10", "--target", &address])?.output()?;
+    let took = began.elapsed().as_secs_f64();
+    ensure!(output.status.code() == Some(69), "a port of HTTP ended with {:?}: {}", output.status, text(&output));
+    println!("  a port that speaks HTTP was told after {took:.1} s: {}", text(&output).trim());
     Ok(())
 }
 
