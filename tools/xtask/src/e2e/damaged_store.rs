@@ -75,8 +75,7 @@ fn damage_one(cluster: &mut Cluster, victim: u64) -> Result<(u64, usize)> {
             let has_met = said(cluster, victim, from, LOST) > 0;
             Ok((has_met || is_gone).then_some(has_met))
         });
-        let has_met =
-            has_met.with_context(|| format!("node {victim} has not met the damage in {}", path.display()))?;
+        let has_met = has_met.with_context(|| format!("node {victim} has not met the damage in {}", path.display()))?;
         fs::remove_file(&link)?;
         if has_met {
             return Ok((bytes, from));
