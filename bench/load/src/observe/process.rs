@@ -197,7 +197,7 @@ mod tests {
         let mounts = "1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 0:30 / /tmp rw shared:1 - tmpfs none rw\n";
         let place = |path: &str| place_in(mounts, Path::new(path)).expect("a mount").fs;
         assert_eq!(
-            (place("/home/x"), place("/tmp/y"), place("/tmpfoo")),
+            (place("/srv/x"), place("/tmp/y"), place("/tmpfoo")),
             ("ext4".into(), "tmpfs".into(), "ext4".into())
         );
     }
