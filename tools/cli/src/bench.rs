@@ -47,7 +47,7 @@ pub enum BenchCommand {
     /// Start a cluster of three on this machine, load it for 20 s, stop it; nothing is left.
     #[command(after_help = EXIT_CODES)]
     Quick(QuickArgs),
-    /// Start a cluster of three, find out how fast it is, and draw latency against rate: two minutes, one page.
+    /// Start a cluster of three, find out how fast it is, and draw latency against rate: three minutes, one page.
     #[command(after_help = CURVE_HELP)]
     Curve(CurveArgs),
     /// Load a cluster with a mix at a rate.
@@ -239,7 +239,7 @@ pub struct SweepArgs {
     place: PlaceArgs,
 }
 
-/// A search in two minutes.
+/// A search in three minutes.
 #[derive(Args, Debug)]
 pub struct CurveArgs {
     /// A built-in mix (`dropstone bench mixes`), or a file.
