@@ -264,10 +264,10 @@ impl Direct {
 impl Arm for Direct {
     fn apply(&mut self, batch: &RowBatch) -> Result<()> {
         let seqno = self.counter.next();
-        for (key, value) in &batch.rows {
+        for (key, value) in batch.iter() {
             (_, self.memtable_bytes) = match value {
-                Some(value) => self.tree.insert(key.as_slice(), value.as_slice(), seqno),
-                None => self.tree.remove(key.as_slice(), seqno),
+                Some(value) => self.tree.insert(key, value, seqno),
+                None => self.tree.remove(key, seqno),
             };
         }
         if self.memtable_bytes >= MEMTABLE_BYTES { self.rotate() } else { Ok(()) }

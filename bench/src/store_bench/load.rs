@@ -13,6 +13,7 @@ const NODE: (usize, usize) = (20, 36);
 pub struct Load {
     dice: Prng,
     paths: u64,
+    rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     batch: RowBatch,
 }
 
@@ -20,12 +21,12 @@ impl Load {
     /// Over so many paths.
     #[must_use]
     pub fn new(paths: u64) -> Load {
-        Load { dice: Prng::new(1), paths, batch: RowBatch::default() }
+        Load { dice: Prng::new(1), paths, rows: Vec::new(), batch: RowBatch::default() }
     }
 
     /// The rows of the next commits, in key order, no key twice: as the machine gives them.
     pub fn next_batch(&mut self, commits: usize) -> &RowBatch {
-        let rows = &mut self.batch.rows;
+        let Load { rows, batch, .. } = self;
         rows.clear();
         for _ in 0..commits {
             let (path, content) = (self.dice.below(self.paths), self.dice.next_u64());
@@ -35,7 +36,9 @@ impl Load {
         }
         rows.sort_by(|one, other| one.0.cmp(&other.0));
         rows.dedup_by(|one, other| one.0 == other.0);
-        &self.batch
+        batch.clear();
+        rows.iter().for_each(|(key, value)| batch.push(key, value.as_deref()));
+        batch
     }
 }
 
@@ -68,11 +71,11 @@ mod tests {
     #[test]
     fn a_batch_is_sorted_and_has_two_rows_of_the_promised_bytes_for_each_path() {
         let mut load = Load::new(10_000);
-        let rows = load.next_batch(500).rows.clone();
-        assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let rows = load.next_batch(500).clone();
+        assert!(rows.iter().is_sorted_by(|one, other| one.0 < other.0));
         assert!(rows.len() > 900 && rows.len() <= 1000 && rows.len().is_multiple_of(2));
-        let bytes = |row: &(Vec<u8>, Option<Vec<u8>>)| row.0.len() + row.1.as_ref().map_or(0, Vec::len);
+        let bytes = |(key, value): (&[u8], Option<&[u8]>)| key.len() + value.map_or(0, <[u8]>::len);
         assert!(rows.iter().all(|row| [150, 56].contains(&bytes(row))));
-        assert_ne!(load.next_batch(500).rows, rows);
+        assert_ne!(*load.next_batch(500), rows);
     }
 }

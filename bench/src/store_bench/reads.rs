@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use base::Prng;
-use meta::{Row, RowBatch, Rows, Store, StoreEvent, Want};
+use meta::{Row, Rows, Store, StoreEvent, Want};
 use reactor::device::Usage;
 
 use super::arms::{Arm, GROUP, Ours};
@@ -53,9 +53,9 @@ impl Filled {
         for first in (0..rows).step_by(BATCH as usize) {
             let paths = first..rows.min(first + BATCH);
             let row = |path| (key(TABLE, DIRENT.0, path), Some(value(DIRENT.1, path)));
-            let mut batch = RowBatch { rows: paths.map(row).collect() };
-            batch.rows.sort_by(|one, other| one.0.cmp(&other.0));
-            ours.apply(&batch)?;
+            let mut rows: Vec<_> = paths.map(row).collect();
+            rows.sort_by(|one, other| one.0.cmp(&other.0));
+            ours.apply(&rows.into_iter().collect())?;
         }
         if flush {
             ours.flush()?;

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::access::{Access, access};
 use crate::applied::{Applied, EntryKind, EntryRef};
+use crate::batch::RowBatch;
 use crate::codec::{DecodeError, Reader};
 use crate::command::{Command, CommandHeader};
 use crate::command_codec::{decode_command, decode_header};
@@ -16,7 +17,7 @@ use crate::overlay::{Overlay, Source, Txn, View};
 use crate::payload::Commands;
 use crate::rows::NamespaceRow;
 use crate::sessions::{self, Admission};
-use crate::store::{Cold, Machine, RowBatch, Store, Want};
+use crate::store::{Cold, Machine, Store, Want};
 use crate::tree::Halt;
 use crate::{files, flows, system, trim};
 
@@ -298,19 +299,13 @@ fn writable<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> Result<Na
     }
 }
 
-/// xxh3-64 over the hash before and every row of the batch: `key_bytes u32, key, value_bytes u32, value`, where a deleted
-/// row has `value_bytes` all ones. A batch without rows changes nothing.
+/// xxh3-64 over the hash before and the rows in the shape of [`RowBatch`]. A batch without rows changes nothing.
 fn roll_state_hash(before: u64, batch: &RowBatch) -> u64 {
-    if batch.rows.is_empty() {
+    if batch.is_empty() {
         return before;
     }
     let mut hash = Xxh3::new();
     hash.update(&before.to_le_bytes());
-    for (key, value) in &batch.rows {
-        hash.update(&(key.len() as u32).to_le_bytes());
-        hash.update(key);
-        hash.update(&value.as_ref().map_or(u32::MAX, |value| value.len() as u32).to_le_bytes());
-        hash.update(value.as_deref().unwrap_or(&[]));
-    }
+    hash.update(batch.bytes());
     hash.digest()
 }

@@ -73,7 +73,7 @@ pub(crate) fn scan<S: Store>(view: &mut View<'_, S>, scan: &BlockScan) -> Result
         // What is left of the namespace.
         if place.0.0 != 0 && place.1 < scan.last {
             let start = if place.1 < scan.first {
-                keys::block(place.0, &scan.first)
+                keys::block(place.0, &scan.first).to_vec()
             } else {
                 after(keys::block(place.0, &place.1))
             };
@@ -86,7 +86,7 @@ pub(crate) fn scan<S: Store>(view: &mut View<'_, S>, scan: &BlockScan) -> Result
             }
         }
         // The next one that knows any block.
-        let start = keys::block(Nsid(place.0.0 + 1), &BlockHash([0; 32]));
+        let start = keys::block(Nsid(place.0.0 + 1), &BlockHash([0; 32])).to_vec();
         rows.clear();
         view.scan(start..whole_table.end.clone(), 1, &mut rows)?;
         let Some((key, _)) = rows.first() else { return page(names, None) };

@@ -233,7 +233,7 @@ impl<R: Source> Page<'_, '_, R> {
         while self.since < head {
             let mut rows = Rows::new();
             let (first, last) = (self.since.next(), head.next());
-            let range = keys::journal(self.tree.nsid, first)..keys::journal(self.tree.nsid, last);
+            let range = keys::between(keys::journal(self.tree.nsid, first), keys::journal(self.tree.nsid, last));
             self.tree.source.scan(range, SCAN_ROWS, &mut rows)?;
             assert!(!rows.is_empty(), "the journal has every row up to its head");
             for (_, value) in rows {

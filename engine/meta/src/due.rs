@@ -32,7 +32,7 @@ pub fn namespaces<S: Store>(
     wants: &mut Vec<Want>,
 ) -> Result<(), Cold> {
     let mut rows = Rows::new();
-    let range = keys::namespace(from)..keys::whole_table(table::NAMESPACE).end;
+    let range = keys::namespace(from).to_vec()..keys::whole_table(table::NAMESPACE).end;
     View { store, group, wants }.scan(range, limit, &mut rows)?;
     out.extend(rows.iter().map(|(key, _)| Nsid(read::number_at(key, 1))));
     Ok(())

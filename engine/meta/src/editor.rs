@@ -131,7 +131,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
             let mut bytes = self.txn.with(&key, |value| value.expect("this command wrote it").to_vec())?;
             base::mark::hit!("meta.journal.command_of_many_rows");
             bytes[ROW_FLAGS_AT] |= ROW_CONTINUES;
-            self.txn.put_bytes(key, bytes);
+            self.txn.put_bytes(key, &bytes);
         }
         self.txn.put(keys::journal(self.nsid, jid), row);
         self.namespace.head = jid;

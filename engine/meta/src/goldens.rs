@@ -41,7 +41,7 @@ fn folder() -> Metadata {
 }
 
 fn row<R: RowValue + PartialEq + Debug>(name: &str, row: R) -> (String, Vec<u8>) {
-    let bytes = row.encode();
+    let bytes = row.to_bytes();
     assert_eq!(bytes[0], 1, "{name}: byte 0 is the format");
     assert_eq!(R::decode(&bytes), row, "{name}");
     (name.to_owned(), bytes)
@@ -189,7 +189,7 @@ fn rows_are_pinned() {
 #[test]
 fn keys_are_pinned() {
     let (nsid, node, jid) = (Nsid(0x0102), TreeNode(3), Jid(4));
-    let line = |name: &str, key: Vec<u8>| (name.to_owned(), key);
+    let line = |name: &str, key: keys::Key| (name.to_owned(), key.to_vec());
     golden::check(
         "keys",
         &[

@@ -11,6 +11,7 @@ pub mod across;
 pub mod applied;
 mod apply;
 mod autorename;
+mod batch;
 pub mod block_scan;
 mod codec;
 pub mod command;
@@ -65,6 +66,7 @@ pub use across::{
 };
 pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
+pub use batch::RowBatch;
 pub use block_scan::{BlockPage, BlockPlace, BlockScan};
 pub use codec::DecodeError;
 pub use command::{
@@ -92,4 +94,4 @@ pub use query::{
 };
 pub use read::{head, pending_sweep, query, trim_floor};
 pub use scope::Scope;
-pub use store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
+pub use store::{Cold, Frozen, Machine, Pressure, Row, Rows, Store, StoreEvent, Want};

@@ -8,8 +8,9 @@ use base::limits::SNAPSHOT_PART_BYTES_MAX;
 use base::{GroupId, LogIndex, mutate};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::batch::{Change, RowBatch};
 use crate::codec::{Put, Reader, len32};
-use crate::store::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
+use crate::store::{Cold, Frozen, Machine, Pressure, Row, Rows, Store, StoreEvent, Want};
 
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -20,6 +21,10 @@ struct Layer {
     id: u64,
     rows: BTreeMap<GroupId, Changes>,
     machines: BTreeMap<GroupId, Machine>,
+}
+
+fn owned((key, value): Change<'_>) -> (Vec<u8>, Option<Vec<u8>>) {
+    (key.to_vec(), value.map(<[u8]>::to_vec))
 }
 
 /// What survives a crash.
@@ -128,9 +133,9 @@ impl MemoryStore {
     fn cut_last_batch(&mut self, frozen: &mut Layer) {
         let Some((group, batch, before)) = self.last_batch.take() else { return };
         let Some(rows) = frozen.rows.get_mut(&group) else { return };
-        let later = &batch.rows[batch.rows.len() / 2..];
-        later.iter().for_each(|(key, _)| drop(rows.remove(key)));
-        self.active.rows.entry(group).or_default().extend(later.iter().cloned());
+        let later = || batch.from(batch.len() / 2);
+        later().for_each(|(key, _)| drop(rows.remove(key)));
+        self.active.rows.entry(group).or_default().extend(later().map(owned));
         self.active.machines.extend(frozen.machines.remove(&group).map(|machine| (group, machine)));
         frozen.machines.extend(before.map(|machine| (group, machine)));
     }
@@ -285,9 +290,9 @@ impl Store for MemoryStore {
     }
 
     fn write(&mut self, group: GroupId, batch: &RowBatch, machine: &Machine) {
-        assert!(batch.rows.is_sorted_by(|a, b| a.0 < b.0), "a batch is sorted and names a key once");
+        assert!(batch.iter().is_sorted_by(|a, b| a.0 < b.0), "a batch is sorted and names a key once");
         mutate!(MUT_14C, (), self.last_batch = Some((group, batch.clone(), self.machines.get(&group).cloned())));
-        self.active.rows.entry(group).or_default().extend(batch.rows.iter().cloned());
+        self.active.rows.entry(group).or_default().extend(batch.iter().map(owned));
         self.active.machines.insert(group, machine.clone());
         self.machines.insert(group, machine.clone());
     }

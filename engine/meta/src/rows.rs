@@ -17,8 +17,16 @@ use crate::metadata::{Metadata, NamespaceKind, NodeKind};
 
 /// A table's value.
 pub(crate) trait RowValue: Sized {
-    fn encode(&self) -> Vec<u8>;
+    /// Appends the value.
+    fn encode(&self, out: &mut Vec<u8>);
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    #[cfg(test)]
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
 
     fn decode(bytes: &[u8]) -> Self {
         let mut reader = Reader::new(bytes);
@@ -58,8 +66,7 @@ pub(crate) struct NamespaceRow {
 }
 
 impl RowValue for NamespaceRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.kind as u8);
         out.u16(self.flags);
@@ -72,7 +79,6 @@ impl RowValue for NamespaceRow {
         }
         out.u32(self.auth_gen);
         out.zero(28);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -156,8 +162,7 @@ impl NodeRow {
 }
 
 impl RowValue for NodeRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96 + self.name.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.kind as u8);
         out.u16(self.flags);
@@ -173,7 +178,6 @@ impl RowValue for NodeRow {
             out.bytes(&self.content_hash);
         }
         out.bytes(self.name.as_bytes());
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -210,12 +214,10 @@ pub(crate) struct DirentRow {
 }
 
 impl RowValue for DirentRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(10);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.kind as u8);
         out.u64(self.node.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -232,13 +234,11 @@ pub(crate) struct DeadRow {
 }
 
 impl RowValue for DeadRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(18);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.kind as u8);
         out.u64(self.jid.0);
         out.u64(self.node.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -255,14 +255,12 @@ pub(crate) struct BlockRow {
 }
 
 impl RowValue for BlockRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(3);
         out.u32(self.bytes);
         out.u64(self.refs);
         out.u64(self.zero_since_ms);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -281,15 +279,13 @@ pub(crate) struct ListRow {
 }
 
 impl RowValue for ListRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(52);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(3);
         out.u32(self.blocks);
         out.u32(self.refs);
         out.u64(self.size);
         out.bytes(&self.content_hash);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -308,12 +304,10 @@ pub(crate) struct ListPartRow {
 pub(crate) const LIST_PART_BLOCKS: usize = 1024;
 
 impl RowValue for ListPartRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.blocks.len() * 32);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         self.blocks.iter().for_each(|block| out.bytes(&block.0));
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -332,12 +326,10 @@ pub(crate) struct SweepRow {
 }
 
 impl RowValue for SweepRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.position.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.bytes(&self.position);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

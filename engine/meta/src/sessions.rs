@@ -82,7 +82,7 @@ pub(crate) fn keep<S: Store>(
     row.high = row.high.max(header.sequence);
     txn.put(keys::session(header.session), &row);
     let kept = crate::kept::pack(header.nsid, outcome, is_attr);
-    txn.put_bytes(keys::outcome(header.session, header.sequence), kept);
+    txn.put_bytes(keys::outcome(header.session, header.sequence), &kept);
 }
 
 /// Drops the outcomes that the client needs no more. Never beyond what was executed, so at most

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use base::{GroupId, LogIndex, Term};
 
+use crate::batch::RowBatch;
+
 /// What a point read finds in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Row<'a> {
@@ -35,13 +37,6 @@ pub enum Want {
 
 /// Rows in key order, key without the group.
 pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// The changes of one applied entry, the last change of a key standing; sorted by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowBatch {
-    /// Key without the group, and the new value or `None` for a delete.
-    pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
 
 /// The machine row of a group: where its state stands. Written with every batch, atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub(crate) fn trim_journal<S: Store>(editor: &mut Editor<'_, '_, S>, floor: Jid)
     let (begin, floor) = (editor.namespace.trim, editor.namespace.floor);
     let end = floor.min(Jid(begin.0 + TRIM_ROWS_MAX));
     let mut rows = Rows::new();
-    let range = keys::journal(editor.nsid, begin.next())..keys::journal(editor.nsid, end.next());
+    let range = keys::between(keys::journal(editor.nsid, begin.next()), keys::journal(editor.nsid, end.next()));
     editor.txn.scan(range, TRIM_ROWS_MAX as u32, &mut rows)?;
     let rows: Vec<JournalRow> = rows.iter().map(|(_, value)| JournalRow::decode(value)).collect();
     assert_eq!(rows.len() as u64, end.0 - begin.0, "the journal has every row above the last one trimmed");
@@ -163,7 +163,8 @@ fn first_purge<S: Store>(editor: &mut Editor<'_, '_, S>) -> Result<Option<Purged
 
 fn is_swept<S: Store>(editor: &mut Editor<'_, '_, S>, jid: Jid) -> Result<bool, Halt> {
     let mut rows = Rows::new();
-    let range = keys::sweep(editor.nsid, jid, TreeNode(0))..keys::sweep(editor.nsid, jid.next(), TreeNode(0));
+    let from = |jid| keys::sweep(editor.nsid, jid, TreeNode(0));
+    let range = keys::between(from(jid), from(jid.next()));
     editor.txn.scan(range, 1, &mut rows)?;
     Ok(!rows.is_empty())
 }
@@ -317,7 +318,7 @@ fn sweep_block<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8
     if !is_block_due(&BlockRow::decode(value), editor.txn.stamp_ms) {
         return Dropped::No;
     }
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Dropped::Whole
 }
 
@@ -328,7 +329,7 @@ fn sweep_upload<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u
         return Ok(Dropped::No);
     }
     editor.release_list(row.list)?;
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Ok(Dropped::Whole)
 }
 
@@ -337,7 +338,7 @@ fn sweep_kept<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
     if !is_kept_due(&KeptRow::decode(value), editor.txn.stamp_ms) {
         return Dropped::No;
     }
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Dropped::Whole
 }
 
@@ -354,7 +355,7 @@ fn sweep_copy<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
         return Ok(Dropped::No);
     }
     copy_steps::abandon(editor, &row)?;
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Ok(Dropped::Whole)
 }
 
@@ -383,10 +384,10 @@ fn sweep_list<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], value: &[u8]
     editor.txn.delete(part_key);
     row.blocks = part * LIST_PART_BLOCKS as u32;
     if row.blocks > 0 {
-        editor.txn.put(key.to_vec(), &row);
+        editor.txn.put(key, &row);
         return Ok(Dropped::InPart);
     }
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Ok(Dropped::Whole)
 }
 

@@ -11,7 +11,7 @@ use crate::command::{Command, CommandHeader, CommitFile, PresentBlock, SessionAp
 use crate::command_codec::encode_command;
 use crate::editor::{Blocks, Editor};
 use crate::files;
-use crate::keys;
+use crate::keys::{self, Key};
 use crate::list_hash::ListHash;
 use crate::metadata::Metadata;
 use crate::outcome::Outcome;
@@ -345,7 +345,7 @@ fn told_again(digest: [u8; 16], asked: &KeptPlace, outcome: Outcome) -> Outcome 
 
 /// Where the outcome of a put under an id is kept, and the digest of what was asked.
 pub(crate) struct KeptPlace {
-    key: Vec<u8>,
+    key: Key,
     pub(crate) digest: [u8; 16],
 }
 

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use base::limits::{LIST_PAGE_MAX, NAME_BYTES_MAX, POSITION_BYTES_MAX};
 use base::{Nsid, TreeNode};
 
-use crate::keys::{self, after};
+use crate::keys::{self, Key, after};
 use crate::metadata::NodeKind;
 use crate::overlay::Source;
 use crate::rows::{DeadRow, DirentRow, NodeRow, Op, RowValue};
@@ -288,7 +288,7 @@ impl<R: Source> Walker<'_, '_, R> {
 /// The next names of a folder, in order of their keys; live and vacated ones beside each other.
 fn read_names<R: Source>(tree: &mut Tree<'_, R>, level: &mut Level, has_dead: bool, rows: usize) -> Result<(), Cold> {
     let (nsid, rows_max) = (tree.nsid, rows.min(LIST_PAGE_MAX as usize));
-    let mut scan = |key: fn(Nsid, TreeNode, &str) -> Vec<u8>| -> Result<Rows, Cold> {
+    let mut scan = |key: fn(Nsid, TreeNode, &str) -> Key| -> Result<Rows, Cold> {
         let range = keys::prefix_range(key(nsid, level.folder, ""));
         let start = match &level.last {
             Some(last) => after(key(nsid, level.folder, last)),

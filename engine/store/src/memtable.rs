@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::{GroupId, IdMap, LogIndex};
+use meta::RowBatch;
 
 use crate::arena::{Arena, Pieces};
 use crate::key::GroupLife;
@@ -35,10 +36,10 @@ pub(crate) struct LifeMut<'a> {
 
 impl LifeMut<'_> {
     /// The next call changes row `number` of a batch. Shape: one row after the other, from the first on.
-    pub(crate) fn come_to(&mut self, batch: &[(Vec<u8>, Option<Vec<u8>>)], number: usize) {
+    pub(crate) fn come_to(&mut self, batch: &RowBatch, number: usize) {
         if number.is_multiple_of(SIDE_BY_SIDE) {
-            let some = batch[number..].iter().take(SIDE_BY_SIDE);
-            self.leaves = self.rows.leaves_of(self.arena, some.map(|(key, _)| key.as_slice()));
+            let some = batch.from(number).take(SIDE_BY_SIDE);
+            self.leaves = self.rows.leaves_of(self.arena, some.map(|(key, _)| key));
         }
         self.near = Some(self.leaves[number % SIDE_BY_SIDE]);
     }

@@ -452,9 +452,9 @@ impl Store for LsmStore {
         let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
         let (is_cached, is_ranged) = (cache.has(id), ranges.has(id));
         let mut rows = active.life_mut(id);
-        for (number, (key, value)) in batch.rows.iter().enumerate() {
-            rows.come_to(&batch.rows, number);
-            let value_bytes = value.as_ref().map_or(0, Vec::len);
+        for (number, (key, value)) in batch.iter().enumerate() {
+            rows.come_to(batch, number);
+            let value_bytes = value.map_or(0, <[u8]>::len);
             assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
             assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
             // What was read ahead is as new as the newest memtable, so the older ones need not be asked. `false` costs a
@@ -474,10 +474,10 @@ impl Store for LsmStore {
                 None => rows.delete(key, absent_below),
             }
             if is_cached {
-                cache.update(id, key, value.as_deref());
+                cache.update(id, key, value);
             }
             if is_ranged {
-                ranges.update(id, key, value.as_deref());
+                ranges.update(id, key, value);
             }
         }
         active.set_machine(group, row);

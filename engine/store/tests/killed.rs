@@ -36,13 +36,13 @@ fn batch(group: GroupId, index: LogIndex) -> RowBatch {
     let mut rows: Vec<_> = rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
     rows.extend(gone.into_iter().map(|key| (key, None)));
     rows.sort();
-    RowBatch { rows }
+    rows.into_iter().collect()
 }
 
 /// The state hash after a batch.
 fn hash(before: u64, batch: &RowBatch) -> u64 {
-    batch.rows.iter().fold(before, |hash, (key, value)| {
-        let bytes = key.iter().chain(value.iter().flatten());
+    batch.iter().fold(before, |hash, (key, value)| {
+        let bytes = key.iter().chain(value.unwrap_or_default());
         bytes.fold(mix64(hash ^ value.is_some() as u64), |hash, byte| mix64(hash ^ u64::from(*byte)))
     })
 }
@@ -109,10 +109,10 @@ impl Truth {
             self.index = self.index.next();
             let batch = batch(group, self.index);
             self.hash = hash(self.hash, &batch);
-            for (key, value) in batch.rows {
+            for (key, value) in batch.iter() {
                 match value {
-                    Some(value) => drop(self.rows.insert(key, value)),
-                    None => drop(self.rows.remove(&key)),
+                    Some(value) => drop(self.rows.insert(key.to_vec(), value.to_vec())),
+                    None => drop(self.rows.remove(key)),
                 }
             }
         }

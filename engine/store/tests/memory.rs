@@ -40,7 +40,7 @@ fn value(row: u32, version: u64) -> Vec<u8> {
 /// Writes a row as a core does: not while the store is full, and flushing as it asks.
 fn write(bench: &mut Bench, row: u32, value: Option<Vec<u8>>) {
     let index = bench.store.machine(GROUP).map_or(base::LogIndex(1), |machine| machine.applied_index.next());
-    bench.store.write(GROUP, &RowBatch { rows: vec![(key(row), value)] }, &harness::machine(index));
+    bench.store.write(GROUP, &RowBatch::from_iter([(key(row), value)]), &harness::machine(index));
     if bench.store.wants_freeze()
         && let Some(frozen) = bench.store.freeze()
     {

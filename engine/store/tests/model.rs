@@ -97,7 +97,7 @@ impl Run {
         let index = before.unwrap_or_else(|| self.highest(group)).next();
         let model = self.models.get(&group).cloned().unwrap_or_default();
         self.history.insert((group, index), model);
-        self.bench.store.write(group, &RowBatch { rows: rows.into_iter().collect() }, &machine(index));
+        self.bench.store.write(group, &rows.into_iter().collect::<RowBatch>(), &machine(index));
         assert_eq!(self.bench.store.machine(group), Some(&machine(index)));
     }
 

@@ -42,7 +42,7 @@ fn value(number: u64) -> Vec<u8> {
 fn batch(numbers: std::ops::Range<u64>) -> RowBatch {
     let mut rows: Vec<_> = numbers.map(|number| (key(number), Some(value(number)))).collect();
     rows.sort_by(|one, other| one.0.cmp(&other.0));
-    RowBatch { rows }
+    rows.into_iter().collect()
 }
 
 fn write(store: &mut TempStore, batch: &RowBatch, index: u64) {

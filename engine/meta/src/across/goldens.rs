@@ -86,8 +86,10 @@ fn questions_and_answers_have_the_pinned_bytes() {
 #[test]
 fn the_row_of_an_import_has_the_pinned_bytes() {
     let row = ImportRow { is_ended: true, base: TreeNode(7), parts: 3, touched_ms: 0x44, place: changes() };
-    assert_eq!(ImportRow::decode(&row.encode()), row);
-    let lines =
-        [("import".to_owned(), row.encode()), ("key of import".to_owned(), keys::import(Nsid(10_000_000_001), 0x99))];
+    assert_eq!(ImportRow::decode(&row.to_bytes()), row);
+    let lines = [
+        ("import".to_owned(), row.to_bytes()),
+        ("key of import".to_owned(), keys::import(Nsid(10_000_000_001), 0x99).to_vec()),
+    ];
     golden::check("across-rows", &lines);
 }

@@ -41,14 +41,12 @@ pub(crate) struct ImportRow {
 }
 
 impl RowValue for ImportRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(u8::from(self.is_ended));
         out.zero(6);
         [self.base.0, self.parts, self.touched_ms].iter().for_each(|field| out.u64(*field));
-        self.place.encode(&mut out);
-        out
+        self.place.encode(out);
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -322,6 +320,6 @@ pub(crate) fn sweep<S: Store>(editor: &mut Editor<'_, '_, S>, key: &[u8], row: &
     if !row.is_ended && row.base != ROOT {
         bury_hidden(editor, row.base)?;
     }
-    editor.txn.delete(key.to_vec());
+    editor.txn.delete(key);
     Ok(())
 }

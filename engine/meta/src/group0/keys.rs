@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use base::{Acct, NodeId, Nsid};
 
-use crate::keys::{key, prefix_range, table};
+use crate::keys::{Key, key, prefix_range, table};
 
 /// Of [`token`]: a refresh token, an access token that was revoked.
 pub(crate) const REFRESH: u8 = 0;
@@ -12,17 +12,17 @@ pub(crate) const REVOKED: u8 = 1;
 /// In the table of tokens: the generation of an account whose tokens were all revoked once.
 const GENERATION: u8 = 2;
 
-pub(crate) fn reach(acct: Acct, nsid: Nsid) -> Vec<u8> {
-    key(table::REACH, &[acct.0, nsid.0], &[])
+pub(crate) fn reach(acct: Acct, nsid: Nsid) -> Key {
+    key(table::REACH, [acct.0, nsid.0], &[])
 }
 pub(crate) fn reaches(acct: Acct) -> Range<Vec<u8>> {
-    prefix_range(key(table::REACH, &[acct.0], &[]))
+    prefix_range(key(table::REACH, [acct.0], &[]))
 }
-pub(crate) fn grant(acct: Acct, nsid: Nsid) -> Vec<u8> {
-    key(table::GRANT, &[acct.0, nsid.0], &[])
+pub(crate) fn grant(acct: Acct, nsid: Nsid) -> Key {
+    key(table::GRANT, [acct.0, nsid.0], &[])
 }
 pub(crate) fn grants(acct: Acct) -> Range<Vec<u8>> {
-    prefix_range(key(table::GRANT, &[acct.0], &[]))
+    prefix_range(key(table::GRANT, [acct.0], &[]))
 }
 pub(crate) fn token(kind: u8, digest: &[u8; 32]) -> Vec<u8> {
     let mut out = vec![table::TOKEN, kind];
@@ -44,44 +44,44 @@ pub(crate) fn generation(acct: Acct) -> Vec<u8> {
 pub(crate) fn is_generation(key: &[u8]) -> bool {
     key[1] == GENERATION
 }
-pub(crate) fn app(client_id: &str) -> Vec<u8> {
-    key(table::APP, &[], client_id.as_bytes())
+pub(crate) fn app(client_id: &str) -> Key {
+    key(table::APP, [], client_id.as_bytes())
 }
-pub(crate) fn code(digest: &[u8; 32]) -> Vec<u8> {
-    key(table::CODE, &[], digest)
+pub(crate) fn code(digest: &[u8; 32]) -> Key {
+    key(table::CODE, [], digest)
 }
-pub(crate) fn ticket(digest: &[u8; 32]) -> Vec<u8> {
-    key(table::TICKET, &[], digest)
+pub(crate) fn ticket(digest: &[u8; 32]) -> Key {
+    key(table::TICKET, [], digest)
 }
-pub(crate) fn flow(flow: u64) -> Vec<u8> {
-    key(table::FLOW, &[flow], &[])
+pub(crate) fn flow(flow: u64) -> Key {
+    key(table::FLOW, [flow], &[])
 }
-pub(crate) fn flow_of(acct: Acct, nsid: Nsid) -> Vec<u8> {
-    key(table::FLOW_OF, &[acct.0, nsid.0], &[])
+pub(crate) fn flow_of(acct: Acct, nsid: Nsid) -> Key {
+    key(table::FLOW_OF, [acct.0, nsid.0], &[])
 }
 pub(crate) fn flows_of(acct: Acct) -> Range<Vec<u8>> {
-    prefix_range(key(table::FLOW_OF, &[acct.0], &[]))
+    prefix_range(key(table::FLOW_OF, [acct.0], &[]))
 }
-pub(crate) fn ended(flow: u64) -> Vec<u8> {
-    key(table::FLOW_ENDED, &[flow], &[])
+pub(crate) fn ended(flow: u64) -> Key {
+    key(table::FLOW_ENDED, [flow], &[])
 }
 pub(crate) fn alarm(name: &str, node: NodeId) -> Vec<u8> {
-    let mut out = key(table::CLUSTER, &[], b"alarm/");
+    let mut out = Vec::from(key(table::CLUSTER, [], b"alarm/"));
     out.extend_from_slice(name.as_bytes());
     out.push(0);
     out.extend_from_slice(&node.0.to_be_bytes());
     out
 }
 pub(crate) fn alarms() -> Range<Vec<u8>> {
-    prefix_range(key(table::CLUSTER, &[], b"alarm/"))
+    prefix_range(key(table::CLUSTER, [], b"alarm/"))
 }
 pub(crate) fn setting(name: &str) -> Vec<u8> {
-    let mut out = key(table::CLUSTER, &[], SETTING);
+    let mut out = Vec::from(key(table::CLUSTER, [], SETTING));
     out.extend_from_slice(name.as_bytes());
     out
 }
 pub(crate) fn settings() -> Range<Vec<u8>> {
-    prefix_range(key(table::CLUSTER, &[], SETTING))
+    prefix_range(key(table::CLUSTER, [], SETTING))
 }
 /// The name in the key of a setting.
 pub(crate) fn setting_name(key: &[u8]) -> &[u8] {
@@ -89,18 +89,18 @@ pub(crate) fn setting_name(key: &[u8]) -> &[u8] {
 }
 const SETTING: &[u8] = b"setting/";
 /// The feature level of the group.
-pub(crate) fn level() -> Vec<u8> {
-    key(table::CLUSTER, &[], b"level")
+pub(crate) fn level() -> Key {
+    key(table::CLUSTER, [], b"level")
 }
 /// The number that comes next, of flows or apps.
 pub(crate) fn next(what: &str) -> Vec<u8> {
-    let mut out = key(table::CLUSTER, &[], b"next/");
+    let mut out = Vec::from(key(table::CLUSTER, [], b"next/"));
     out.extend_from_slice(what.as_bytes());
     out
 }
 /// Where the search for rows that are over stands in a table.
 pub(crate) fn tidied(table: u8) -> Vec<u8> {
-    let mut out = key(table::CLUSTER, &[], b"tidied/");
+    let mut out = Vec::from(key(table::CLUSTER, [], b"tidied/"));
     out.push(table);
     out
 }

@@ -40,7 +40,7 @@ pub(crate) fn answer<R: Source>(source: &mut R, asker: Acct, now_ms: u64, query:
         },
         Group0Query::App(client_id) => source.row::<AppInfo>(&keys::app(client_id))?.map(Group0Answer::App),
         Group0Query::Apps { after: last, limit: _ } => {
-            let begin = if last.is_empty() { keys::app("") } else { after(keys::app(last)) };
+            let begin = if last.is_empty() { keys::app("").to_vec() } else { after(keys::app(last)) };
             let rows = scan(source, begin..whole_table(table::APP).end, limit)?;
             let app = |(key, value): (Vec<u8>, Vec<u8>)| {
                 (String::from_utf8(key[1..].to_vec()).expect("client ids are text"), AppInfo::decode(&value))
@@ -64,12 +64,12 @@ pub(crate) fn answer<R: Source>(source: &mut R, asker: Acct, now_ms: u64, query:
         }
         Group0Query::Revoked { after: last, .. } => return revoked(source, last, limit),
         Group0Query::Reach { acct, after: last, .. } => {
-            let range = keys::reach(*acct, Nsid(last.0.saturating_add(1)))..keys::reaches(*acct).end;
+            let range = keys::reach(*acct, Nsid(last.0.saturating_add(1))).to_vec()..keys::reaches(*acct).end;
             let rows = scan(source, range, limit)?;
             Some(Group0Answer::Reach(rows.iter().map(|(key, row)| (nsid(key), ReachInfo::decode(row))).collect()))
         }
         Group0Query::Grants { acct, after: last, .. } => {
-            let range = keys::grant(*acct, Nsid(last.0.saturating_add(1)))..keys::grants(*acct).end;
+            let range = keys::grant(*acct, Nsid(last.0.saturating_add(1))).to_vec()..keys::grants(*acct).end;
             let rows = scan(source, range, limit)?;
             Some(Group0Answer::Grants(rows.iter().map(|(key, row)| (nsid(key), NumberRow::decode(row).0)).collect()))
         }
@@ -79,7 +79,7 @@ pub(crate) fn answer<R: Source>(source: &mut R, asker: Acct, now_ms: u64, query:
         }
         .map(|flow| Group0Answer::Flow(Box::new(flow))),
         Group0Query::Flows { after: last, .. } => {
-            let range = keys::flow(last.saturating_add(1))..whole_table(table::FLOW).end;
+            let range = keys::flow(last.saturating_add(1)).to_vec()..whole_table(table::FLOW).end;
             let rows = scan(source, range, limit)?;
             Some(Group0Answer::Flows(rows.iter().map(|(_, row)| FlowInfo::decode(row)).collect()))
         }

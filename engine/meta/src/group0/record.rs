@@ -16,12 +16,10 @@ pub(crate) trait Record: Sized {
 macro_rules! rows_of {
     ($($record:ty),*) => {$(
         impl RowValue for $record {
-            fn encode(&self) -> Vec<u8> {
-                let mut out = Vec::new();
+            fn encode(&self, out: &mut Vec<u8>) {
                 out.u8(1);
                 out.zero(7);
-                self.put(&mut out);
-                out
+                self.put(out);
             }
 
             fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

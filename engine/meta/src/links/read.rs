@@ -144,7 +144,8 @@ pub(crate) fn links<R: Source>(
     let range = match of {
         LinksOf::Account(acct) if sees_all || *acct == asked.asker => {
             let range = keys::links_of_account(tree.nsid, *acct);
-            keys::link_of_account(tree.nsid, *acct, TreeNode(after.saturating_add(1))).max(range.start)..range.end
+            keys::link_of_account(tree.nsid, *acct, TreeNode(after.saturating_add(1))).to_vec().max(range.start)
+                ..range.end
         }
         LinksOf::Account(_) => return Ok(Answer::NoAccess),
         LinksOf::Node { at, above } => {
@@ -153,7 +154,7 @@ pub(crate) fn links<R: Source>(
                 return own_links(tree, asked, node, *above);
             }
             let range = keys::links_of_node(tree.nsid, node);
-            keys::link_of_node(tree.nsid, node, Acct(after.saturating_add(1))).max(range.start)..range.end
+            keys::link_of_node(tree.nsid, node, Acct(after.saturating_add(1))).to_vec().max(range.start)..range.end
         }
     };
     let mut rows = Rows::new();

@@ -18,14 +18,12 @@ pub(crate) struct LinkRow {
 }
 
 impl RowValue for LinkRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(56);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(3);
         out.u32(self.member_gen);
         [self.node.0, self.acct.0, self.created_ms].iter().for_each(|field| out.u64(*field));
-        self.settings.encode(&mut out);
-        out
+        self.settings.encode(out);
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

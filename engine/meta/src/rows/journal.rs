@@ -91,9 +91,7 @@ impl JournalRow {
 }
 
 impl RowValue for JournalRow {
-    fn encode(&self) -> Vec<u8> {
-        let inline = self.content.as_ref().map_or(0, |content| content.inline.len());
-        let mut out = Vec::with_capacity(128 + self.name.len() + self.old_name.len() + inline * 32);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.op as u8);
         out.u8(self.kind as u8);
@@ -117,7 +115,6 @@ impl RowValue for JournalRow {
         if let Some(content) = &self.content {
             content.inline.iter().for_each(|block| out.bytes(&block.0));
         }
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -20,8 +20,7 @@ pub(crate) struct MemberRow {
 }
 
 impl RowValue for MemberRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.role as u8);
         out.u8(self.state as u8);
@@ -29,7 +28,6 @@ impl RowValue for MemberRow {
         out.u32(self.member_gen);
         out.u64(self.since.0);
         out.u64(self.invited_ms);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -63,8 +61,7 @@ pub(crate) struct UploadRow {
 }
 
 impl RowValue for UploadRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(u8::from(self.is_concurrent) | u8::from(self.is_closed) << 1 | u8::from(self.is_staged) << 2);
         out.zero(6);
@@ -76,7 +73,6 @@ impl RowValue for UploadRow {
         out.zero(4);
         self.hash.state.iter().for_each(|word| out.u32(*word));
         out.bytes(&self.hash.rest);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -118,14 +114,12 @@ pub(crate) struct KeptRow {
 }
 
 impl RowValue for KeptRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32 + self.outcome.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.bytes(&self.digest);
         out.u64(self.stamp_ms);
         out.bytes(&self.outcome);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -144,12 +138,10 @@ pub(crate) struct FreezeRow {
 }
 
 impl RowValue for FreezeRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         [self.flow, self.since_ms, self.renewed_ms].iter().for_each(|field| out.u64(*field));
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -172,14 +164,12 @@ pub(crate) struct CopyRow {
 }
 
 impl RowValue for CopyRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48 + self.position.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         [self.source.0, self.hidden.0, self.touched_ms].iter().for_each(|field| out.u64(*field));
         out.bytes(&self.digest);
         out.bytes(self.position.as_bytes());
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -20,8 +20,7 @@ pub(crate) struct SessionRow {
 }
 
 impl RowValue for SessionRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(56);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.u64(self.acct.0);
@@ -29,7 +28,6 @@ impl RowValue for SessionRow {
         out.u64(self.ack_below.0);
         out.u64(self.last_stamp_ms);
         out.u64(self.high.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -52,13 +50,11 @@ pub(crate) struct SessionsRow {
 }
 
 impl RowValue for SessionsRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.u64(self.count);
         out.u64(self.looked_at.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -73,12 +69,10 @@ impl RowValue for SessionsRow {
 pub(crate) struct NumberRow(pub u64);
 
 impl RowValue for NumberRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.u64(self.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -101,13 +95,11 @@ impl Default for CountersRow {
 }
 
 impl RowValue for CountersRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.zero(7);
         out.u64(self.next_acct);
         out.u64(self.next_nsid);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -175,8 +167,7 @@ impl ProfileRow {
 }
 
 impl RowValue for AccountRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(32 + self.name.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.state);
         out.u16(len16(self.name.len()));
@@ -186,9 +177,8 @@ impl RowValue for AccountRow {
         out.u64(self.created_ms);
         out.bytes(self.name.as_bytes());
         if self.profile != ProfileRow::default() {
-            self.profile.put(&mut out);
+            self.profile.put(out);
         }
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -215,14 +205,12 @@ pub(crate) struct DirectoryRow {
 }
 
 impl RowValue for DirectoryRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16);
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.kind as u8);
         out.u8(self.state);
         out.zero(5);
         out.u64(self.owner.0);
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -242,15 +230,13 @@ pub(crate) struct ServerRow {
 }
 
 impl RowValue for ServerRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(16 + self.address.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(self.role);
         out.u16(len16(self.address.len()));
         out.zero(4);
         out.u64(self.last_seen_ms);
         out.bytes(self.address.as_bytes());
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -271,8 +257,7 @@ pub(crate) struct ClusterNodeRow {
 }
 
 impl RowValue for ClusterNodeRow {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24 + self.peer_address.len() + self.client_address.len());
+    fn encode(&self, out: &mut Vec<u8>) {
         out.u8(1);
         out.u8(u8::from(self.is_removed));
         out.u16(len16(self.peer_address.len()));
@@ -280,7 +265,6 @@ impl RowValue for ClusterNodeRow {
         out.bytes(&self.uuid);
         out.bytes(self.peer_address.as_bytes());
         out.bytes(self.client_address.as_bytes());
-        out
     }
 
     fn parse(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

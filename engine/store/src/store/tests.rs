@@ -6,7 +6,7 @@ use base::LogIndex;
 const GROUP: GroupId = GroupId(1);
 
 fn put(store: &mut LsmStore, index: u64, key: &[u8], value: Option<&[u8]>) {
-    let batch = RowBatch { rows: vec![(key.to_vec(), value.map(<[u8]>::to_vec))] };
+    let batch = RowBatch::from_iter([(key, value)]);
     store.write(GROUP, &batch, &Machine { applied_index: LogIndex(index), ..Machine::default() });
 }
 

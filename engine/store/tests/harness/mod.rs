@@ -61,9 +61,7 @@ impl Bench {
 
     pub fn write(&mut self, group: GroupId, rows: &[(&[u8], Option<&[u8]>)]) {
         let index = self.store.machine(group).map_or(LogIndex(1), |machine| machine.applied_index.next());
-        let batch =
-            RowBatch { rows: rows.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect() };
-        self.store.write(group, &batch, &machine(index));
+        self.store.write(group, &rows.iter().copied().collect::<RowBatch>(), &machine(index));
     }
 
     /// Freezes, flushes and waits; false when there was nothing to freeze.

@@ -37,7 +37,7 @@ fn write(store: &mut LsmStore, group: u32, index: u64) {
         state_hash: index * 1000 + u64::from(group),
         ..Machine::default()
     };
-    store.write(GroupId(group), &RowBatch { rows }, &machine);
+    store.write(GroupId(group), &rows.into_iter().collect::<RowBatch>(), &machine);
 }
 
 /// What a core does, as far as the store goes.
