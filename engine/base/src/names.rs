@@ -81,6 +81,9 @@ pub fn normalize_name(name: &str) -> Result<Cow<'_, str>, PathError> {
 /// rule, and U+0130 becomes U+0069.
 #[must_use]
 pub fn name_key(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     name.chars().map(simple_lower).collect()
 }
 
@@ -143,6 +146,9 @@ fn check_nfc_name(name: &str) -> Result<(), PathError> {
     }
     if name.ends_with(' ') {
         return Err(PathError::TrailingSpace);
+    }
+    if name.len() <= NAME_CHARS_MAX && name.is_ascii() {
+        return Ok(());
     }
     let key_bytes: usize = name.chars().map(|c| simple_lower(c).len_utf8()).sum();
     if name.chars().count() > NAME_CHARS_MAX || key_bytes > NAME_BYTES_MAX {
