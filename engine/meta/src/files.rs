@@ -32,8 +32,12 @@ pub(crate) fn execute<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Comman
 
 /// Runs one command that succeeds or changes nothing.
 fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> Result<Outcome, Halt> {
-    let mark = editor.mark();
-    let result = match command {
+    // A copy is bounded by its nodes.
+    let rows_max = match command {
+        Command::Copy(_) | Command::CopyStep(_) => usize::MAX,
+        _ => ROWS_PER_COMMAND_MAX,
+    };
+    whole_or_nothing(editor, rows_max, |editor| match command {
         Command::CommitFile(commit) => commit_file(editor, commit),
         Command::Mkdir(mkdir) => make_folder(editor, mkdir),
         Command::Delete(delete) => delete_node(editor, delete),
@@ -47,15 +51,18 @@ fn execute_one<S: Store>(editor: &mut Editor<'_, '_, S>, command: &Command) -> R
         Command::SessionFinish(finish) => uploads::finish(editor, finish),
         Command::ListStage(stage) => staged::stage(editor, stage),
         _ => Err(Outcome::Unsupported.into()),
-    };
-    let result = match result {
-        // A copy is bounded by its nodes.
-        Ok(_)
-            if editor.changes_since(mark) > ROWS_PER_COMMAND_MAX
-                && !matches!(command, Command::Copy(_) | Command::CopyStep(_)) =>
-        {
-            Err(Outcome::TooLarge.into())
-        }
+    })
+}
+
+/// Runs what succeeds and changes at most so many rows, or takes it back.
+fn whole_or_nothing<'t, 'a, S: Store>(
+    editor: &mut Editor<'t, 'a, S>,
+    rows_max: usize,
+    run: impl FnOnce(&mut Editor<'t, 'a, S>) -> Result<Outcome, Halt>,
+) -> Result<Outcome, Halt> {
+    let mark = editor.mark();
+    let result = match run(editor) {
+        Ok(_) if editor.changes_since(mark) > rows_max => Err(Outcome::TooLarge.into()),
         result => result,
     };
     match result {
@@ -121,7 +128,7 @@ fn store_and_commit<S: Store>(editor: &mut Editor<'_, '_, S>, both: &StoreAndCom
         present.push((part.position, *hash, part.bytes, part.put_at_ms));
     }
     let noted = editor.note_present(present.into_iter());
-    let outcome = execute_one(editor, &Command::CommitFile(both.commit.clone()))?;
+    let outcome = whole_or_nothing(editor, ROWS_PER_COMMAND_MAX, |editor| commit_file(editor, &both.commit))?;
     noted?;
     Ok(outcome)
 }
