@@ -52,20 +52,33 @@ fn highest_of(index: usize) -> u64 {
 
 impl Histogram {
     /// Counts a value once.
+    #[inline]
     pub fn record(&mut self, value: u64) {
         self.record_n(value, 1);
     }
 
     /// Counts a value `times` times. A counter that is full stays full.
+    #[inline]
     pub fn record_n(&mut self, value: u64, times: u32) {
-        let index = index_of(value.min(VALUE_MAX));
-        let counter = &mut self.counts[index];
-        *counter = counter.saturating_add(times);
-        let times = u64::from(times);
-        self.count += times;
-        self.overflow += if value > VALUE_MAX { times } else { 0 };
+        if value < 256 {
+            // Most stages of most requests take no time: a turn's stamps are the same.
+            self.counts[value as usize] = self.counts[value as usize].saturating_add(times);
+        } else {
+            self.count_large(value, times);
+        }
+        self.count += u64::from(times);
         self.sum += u128::from(value) * u128::from(times);
-        self.max = self.max.max(if times > 0 { value } else { 0 });
+        if value > self.max && times > 0 {
+            self.max = value;
+        }
+    }
+
+    fn count_large(&mut self, value: u64, times: u32) {
+        let counter = &mut self.counts[index_of(value.min(VALUE_MAX))];
+        *counter = counter.saturating_add(times);
+        if value > VALUE_MAX {
+            self.overflow += u64::from(times);
+        }
     }
 
     /// Adds all that the other one counted.
