@@ -23,6 +23,9 @@ const REUSED_BYTES_MAX: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct RecordAt(u32);
 
+/// Bytes of a line of the processor's caches.
+const LINE_BYTES: usize = 64;
+
 impl RecordAt {
     /// Something of the memory that it is in itself.
     pub(crate) fn touch(self) -> u32 {
@@ -132,6 +135,12 @@ impl Arena {
     fn record_mut(&mut self, at: RecordAt) -> &mut [u8] {
         let (piece, start) = at.place();
         &mut self.pieces[piece][start..]
+    }
+
+    /// Something of the first lines of memory of a record.
+    pub(crate) fn touch(&self, at: RecordAt) -> u8 {
+        let record = self.record(at);
+        record[0] ^ record.get(LINE_BYTES).copied().unwrap_or(0) ^ record.get(2 * LINE_BYTES).copied().unwrap_or(0)
     }
 
     pub(crate) fn key(&self, at: RecordAt) -> &[u8] {

@@ -17,6 +17,7 @@ mod hash_index;
 mod job;
 mod keeper;
 mod key;
+mod life_rows;
 mod machine_row;
 mod making;
 mod memtable;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use base::{GroupId, IdMap, LogIndex};
-use meta::RowBatch;
 
 use crate::arena::{Arena, Pieces};
 use crate::key::GroupLife;
+use crate::life_rows::{LifeRows, table_of};
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
-use crate::sorted::{SIDE_BY_SIDE, SortedRows, Spot};
+use crate::sorted::{LeavesAhead, SIDE_BY_SIDE, SortedRows, SpareLeaves, Spot};
 
 /// A memtable. The active one is written by its core; frozen ones are shared and read-only.
 #[derive(Clone, Debug, Default)]
@@ -17,99 +17,142 @@ pub(crate) struct Memtable {
     /// A record's key begins with the table byte. It is fresh if nothing below this memtable has the key: when it is deleted
     /// here, no tombstone is needed. Invariant: a tombstone is not fresh, nor is a row that was put over one.
     arena: Arena,
-    lives: IdMap<GroupLife, SortedRows>,
+    lives: IdMap<GroupLife, LifeRows>,
     machines: BTreeMap<GroupId, MachineRow>,
     /// Of the nodes of all lives, and of the machine rows.
     more_bytes: usize,
+    spare_leaves: Option<SpareLeaves>,
+}
+
+/// What a memtable leaves behind for the next ones: memory of rows and leaves of trees.
+#[derive(Clone, Debug)]
+pub(crate) struct Leftovers {
+    pieces: Pieces,
+    leaves: SpareLeaves,
+}
+
+/// Bytes of a memtable for which one leaf is kept: a leaf has about twenty rows.
+const BYTES_PER_LEAF: usize = 2048;
+
+impl Leftovers {
+    /// Of memtables of so many bytes: as much as one of them has is kept.
+    pub(crate) fn new(memtable_bytes: usize) -> Leftovers {
+        Leftovers { pieces: Pieces::new(memtable_bytes), leaves: SpareLeaves::new(memtable_bytes / BYTES_PER_LEAF) }
+    }
 }
 
 /// One life's rows, to be changed.
 pub(crate) struct LifeMut<'a> {
     arena: &'a mut Arena,
-    rows: &'a mut SortedRows,
+    rows: &'a mut LifeRows,
     more_bytes: &'a mut usize,
-    /// Where the next keys of the batch may be.
-    leaves: [u32; SIDE_BY_SIDE],
-    /// The one where the next key may be.
-    near: Option<u32>,
+    /// Where the next keys of the batch are, all of one table.
+    ahead: LeavesAhead,
 }
 
 impl LifeMut<'_> {
-    /// The next call changes row `number` of a batch. Shape: one row after the other, from the first on.
-    pub(crate) fn come_to(&mut self, batch: &RowBatch, number: usize) {
-        if number.is_multiple_of(SIDE_BY_SIDE) {
-            let some = batch.from(number).take(SIDE_BY_SIDE);
-            self.leaves = self.rows.leaves_of(self.arena, some.map(|(key, _)| key));
+    /// The next calls change the rows with these keys, in their order. Shape: a batch in ascending order; called before each
+    /// of its rows with what is left of it.
+    pub(crate) fn come_to<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        if !self.ahead.is_empty() {
+            return;
         }
-        self.near = Some(self.leaves[number % SIDE_BY_SIDE]);
+        let Some(table) = keys.clone().next().map(table_of) else { return };
+        let (tree, new_bytes) = self.rows.tree_mut(table);
+        *self.more_bytes += new_bytes;
+        self.ahead = tree.leaves_of(self.arena, keys.take_while(|key| table_of(key) == table).take(SIDE_BY_SIDE));
     }
 
-    fn find(&mut self, key: &[u8]) -> Result<Spot, Spot> {
-        let near = self.near.take().and_then(|leaf| self.rows.find_in(self.arena, leaf, key));
-        near.unwrap_or_else(|| self.rows.find(self.arena, key))
+    fn find(&mut self, key: &[u8]) -> Found<'_> {
+        let (tree, new_bytes) = self.rows.tree_mut(table_of(key));
+        *self.more_bytes += new_bytes;
+        let near = self.ahead.next().and_then(|leaf| tree.find_in(self.arena, leaf, key));
+        let spot = near.unwrap_or_else(|| tree.find(self.arena, key));
+        if spot.is_err_and(Spot::is_behind_full) {
+            // Rows that are added in order: the next ones go to the leaf that this one begins.
+            self.ahead.clear();
+        }
+        Found { arena: self.arena, tree, more_bytes: self.more_bytes, spot }
     }
 
     /// Puts a row. `absent_below` is asked only when this memtable does not know the key: is it known that nothing
     /// below has it?
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], absent_below: impl FnOnce() -> bool) {
-        match self.find(key) {
+        let Found { arena, tree, more_bytes, spot } = self.find(key);
+        match spot {
             Ok(spot) => {
-                let old = self.rows.record(spot);
-                if !self.arena.set_value(old, Some(value)) {
-                    let larger = self.arena.add(key, Some(value), self.arena.is_fresh(old));
-                    self.rows.replace(spot, larger);
-                    self.arena.give_back(old);
+                let old = tree.record(spot);
+                if !arena.set_value(old, Some(value)) {
+                    let larger = arena.add(key, Some(value), arena.is_fresh(old));
+                    tree.replace(spot, larger);
+                    arena.give_back(old);
                 }
             }
-            Err(spot) => self.insert(spot, key, Some(value), absent_below()),
+            Err(spot) => insert((arena, tree, more_bytes), spot, (key, Some(value)), absent_below()),
         }
-    }
-
-    fn insert(&mut self, spot: Spot, key: &[u8], value: Option<&[u8]>, fresh: bool) {
-        let record = self.arena.add(key, value, fresh);
-        let before = self.rows.node_bytes();
-        self.rows.insert(self.arena, spot, key, record);
-        *self.more_bytes += self.rows.node_bytes() - before;
     }
 
     /// Deletes a row: a fresh one vanishes, and one that nothing below has needs no tombstone.
     pub(crate) fn delete(&mut self, key: &[u8], absent_below: impl FnOnce() -> bool) {
-        match self.find(key) {
+        let Found { arena, tree, more_bytes, spot } = self.find(key);
+        match spot {
             Ok(spot) => {
-                let record = self.rows.record(spot);
-                if self.arena.is_fresh(record) {
-                    self.rows.remove(spot);
-                    self.arena.give_back(record);
+                let record = tree.record(spot);
+                if arena.is_fresh(record) {
+                    tree.remove(spot);
+                    arena.give_back(record);
                 } else {
-                    self.arena.set_value(record, None);
+                    arena.set_value(record, None);
                 }
             }
             Err(_) if absent_below() => {}
-            Err(spot) => self.insert(spot, key, None, false),
+            Err(spot) => insert((arena, tree, more_bytes), spot, (key, None), false),
         }
     }
 }
 
+/// The tree of a key, and where in it the key is or would go.
+struct Found<'a> {
+    arena: &'a mut Arena,
+    tree: &'a mut SortedRows,
+    more_bytes: &'a mut usize,
+    spot: Result<Spot, Spot>,
+}
+
+fn insert(
+    (arena, tree, more_bytes): (&mut Arena, &mut SortedRows, &mut usize),
+    spot: Spot,
+    (key, value): (&[u8], Option<&[u8]>),
+    fresh: bool,
+) {
+    let record = arena.add(key, value, fresh);
+    let before = tree.node_bytes();
+    tree.insert(arena, spot, key, record);
+    *more_bytes += tree.node_bytes() - before;
+}
+
 impl Memtable {
     /// One that takes its memory from there.
-    pub(crate) fn new(pieces: Pieces) -> Memtable {
-        Memtable { arena: Arena::new(pieces), ..Memtable::default() }
+    pub(crate) fn new(leftovers: &Leftovers) -> Memtable {
+        let Leftovers { pieces, leaves } = leftovers.clone();
+        Memtable { arena: Arena::new(pieces), spare_leaves: Some(leaves), ..Memtable::default() }
     }
 
-    /// Gives the memory of its rows back: it must not be asked any more. Freeing what is left takes milliseconds.
-    pub(crate) fn give_back(&mut self, pieces: &Pieces) {
-        pieces.take_from(&mut self.arena);
+    /// Gives the memory of its rows back: it must not be asked any more. What is left, [`Memtable::dispose`] takes.
+    pub(crate) fn give_back(&mut self, leftovers: &Leftovers) {
+        leftovers.pieces.take_from(&mut self.arena);
+    }
+
+    /// Gives its leaves back and frees the rest. It takes milliseconds: not for a core.
+    pub(crate) fn dispose(self) {
+        self.lives.into_values().for_each(LifeRows::give_leaves);
     }
 
     /// The rows of a life, to be changed.
     pub(crate) fn life_mut(&mut self, id: GroupLife) -> LifeMut<'_> {
-        let Memtable { arena, lives, more_bytes, .. } = self;
-        let rows = lives.entry(id).or_insert_with(|| {
-            let rows = SortedRows::new();
-            *more_bytes += rows.node_bytes();
-            rows
-        });
-        LifeMut { arena, rows, more_bytes, leaves: [0; SIDE_BY_SIDE], near: None }
+        let Memtable { arena, lives, more_bytes, spare_leaves, .. } = self;
+        let rows = lives.entry(id).or_insert_with(|| LifeRows::new(spare_leaves.clone()));
+        LifeMut { arena, rows, more_bytes, ahead: LeavesAhead::none() }
     }
 
     /// Sets the machine row of a group: what makes the batch before it stand.
@@ -143,7 +186,7 @@ impl Memtable {
 
     /// All its rows of a life.
     pub(crate) fn rows(&self, id: GroupLife) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let rows = self.lives.get(&id).into_iter().flat_map(|rows| rows.range(&self.arena, &[]));
+        let rows = self.lives.get(&id).into_iter().flat_map(|rows| rows.records(&self.arena));
         rows.map(|record| (self.arena.key(record), self.arena.value(record)))
     }
 

@@ -8,6 +8,9 @@
 
 use std::cmp::Ordering;
 use std::hint::black_box;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
 
 use crate::arena::{Arena, RecordAt};
 
@@ -18,6 +21,32 @@ const PREFIX_BYTES_MAX: usize = 24;
 const NO_LEAF: u32 = u32::MAX;
 /// Keys whose leaves are looked for side by side.
 pub(crate) const SIDE_BY_SIDE: usize = 16;
+
+/// A key that is looked for, with what a node compares first.
+#[derive(Clone, Copy, Debug)]
+struct Probe<'k> {
+    key: &'k [u8],
+    /// Its first bytes as a node has its prefix.
+    begin: [u64; PREFIX_BYTES_MAX / 8],
+}
+
+impl<'k> Probe<'k> {
+    fn new(key: &'k [u8]) -> Probe<'k> {
+        Probe { key, begin: std::array::from_fn(|at| head_of(key, 8 * at)) }
+    }
+}
+
+/// The bits of the first so many bytes of a prefix.
+const MASKS: [[u64; PREFIX_BYTES_MAX / 8]; PREFIX_BYTES_MAX + 1] = {
+    let mut masks = [[0; PREFIX_BYTES_MAX / 8]; PREFIX_BYTES_MAX + 1];
+    let mut bytes = 1;
+    while bytes <= PREFIX_BYTES_MAX {
+        masks[bytes] = masks[bytes - 1];
+        masks[bytes][(bytes - 1) / 8] |= 0xff << (56 - 8 * ((bytes - 1) % 8));
+        bytes += 1;
+    }
+    masks
+};
 
 /// The keys of a node, in order.
 #[derive(Clone, Debug)]
@@ -87,25 +116,42 @@ impl Keys {
         skip.min(key.len())
     }
 
+    /// The key begins with the prefix.
+    fn is_begin_of(&self, Probe { key, begin }: &Probe<'_>) -> bool {
+        let mask = &MASKS[usize::from(self.skip)];
+        let words = self.prefix.iter().zip(begin).zip(mask);
+        words.fold(0, |differs, ((ours, theirs), mask)| differs | ((ours ^ theirs) & mask)) == 0
+            && usize::from(self.skip) <= key.len()
+    }
+
+    /// Where a key would go that does not begin with the prefix: before all or behind all.
+    fn beside(&self, key: &[u8]) -> usize {
+        let shared = self.shared_with(key);
+        let theirs = self.prefix[shared / 8].to_be_bytes()[shared % 8];
+        // A key that ends within the prefix is before all that begin with it.
+        if key.get(shared).is_some_and(|byte| *byte > theirs) { self.len() } else { 0 }
+    }
+
     /// Where the key is, or where it would go.
-    fn search(&self, arena: &Arena, key: &[u8]) -> Result<usize, usize> {
-        let (skip, shared) = (usize::from(self.skip), self.shared_with(key));
-        if shared < skip {
-            let theirs = self.prefix[shared / 8].to_be_bytes()[shared % 8];
-            // A key that ends within the prefix is before all that begin with it.
-            return if key.get(shared).is_some_and(|byte| *byte > theirs) { Err(self.len()) } else { Err(0) };
+    fn search(&self, arena: &Arena, probe: &Probe<'_>) -> Result<usize, usize> {
+        let (skip, key) = (usize::from(self.skip), probe.key);
+        if !self.is_begin_of(probe) {
+            return Err(self.beside(key));
         }
         let head = head_of(key, skip);
         let heads = &self.heads[..self.len()];
-        let mut at = heads.partition_point(|other| *other < head);
-        while at < heads.len() && heads[at] == head {
-            match arena.key(self.records[at]).cmp(key) {
-                Ordering::Less => at += 1,
-                Ordering::Equal => return Ok(at),
-                Ordering::Greater => break,
+        let mut low = heads.partition_point(|other| *other < head);
+        let mut high = low + heads[low..].iter().take_while(|other| **other == head).count();
+        // High up in a tree many keys may have the same head.
+        while low < high {
+            let middle = low.midpoint(high);
+            match arena.key(self.records[middle]).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
             }
         }
-        Err(at)
+        Err(low)
     }
 
     /// Sets the prefix to `skip` bytes of `key`, which all keys share, and the heads to what follows.
@@ -167,6 +213,27 @@ struct Leaf {
     next: u32,
 }
 
+/// Leaves that were used, for the next memtable: those of a whole memtable are freed at once, off the core, and the allocator
+/// gives such memory back to the system, which clears it again before the next use.
+#[derive(Clone, Debug)]
+pub(crate) struct SpareLeaves(Arc<ArrayQueue<Box<Leaf>>>);
+
+impl SpareLeaves {
+    /// Keeps up to so many.
+    pub(crate) fn new(leaves_max: usize) -> SpareLeaves {
+        SpareLeaves(Arc::new(ArrayQueue::new(leaves_max.max(1))))
+    }
+
+    /// Takes the leaves of rows that nobody asks for any more, as far as there is room.
+    pub(crate) fn take_from(&self, rows: SortedRows) {
+        for leaf in rows.leaves {
+            if self.0.push(leaf).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Child `n` holds what is before key `n`, and what is not before key `n - 1`. Its keys are records of its own.
 #[derive(Clone, Debug)]
 struct Inner {
@@ -186,6 +253,50 @@ pub(crate) struct SortedRows {
     height: usize,
     /// Inner nodes from the root down, of the last search, and which child of each was taken.
     path: Vec<(u32, usize)>,
+    /// Where a new leaf is looked for first.
+    spare: Option<SpareLeaves>,
+}
+
+/// The leaves in which the next keys of a batch are, or would be, as long as no leaf is split.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeavesAhead {
+    leaves: [u32; SIDE_BY_SIDE],
+    /// How many are known, and how many of them were taken.
+    known: usize,
+    taken: usize,
+    /// Leaves of the tree when these were looked for: it grows with each split.
+    of: usize,
+}
+
+impl LeavesAhead {
+    /// None is known.
+    pub(crate) fn none() -> LeavesAhead {
+        LeavesAhead { leaves: [0; SIDE_BY_SIDE], known: 0, taken: 0, of: 0 }
+    }
+
+    /// All that are known were taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken == self.known
+    }
+
+    /// Forgets those that were not taken.
+    pub(crate) fn clear(&mut self) {
+        self.taken = self.known;
+    }
+
+    /// That of the next key.
+    pub(crate) fn next(&mut self) -> Option<LeafAhead> {
+        let leaf = *self.leaves[..self.known].get(self.taken)?;
+        self.taken += 1;
+        Some(LeafAhead { leaf, of: self.of })
+    }
+}
+
+/// One of [`LeavesAhead`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeafAhead {
+    leaf: u32,
+    of: usize,
 }
 
 /// A key's place: leaf and place in it.
@@ -196,9 +307,10 @@ pub(crate) struct Spot {
 }
 
 impl SortedRows {
-    pub(crate) fn new() -> SortedRows {
-        let leaf = Leaf { keys: Keys::new(), next: NO_LEAF };
-        SortedRows { leaves: vec![Box::new(leaf)], inners: Vec::new(), root: 0, height: 0, path: Vec::new() }
+    /// None yet. Leaves are taken from `spare` first.
+    pub(crate) fn new(spare: Option<SpareLeaves>) -> SortedRows {
+        let leaves = vec![Box::new(Leaf { keys: Keys::new(), next: NO_LEAF })];
+        SortedRows { leaves, inners: Vec::new(), root: 0, height: 0, path: Vec::new(), spare }
     }
 
     /// Memory of its nodes, about.
@@ -207,63 +319,70 @@ impl SortedRows {
     }
 
     /// The leaf in which a key is, or would be.
-    fn leaf_of(&self, arena: &Arena, key: &[u8]) -> u32 {
+    fn leaf_of(&self, arena: &Arena, probe: &Probe<'_>) -> u32 {
         (0..self.height).fold(self.root, |node, _| {
             let inner = &self.inners[node as usize];
-            inner.children[child_of(&inner.keys, arena, key)]
+            inner.children[child_of(&inner.keys, arena, probe)]
         })
     }
 
     pub(crate) fn get(&self, arena: &Arena, key: &[u8]) -> Option<RecordAt> {
-        let keys = &self.leaves[self.leaf_of(arena, key) as usize].keys;
-        keys.search(arena, key).ok().map(|at| keys.records[at])
+        let probe = Probe::new(key);
+        let keys = &self.leaves[self.leaf_of(arena, &probe) as usize].keys;
+        keys.search(arena, &probe).ok().map(|at| keys.records[at])
     }
 
     /// The leaves of up to [`SIDE_BY_SIDE`] keys, level by level: the memory is waited for once and not for each of them.
-    pub(crate) fn leaves_of<'k>(
-        &self,
-        arena: &Arena,
-        keys: impl Iterator<Item = &'k [u8]> + Clone,
-    ) -> [u32; SIDE_BY_SIDE] {
-        let mut nodes = [self.root; SIDE_BY_SIDE];
+    pub(crate) fn leaves_of<'k>(&self, arena: &Arena, keys: impl Iterator<Item = &'k [u8]>) -> LeavesAhead {
+        let (mut leaves, mut probes) = ([self.root; SIDE_BY_SIDE], [Probe::new(&[]); SIDE_BY_SIDE]);
+        let found = probes.iter_mut().zip(keys);
+        let known = found.map(|(probe, key)| *probe = Probe::new(key)).count();
         for _ in 0..self.height {
-            for (node, key) in nodes.iter_mut().zip(keys.clone()) {
+            // The last child that a key went to, and the key.
+            let (mut behind, mut before) = (NO_LEAF, &[][..]);
+            for (node, probe) in leaves.iter_mut().zip(&probes[..known]) {
                 let inner = &self.inners[*node as usize];
-                *node = inner.children[child_of(&inner.keys, arena, key)];
+                // Rows that are added behind all others need no search.
+                let is_behind = *node == behind && before <= probe.key;
+                let child = if is_behind { inner.keys.len() } else { child_of(&inner.keys, arena, probe) };
+                (behind, before) = (if child == inner.keys.len() { *node } else { NO_LEAF }, probe.key);
+                *node = inner.children[child];
             }
         }
         if self.height > 0 {
-            let touched =
-                nodes.iter().zip(keys).fold(0, |sum, (node, _)| sum ^ self.leaves[*node as usize].keys.touch());
-            black_box(touched);
+            let found = leaves[..known].iter();
+            black_box(found.fold(0, |sum, leaf| sum ^ self.leaves[*leaf as usize].keys.touch()));
         }
-        nodes
+        LeavesAhead { leaves, known, taken: 0, of: self.leaves.len() }
     }
 
-    /// As [`SortedRows::find`], in a leaf where the key may be. `None`: it is not sure that it belongs there, or the leaf is
-    /// full; ask that one.
-    pub(crate) fn find_in(&self, arena: &Arena, leaf: u32, key: &[u8]) -> Option<Result<Spot, Spot>> {
-        let keys = &self.leaves[leaf as usize].keys;
-        match keys.search(arena, key) {
+    /// As [`SortedRows::find`], in a leaf that was looked for before. `None`: it is not sure that the key belongs there, or the
+    /// leaf is full; ask that one.
+    pub(crate) fn find_in(&self, arena: &Arena, ahead: LeafAhead, key: &[u8]) -> Option<Result<Spot, Spot>> {
+        let (leaf, keys) = (ahead.leaf, &self.leaves[ahead.leaf as usize].keys);
+        match keys.search(arena, &Probe::new(key)) {
             Ok(at) => Some(Ok(Spot { leaf, at })),
-            // It has neighbours on both sides here.
-            Err(at) if 0 < at && at < keys.len() && !keys.is_full() => Some(Err(Spot { leaf, at })),
+            // A leaf that was split has lost what lies behind its last key.
+            Err(at) if !keys.is_full() && (at < keys.len() || ahead.of == self.leaves.len()) => {
+                Some(Err(Spot { leaf, at }))
+            }
             Err(_) => None,
         }
     }
 
     /// The place of a key, or where it would go; for the next change, with nothing in between.
     pub(crate) fn find(&mut self, arena: &Arena, key: &[u8]) -> Result<Spot, Spot> {
+        let probe = Probe::new(key);
         self.path.clear();
         let mut node = self.root;
         for _ in 0..self.height {
             let inner = &self.inners[node as usize];
-            let child = child_of(&inner.keys, arena, key);
+            let child = child_of(&inner.keys, arena, &probe);
             self.path.push((node, child));
             node = inner.children[child];
         }
         let spot = |at| Spot { leaf: node, at };
-        self.leaves[node as usize].keys.search(arena, key).map(spot).map_err(spot)
+        self.leaves[node as usize].keys.search(arena, &probe).map(spot).map_err(spot)
     }
 
     /// The record at a place that was found.
@@ -288,7 +407,9 @@ impl SortedRows {
         }
         // Rows that come in order leave full leaves behind.
         let middle = if spot.at == KEYS { KEYS } else { KEYS / 2 };
-        let mut right = Leaf { keys: leaf.keys.split_off(arena, middle), next: leaf.next };
+        let spare = self.spare.as_ref().and_then(|spare| spare.0.pop());
+        let mut right = spare.unwrap_or_else(|| Box::new(Leaf { keys: Keys::new(), next: NO_LEAF }));
+        (right.keys, right.next) = (leaf.keys.split_off(arena, middle), leaf.next);
         if spot.at < middle || (spot.at == middle && middle < KEYS) {
             leaf.keys.insert(arena, spot.at, key, record);
         } else {
@@ -300,7 +421,7 @@ impl SortedRows {
         let (last, first) = (arena.key(left.records[left.len() - 1]), arena.key(right.keys.records[0]));
         // The shortest key that parts the two.
         let parting = first[..common(last, first) + 1].to_vec();
-        self.leaves.push(Box::new(right));
+        self.leaves.push(right);
         self.insert_child(arena, parting, new);
     }
 
@@ -342,9 +463,15 @@ impl SortedRows {
 
     /// The records from `start` on, in order.
     pub(crate) fn range<'a>(&'a self, arena: &Arena, start: &[u8]) -> RowsFrom<'a> {
-        let leaf = self.leaf_of(arena, start);
-        let at = self.leaves[leaf as usize].keys.search(arena, start).unwrap_or_else(|at| at);
+        let probe = Probe::new(start);
+        let leaf = self.leaf_of(arena, &probe);
+        let at = self.leaves[leaf as usize].keys.search(arena, &probe).unwrap_or_else(|at| at);
         RowsFrom { rows: self, spot: Spot { leaf, at } }
+    }
+
+    /// The records, in order.
+    pub(crate) fn all(&self) -> RowsFrom<'_> {
+        RowsFrom { rows: self, spot: Spot { leaf: self.leftmost(), at: 0 } }
     }
 
     /// Gives all its records back.
@@ -353,7 +480,30 @@ impl SortedRows {
         for keys in leaves.chain(self.inners.iter().map(|inner| &inner.keys)) {
             keys.records[..keys.len()].iter().for_each(|record| arena.give_back(*record));
         }
-        *self = SortedRows::new();
+        *self = SortedRows::new(self.spare.take());
+    }
+
+    /// All records, in order. Those of a leaf are looked at together first, so that the memory is waited for once.
+    pub(crate) fn records<'a>(&'a self, arena: &'a Arena) -> impl Iterator<Item = RecordAt> + 'a {
+        let first = self.leftmost();
+        let next = |leaf: &u32| Some(self.leaves[*leaf as usize].next).filter(|next| *next != NO_LEAF);
+        std::iter::successors(Some(first), next).flat_map(|leaf| {
+            let keys = &self.leaves[leaf as usize].keys;
+            let records = &keys.records[..keys.len()];
+            black_box(records.iter().fold(0, |sum, record| sum ^ arena.touch(*record)));
+            records.iter().copied()
+        })
+    }
+
+    fn leftmost(&self) -> u32 {
+        (0..self.height).fold(self.root, |node, _| self.inners[node as usize].children[0])
+    }
+}
+
+impl Spot {
+    /// Behind the last key of a full leaf.
+    pub(crate) fn is_behind_full(self) -> bool {
+        self.at == KEYS
     }
 }
 
@@ -368,8 +518,8 @@ impl Inner {
 }
 
 /// A key that parts two nodes is the first that may lie in the right one.
-fn child_of(keys: &Keys, arena: &Arena, key: &[u8]) -> usize {
-    keys.search(arena, key).map_or_else(|at| at, |at| at + 1)
+fn child_of(keys: &Keys, arena: &Arena, probe: &Probe<'_>) -> usize {
+    keys.search(arena, probe).map_or_else(|at| at, |at| at + 1)
 }
 
 /// Records in the order of their keys.
@@ -434,7 +584,7 @@ mod tests {
     fn it_holds_what_a_map_holds_whatever_the_keys() {
         for seed in 0..60 {
             let mut dice = Prng::new(seed);
-            let (mut rows, mut arena, mut map) = (SortedRows::new(), Arena::default(), BTreeMap::new());
+            let (mut rows, mut arena, mut map) = (SortedRows::new(None), Arena::default(), BTreeMap::new());
             let is_growing = dice.one_in(2);
             for step in 0..4_000_u64 {
                 let key = key(&mut dice);
@@ -468,30 +618,66 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_the_leaf_that_was_looked_for_before_others_came() {
-        let (mut dice, mut rows, mut arena) = (Prng::new(11), SortedRows::new(), Arena::default());
+        let (mut dice, mut rows, mut arena) = (Prng::new(11), SortedRows::new(None), Arena::default());
         let mut near = 0;
-        for _ in 0..400 {
+        for round in 0..400_u64 {
+            let number =
+                |dice: &mut Prng, at| if round % 4 == 0 { 90_000 + 16 * round + at } else { dice.below(40_000) };
             let mut batch: Vec<Vec<u8>> =
-                (0..SIDE_BY_SIDE).map(|_| dice.below(40_000).to_be_bytes().to_vec()).collect();
-            batch.sort();
-            let leaves = rows.leaves_of(&arena, batch.iter().map(Vec::as_slice));
-            for (key, leaf) in batch.iter().zip(leaves) {
-                let found = rows.find_in(&arena, leaf, key);
+                (0..SIDE_BY_SIDE as u64).map(|at| number(&mut dice, at).to_be_bytes().to_vec()).collect();
+            if round % 7 != 0 {
+                batch.sort();
+            }
+            let mut ahead = rows.leaves_of(&arena, batch.iter().map(Vec::as_slice));
+            for key in &batch {
+                let found = rows.find_in(&arena, ahead.next().unwrap(), key);
                 let wanted = rows.find(&arena, key);
                 near += usize::from(found.is_some());
                 assert!(found.is_none_or(|found| found == wanted), "{key:?}");
-                if let Err(spot) = wanted {
-                    let record = arena.add(key, Some(b"v"), false);
-                    rows.insert(&mut arena, spot, key, record);
+                match wanted {
+                    Ok(spot) if dice.one_in(3) => {
+                        arena.give_back(rows.record(spot));
+                        rows.remove(spot);
+                    }
+                    Ok(_) => {}
+                    Err(spot) => {
+                        let record = arena.add(key, Some(b"v"), false);
+                        rows.insert(&mut arena, spot, key, record);
+                    }
                 }
             }
+            assert!(ahead.is_empty() && ahead.next().is_none());
         }
-        assert!(near > 4_000 && rows.height >= 1, "{near} of 6,400 are found where they were looked for");
+        assert!(near > 5_000 && rows.height >= 1, "{near} of 6,400 are found where they were looked for");
+    }
+
+    #[test]
+    fn leaves_of_rows_that_are_gone_serve_others() {
+        let spare = SpareLeaves::new(100);
+        let mut leaves = 0;
+        for round in 0..4_u64 {
+            let (mut rows, mut arena) = (SortedRows::new(Some(spare.clone())), Arena::default());
+            for number in 0..5_000_u64 {
+                let key = number.wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ round).to_be_bytes();
+                if let Err(spot) = rows.find(&arena, &key) {
+                    let record = arena.add(&key, Some(&number.to_le_bytes()), false);
+                    rows.insert(&mut arena, spot, &key, record);
+                }
+            }
+            let keys: Vec<_> = rows.records(&arena).map(|at| arena.key(at).to_vec()).collect();
+            assert!(keys.len() > 4_990 && keys.is_sorted());
+            assert!(keys.iter().all(|key| rows.get(&arena, key).is_some()));
+            assert_eq!(spare.0.len(), 0, "all were taken");
+            leaves = rows.leaves.len();
+            spare.take_from(rows);
+            assert_eq!(spare.0.len(), 100);
+        }
+        assert!(leaves > 150);
     }
 
     #[test]
     fn rows_that_come_in_order_fill_their_leaves() {
-        let (mut rows, mut arena) = (SortedRows::new(), Arena::default());
+        let (mut rows, mut arena) = (SortedRows::new(None), Arena::default());
         for number in 0..100_000_u64 {
             let key = number.to_be_bytes();
             let Err(spot) = rows.find(&arena, &key) else { panic!("{number} is there already") };

@@ -11,7 +11,6 @@ use base::{CoreId, GroupId, IdMap};
 use crossbeam::channel::{Receiver, bounded};
 use meta::{Cold, Frozen, Machine, Pressure, Row, RowBatch, Rows, Store, StoreEvent, Want};
 
-use crate::arena::Pieces;
 use crate::asked::Asked;
 use crate::backup::checkpoint_request;
 use crate::compactor::Compactor;
@@ -19,7 +18,7 @@ use crate::job::{CompactJob, Done, EVENTS_MAX, Lane, RangeDone, ReadJob, WriteJo
 use crate::keeper;
 use crate::key::{GroupLife, Life};
 use crate::machine_row::{FLAG_INSTALLED, FLAG_REMOVED, MachineRow};
-use crate::memtable::Memtable;
+use crate::memtable::{Leftovers, Memtable};
 use crate::merge::Merged;
 use crate::pins::Pins;
 use crate::range_reads::{Missing, RangeReads};
@@ -44,7 +43,7 @@ pub struct LsmStore {
     groups: IdMap<GroupId, GroupState>,
     active: Memtable,
     /// Memory of memtables that are gone.
-    pieces: Pieces,
+    leftovers: Leftovers,
     /// Oldest first; flushed in this order.
     frozen: VecDeque<FrozenTable>,
     /// Flushed, but a read that began before that may still bring older rows. Oldest first.
@@ -154,7 +153,7 @@ impl LsmStore {
         let (writer, writer_jobs) = Lane::new();
         let (mut compactor, compactor_jobs) = Lane::new();
         let parts_waiting = Arc::new(AtomicUsize::new(0));
-        let pieces = Pieces::new(settings.memtable_bytes);
+        let leftovers = Leftovers::new(settings.memtable_bytes);
         let reading = Reader::new(tree.clone(), outbox.clone(), settings.reader_cache_bytes());
         let writing = Writer {
             tree: tree.clone(),
@@ -183,8 +182,8 @@ impl LsmStore {
             core: settings.core,
             memtable_bytes: settings.memtable_bytes,
             groups: machines.into_iter().map(|(group, row)| (group, GroupState::from_tables(row))).collect(),
-            active: Memtable::new(pieces.clone()),
-            pieces,
+            active: Memtable::new(&leftovers),
+            leftovers,
             frozen: VecDeque::new(),
             retired: VecDeque::new(),
             frozen_next: 1,
@@ -356,8 +355,10 @@ impl Store for LsmStore {
     fn get(&self, group: GroupId, key: &[u8]) -> Row<'_> {
         let Some(state) = self.groups.get(&group).filter(|state| state.life != 0) else { return Row::Absent };
         let id = (group, state.life);
-        let known = newest_first(&self.active, &self.frozen, &self.retired).find_map(|table| table.get(id, key));
-        let known = known.or_else(|| self.cache.get(id, key)).or_else(|| self.ranges.get(id, key));
+        let mut known = newest_first(&self.active, &self.frozen, &self.retired).find_map(|table| table.get(id, key));
+        if state.in_tables {
+            known = known.or_else(|| self.cache.get(id, key)).or_else(|| self.ranges.get(id, key));
+        }
         match known {
             Some(Some(value)) => Row::Hit(value),
             Some(None) => Row::Absent,
@@ -453,7 +454,7 @@ impl Store for LsmStore {
         let (is_cached, is_ranged) = (cache.has(id), ranges.has(id));
         let mut rows = active.life_mut(id);
         for (number, (key, value)) in batch.iter().enumerate() {
-            rows.come_to(batch, number);
+            rows.come_to(batch.from(number).map(|(key, _)| key));
             let value_bytes = value.map_or(0, <[u8]>::len);
             assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
             assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
@@ -493,7 +494,7 @@ impl Store for LsmStore {
         }
         let id = self.frozen_next;
         self.frozen_next += 1;
-        let table = Arc::new(std::mem::replace(&mut self.active, Memtable::new(self.pieces.clone())));
+        let table = Arc::new(std::mem::replace(&mut self.active, Memtable::new(&self.leftovers)));
         let applied = table.applied();
         if self.asked.is_wanted() {
             self.asked_flush.get_or_insert(id);

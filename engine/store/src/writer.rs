@@ -67,7 +67,7 @@ impl Worker for Writer {
             }
             WriteJob::Condemn { table, span, graves } => self.condemn(table, &span, &graves),
             WriteJob::Dispose(memtable) => {
-                drop(memtable);
+                memtable.dispose();
                 Ok(())
             }
             WriteJob::InstallPart { group, install, body, last } => {

@@ -44,7 +44,7 @@ impl LsmStore {
             }
             // A snapshot may still read it: then it goes with that.
             if let Some(mut table) = Arc::into_inner(retired.table) {
-                table.give_back(&self.pieces);
+                table.give_back(&self.leftovers);
                 self.writer.push(WriteJob::Dispose(Box::new(table)));
             }
         }
