@@ -286,9 +286,12 @@ impl LsmStore {
         let Some(&Flight { token, group, is_released }) = self.flights.get(&seq) else { return };
         let mut missing = Vec::new();
         if self.life(group.0) == group.1 {
-            let LsmStore { active, frozen, retired, cache, tokens, .. } = self;
+            let LsmStore { active, frozen, retired, cache, tokens, view, .. } = self;
             let mut holds = Vec::with_capacity(keys.len());
             for (key, value) in keys {
+                if value.is_none() {
+                    view.note_absent(&key);
+                }
                 // A memtable knows better than the tables did when they were read.
                 let newer = newest_first(active, frozen, retired).find_map(|table| table.get(group, &key));
                 let value = newer.map_or(value, |newer| newer.map(<[u8]>::to_vec));

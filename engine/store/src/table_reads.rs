@@ -21,11 +21,14 @@ pub(crate) struct Lookups<'a> {
     counts: Vec<u32>,
     /// Places and keys that were read.
     read: (usize, usize),
+    /// Of each run the block in which a key was placed last.
+    placed: Vec<Option<KeyPlace<'a>>>,
     /// The block that each run was read in last.
     last: Vec<Option<LastBlock<'a>>>,
 }
 
 /// The one block of a run that may have a key.
+#[derive(Clone, Copy)]
 struct KeyPlace<'a> {
     run: usize,
     table: &'a OpenTable,
@@ -42,21 +45,32 @@ struct LastBlock<'a> {
 impl<'a> Lookups<'a> {
     pub(crate) fn new(set: &'a TableSet, cache: &'a RefCell<BlockCache>) -> Lookups<'a> {
         let last = set.runs.iter().map(|_| None).collect();
-        Lookups { set, cache, places: Vec::new(), counts: Vec::new(), read: (0, 0), last }
+        let placed = vec![None; set.runs.len()];
+        Lookups { set, cache, places: Vec::new(), counts: Vec::new(), read: (0, 0), placed, last }
     }
 
-    /// Finds where a key may lie. Shape: in ascending order, those in one block cost one load of it.
+    /// Finds where a key may lie. Shape: in ascending order; those in one block cost one load of it, and all but the first of
+    /// them no look at the filter.
     pub(crate) fn place(&mut self, key: &[u8]) -> Result<(), TreeError> {
         let (files, before) = (&self.set.files, self.places.len());
         let mut hash = None;
         for (run, tables) in self.set.runs.iter().enumerate() {
+            // It is behind a key of that block: if it is anywhere in the run, it is there, and the block is read anyway.
+            if let Some(place) = self.placed[run]
+                && key <= place.table.block_end(files, place.block)?
+            {
+                self.places.push(place);
+                continue;
+            }
             let Some(table) = table_for(tables, key) else { continue };
             if !table.may_have(*hash.get_or_insert_with(|| xxh3_64(key)))? {
                 continue;
             }
             let block = table.block_of(files, key)?;
             if let Some(at) = table.block_at(files, block)? {
-                self.places.push(KeyPlace { run, table, block, at });
+                let place = KeyPlace { run, table, block, at };
+                self.placed[run] = Some(place);
+                self.places.push(place);
             }
         }
         self.counts.push((self.places.len() - before) as u32);

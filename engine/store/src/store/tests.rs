@@ -86,6 +86,27 @@ fn a_row_that_no_table_has_is_absent_without_a_read() {
 }
 
 #[test]
+fn after_many_rows_that_are_there_one_that_is_not_is_read_once_and_the_next_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let key = |number: u64| format!("row {number:05}").into_bytes();
+    for index in 1..=400u64 {
+        put(&mut store, index, &key(2 * index), Some(b"v"));
+    }
+    checkpoint(&mut store);
+    (1..=64).for_each(|index| assert_eq!(store.get(GROUP, &key(2 * index)), Row::Cold));
+    assert_eq!(store.get(GROUP, &key(2)), Row::Cold);
+    assert_eq!(store.get(GROUP, &key(201)), Row::Cold, "it is taken to be there too");
+    store.prefetch(7, GROUP, &[Want::Key(key(201)), Want::Key(key(200)), Want::Key(key(203))]);
+    let done = take(&store);
+    store.handle(done);
+    assert_eq!(store.get(GROUP, &key(201)), Row::Absent);
+    assert_eq!(store.get(GROUP, &key(200)), Row::Hit(b"v"));
+    let unsure = (210..=390).filter(|index| store.get(GROUP, &key(2 * index + 1)) == Row::Cold).count();
+    assert!(unsure < 20, "{unsure} of 181 rows that are nowhere are not told at once");
+}
+
+#[test]
 fn a_prefetch_released_before_it_came_brings_no_event_and_no_range() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());

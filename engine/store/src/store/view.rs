@@ -3,14 +3,20 @@
 //! Most commands ask for a row that is not there, a free name above all. Without this each of them would wait for the
 //! reading thread once tables exist.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use base::limits::KEY_BYTES_MAX;
 
 use crate::key::{self, GroupLife, PREFIX_BYTES};
+use crate::life_rows::table_of;
 use crate::table_reads;
 use crate::tables::{Newest, TableSet};
+
+/// So many rows of a table of rows, one after the other, may have been somewhere: the next ones are taken to be there too.
+const STREAK: u8 = 64;
+/// Of those one in so many is asked for all the same.
+const SAMPLE: u8 = 16;
 
 /// A set of tables that has every row that was flushed before the last [`View::refresh`].
 pub(super) struct View {
@@ -19,13 +25,18 @@ pub(super) struct View {
     set: Arc<TableSet>,
     /// Where the key asked for is put together.
     full: RefCell<Vec<u8>>,
+    /// By the first byte of a key: how many rows in a row may have been somewhere. A listing asks for nothing but rows that
+    /// are there, and the filters of large tables are memory that no cache of the processor holds.
+    streaks: Box<[Cell<u8>; 256]>,
 }
 
 impl View {
     pub(super) fn new(newest: Arc<Newest>) -> View {
         let changes = newest.changes();
         let set = newest.get();
-        View { newest, changes, set, full: RefCell::new(Vec::with_capacity(PREFIX_BYTES + KEY_BYTES_MAX)) }
+        let full = RefCell::new(Vec::with_capacity(PREFIX_BYTES + KEY_BYTES_MAX));
+        let streaks = Box::new(std::array::from_fn(|_| Cell::new(0)));
+        View { newest, changes, set, full, streaks }
     }
 
     /// Takes over the newest tables; returns the old ones, if others are there now.
@@ -39,12 +50,28 @@ impl View {
     }
 
     /// False when no table has a row of the key. About one in a hundred rows that are nowhere may be somewhere, as far as
-    /// the filter of a run knows.
+    /// the filter of a run knows; and after many rows that were somewhere the next few are not looked for.
     pub(super) fn may_have(&self, (group, life): GroupLife, key: &[u8]) -> bool {
+        let streak = &self.streaks[usize::from(table_of(key))];
+        if streak.get() > STREAK {
+            streak.set(streak.get() - 1);
+            return true;
+        }
         let mut full = self.full.borrow_mut();
         full.clear();
         full.extend_from_slice(&key::prefix(group, life));
         full.extend_from_slice(key);
-        table_reads::may_have(&self.set, &full)
+        let may_have = table_reads::may_have(&self.set, &full);
+        streak.set(match streak.get() {
+            _ if !may_have => 0,
+            STREAK => STREAK + SAMPLE - 1,
+            short => short + 1,
+        });
+        may_have
+    }
+
+    /// A row was looked for in the tables, and it is nowhere.
+    pub(super) fn note_absent(&self, key: &[u8]) {
+        self.streaks[usize::from(table_of(key))].set(0);
     }
 }
