@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 use load::mix::Mix;
+use load::report::result::Host;
 use load::verdict::Class;
 use reactor::signals::StopSignal;
 use reactor::{clock, signals};
@@ -259,16 +260,11 @@ fn code_of(comparisons: &[Comparison], is_partial: bool) -> u8 {
 
 /// The machine in a line.
 fn host(shape: &Shape) -> String {
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let info = text("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = text("/proc/sys/kernel/osrelease");
-    let model = model.trim_start_matches([' ', '\t', ':']);
+    let Host { cpu, cores: processors, kernel, .. } = load::host::describe();
+    let model = if cpu.is_empty() { "unknown processor" } else { &cpu };
     let Shape { nodes, cores, groups, .. } = shape;
     format!(
-        "{processors} processors ({model}), Linux {}, {nodes} processes each, dropstone: {cores} cores, {groups} groups",
-        kernel.trim(),
+        "{processors} processors ({model}), {kernel}, {nodes} processes each, dropstone: {cores} cores, {groups} groups"
     )
 }
 
