@@ -230,26 +230,34 @@ fn intervals(
 
 fn throughput(run: &RunResult, measured: &[&Second], achieved: f64) -> Throughput {
     let rates: Vec<f64> = measured.iter().map(|second| second.achieved as f64).collect();
-    let interval = |(at, second): (usize, &&Second)| {
-        let known = |ns: u64| (second.achieved > 0).then_some(us(ns));
-        Interval {
-            at_s: at as f64,
-            offered: second.offered as f64,
-            achieved: second.achieved as f64,
-            errors: second.errors,
-            p50_us: known(second.p50_ns),
-            p99_us: known(second.p99_ns),
-            p999_us: known(second.p999_ns),
-            max_us: known(second.max_ns),
-            inflight: second.in_flight as u64,
-            lag_p99_us: known(second.lag99_ns),
-            stages_us: run.observed.stages_us.get(second.second as usize).cloned().unwrap_or_default(),
-        }
+    let interval = |(at, second): (usize, &&Second)| Interval {
+        at_s: at as f64,
+        stages_us: run.observed.stages_us.get(second.second as usize).cloned().unwrap_or_default(),
+        ..interval(second)
     };
     Throughput {
         mean: achieved,
         ci95: stats::mean_interval(&rates, SEED).map(stats::Interval::span),
         intervals: measured.iter().enumerate().map(interval).collect(),
+    }
+}
+
+/// A second as the schema has it, at its place since the start of the schedule; nothing of stages is known here.
+#[must_use]
+pub fn interval(second: &Second) -> Interval {
+    let known = |ns: u64| (second.achieved > 0).then_some(us(ns));
+    Interval {
+        at_s: second.second as f64,
+        offered: second.offered as f64,
+        achieved: second.achieved as f64,
+        errors: second.errors,
+        p50_us: known(second.p50_ns),
+        p99_us: known(second.p99_ns),
+        p999_us: known(second.p999_ns),
+        max_us: known(second.max_ns),
+        inflight: second.in_flight as u64,
+        lag_p99_us: known(second.lag99_ns),
+        ..Interval::default()
     }
 }
 

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use load::generator::Loop;
 use load::phases::Second;
 use load::recorder::{Clock, Record, new_histogram};
-use load::report::result::Interval;
+use load::report::fill::interval;
 use load::report::tui::{Board, Mode, Screen};
 use load::report::words;
 use load::session::{Plan, Progress};
@@ -124,22 +124,5 @@ impl Drop for Teller {
         if self.lock().is_begun {
             let _ = std::io::stderr().write_all(Screen::LEAVE.as_bytes());
         }
-    }
-}
-
-fn interval(second: &Second) -> Interval {
-    let us = |ns: u64| (second.achieved > 0).then_some(ns as f64 / 1e3);
-    Interval {
-        at_s: second.second as f64,
-        offered: second.offered as f64,
-        achieved: second.achieved as f64,
-        errors: second.errors,
-        p50_us: us(second.p50_ns),
-        p99_us: us(second.p99_ns),
-        p999_us: us(second.p999_ns),
-        max_us: us(second.max_ns),
-        inflight: second.in_flight as u64,
-        lag_p99_us: us(second.lag99_ns),
-        ..Interval::default()
     }
 }
