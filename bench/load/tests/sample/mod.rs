@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use base::Prng;
 use hdrhistogram::Histogram;
 use load::report::json::encode_histogram;
+use load::report::merge::of_result;
 use load::report::result::*;
 use load::stats;
 
@@ -455,23 +456,6 @@ pub fn repeats(slower: f64, seed: u64) -> BenchResult {
         ..Model::default()
     };
     let mut whole = result(&Model { is_brief: false, ..model(0) });
-    whole.repeats = (0..5).map(|at| repeat(&result(&model(at)))).collect();
+    whole.repeats = (0..5).flat_map(|at| of_result(&result(&model(at)))).collect();
     whole
-}
-
-fn repeat(result: &BenchResult) -> Repeat {
-    let all = result.headline().expect("all ops");
-    Repeat {
-        start_unix_ms: result.time.start_unix_ms,
-        rate_achieved: result.load.rate_achieved,
-        p50_us: all.p50_us,
-        p90_us: all.p90_us,
-        p99_us: all.p99_us,
-        p999_us: all.p999_us,
-        p9999_us: all.p9999_us,
-        max_us: all.max_us,
-        errors_share: 0.0,
-        cost: result.cost.clone(),
-        verdict: result.verdict.clone(),
-    }
 }
