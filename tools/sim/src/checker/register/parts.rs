@@ -145,6 +145,18 @@ impl Parts<'_> {
         self.below(&key, Belief::Absent);
     }
 
+    /// What was at `from` came to be at `into`: at `to`, or, that name being taken, beside it.
+    fn arrived(&mut self, from: &str, to: &str, into: &str, now: Belief) {
+        if into != to && to != from {
+            self.at(to, touch(Was::Present, None));
+        }
+        self.at(into, touch(Was::This(Belief::Absent), Some(now)));
+        self.parents(into);
+        if now == Belief::Folder {
+            self.below(into, Belief::Anything);
+        }
+    }
+
     fn rename(&mut self, source: &str, target: &str, autorename: bool, outcome: Option<&Outcome>) {
         let (from, to) = (path_key(source), path_key(target));
         match outcome {
@@ -161,14 +173,7 @@ impl Parts<'_> {
                 }
                 self.at(&from, touch(Was::This(was), Some(Belief::Absent)));
                 self.below(&from, Belief::Absent);
-                if into != to && to != from {
-                    self.at(&to, touch(Was::Present, None));
-                }
-                self.at(&into, touch(Was::This(Belief::Absent), Some(now)));
-                self.parents(&into);
-                if now == Belief::Folder {
-                    self.below(&into, Belief::Anything);
-                }
+                self.arrived(&from, &to, &into, now);
             }
             Some(Outcome::NotFound) => self.at(&from, seen(Belief::Absent)),
             Some(other) => self.conflict(&to, other),
@@ -223,14 +228,7 @@ impl Parts<'_> {
                 self.at(&from, touch(Was::Present, None));
                 let now = belief_of(meta);
                 let into = renamed(target, &meta.name);
-                if into != to && to != from {
-                    self.at(&to, touch(Was::Present, None));
-                }
-                self.at(&into, touch(Was::This(Belief::Absent), Some(now)));
-                self.parents(&into);
-                if now == Belief::Folder {
-                    self.below(&into, Belief::Anything);
-                }
+                self.arrived(&from, &to, &into, now);
             }
             Some(Outcome::NotFound) => self.at(&from, seen(Belief::Absent)),
             Some(other) => self.conflict(&to, other),
