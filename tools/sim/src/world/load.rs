@@ -1,6 +1,7 @@
 //! What clients do: operations chosen against what is believed to be there: names that live, that were just deleted, new
 //! ones. Nothing is prepared ahead.
 
+mod known;
 mod rare;
 mod uploads;
 pub(super) mod wide;

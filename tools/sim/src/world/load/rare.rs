@@ -9,12 +9,11 @@ use meta::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::known::{keep_once, pick};
 use super::{Effect, GRANT_BYTES, Load, OWNER};
 
 /// Bytes of a whole block.
 const BLOCK_BYTES: u64 = base::limits::BLOCK_BYTES;
-/// Cursors, positions and revisions kept per namespace.
-const KEPT_MAX: usize = 8;
 
 /// What was told of a namespace and can be asked for again.
 #[derive(Default)]
@@ -24,21 +23,6 @@ pub(super) struct Told {
     pages: Vec<(String, Vec<u8>)>,
     /// A name, and a revision that was there.
     revisions: Vec<(String, Jid)>,
-}
-
-fn keep<T: PartialEq>(list: &mut Vec<T>, one: T) {
-    if list.contains(&one) {
-        return;
-    }
-    if list.len() >= KEPT_MAX {
-        list.remove(0);
-    }
-    list.push(one);
-}
-
-fn pick<T: Clone>(list: &[T], dice: &mut Prng) -> Option<T> {
-    let count = list.len() as u64;
-    (count > 0).then(|| list[dice.below(count) as usize].clone())
 }
 
 /// No path: it does not begin at the root.
@@ -196,14 +180,14 @@ impl Load {
             (Effect::Wide(wish), answer) => self.note_wide_answer(&wish, answer),
             // Amid a folder that was moved or deleted: what is there then may be another one.
             (Effect::Delta(at), Answer::Delta { cursor, .. }) if cursor.expansion.is_some() => {
-                keep(&mut self.told[at].cursors, cursor.clone());
+                keep_once(&mut self.told[at].cursors, cursor.clone());
             }
             (Effect::Page(at, root), Answer::Page { next: Some(next), .. }) => {
-                keep(&mut self.told[at].pages, (root, next.clone()));
+                keep_once(&mut self.told[at].pages, (root, next.clone()));
             }
             (Effect::Revisions(at, path), Answer::Revisions { revisions, .. }) => {
                 for revision in revisions {
-                    keep(&mut self.told[at].revisions, (path.clone(), revision.rev_jid));
+                    keep_once(&mut self.told[at].revisions, (path.clone(), revision.rev_jid));
                 }
             }
             _ => {}
@@ -229,13 +213,6 @@ mod tests {
         assert_eq!(recased("/a b/NAME 3"), "/a b/name 3");
         assert!(base::names::normalize_path(&misshapen("/a/b")).is_err());
         assert!(base::names::normalize_path(&misshapen("/a")).is_err());
-    }
-
-    #[test]
-    fn only_the_newest_answers_are_kept_and_each_once() {
-        let mut list = Vec::new();
-        (0..20).chain([19]).for_each(|one| keep(&mut list, one));
-        assert_eq!(list, (12..20).collect::<Vec<_>>());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use base::{Acct, Nsid, Prng, TreeNode};
 use client::Operation;
 use meta::{Answer, CodePut, Command, CopyStep, FlowInfo, FlowStep, NamespaceKind, Outcome, Query};
 
+use super::known::{keep, pick};
 use super::{Effect, GRANT_BYTES, Load, OWNER};
 use crate::draw::{Stream, prng};
 
@@ -23,8 +24,6 @@ use crate::draw::{Stream, prng};
 const ONE_IN: u64 = 4;
 /// In such a run one operation of so many is one of these.
 const SHARE: u64 = 3;
-/// Of each kind of thing that was told, so many are kept.
-const KEPT_MAX: usize = 8;
 /// Members of the shared namespaces beside their owner.
 const GUESTS: [Acct; 2] = [Acct(7), Acct(8)];
 
@@ -73,18 +72,6 @@ pub(in crate::world) enum Wish {
 /// Does the run of this seed ask for everything?
 pub(super) fn draw(seed: u64) -> bool {
     prng(seed, Stream::Wide, 1 << 40, 0).below(ONE_IN) == 0
-}
-
-fn keep<T>(list: &mut Vec<T>, one: T) {
-    if list.len() >= KEPT_MAX {
-        list.remove(0);
-    }
-    list.push(one);
-}
-
-fn pick<T: Clone>(list: &[T], dice: &mut Prng) -> Option<T> {
-    let count = list.len() as u64;
-    (count > 0).then(|| list[dice.below(count) as usize].clone())
 }
 
 fn command(acct: Acct, nsid: Nsid, command: Command) -> Operation {

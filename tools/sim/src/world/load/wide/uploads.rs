@@ -10,9 +10,10 @@ use meta::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::super::known::KEPT_MAX;
 use super::super::rare::block;
 use super::super::{Load, OWNER};
-use super::{KEPT_MAX, Wide, Wish, command, query};
+use super::{Wide, Wish, command, query};
 
 /// Parts of a block that an upload ends with.
 const LAST_BYTES: u64 = 77;
