@@ -5,11 +5,14 @@
 
 use base::record::{EntryKind, Record, RecordHeader, RecordKind, Records, record_space, write_record};
 use base::{GroupId, LogIndex, Mono, NodeId, SyncEpoch, Term};
-use raft::{Body, Boot, Config, Effects, HardState, Input, Log, Outcome, Outgoing, Raft, Settings};
+use raft::{Body, Boot, Config, Effects, HardState, Health, Input, Log, Outcome, Outgoing, Raft, Settings};
 
 /// Entries that a rig's log remembers; more than ever wait for a follower.
 const SLOTS: u64 = 1024;
-const GROUP: GroupId = GroupId(1);
+/// The group of every rig.
+pub const GROUP: GroupId = GroupId(1);
+/// Members of a [`Trio`].
+const MEMBERS: u64 = 3;
 /// The largest payload that a rig may have.
 static PADDING: [u8; 16 << 10] = [0; 16 << 10];
 
@@ -148,6 +151,27 @@ impl Log for RingLog {
     }
 }
 
+/// Member `id` of a group of so many, all of them voters, as it starts at `now` with nothing in `log`.
+#[must_use]
+pub fn member(id: u64, members: u64, log: &RingLog, now: Mono) -> Raft {
+    let voters: Vec<NodeId> = (1..=members).map(NodeId).collect();
+    let boot = Boot {
+        id: NodeId(id),
+        group: GROUP,
+        seed: 7,
+        incarnation: 1,
+        hard_state: HardState::default(),
+        applied_index: LogIndex(0),
+        commit_floor: LogIndex(0),
+        config: Config::single(&voters),
+        config_index: LogIndex(0),
+        health: Health::Clean,
+        now,
+        settings: Settings::default(),
+    };
+    Raft::new(boot, log)
+}
+
 struct Member {
     raft: Raft,
     log: RingLog,
@@ -183,27 +207,13 @@ impl Trio {
     /// If no leader comes out of the election: the rig is broken.
     #[must_use]
     pub fn new(payload_bytes: usize) -> Trio {
-        let voters: Vec<NodeId> = (1..=3).map(NodeId).collect();
-        let member = |id: &NodeId| {
+        let member = |id: u64| {
             let log = RingLog::new(payload_bytes);
-            let boot = Boot {
-                id: *id,
-                group: GROUP,
-                seed: 7,
-                incarnation: 1,
-                hard_state: HardState::default(),
-                applied_index: LogIndex(0),
-                commit_floor: LogIndex(0),
-                config: Config::single(&voters),
-                config_index: LogIndex(0),
-                health: raft::Health::Clean,
-                now: Mono(0),
-                settings: Settings::default(),
-            };
-            Member { raft: Raft::new(boot, &log), log, effects: Effects::default(), waiting: Vec::new() }
+            let raft = member(id, MEMBERS, &log, Mono(0));
+            Member { raft, log, effects: Effects::default(), waiting: Vec::new() }
         };
         let mut trio = Trio {
-            members: voters.iter().map(member).collect(),
+            members: (1..=MEMBERS).map(member).collect(),
             now: Mono(2_000_000_000),
             mail: Vec::new(),
             spare: Vec::new(),

@@ -1,14 +1,13 @@
 //! Consensus: a leader and a follower each alone, and three members together.
 
 use base::record::Records;
-use base::{GroupId, LogIndex, Mono, NodeId};
-use raft::{Body as Message, Boot, Config, Effects, HardState, Health, Input, Log as _, Outcome, Raft, Settings};
+use base::{LogIndex, Mono, NodeId};
+use raft::{Body as Message, Effects, Input, Log as _, Outcome, Raft};
 
 use super::scripted::answer;
-use crate::raft_rig::{RingLog, Trio};
+use crate::raft_rig::{GROUP, RingLog, Trio, member};
 use crate::{Bench, Body};
 
-const GROUP: GroupId = GroupId(1);
 /// Bytes of an encoded command, about.
 const COMMAND_BYTES: usize = 256;
 /// Messages made ahead for a follower.
@@ -52,25 +51,6 @@ pub fn benches() -> Vec<Bench> {
         })
         .counted(500),
     ]
-}
-
-fn member(id: u64, members: u64, log: &RingLog, now: Mono) -> Raft {
-    let voters: Vec<NodeId> = (1..=members).map(NodeId).collect();
-    let boot = Boot {
-        id: NodeId(id),
-        group: GROUP,
-        seed: 7,
-        incarnation: 1,
-        hard_state: HardState::default(),
-        applied_index: LogIndex(0),
-        commit_floor: LogIndex(0),
-        config: Config::single(&voters),
-        config_index: LogIndex(0),
-        health: Health::Clean,
-        now,
-        settings: Settings::default(),
-    };
-    Raft::new(boot, log)
 }
 
 /// One member with its log; its peers are scripted.
