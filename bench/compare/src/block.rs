@@ -17,9 +17,10 @@ use load::run::{Orders, drive};
 use load::source::{Source, StreamSettings};
 use load::verdict::{Class, Evidence, Verdict, busy_of};
 use reactor::clock;
+use reactor::device::{DeviceCounters, process_cpu_us};
 
 use crate::cluster::{Cluster, native};
-use crate::device::{Counters, Device, Flushes, contradiction};
+use crate::device::{Disk, Flushes, contradiction};
 use crate::drivers::sampled::{ReadBack, Sampled};
 use crate::drivers::{PeerDriver, Protocol, etcd, memcached, redis, zookeeper};
 use crate::target::Target;
@@ -31,8 +32,6 @@ const LEAD: Span = Span::from_ms(50);
 const DEADLINE: Span = Span::from_ms(10_000);
 /// Part of the operations that may fail.
 const ERRORS_MAX: f64 = 0.0001;
-/// A tick of the processor times in /proc.
-const TICK_US: f64 = 10_000.0;
 /// Every second has its end.
 const SECOND: Span = Span::from_ms(1_000);
 
@@ -85,7 +84,7 @@ pub struct Block {
 struct Edge {
     cpu: f64,
     others: f64,
-    device: Option<Counters>,
+    device: Option<DeviceCounters>,
     host: HostCounters,
 }
 
@@ -202,7 +201,7 @@ fn measure<D: Driver>(
     stop: &AtomicBool,
 ) -> (Block, Sampled<D>) {
     let mut driver = Sampled::new(driver, settings.seed);
-    let device = Device::of(&place.cluster.dir);
+    let device = Disk::of(&place.cluster.dir);
     let pids = place.cluster.pids();
     let edge = || Edge {
         cpu: cpu_us(&pids),
@@ -315,27 +314,12 @@ fn interrupted() -> Block {
 
 /// Processor time of processes so far; of one that is gone nothing. Units: microseconds.
 fn cpu_us(pids: &[u32]) -> f64 {
-    let stat = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    pids.iter().map(|pid| ticks_of(&stat(pid)) as f64 * TICK_US).sum()
-}
-
-/// User and system time: fields 14 and 15, counted behind the name in brackets, which is the second.
-fn ticks_of(stat: &str) -> u64 {
-    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum()
+    pids.iter().filter_map(|pid| process_cpu_us(*pid)).sum::<u64>() as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_is_read_behind_the_name() {
-        let stat = "12 (a b) 9) S 4 5 6 7 8 9 10 11 12 13 14 15 16 17";
-        assert_eq!(ticks_of(stat), 29);
-        assert_eq!(ticks_of(""), 0);
-        assert!(cpu_us(&[u32::MAX]) == 0.0);
-    }
 
     #[test]
     fn a_synced_target_without_a_flush_is_invalid_and_a_cache_is_not() {

@@ -1,29 +1,18 @@
 //! What the device under a directory did, and whether its counters can tell of syncs at all.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use reactor::device::{Device, DeviceCounters};
 
 use crate::target::Durability;
 
-const SECTOR_BYTES: u64 = 512;
-
-/// The whole device below a directory.
+/// The whole disk below a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Device {
-    /// Its name in /proc/diskstats; `None` for a file system without a device.
-    name: Option<String>,
+pub struct Disk {
+    /// `None` for a file system without a device.
+    device: Option<Device>,
     /// Why a sync may leave no flush, if so.
     blind: Option<&'static str>,
-}
-
-/// Counters at one moment, or their difference.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counters {
-    /// Flush requests completed.
-    pub flushes: u64,
-    /// Bytes written.
-    pub bytes: u64,
 }
 
 /// What is known of the flushes of a window.
@@ -35,49 +24,31 @@ pub enum Flushes {
     NotCounted(&'static str),
 }
 
-impl Device {
-    /// The device of a directory.
+impl Disk {
+    /// The disk of a directory.
     #[must_use]
-    pub fn of(dir: &Path) -> Device {
-        let none = Device { name: None, blind: Some("this file system has no device with counters") };
-        let Ok(facts) = fs::metadata(dir) else { return none };
-        let (major, minor) = numbers(facts.dev());
-        let Ok(mut place) = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")) else { return none };
-        if place.join("partition").exists() {
-            // Partitions count no flushes; the whole device does.
-            place = place.parent().map_or_else(PathBuf::new, Path::to_owned);
-        }
-        let Some(name) = place.file_name().and_then(|name| name.to_str()) else { return none };
-        let fact = |name: &str| fs::read_to_string(place.join("queue").join(name)).unwrap_or_default();
-        let blind = blind(fact("write_cache").trim(), fact("fua").trim());
-        Device { name: Some(name.to_owned()), blind }
+    pub fn of(dir: &Path) -> Disk {
+        let Some(device) = Device::of(dir).ok().and_then(|device| device.disk()) else {
+            return Disk { device: None, blind: Some("this file system has no device with counters") };
+        };
+        let fact = |name| device.queue_fact(name).unwrap_or_default();
+        Disk { device: Some(device), blind: blind(&fact("write_cache"), &fact("fua")) }
     }
 
     /// Its counters now.
     #[must_use]
-    pub fn counters(&self) -> Option<Counters> {
-        parse(&fs::read_to_string("/proc/diskstats").ok()?, self.name.as_deref()?)
+    pub fn counters(&self) -> Option<DeviceCounters> {
+        self.device?.counters()
     }
 
     /// What a window's difference tells of flushes.
     #[must_use]
-    pub fn flushes(&self, moved: Option<Counters>) -> Flushes {
-        match (moved, self.blind) {
-            (Some(moved), _) if moved.flushes > 0 => Flushes::Counted(moved.flushes),
+    pub fn flushes(&self, moved: Option<DeviceCounters>) -> Flushes {
+        match (moved.and_then(|moved| moved.flushes), self.blind) {
+            (Some(flushes), _) if flushes > 0 => Flushes::Counted(flushes),
             (_, Some(why)) => Flushes::NotCounted(why),
             (Some(_), None) => Flushes::Counted(0),
             (None, None) => Flushes::NotCounted("the kernel tells no counters of this device"),
-        }
-    }
-}
-
-impl Counters {
-    /// What came since an earlier reading.
-    #[must_use]
-    pub fn since(self, before: Counters) -> Counters {
-        Counters {
-            flushes: self.flushes.saturating_sub(before.flushes),
-            bytes: self.bytes.saturating_sub(before.bytes),
         }
     }
 }
@@ -98,33 +69,10 @@ fn blind(write_cache: &str, fua: &str) -> Option<&'static str> {
     }
 }
 
-/// Major and minor of a device number, as the C library packs them.
-fn numbers(device: u64) -> (u64, u64) {
-    let major = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
-    let minor = (device & 0xff) | (device >> 12 & 0xffff_ff00);
-    (major, minor)
-}
-
-/// A line is `major minor name`, then the counters: the 7th is sectors written, the 16th flushes.
-fn parse(text: &str, device: &str) -> Option<Counters> {
-    let line = text.lines().find(|line| line.split_whitespace().nth(2) == Some(device))?;
-    let number = |at: usize| line.split_whitespace().nth(at)?.parse::<u64>().ok();
-    Some(Counters { bytes: number(9)? * SECTOR_BYTES, flushes: number(18)? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::target::Target;
-
-    #[test]
-    fn counters_are_found_by_name() {
-        let text = " 254 0 vda 1 2 3 4 5 6 70 8 9 10 11 12 13 14 15 16 17\n 254 1 vda1 1 2 3 4 5 6 7 8 9 10 11\n";
-        assert_eq!(parse(text, "vda"), Some(Counters { bytes: 70 * 512, flushes: 16 }));
-        assert_eq!((parse(text, "vda1"), parse(text, "vd")), (None, None));
-        assert_eq!(numbers(0xfe00), (254, 0));
-        assert_eq!(numbers(0x10_0805), (8, 0x105));
-    }
 
     #[test]
     fn a_claim_of_synced_writes_without_a_flush_is_a_contradiction() {
@@ -138,13 +86,14 @@ mod tests {
 
     #[test]
     fn where_a_sync_needs_no_flush_none_is_missed() {
-        let device = |write_cache, fua| Device { name: Some("x".into()), blind: blind(write_cache, fua) };
-        let still = Some(Counters::default());
+        let device = |write_cache, fua| Disk { device: Device::numbered("254:0"), blind: blind(write_cache, fua) };
+        let still = Some(DeviceCounters { flushes: Some(0), ..DeviceCounters::default() });
         assert_eq!(device("write back", "0").flushes(still), Flushes::Counted(0));
         assert!(matches!(device("write through", "0").flushes(still), Flushes::NotCounted(_)));
         assert!(matches!(device("write back", "1").flushes(still), Flushes::NotCounted(_)));
-        let moved = Some(Counters { flushes: 3, bytes: 0 });
+        let moved = Some(DeviceCounters { flushes: Some(3), ..DeviceCounters::default() });
         assert_eq!(device("write back", "1").flushes(moved), Flushes::Counted(3));
-        assert!(matches!(Device { name: None, blind: Some("tmpfs") }.flushes(None), Flushes::NotCounted("tmpfs")));
+        assert!(matches!(Disk { device: None, blind: Some("tmpfs") }.flushes(None), Flushes::NotCounted("tmpfs")));
+        assert!(matches!(device("write back", "0").flushes(None), Flushes::NotCounted(_)));
     }
 }

@@ -5,8 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The tick of /proc/PID/stat, which is 100 a second on every Linux that programs see.
-const TICK_US: f64 = 10_000.0;
+use reactor::device::{Device, process_cpu_us};
 
 /// What a process had used at one moment.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -29,7 +28,7 @@ impl ProcessUse {
     pub fn read(pid: u32) -> Option<ProcessUse> {
         let of = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         let mut seen = ProcessUse {
-            cpu_us: cpu_us(&of("stat")?)?,
+            cpu_us: process_cpu_us(pid)? as f64,
             rss_bytes: number_after(&of("status")?, "VmRSS:")? * 1024,
             written: of("io").and_then(|text| number_after(&text, "write_bytes:")),
             ..ProcessUse::default()
@@ -41,13 +40,6 @@ impl ProcessUse {
         }
         Some(seen)
     }
-}
-
-/// User and kernel time of /proc/PID/stat: fields 14 and 15, counted behind the name, which may hold anything.
-fn cpu_us(stat: &str) -> Option<f64> {
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some((ticks(11)? + ticks(12)?) as f64 * TICK_US)
 }
 
 fn number_after(text: &str, key: &str) -> Option<u64> {
@@ -100,14 +92,15 @@ fn sent_of(table: &str, device: &str) -> Option<u64> {
     line.split_whitespace().nth(8)?.parse().ok()
 }
 
-/// A place in the file system: its kind, its device, and that one's number in the kernel.
+/// A place in the file system: its kind and its device.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Place {
     /// As `ext4`.
     pub fs: String,
     /// As `/dev/vda1`.
     pub device: String,
-    number: String,
+    /// `None` where the kernel gives no number.
+    number: Option<Device>,
 }
 
 impl Place {
@@ -121,7 +114,8 @@ impl Place {
     /// Flushes that the device has done since the machine's start; `None` where nobody counts them.
     #[must_use]
     pub fn flushes(&self) -> Option<u64> {
-        flushes_in(&fs::read_to_string("/proc/diskstats").ok()?, &self.number)
+        let device = self.number?;
+        device.disk().unwrap_or(device).counters()?.flushes
     }
 }
 
@@ -131,26 +125,12 @@ fn place_in(mountinfo: &str, dir: &Path) -> Option<Place> {
         let (mount, kind) = line.split_once(" - ")?;
         let mount: Vec<&str> = mount.split(' ').collect();
         let mut kind = kind.split(' ');
-        let place =
-            Place { fs: kind.next()?.to_owned(), device: kind.next()?.to_owned(), number: (*mount.get(2)?).to_owned() };
+        let number = Device::numbered(mount.get(2)?);
+        let place = Place { fs: kind.next()?.to_owned(), device: kind.next()?.to_owned(), number };
         let point = Path::new(mount.get(4)?);
         dir.starts_with(point).then(|| (point.components().count(), place))
     });
     mounts.max_by_key(|mount| mount.0).map(|mount| mount.1)
-}
-
-/// Field 19 of the device's line in /proc/diskstats; the kernel counts them for whole disks.
-fn flushes_in(diskstats: &str, number: &str) -> Option<u64> {
-    let rows: Vec<Vec<&str>> = diskstats.lines().map(|line| line.split_whitespace().collect()).collect();
-    let is_it = |row: &&Vec<&str>| row.len() > 2 && format!("{}:{}", row[0], row[1]) == number;
-    let row = rows.iter().find(is_it)?;
-    let of = |row: &[&str]| row.get(18).and_then(|count| count.parse::<u64>().ok());
-    // A partition's flushes are its disk's: the longest other name that its own begins with.
-    let disks = rows.iter().filter(|disk| disk.len() > 2 && disk[2] != row[2] && row[2].starts_with(disk[2]));
-    match of(row) {
-        Some(0) | None => disks.max_by_key(|disk| disk[2].len()).and_then(|disk| of(disk)).or(of(row)),
-        counted => counted,
-    }
 }
 
 #[cfg(test)]
@@ -159,9 +139,6 @@ mod tests {
 
     #[test]
     fn a_process_is_read_from_the_kernels_texts() {
-        let stat = "77 (a b) c) S 1 77 77 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 9 0 100 1 2";
-        assert_eq!(cpu_us(stat), Some(3_000_000.0));
-        assert_eq!(cpu_us("77 (x"), None);
         let status = "Name:\tx\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!((number_after(status, "VmRSS:"), switches(status)), (Some(2048), 42));
         assert_eq!(run_delay_us("123456 7000 9"), 7.0);
@@ -186,19 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_flushes_and_mounts_are_found_in_their_lines() {
+    fn bytes_and_mounts_are_found_in_their_lines() {
         let dev =
             "Inter-|\n face |\n    lo: 100 1 0 0 0 0 0 0 777 1 0 0 0 0 0 0\n  eth0: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n";
         assert_eq!((sent_of(dev, "lo"), sent_of(dev, "eth1")), (Some(777), None));
-        let row = |number: &str, flushes: u64| format!("{number} 1 0 1 0 1 0 1 0 0 0 0 0 0 0 0 {flushes} 9\n");
-        let stats = row("254 0 vda", 55) + &row("254 1 vda1", 0) + &row("7 0 loop0", 3);
-        assert_eq!(flushes_in(&stats, "254:1"), Some(55));
-        assert_eq!((flushes_in(&stats, "7:0"), flushes_in(&stats, "8:0")), (Some(3), None));
         let mounts = "1 0 254:1 / / rw - ext4 /dev/vda1 rw\n2 1 0:30 / /tmp rw shared:1 - tmpfs none rw\n";
         let place = |path: &str| place_in(mounts, Path::new(path)).expect("a mount").fs;
         assert_eq!(
             (place("/srv/x"), place("/tmp/y"), place("/tmpfoo")),
             ("ext4".into(), "tmpfs".into(), "ext4".into())
         );
+        assert_eq!(place_in(mounts, Path::new("/srv")).expect("a mount").number, Device::numbered("254:1"));
     }
 }
