@@ -22,7 +22,7 @@ The same file commits go to both by turns, A B B A, one target loaded at a time,
 when one is answered, so latency is what N waiting clients see. Ratios are taken of neighbouring blocks.
 What each target does for one operation, and what its acknowledgement means, stands above its figures.";
 
-/// Dropstone beside etcd, ZooKeeper, Redis and memcached, with the same work, on this machine.
+/// Dropstone beside etcd, ZooKeeper, PostgreSQL, NATS, Valkey, Redis and memcached, with the same work, on this machine.
 #[derive(Parser, Debug)]
 #[command(name = "dropstone-compare", version, after_help = EXIT_CODES)]
 pub struct Cli {

@@ -17,12 +17,12 @@ use load::run::{Orders, drive};
 use load::source::{Source, StreamSettings};
 use load::verdict::{Class, Evidence, Verdict, busy_of};
 use reactor::clock;
-use reactor::device::{DeviceCounters, process_cpu_us};
+use reactor::device::{DeviceCounters, families_cpu_us};
 
 use crate::cluster::{Cluster, native};
 use crate::device::{Disk, Flushes, contradiction};
 use crate::drivers::sampled::{ReadBack, Sampled};
-use crate::drivers::{PeerDriver, Protocol, etcd, memcached, redis, zookeeper};
+use crate::drivers::{PeerDriver, Protocol, etcd, memcached, nats, postgres, redis, zookeeper};
 use crate::target::Target;
 use crate::work::Work;
 
@@ -32,6 +32,8 @@ const LEAD: Span = Span::from_ms(50);
 const DEADLINE: Span = Span::from_ms(10_000);
 /// Part of the operations that may fail.
 const ERRORS_MAX: f64 = 0.0001;
+/// A connection of PostgreSQL is a process, and does one transaction at a time.
+const POSTGRES_CONNECTIONS_MAX: usize = 256;
 /// Every second has its end.
 const SECOND: Span = Span::from_ms(1_000);
 
@@ -124,7 +126,17 @@ pub fn run(place: &Place<'_>, settings: &BlockSettings, stop: &AtomicBool) -> Re
             let protocol = etcd::Etcd::new(commit, work, &authority, connections);
             peer_block(PeerDriver::connect(protocol, &lead)?, place, settings, &stream, stop)
         }
-        Target::Redis | Target::RedisSet => {
+        Target::Postgres | Target::PostgresPut => {
+            let plain = place.target == Target::PostgresPut;
+            let commit = if plain { postgres::Commit::Plain } else { postgres::Commit::Both };
+            let protocol = postgres::Postgres::new(commit, work, connections);
+            peer_block(PeerDriver::connect(protocol, &lead)?, place, settings, &stream, stop)
+        }
+        Target::Nats | Target::NatsSync => {
+            let protocol = nats::Nats::new(work, connections);
+            peer_block(PeerDriver::connect(protocol, &lead)?, place, settings, &stream, stop)
+        }
+        Target::Redis | Target::RedisSet | Target::Valkey => {
             let plain = place.target == Target::RedisSet;
             let commit = if plain { redis::Commit::Plain } else { redis::Commit::Both };
             let protocol = redis::Redis::new(commit, work, connections, settings.replicas);
@@ -148,7 +160,9 @@ fn connections(target: Target, in_flight: u32) -> usize {
     match target {
         Target::Dropstone | Target::Memcached => 1,
         Target::Etcd | Target::EtcdPut | Target::Zookeeper => (in_flight as usize / 16).min(processors / 2).clamp(1, 8),
-        Target::Redis | Target::RedisSet => (in_flight as usize / 256).clamp(1, 4),
+        Target::Postgres | Target::PostgresPut => (in_flight as usize).min(POSTGRES_CONNECTIONS_MAX),
+        Target::Nats | Target::NatsSync => 1,
+        Target::Redis | Target::RedisSet | Target::Valkey => (in_flight as usize / 256).clamp(1, 4),
     }
 }
 
@@ -204,8 +218,8 @@ fn measure<D: Driver>(
     let device = Disk::of(&place.cluster.dir);
     let pids = place.cluster.pids();
     let edge = || Edge {
-        cpu: cpu_us(&pids),
-        others: cpu_us(place.others),
+        cpu: families_cpu_us(&pids) as f64,
+        others: families_cpu_us(place.others) as f64,
         device: device.counters(),
         host: HostCounters::read(),
     };
@@ -310,11 +324,6 @@ fn interrupted() -> Block {
         reasons: Vec::new(),
         is_interrupted: true,
     }
-}
-
-/// Processor time of processes so far; of one that is gone nothing. Units: microseconds.
-fn cpu_us(pids: &[u32]) -> f64 {
-    pids.iter().filter_map(|pid| process_cpu_us(*pid)).sum::<u64>() as f64
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 pub mod etcd;
 mod memcached;
 pub mod native;
+mod nats;
+mod postgres;
 mod process;
 pub mod redis;
 mod zookeeper;
@@ -17,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::exit::{INTERRUPTED, UNAVAILABLE, exit};
 use crate::target::System;
+use process::Account;
 pub use process::Process;
 
 /// How long a cluster may take until it serves.
@@ -48,8 +51,12 @@ pub struct Shape {
 pub struct Cluster {
     /// What it is.
     pub system: System,
+    /// What its processes run.
+    program: PathBuf,
     /// As it says of itself.
     pub version: String,
+    /// What its servers answer when they are asked how they sync; empty for those that are not asked.
+    pub told: String,
     /// Client addresses, the leader or primary first where one is in front.
     pub addresses: Vec<SocketAddr>,
     /// Its processes, in the order of their numbers.
@@ -66,12 +73,15 @@ impl Cluster {
         let program = find(system, shape)?;
         let version = process::version(&program, system)?;
         let dir = fresh_dir(&shape.parent, system)?;
-        let mut cluster = Cluster { system, version, addresses: Vec::new(), processes: Vec::new(), dir };
+        let (told, addresses, processes) = Default::default();
+        let mut cluster = Cluster { system, program: program.clone(), version, told, addresses, processes, dir };
         let started = match system {
             System::Dropstone => native::start(&mut cluster, &program, shape),
             System::Etcd => etcd::start(&mut cluster, &program, shape.nodes),
             System::Zookeeper => zookeeper::start(&mut cluster, &program, shape.nodes),
-            System::Redis => redis::start(&mut cluster, &program, shape.nodes),
+            System::Postgres => postgres::start(&mut cluster, &program, shape.nodes),
+            System::Nats | System::NatsSync => nats::start(&mut cluster, &program, shape.nodes),
+            System::Redis | System::Valkey => redis::start(&mut cluster, &program, shape.nodes),
             System::Memcached => memcached::start(&mut cluster, &program, shape.nodes),
         };
         started.with_context(|| format!("could not start {}", system.name()))?;
@@ -80,6 +90,12 @@ impl Cluster {
             // The program is java, whose version says nothing.
             cluster.version = zookeeper::version(cluster.addresses[0]).unwrap_or_default();
         }
+        cluster.told = match system {
+            System::Postgres => postgres::told(&cluster.addresses)?,
+            System::Nats | System::NatsSync => nats::told(&cluster.addresses, system)?,
+            System::Redis | System::Valkey => redis::told(&cluster.addresses)?,
+            System::Dropstone | System::Etcd | System::Zookeeper | System::Memcached => String::new(),
+        };
         Ok(cluster)
     }
 
@@ -105,7 +121,9 @@ impl Cluster {
                 System::Dropstone => native::leaders(&self.addresses),
                 System::Etcd => etcd::leader(&self.addresses),
                 System::Zookeeper => zookeeper::leader(&self.addresses),
-                System::Redis => redis::replicas(&self.addresses),
+                System::Postgres => postgres::standbys(&self.addresses),
+                System::Nats | System::NatsSync => nats::leader(&self.addresses),
+                System::Redis | System::Valkey => redis::replicas(&self.addresses),
                 System::Memcached => memcached::all(&self.addresses),
             };
             match ready {
@@ -126,9 +144,14 @@ impl Cluster {
 
     /// Starts `program` as the next node.
     fn spawn(&mut self, program: &Path, arguments: &[String]) -> Result<()> {
+        self.spawn_as(program, arguments, None)
+    }
+
+    /// The same as another user.
+    fn spawn_as(&mut self, program: &Path, arguments: &[String], account: Option<Account>) -> Result<()> {
         let number = self.processes.len() + 1;
-        let name = format!("{} {number}", self.system.name());
-        self.processes.push(Process::spawn(&name, program, arguments, &self.dir.join(format!("n{number}.log")))?);
+        let (name, log) = (format!("{} {number}", self.system.name()), self.dir.join(format!("n{number}.log")));
+        self.processes.push(Process::spawn(&name, program, arguments, account, &log)?);
         Ok(())
     }
 
@@ -142,6 +165,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if self.system == System::Postgres {
+            // A node's other processes outlive the first one, if that is killed, and write on.
+            postgres::stop(self);
+        }
         // All at once, then each is waited for.
         self.processes.iter_mut().for_each(Process::kill);
         self.processes.clear();
@@ -157,18 +184,32 @@ impl Drop for Cluster {
 ///
 /// Errors: exit code 69 and what to install.
 pub fn find(system: System, shape: &Shape) -> Result<PathBuf> {
-    let (program, package) = system.program();
     if system == System::Dropstone {
         return find_own(shape.dropstone.as_deref());
     }
+    let (program, how) = system.program();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian's memcached and redis-server may be outside an ordinary user's path.
+    // Debian's memcached and redis-server may be outside an ordinary user's path, and its PostgreSQL is outside of all.
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = places.map(|place| place.join(program)).find(|file| file.is_file());
-    let found = found.filter(|_| system != System::Zookeeper || Path::new(zookeeper::JAR).is_file());
-    let package = package.unwrap_or(program);
-    found
-        .ok_or_else(|| exit(UNAVAILABLE, format!("{}: not installed: install Debian package {package}", system.name())))
+    let found = match system {
+        // Its tools lie beside the program itself, not beside a link to it.
+        System::Postgres => found.and_then(|file| file.canonicalize().ok()).or_else(postgres::find),
+        System::Zookeeper => found.filter(|_| Path::new(zookeeper::JAR).is_file()),
+        _ => found,
+    };
+    let name = system.name();
+    let found = found.ok_or_else(|| exit(UNAVAILABLE, format!("{name}: not installed: {how}")))?;
+    if system == System::NatsSync {
+        let version = process::version(&found, system)?;
+        if !nats::can_sync(&version) {
+            let found = found.display();
+            let why =
+                format!("{name}: {found} is {version}, and sync_interval came with 2.10: put a newer one into PATH");
+            return Err(exit(UNAVAILABLE, why));
+        }
+    }
+    Ok(found)
 }
 
 fn find_own(named: Option<&Path>) -> Result<PathBuf> {
@@ -179,10 +220,7 @@ fn find_own(named: Option<&Path>) -> Result<PathBuf> {
             Some(named) => format!("there is no {}", named.display()),
             None => "there is no dropstone beside this program".to_owned(),
         };
-        exit(
-            UNAVAILABLE,
-            format!("dropstone: {what}: build it with `cargo build --release`, or name it by --dropstone"),
-        )
+        exit(UNAVAILABLE, format!("dropstone: {what}: {}", System::Dropstone.program().1))
     })
 }
 

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! protobuf ─▶ etcd ─▶ http2 ─▶ bytes       etcd's gRPC: messages, in HTTP/2 frames, many streams a connection
-//! resp ─▶ bytes    memtext ─▶ bytes    jute ─▶ bytes       Redis; memcached; ZooKeeper
+//! resp ─▶ bytes    memtext ─▶ bytes    jute ─▶ bytes       Redis and Valkey; memcached; ZooKeeper
+//! postgres ─▶ bytes    nats ─▶ bytes                       PostgreSQL; NATS
 //! ```
 
 pub mod etcd;
 pub mod http2;
 pub mod jute;
 pub mod memtext;
+pub mod nats;
+pub mod postgres;
 pub mod protobuf;
 pub mod resp;
 

@@ -27,6 +27,18 @@ const PRIME_IN_FLIGHT: u32 = 64;
 /// Redis acknowledges with `WAIT 1`; a cluster of one has no replica to wait for.
 const REPLICAS: u64 = 1;
 
+/// What `--all` puts beside us, the most alike first.
+const PEERS: [Target; 8] = [
+    Target::Etcd,
+    Target::Zookeeper,
+    Target::Postgres,
+    Target::NatsSync,
+    Target::Valkey,
+    Target::Redis,
+    Target::Nats,
+    Target::Memcached,
+];
+
 /// Runs one; returns the exit code.
 pub fn run(command: &Command) -> Result<u8> {
     match command {
@@ -50,8 +62,11 @@ fn stop() -> Result<(Arc<AtomicBool>, StopSignal)> {
 fn up(system: System, shape: &Shape) -> Result<u8> {
     let (stop, signal) = stop()?;
     let mut cluster = Cluster::start(system, shape, &stop)?;
-    let Cluster { version, dir, .. } = &cluster;
-    println!("{} {version}, {} processes, data in {}", system.name(), shape.nodes, dir.display());
+    let Cluster { version, told, dir, .. } = &cluster;
+    println!("{} {version}, {} nodes, data in {}", system.name(), shape.nodes, dir.display());
+    if !told.is_empty() {
+        println!("{} says when asked: {told}", system.name());
+    }
     for (process, address) in cluster.pids().iter().zip(addresses(&cluster)) {
         println!("  {address}  process {process}");
     }
@@ -76,7 +91,7 @@ fn targets(place: &Place) {
             Err(error) => error.to_string(),
         };
         println!(
-            "{:<10} {}\n{:<10} acknowledged means {}\n{:<10} {found}",
+            "{:<13} {}\n{:<13} acknowledged means {}\n{:<13} {found}",
             target.name(),
             target.work(),
             "",
@@ -137,7 +152,7 @@ fn chosen(args: &VersusArgs, shape: &Shape) -> Result<Vec<[Target; 2]>> {
     let mut targets = args.target.clone();
     if args.all {
         targets = vec![Target::Dropstone];
-        for peer in [Target::Etcd, Target::Zookeeper, Target::Redis, Target::Memcached] {
+        for peer in PEERS {
             match cluster::find(peer.system(), shape) {
                 Ok(_) => targets.push(peer),
                 Err(error) => eprintln!("left out: {error}"),
@@ -183,8 +198,9 @@ fn compare(
     let is_one = targets[0].system() == targets[1].system();
     let second = if is_one { None } else { Some(start(targets[1].system(), shape, stop)?) };
     let mut clusters = [Some(first), second];
-    let version = |at: usize| clusters[at].as_ref().or(clusters[0].as_ref()).map(|it| it.version.clone());
-    let versions = [0, 1].map(|at| version(at).unwrap_or_default());
+    let of = |at: usize| clusters[at].as_ref().or(clusters[0].as_ref()).map(|it| (it.version.clone(), it.told.clone()));
+    let [(first_version, first_told), (version, told)] = [0, 1].map(|at| of(at).unwrap_or_default());
+    let (versions, told) = ([first_version, version], [first_told, told]);
     for arm in 0..2 {
         let settings = BlockSettings { in_flight: PRIME_IN_FLIGHT, window_s: args.prime, ..settings.clone() };
         let cluster = clusters[if is_one { 0 } else { arm }].as_ref().expect("it runs until the comparison ends");
@@ -213,14 +229,14 @@ fn compare(
         }
     }
     let first = clusters[0].take().expect("it was there before");
-    Ok((first, Comparison { targets, versions, levels }))
+    Ok((first, Comparison { targets, versions, told, levels }))
 }
 
 /// A line for each block, while it goes on.
 fn tell(target: Target, in_flight: u32, block: &Block) {
     if !block.is_interrupted {
         let (rate, class) = (block.rate(), block.class.name());
-        eprintln!("{:<10} {in_flight:>5} in flight  {rate:>9.0} ops/s  {class}", target.name());
+        eprintln!("{:<13} {in_flight:>5} in flight  {rate:>9.0} ops/s  {class}", target.name());
     }
 }
 

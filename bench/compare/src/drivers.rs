@@ -2,6 +2,8 @@
 
 pub mod etcd;
 pub mod memcached;
+pub mod nats;
+pub mod postgres;
 pub mod redis;
 pub mod sampled;
 mod sockets;

@@ -1,4 +1,5 @@
-//! The peers beside us: starts etcd, ZooKeeper, Redis and memcached, and measures them and Dropstone by turns with the same work.
+//! The peers beside us: starts etcd, ZooKeeper, PostgreSQL, NATS, Valkey, Redis and memcached, and measures them and
+//! Dropstone by turns with the same work.
 //!
 //! ```text
 //! args ─▶ commands ─▶ cluster (real processes)        who runs

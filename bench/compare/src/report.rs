@@ -98,6 +98,10 @@ fn durability(comparison: &Comparison) -> Vec<String> {
             row.sync,
             row.reads
         ));
+        let told = &comparison.told[arm];
+        if !told.is_empty() {
+            lines.push(format!("{} says when asked: {told}", target.name()));
+        }
         lines.push(format!("{} loses: {}", target.name(), row.loses));
     }
     if comparison.is_unlike() {
@@ -231,7 +235,9 @@ fn of_comparison(comparison: &Comparison) -> Value {
             "target": target.name(),
             "version": comparison.versions[arm],
             "operation": target.work(),
-            "durability": { "ack": row.ack, "sync": row.sync, "loses": row.loses, "reads": row.reads },
+            "durability": {
+                "ack": row.ack, "sync": row.sync, "loses": row.loses, "reads": row.reads, "told": comparison.told[arm],
+            },
         })
     };
     let levels = comparison.levels.iter().filter(|level| !level.pairs.is_empty());

@@ -13,6 +13,16 @@ pub enum Target {
     EtcdPut,
     /// A multi that creates the file's node and the journal's, or neither.
     Zookeeper,
+    /// One statement, one transaction: insert the file's row if there is none, then the journal's.
+    Postgres,
+    /// Insert or update of the file's row alone.
+    PostgresPut,
+    /// Publication of the file's row to a subject that has none; the stream is the journal. Servers as they come: no sync.
+    Nats,
+    /// The same with servers that sync before they acknowledge.
+    NatsSync,
+    /// The same as Redis.
+    Valkey,
     /// MULTI, SET of the file's row, RPUSH of the journal's, EXEC, then WAIT for one replica.
     Redis,
     /// SET of the file's row alone, then WAIT for one replica.
@@ -30,6 +40,14 @@ pub enum System {
     Etcd,
     /// `java` with ZooKeeper's jar.
     Zookeeper,
+    /// `postgres`.
+    Postgres,
+    /// `nats-server` with JetStream.
+    Nats,
+    /// `nats-server` 2.10 or newer with `sync_interval: always`.
+    NatsSync,
+    /// `valkey-server`.
+    Valkey,
     /// `redis-server`.
     Redis,
     /// `memcached`.
@@ -43,6 +61,8 @@ pub enum Class {
     QuorumSynced,
     /// Synced by one node, in the memory of another.
     OneSynced,
+    /// In the memory of a quorum of nodes.
+    QuorumMemory,
     /// In the memory of one node.
     Memory,
 }
@@ -66,7 +86,7 @@ impl Durability {
     /// A device that is flushed is part of the promise.
     #[must_use]
     pub fn claims_sync(&self) -> bool {
-        self.class != Class::Memory
+        matches!(self.class, Class::QuorumSynced | Class::OneSynced)
     }
 }
 
@@ -78,20 +98,30 @@ impl System {
             System::Dropstone => "dropstone",
             System::Etcd => "etcd",
             System::Zookeeper => "zookeeper",
+            System::Postgres => "postgres",
+            System::Nats => "nats",
+            System::NatsSync => "nats-sync",
+            System::Valkey => "valkey",
             System::Redis => "redis",
             System::Memcached => "memcached",
         }
     }
 
-    /// The program, and the Debian package that has it; none for our own.
+    /// The program, and how to get it.
     #[must_use]
-    pub const fn program(self) -> (&'static str, Option<&'static str>) {
+    pub const fn program(self) -> (&'static str, &'static str) {
         match self {
-            System::Dropstone => ("dropstone", None),
-            System::Etcd => ("etcd", Some("etcd-server")),
-            System::Zookeeper => ("java", Some("zookeeper")),
-            System::Redis => ("redis-server", Some("redis-server")),
-            System::Memcached => ("memcached", Some("memcached")),
+            System::Dropstone => ("dropstone", "build it with `cargo build --release`, or name it by --dropstone"),
+            System::Etcd => ("etcd", "install Debian package etcd-server"),
+            System::Zookeeper => ("java", "install Debian package zookeeper"),
+            System::Postgres => ("postgres", "install Debian package postgresql"),
+            System::Nats | System::NatsSync => ("nats-server", "install Debian package nats-server"),
+            System::Valkey => (
+                "valkey-server",
+                "install Debian package valkey-server (Debian 13 or newer), or build it from valkey.io and put it into PATH",
+            ),
+            System::Redis => ("redis-server", "install Debian package redis-server"),
+            System::Memcached => ("memcached", "install Debian package memcached"),
         }
     }
 }
@@ -105,6 +135,11 @@ impl Target {
             Target::Etcd => "etcd",
             Target::EtcdPut => "etcd-put",
             Target::Zookeeper => "zookeeper",
+            Target::Postgres => "postgres",
+            Target::PostgresPut => "postgres-put",
+            Target::Nats => "nats",
+            Target::NatsSync => "nats-sync",
+            Target::Valkey => "valkey",
             Target::Redis => "redis",
             Target::RedisSet => "redis-set",
             Target::Memcached => "memcached",
@@ -118,6 +153,10 @@ impl Target {
             Target::Dropstone => System::Dropstone,
             Target::Etcd | Target::EtcdPut => System::Etcd,
             Target::Zookeeper => System::Zookeeper,
+            Target::Postgres | Target::PostgresPut => System::Postgres,
+            Target::Nats => System::Nats,
+            Target::NatsSync => System::NatsSync,
+            Target::Valkey => System::Valkey,
             Target::Redis | Target::RedisSet => System::Redis,
             Target::Memcached => System::Memcached,
         }
@@ -131,7 +170,12 @@ impl Target {
             Target::Etcd => "transaction: compare that the file is new, put file and journal row",
             Target::EtcdPut => "put of the file's row alone",
             Target::Zookeeper => "multi: create the file's node and the journal's, or neither",
-            Target::Redis => "MULTI: SET file NX, RPUSH journal row; WAIT 1",
+            Target::Postgres => "transaction: insert the file if it is new, and then the journal row",
+            Target::PostgresPut => "insert or update of the file's row alone",
+            Target::Nats | Target::NatsSync => {
+                "publication of the file's row to a subject that has none; the stream is the journal"
+            }
+            Target::Redis | Target::Valkey => "MULTI: SET file NX, RPUSH journal row; WAIT 1",
             Target::RedisSet => "SET of the file's row alone; WAIT 1",
             Target::Memcached => "set of the file's row alone",
         }
@@ -162,7 +206,28 @@ impl Target {
                 loses: "nothing while 2 of 3 disks are left",
                 reads: "of the server asked, may be stale",
             },
-            System::Redis => Durability {
+            System::Postgres => Durability {
+                class: Class::QuorumSynced,
+                ack: "synced by the primary and 1 standby of 2, no consensus",
+                sync: "one for all transactions that wait (fsync on, synchronous_commit on)",
+                loses: "nothing while 2 of 3 disks are left and whoever fails over takes the standby that is ahead",
+                reads: "of the primary",
+            },
+            System::Nats => Durability {
+                class: Class::QuorumMemory,
+                ack: "in memory of a quorum of 3, consensus, synced by nobody",
+                sync: "by the clock, every few minutes, whatever was acknowledged",
+                loses: "what was acknowledged since the last sync, when 2 of 3 machines lose power at once",
+                reads: "of the leader",
+            },
+            System::NatsSync => Durability {
+                class: Class::QuorumSynced,
+                ack: "synced by a quorum of 3, consensus",
+                sync: "one for every message (sync_interval always)",
+                loses: "nothing while 2 of 3 disks are left",
+                reads: "of the leader",
+            },
+            System::Redis | System::Valkey => Durability {
                 class: Class::OneSynced,
                 ack: "synced by the primary, in memory of 1 replica of 2, no consensus",
                 sync: "appendfsync always",
@@ -198,7 +263,9 @@ mod tests {
     fn only_memory_claims_no_sync_and_only_consensus_is_our_class() {
         let claims = |target: Target| target.durability().claims_sync();
         assert!(claims(Target::Dropstone) && claims(Target::Redis) && !claims(Target::Memcached));
+        assert!(claims(Target::Postgres) && claims(Target::NatsSync) && !claims(Target::Nats));
         assert_eq!(Target::Etcd.durability().class, Target::Dropstone.durability().class);
+        assert_ne!(Target::Nats.durability().class, Target::NatsSync.durability().class);
         assert_ne!(Target::Redis.durability().class, Target::Dropstone.durability().class);
     }
 }

@@ -152,6 +152,8 @@ pub struct Comparison {
     pub targets: [Target; 2],
     /// As they say of themselves.
     pub versions: [String; 2],
+    /// What their servers answered when they were asked how they sync; empty for those that are not asked.
+    pub told: [String; 2],
     /// By operations in flight, in the order of the command line.
     pub levels: Vec<Level<Block>>,
 }

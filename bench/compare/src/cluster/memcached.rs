@@ -2,11 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use super::process::Account;
 use super::{Cluster, QUESTION_MAX, free_ports, local};
 use crate::codec::memtext::{Answer, take};
 
@@ -19,7 +19,7 @@ pub fn start(cluster: &mut Cluster, program: &Path, nodes: u16) -> Result<()> {
     for port in first..first + nodes {
         let (port_text, memory) = (port.to_string(), MEMORY_MIB.to_string());
         let mut words = vec!["-l", "127.0.0.1", "-p", &port_text, "-U", "0", "-m", &memory, "-t", "1", "-c", "1024"];
-        if std::fs::metadata("/proc/self")?.uid() == 0 {
+        if Account::is_root()? {
             // It refuses to run as root unless told to.
             words.extend(["-u", "root"]);
         }

@@ -1,4 +1,4 @@
-//! Redis: a primary that syncs every write, and replicas in memory.
+//! Redis, or Valkey, which takes the same settings: a primary that syncs every write, and replicas in memory.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -38,6 +38,26 @@ pub fn replicas(addresses: &[SocketAddr]) -> Result<usize> {
     let online = String::from_utf8_lossy(&text).matches("state=online").count();
     ensure!(online + 1 == addresses.len(), "{online} of {} replicas follow the primary", addresses.len() - 1);
     Ok(0)
+}
+
+/// What the primary says of its log.
+///
+/// Errors: it does not sync each write.
+pub fn told(addresses: &[SocketAddr]) -> Result<String> {
+    let primary = addresses[0];
+    let [log, sync] = [setting(primary, b"appendonly")?, setting(primary, b"appendfsync")?];
+    ensure!(log == "yes" && sync == "always", "{primary} runs with appendonly {log}, appendfsync {sync}");
+    Ok(format!("appendonly {log}, appendfsync {sync}, {} replicas online", addresses.len() - 1))
+}
+
+fn setting(address: SocketAddr, name: &[u8]) -> Result<String> {
+    match ask(address, &[b"CONFIG", b"GET", name])? {
+        Value::Array(Some(both)) => match both.as_slice() {
+            [_, Value::Text(Some(value))] => Ok(String::from_utf8_lossy(value).into_owned()),
+            _ => bail!("{address} does not tell its {}", String::from_utf8_lossy(name)),
+        },
+        _ => bail!("{address} does not tell its settings"),
+    }
 }
 
 /// Asks one question.

@@ -1,5 +1,6 @@
 //! Tests of clusters: real processes where they are installed.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use base::mono::Span;
@@ -12,6 +13,8 @@ use load::verdict::Class;
 use super::*;
 use crate::block::{self, BlockSettings};
 use crate::drivers::etcd::{self as etcd_driver, Etcd};
+use crate::drivers::nats::Nats;
+use crate::drivers::postgres::{self as postgres_driver, Postgres};
 use crate::drivers::redis::{self as redis_driver, Redis};
 use crate::drivers::zookeeper::Zookeeper;
 use crate::drivers::{PeerDriver, PeerError, Protocol};
@@ -32,13 +35,21 @@ fn what_is_missing_is_told_with_what_to_install() {
     if let Err(error) = find(System::Etcd, &shape) {
         assert_eq!(error.to_string(), "etcd: not installed: install Debian package etcd-server");
     }
+    if let Err(error) = find(System::Valkey, &shape) {
+        assert_eq!(crate::exit::code_of(&error), UNAVAILABLE);
+        assert!(
+            error.to_string().starts_with("valkey: not installed: install Debian package valkey-server"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
 fn a_process_that_ends_is_told_with_its_last_words() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let words = ["-c".to_owned(), "echo no room >&2; exit 3".to_owned()];
-    let mut process = Process::spawn("peer 1", Path::new("/bin/sh"), &words, &dir.path().join("log")).expect("started");
+    let mut process =
+        Process::spawn("peer 1", Path::new("/bin/sh"), &words, None, &dir.path().join("log")).expect("started");
     let error = loop {
         match process.check() {
             Ok(()) => std::thread::yield_now(),
@@ -51,6 +62,9 @@ fn a_process_that_ends_is_told_with_its_last_words() {
 /// A short load of each target against a real cluster: every put is acknowledged, a sample is read back, nothing is left.
 fn carries_file_commits(targets: &[Target]) {
     let dir = tempfile::tempdir().expect("temporary directory");
+    // Servers that refuse to run as root must reach it.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).expect("it is ours");
     let (shape, stop) = (shape(dir.path()), AtomicBool::new(false));
     let system = targets[0].system();
     if let Err(error) = find(system, &shape) {
@@ -85,7 +99,11 @@ fn carries_file_commits(targets: &[Target]) {
         System::Etcd => {
             keeps_the_first(PeerDriver::connect(Etcd::new(etcd_driver::Commit::Both, work, "x:1", 1), &lead))
         }
-        System::Redis => {
+        System::Postgres => {
+            keeps_the_first(PeerDriver::connect(Postgres::new(postgres_driver::Commit::Both, work, 1), &lead))
+        }
+        System::Nats | System::NatsSync => keeps_the_first(PeerDriver::connect(Nats::new(work, 1), &lead)),
+        System::Redis | System::Valkey => {
             keeps_the_first(PeerDriver::connect(Redis::new(redis_driver::Commit::Both, work, 1, 1), &lead))
         }
         System::Zookeeper => keeps_the_first(PeerDriver::connect(Zookeeper::new(work, 1), &lead)),
@@ -120,6 +138,26 @@ fn etcd_carries_file_commits() {
 #[test]
 fn zookeeper_carries_file_commits() {
     carries_file_commits(&[Target::Zookeeper]);
+}
+
+#[test]
+fn postgres_carries_file_commits() {
+    carries_file_commits(&[Target::Postgres, Target::PostgresPut]);
+}
+
+#[test]
+fn nats_carries_file_commits() {
+    carries_file_commits(&[Target::Nats]);
+}
+
+#[test]
+fn nats_that_syncs_carries_file_commits() {
+    carries_file_commits(&[Target::NatsSync]);
+}
+
+#[test]
+fn valkey_carries_file_commits() {
+    carries_file_commits(&[Target::Valkey]);
 }
 
 #[test]

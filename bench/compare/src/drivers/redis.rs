@@ -1,4 +1,4 @@
-//! Redis: a file commit is a transaction of two keys, acknowledged once a replica has it (`WAIT 1 100`).
+//! Redis, and Valkey, which speaks the same: a file commit is a transaction of two keys, acknowledged once a replica has it (`WAIT 1 100`).
 //!
 //! ```text
 //! MULTI  SET key row NX  RPUSH journal row  EXEC   ...of each write...   WAIT 1 100

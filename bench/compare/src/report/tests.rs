@@ -45,7 +45,8 @@ fn sample(targets: [Target; 2]) -> (Setup, Vec<Comparison>) {
     let again = Block { class: Class::Valid, reasons: vec!["4 of 10 waited".into()], ..block(2_000, 500) };
     let pairs = vec![[block(4_000, 250), slow], [block(8_000, 250), again]];
     let versions = ["0.1.0".to_owned(), "3.4.23".to_owned()];
-    (setup, vec![Comparison { targets, versions, levels: vec![Level { in_flight: 64, pairs }] }])
+    let told = [String::new(), "fsync on".to_owned()];
+    (setup, vec![Comparison { targets, versions, told, levels: vec![Level { in_flight: 64, pairs }] }])
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn every_figure_has_its_durability_row_above_and_its_verdict_beside() {
     let text = text(&setup, &comparisons);
     let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what:?} in\n{text}"));
     assert!(place("etcd: acknowledged means synced by a quorum of 3") < place("ops/s"));
+    assert!(place("etcd says when asked: fsync on\n") < place("ops/s") && !text.contains("dropstone says when asked"));
     assert!(text.contains("6000 flushes of the device in its windows"), "{text}");
     let row = text.lines().find(|line| line.contains("  dropstone  ")).expect("a row");
     let cells: Vec<&str> = row.split_whitespace().collect();
