@@ -46,6 +46,12 @@ impl Work {
         Work { run: run.to_owned(), contents: Contents::new(seed), key, row, journal_key, journal_row }
     }
 
+    /// The run's name.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Fills in the key of the file of `op`.
     pub fn fill_key(&mut self, op: &Op) {
         self.key.clear();

@@ -2,8 +2,8 @@
 //! message yet. The stream is the journal: one order over all keys.
 //!
 //! ```text
-//! SUB _INBOX.LANE.*      HPUB $KV.files.KEY _INBOX.LANE.NUMBER  Nats-Expected-Last-Subject-Sequence: 0  row
-//!                        ◀ MSG _INBOX.LANE.NUMBER {"stream":"KV_files","seq":7}
+//! SUB _INBOX.RUN.LANE.*  HPUB $KV.files.KEY _INBOX.RUN.LANE.NUMBER  Nats-Expected-Last-Subject-Sequence: 0  row
+//!                        ◀ MSG _INBOX.RUN.LANE.NUMBER {"stream":"KV_files","seq":7}
 //! ```
 
 use std::collections::HashMap;
@@ -62,7 +62,8 @@ impl Protocol for Nats {
     fn greet(&mut self, connection: usize, out: &mut Vec<u8>) {
         self.lanes[connection].is_up = true;
         out.extend_from_slice(CONNECT);
-        put_subscribe(&format!("_INBOX.{connection}.*"), out);
+        // Answers to an earlier run that come late are not ours.
+        put_subscribe(&format!("_INBOX.{}.{connection}.*", self.work.run()), out);
     }
 
     fn submit(&mut self, op: &Op, flight: Flight, wall_ms: u64, outs: &mut [Vec<u8>]) -> Submit {
@@ -75,7 +76,7 @@ impl Protocol for Nats {
         let lane = &mut self.lanes[at];
         lane.number += 1;
         self.inbox.clear();
-        write!(self.inbox, "_INBOX.{at}.{}", lane.number).expect("a vector takes all bytes");
+        write!(self.inbox, "_INBOX.{}.{at}.{}", self.work.run(), lane.number).expect("a vector takes all bytes");
         if flight.is_put {
             self.work.fill(op, wall_ms, Journal::List);
             let subject = [SUBJECTS.as_bytes(), &self.work.key];
@@ -174,15 +175,15 @@ mod tests {
             assert_eq!(nats.submit(&Op::default(), flight(slot, slot != 2), 1, &mut outs), Submit::Queued);
         }
         let sent = String::from_utf8_lossy(&outs[1]).into_owned();
-        assert!(sent.contains("SUB _INBOX.1.* 1\r\nHPUB $KV.files.r/0 _INBOX.1.1 52 "), "{sent}");
+        assert!(sent.contains("SUB _INBOX.r.1.* 1\r\nHPUB $KV.files.r/0 _INBOX.r.1.1 52 "), "{sent}");
         let wrong = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 5"},"stream":"KV_files","seq":0}"#;
         let absent = r#"{"type":"x","error":{"code":404,"err_code":10037,"description":"no message found"}}"#;
         let (mut done, mut out) = (Vec::new(), Vec::new());
         let bytes =
-            [delivery("_INBOX.1.2", wrong), b"PING\r\n".to_vec(), delivery("_INBOX.1.1", r#"{"seq":7}"#)].concat();
+            [delivery("_INBOX.r.1.2", wrong), b"PING\r\n".to_vec(), delivery("_INBOX.r.1.1", r#"{"seq":7}"#)].concat();
         assert_eq!(nats.receive(1, &bytes, Mono(2), &mut out, &mut done), Ok(bytes.len()));
-        nats.receive(0, &delivery("_INBOX.0.2", absent), Mono(3), &mut out, &mut done).expect("understood");
-        let nobody = b"HMSG _INBOX.0.1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
+        nats.receive(0, &delivery("_INBOX.r.0.2", absent), Mono(3), &mut out, &mut done).expect("understood");
+        let nobody = b"HMSG _INBOX.r.0.1 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n";
         nats.receive(0, nobody, Mono(3), &mut out, &mut done).expect("understood");
         let seen: Vec<_> = done.iter().map(|done| (done.token.slot, done.answer)).collect();
         let expected = [
@@ -192,7 +193,7 @@ mod tests {
             (0, Answer::Failed(Failure::Unknown)),
         ];
         assert_eq!((seen.as_slice(), out.as_slice()), (&expected[..], PONG));
-        assert!(nats.receive(0, &delivery("_INBOX.0.9", "{}"), Mono(4), &mut out, &mut done).is_err());
+        assert!(nats.receive(0, &delivery("_INBOX.r.0.9", "{}"), Mono(4), &mut out, &mut done).is_err());
         assert!(nats.receive(0, b"-ERR 'Authorization Violation'\r\n", Mono(4), &mut out, &mut done).is_err());
     }
 
