@@ -57,7 +57,7 @@ const SUITES: [Suite; 14] = [
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
-    ("compare", "the same commits to us and to etcd and redis, by turns; all come back, nothing is left", compare::run),
+    ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
 ];
 
