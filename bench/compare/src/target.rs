@@ -223,7 +223,7 @@ impl Target {
             System::NatsSync => Durability {
                 class: Class::QuorumSynced,
                 ack: "synced by a quorum of 3, consensus",
-                sync: "one for every message (sync_interval always)",
+                sync: "one for every batch of messages (sync_interval always)",
                 loses: "nothing while 2 of 3 disks are left",
                 reads: "of the leader",
             },

@@ -58,12 +58,12 @@ pub fn start(cluster: &mut Cluster, program: &Path, nodes: u16) -> Result<()> {
     for (number, dir) in (1..=nodes).zip(&dirs) {
         let role = if number == 1 {
             let init = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-D", &text(dir)?];
-            run(tool(program, "initdb", account, &cluster.dir).args(init))?;
+            run(tool(program, "initdb", account).args(init))?;
             format!("synchronous_standby_names={}", standby_names(nodes))
         } else {
             let port = first.to_string();
             let copy = ["-h", "127.0.0.1", "-p", &port, "-U", USER, "-X", "stream", "-c", "fast", "-D", &text(dir)?];
-            run(tool(program, "pg_basebackup", account, &cluster.dir).args(copy))?;
+            run(tool(program, "pg_basebackup", account).args(copy))?;
             let mark = dir.join("standby.signal");
             std::fs::write(&mark, "").with_context(|| format!("could not write {}", mark.display()))?;
             format!("primary_conninfo=host=127.0.0.1 port={first} user={USER} application_name=s{number}")
@@ -102,9 +102,10 @@ fn account() -> Result<Option<Account>> {
 }
 
 /// A program that lies beside the server.
-fn tool(server: &Path, name: &str, account: Option<Account>, dir: &Path) -> Command {
+fn tool(server: &Path, name: &str, account: Option<Account>) -> Command {
     let mut command = Command::new(server.with_file_name(name));
-    command.current_dir(dir).env("LC_ALL", "C").stdin(Stdio::null());
+    // Ours may be closed to others.
+    command.current_dir("/").env("LC_ALL", "C").stdin(Stdio::null());
     if let Some(account) = account {
         account.take(&mut command);
     }
@@ -208,7 +209,7 @@ pub fn stop(cluster: &Cluster) {
     let Ok(account) = account() else { return };
     let nodes = (1..=cluster.processes.len()).map(|number| cluster.dir.join(format!("n{number}")));
     let stop = |dir: PathBuf| {
-        let mut command = tool(&cluster.program, "pg_ctl", account, &cluster.dir);
+        let mut command = tool(&cluster.program, "pg_ctl", account);
         command.args(["stop", "-m", "immediate", "-t", "10", "-s", "-D"]).arg(dir).stderr(Stdio::null()).spawn().ok()
     };
     let stops: Vec<Child> = nodes.filter_map(stop).collect();

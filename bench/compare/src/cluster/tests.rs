@@ -146,6 +146,22 @@ fn postgres_carries_file_commits() {
 }
 
 #[test]
+fn a_directory_that_the_servers_user_cannot_reach_is_told() {
+    // Only its owner may enter it, and root's servers run as somebody else.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let (shape, is_root) = (shape(dir.path()), Account::is_root().expect("/proc is there"));
+    if !is_root || find(System::Postgres, &shape).is_err() {
+        eprintln!("SKIPPED: a_directory_that_the_servers_user_cannot_reach_is_told: not root, or no PostgreSQL");
+        return;
+    }
+    let error = Cluster::start(System::Postgres, &shape, &AtomicBool::new(false)).expect_err("it is closed");
+    let said = format!("{error:#}");
+    assert!(said.contains("name a directory that user postgres can reach with --dir"), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("it is there").count(), 0);
+}
+
+#[test]
 fn nats_carries_file_commits() {
     carries_file_commits(&[Target::Nats]);
 }
