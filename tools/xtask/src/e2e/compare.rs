@@ -60,7 +60,7 @@ fn text(output: &Output) -> String {
 /// A program that is not there is told in the words of the manual, before anything is started.
 fn missing(dir: &Path) -> Result<()> {
     let place = dir.to_str().context("the temporary path is UTF-8")?;
-    for (system, package) in [("etcd", "etcd-server"), ("valkey", "valkey-server"), ("nats-sync", "nats-server")] {
+    for (system, package) in [("etcd", "etcd-server"), ("valkey", "valkey-server")] {
         let output = compare(&["cluster", "up", system, "--dir", place])?.env("PATH", dir).output()?;
         ensure!(output.status.code() == Some(UNAVAILABLE), "a missing {system} ended with {:?}", output.status);
         let said = text(&output);
