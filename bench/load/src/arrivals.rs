@@ -61,6 +61,11 @@ pub enum Arrival {
         /// How long a step lasts.
         dwell: f64,
     },
+    /// The times of a trace, so many times as fast. Only a mix of a trace has it, and its source alone knows the times.
+    Trace {
+        /// Above 0.
+        speed: f64,
+    },
 }
 
 /// The shape of the generalised Pareto gaps.
@@ -137,7 +142,7 @@ impl Arrival {
     /// Whether the rate that was asked for is the rate of the whole schedule.
     #[must_use]
     pub fn has_one_rate(self) -> bool {
-        !matches!(self, Arrival::Ramp { .. } | Arrival::Step { .. })
+        !matches!(self, Arrival::Ramp { .. } | Arrival::Step { .. } | Arrival::Trace { .. })
     }
 
     /// The name alone, for reports.
@@ -152,6 +157,7 @@ impl Arrival {
             Arrival::Sine { .. } => "sine",
             Arrival::Ramp { .. } => "ramp",
             Arrival::Step { .. } => "step",
+            Arrival::Trace { .. } => "trace",
         }
     }
 }
@@ -193,7 +199,8 @@ impl Arrivals {
         let unit = self.draws.unit(k);
         let mean = 1.0 / self.rate;
         match self.kind {
-            Arrival::Const => {}
+            // A trace's times are not drawn (`source.rs`).
+            Arrival::Const | Arrival::Trace { .. } => {}
             Arrival::Poisson => self.at += -unit.ln() * mean,
             Arrival::Pareto { shape } => self.at += mean * (shape - 1.0) / shape * unit.powf(-1.0 / shape),
             Arrival::GeneralisedPareto => {

@@ -14,6 +14,7 @@ use crate::judge::{self, Judged, Judgement};
 use crate::op::{FileId, Op, OpKind};
 use crate::recorder::{Recorder, Times, Window};
 use crate::source::Source;
+use crate::stream::StreamHash;
 
 /// What happens to operations that are overdue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,6 +70,9 @@ pub struct Ack {
     /// It is not known whether it was done; `jid` is 0.
     pub in_doubt: bool,
 }
+
+/// Operations of one core whose times are kept at most: half a gigabyte. A trace ends there.
+pub const TIMES_MAX: usize = 1 << 26;
 
 /// Sent later than this after it was due counts as late.
 const LATE: Span = Span::from_ms(1);
@@ -128,6 +132,12 @@ pub struct Generator {
     stop_at: Mono,
     acks: Vec<Ack>,
     keeps_acks: bool,
+    /// Of what was due, without the operation that was looked at ahead.
+    hash: StreamHash,
+    /// When the last answer came.
+    replied_at: Mono,
+    /// When each operation was due, in nanoseconds since then, if that is kept.
+    times: Option<(Mono, Vec<u64>)>,
 }
 
 impl Generator {
@@ -163,6 +173,24 @@ impl Generator {
             stop_at: Mono::MAX,
             acks: Vec::new(),
             keeps_acks,
+            hash: StreamHash::default(),
+            replied_at: now,
+            times: None,
+        }
+    }
+
+    /// From now on it is kept when each operation was due, since `start`: for a trace.
+    pub fn keep_times(&mut self, start: Mono) {
+        self.times = Some((start, Vec::new()));
+    }
+
+    /// The next operation leaves, or never will.
+    fn note_due(&mut self) {
+        self.hash = self.source.hash();
+        if let Some((start, times)) = &mut self.times
+            && times.len() < TIMES_MAX
+        {
+            times.push(self.next.intended.since(*start).0);
         }
     }
 
@@ -210,6 +238,7 @@ impl Generator {
             self.room_since = done.replied;
         }
         self.free.push_back(done.replied);
+        self.replied_at = self.replied_at.max(done.replied);
         let sent = done.sent.max(flight.permit);
         let replied = done.replied.max(sent);
         let (intended, permit) = match self.settings.pacing {
@@ -279,6 +308,7 @@ impl Generator {
                 let paced = late == Late::Pace && is_overdue;
                 Some(if paced { self.next.intended.max(self.pace_until) } else { self.next.intended })
             }
+            Loop::Closed { .. } if self.source.is_over() && !self.has_next => None,
             Loop::Closed { .. } => self.ready.front().copied().filter(|ready| *ready < self.stop_at),
         }
     }
@@ -302,6 +332,7 @@ impl Generator {
         }
         judge::skip(self.source.tree_mut(self.next.namespace), &self.next);
         self.recorder.count(self.next.intended, |counts| counts.skipped += 1);
+        self.note_due();
         self.has_next = false;
         true
     }
@@ -345,6 +376,7 @@ impl Generator {
             permit,
             judged,
         };
+        self.note_due();
         self.in_flight += 1;
         self.has_next = false;
         match self.settings.pacing {
@@ -397,6 +429,19 @@ impl Generator {
         self.stop_at <= now && self.in_flight == 0 && is_sent
     }
 
+    /// When the last answer came, once all there ever was is sent and answered.
+    #[must_use]
+    pub fn over_at(&self) -> Option<Mono> {
+        let is_over = self.source.is_over() && !self.has_next && self.in_flight == 0;
+        is_over.then_some(self.replied_at)
+    }
+
+    /// When each operation was due that left, in the order in which they left; nothing if that was not kept. Units:
+    /// nanoseconds.
+    pub fn take_times(&mut self) -> Vec<u64> {
+        self.times.take().map(|(_, times)| times).unwrap_or_default()
+    }
+
     /// Gives up what was due and is not sent; returns how many those are.
     pub fn give_up_unsent(&mut self) -> u64 {
         let mut unsent = 0;
@@ -404,6 +449,7 @@ impl Generator {
             self.look_ahead();
             while self.next.intended < self.stop_at {
                 unsent += 1;
+                self.hash = self.source.hash();
                 self.has_next = false;
                 self.look_ahead();
             }
@@ -430,6 +476,12 @@ impl Generator {
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The hash of all that was due here.
+    #[must_use]
+    pub fn hash(&self) -> StreamHash {
+        self.hash
     }
 
     /// Writes that were acknowledged, or may have been done; each is told once.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! stream arrivals keys sizes ─▶ source ─▶ generator ─▶ driver      what to send, when, to whom
-//!          mix tree ───────────────┘          │
+//!    mix tree trace ───────────────┘          │
 //!                              judge recorder ◀┘ ─▶ phases ─▶ verdict sweep verify
 //! session: a whole run on threads, with what `observe` sees of target and machine meanwhile
 //! report stats: what a run found, how sure it is, and how it is shown and compared
@@ -39,6 +39,7 @@ pub mod sweep;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod trace;
 pub mod tree;
 pub mod verdict;
 pub mod verify;

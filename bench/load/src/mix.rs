@@ -2,9 +2,12 @@
 
 mod parse;
 
+use std::sync::Arc;
+
 use crate::keys::Keys;
 use crate::op::{OP_KINDS, OpKind};
 use crate::sizes::Sizes;
+use crate::trace::Trace;
 
 pub use parse::MixError;
 
@@ -61,6 +64,8 @@ pub struct Mix {
     pub hash: u64,
     /// Weights in percent, for reports.
     pub weights: [f64; OP_KINDS],
+    /// Nothing is drawn: these operations come, over this population.
+    pub recorded: Option<Arc<Trace>>,
 }
 
 /// The mixes that come with the binary: name and text.
@@ -96,6 +101,37 @@ impl Mix {
     /// All built-in mixes, in the order of the manual.
     pub fn all_built_in() -> impl Iterator<Item = Mix> {
         BUILT_IN.iter().filter_map(|(name, _)| Mix::built_in(name))
+    }
+
+    /// What a trace holds, to be sent once more. It is named after the mix that was recorded.
+    #[must_use]
+    pub fn of_trace(trace: Arc<Trace>) -> Mix {
+        let mut weights = [0.0; OP_KINDS];
+        trace.ops.iter().for_each(|op| weights[op.choice.kind as usize] += 100.0 / trace.ops.len() as f64);
+        let namespaces = trace.spaces.len() as u32;
+        let files: usize = trace.spaces.iter().map(|space| space.files.len()).sum();
+        let times = [trace.end_us(), trace.ops.len() as u64, trace.origin.start_unix_ms];
+        Mix {
+            name: format!("{}-trace", trace.origin.mix),
+            version: trace.origin.version,
+            about: format!("what a run of {} sent", trace.origin.mix),
+            population: Population {
+                namespaces,
+                files: Sizes::Const(files as u64 / u64::from(namespaces.max(1))),
+                file_bytes: 0,
+                files_per_folder: 1,
+                depth_max: crate::trace::DEPTH_MAX.into(),
+            },
+            draw: DrawRules { namespace: Keys::Uniform, path: Keys::Uniform, file: Sizes::Const(0) },
+            ends: [0; OP_KINDS],
+            update_below: 0,
+            batch: (1, 1),
+            limit: 1,
+            blocks: 1,
+            hash: times.iter().fold(trace.origin.hash, |hash, word| base::mix64(hash ^ word)),
+            weights,
+            recorded: Some(trace),
+        }
     }
 
     /// The kind of operation of a draw.

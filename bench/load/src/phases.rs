@@ -20,7 +20,13 @@ pub struct PhaseSettings {
     pub warmup_max: Span,
     /// False: the window begins after the shortest warm-up, whatever was seen.
     pub waits_for_steady: bool,
+    /// True: the window is all of a stream that ends, from its first operation to its last answer, and the times above
+    /// do not matter.
+    pub is_whole: bool,
 }
+
+/// A stream that is measured as a whole ends before: 30 days.
+const WHOLE_MAX: Span = Span::from_ms(30 * 86_400_000);
 
 /// A second over all cores. Latencies are of responses, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -57,6 +63,8 @@ struct Partial {
     reports: u32,
     in_flight: usize,
     busy: f64,
+    /// The last answer of the cores that are over, and how many those are.
+    over: (Mono, u32),
 }
 
 /// What came of a run.
@@ -92,6 +100,10 @@ pub struct Outcome {
     pub thinning_lag: usize,
     /// Times in which no core had a good answer, in order.
     pub gaps: Vec<Window>,
+    /// When the schedule began.
+    pub start: Mono,
+    /// Of each core, when each of its operations was due, if that was kept. Units: nanoseconds since the start.
+    pub times: Vec<Vec<u64>>,
 }
 
 /// Adds up and decides.
@@ -119,9 +131,9 @@ impl Coordinator {
             cores,
             partial: std::collections::BTreeMap::new(),
             seconds: Vec::new(),
-            window: Window::NEVER,
+            window: if settings.is_whole { whole_of(start) } else { Window::NEVER },
             steady_at: None,
-            is_steady: !settings.waits_for_steady,
+            is_steady: !settings.waits_for_steady || settings.is_whole,
             whole: None,
         }
     }
@@ -134,10 +146,20 @@ impl Coordinator {
         partial.reports += 1;
         partial.in_flight += report.in_flight;
         partial.busy = partial.busy.max(busy_of(&report.record));
+        if let Some(at) = report.over_at
+            && self.settings.is_whole
+        {
+            partial.over.0 = partial.over.0.max(at);
+            partial.over.1 += 1;
+        }
         if partial.reports < self.cores {
             return None;
         }
         let whole = self.partial.remove(&report.second).expect("it was just added to");
+        if whole.over.1 == self.cores && self.window == whole_of(self.start) {
+            // An answer at its last moment counts.
+            self.window.until = whole.over.0 + Span(1);
+        }
         let second = self.second_of(report.second, &whole);
         self.seconds.push(second);
         self.whole = Some((second, whole.record));
@@ -181,6 +203,8 @@ impl Coordinator {
             samples: Vec::new(),
             thinning_lag: 1,
             gaps: Vec::new(),
+            start: self.start,
+            times: Vec::new(),
         };
         outcome.gaps = common(results.iter().map(|result| result.gaps.as_slice()));
         outcome.thinning_lag = thinning_lag(&results);
@@ -197,6 +221,7 @@ impl Coordinator {
             outcome.is_interrupted |= result.is_interrupted;
             outcome.samples.extend(result.samples);
             acks.extend(result.acks);
+            outcome.times.push(result.times);
         }
         (outcome, acks)
     }
@@ -241,6 +266,11 @@ impl Coordinator {
             self.window = Window { from, until: from + self.settings.duration };
         }
     }
+}
+
+/// The window of a stream that ends, before that is seen.
+fn whole_of(start: Mono) -> Window {
+    Window { from: start, until: start + WHOLE_MAX }
 }
 
 /// The cores' answers come in between each other: what lies `lag` apart in one lies as many times further apart in all.

@@ -42,6 +42,8 @@ pub struct Report {
     pub record: Record,
     /// Operations on their way at its end.
     pub in_flight: usize,
+    /// When the last answer came, once the stream is over and all is answered.
+    pub over_at: Option<Mono>,
 }
 
 /// What a core is told when it reports.
@@ -64,7 +66,7 @@ pub struct CoreResult {
     pub unanswered: u64,
     /// Operations of the schedule passed, of all cores.
     pub index: u64,
-    /// Of what was resolved here.
+    /// Of what was due here.
     pub hash: StreamHash,
     /// Operations whose times were explained.
     pub samples: Vec<Sample>,
@@ -72,6 +74,8 @@ pub struct CoreResult {
     pub series: Vec<u64>,
     /// Times without a good answer.
     pub gaps: Vec<Window>,
+    /// When each operation was due, if that was kept. Units: nanoseconds since the start.
+    pub times: Vec<u64>,
     /// It was interrupted.
     pub is_interrupted: bool,
 }
@@ -108,7 +112,8 @@ pub fn drive<D: Driver>(
         now = after;
         while interval_end <= now {
             let record = generator.recorder_mut().take_interval();
-            let orders = report(Report { core, second, record, in_flight: generator.in_flight() });
+            let (in_flight, over_at) = (generator.in_flight(), generator.over_at());
+            let orders = report(Report { core, second, record, in_flight, over_at });
             (second, interval_end) = (second + 1, interval_end + INTERVAL);
             if let Some(window) = orders.window
                 && generator.recorder_mut().window() != window
@@ -129,14 +134,15 @@ pub fn drive<D: Driver>(
     let unsent = if is_interrupted { 0 } else { generator.give_up_unsent() };
     // The last, short second.
     let record = generator.recorder_mut().take_interval();
-    report(Report { core, second, record, in_flight: generator.in_flight() });
+    report(Report { core, second, record, in_flight: generator.in_flight(), over_at: generator.over_at() });
     CoreResult {
         acks: generator.take_acks(),
         index: generator.source().index(),
-        hash: generator.source().hash(),
+        hash: generator.hash(),
         samples,
         series: generator.recorder_mut().series().to_vec(),
         gaps: generator.recorder_mut().gaps(now),
+        times: generator.take_times(),
         total: std::mem::take(&mut generator.recorder_mut().total),
         unsent,
         unanswered,

@@ -65,6 +65,8 @@ pub struct Plan {
     pub errors_max: f64,
     /// Generator and target share processors.
     pub is_shared: bool,
+    /// It is kept when operations were due, so that a trace can be made of the run.
+    pub records: bool,
     /// Names the accounts that are made.
     pub run: String,
 }
@@ -324,7 +326,13 @@ fn one_core(
         pacing: share_of(plan.pacing, core, plan.cores),
         in_flight_max: plan.in_flight_max.div_ceil(plan.cores as usize),
     };
-    let generator = Generator::new(source, contents, settings, plan.verifies, start);
+    let mut generator = Generator::new(source, contents, settings, plan.verifies, start);
+    if plan.records {
+        generator.keep_times(start);
+    }
+    if let Some(window) = lock(&shared.coordinator).orders().window {
+        generator.set_window(window);
+    }
     Ok(drive(generator, &mut driver, (core, start), shared.stop, |report| {
         let mut coordinator = lock(&shared.coordinator);
         let second = coordinator.handle_report(&report);

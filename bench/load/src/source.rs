@@ -11,6 +11,7 @@ use crate::arrivals::{Arrival, Arrivals};
 use crate::mix::Mix;
 use crate::op::{FileId, Op, OpKind, Writer};
 use crate::stream::{Draws, Stream, StreamHash};
+use crate::trace::{Choice, Trace};
 use crate::tree::{Place, TOP, Tree, put_name};
 
 /// What makes a stream.
@@ -31,14 +32,29 @@ pub struct StreamSettings {
 /// The part of the stream that one generator core owns.
 pub struct Source {
     mix: Arc<Mix>,
-    arrivals: Arrivals,
     start: Mono,
     core: u32,
     cores: u32,
     index: u64,
     trees: Vec<Tree>,
-    draws: OpDraws,
+    maker: Maker,
+    /// What the last operation was.
+    choice: Choice,
     hash: StreamHash,
+}
+
+/// Where operations come from.
+enum Maker {
+    Drawn {
+        arrivals: Arrivals,
+        draws: OpDraws,
+    },
+    /// `left` of them are this core's and have not come yet.
+    Traced {
+        trace: Arc<Trace>,
+        speed: f64,
+        left: u64,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -56,51 +72,94 @@ impl Source {
         assert!(core < cores, "cores are numbered from 0");
         let StreamSettings { mix, seed, arrival, rate, duration } = settings;
         let population = Draws::new(*seed, Stream::Population);
-        let owned = |namespace: u32| namespace % cores == core;
-        let trees = (0..mix.population.namespaces).map(|namespace| {
-            if owned(namespace) { Tree::populate(&mix.population, population, namespace) } else { Tree::default() }
-        });
+        let is_owned = |namespace: u32| namespace % cores == core;
+        let tree = |namespace: u32| match &mix.recorded {
+            Some(trace) => Tree::of_space(&trace.spaces[namespace as usize], namespace),
+            None => Tree::populate(&mix.population, population, namespace),
+        };
+        let namespaces = 0..mix.population.namespaces;
+        let trees = namespaces.map(|at| if is_owned(at) { tree(at) } else { Tree::default() });
+        let maker = match &mix.recorded {
+            Some(trace) => Maker::Traced {
+                trace: trace.clone(),
+                speed: if let Arrival::Trace { speed } = arrival { *speed } else { 1.0 },
+                left: trace.ops.iter().filter(|op| is_owned(op.namespace)).count() as u64,
+            },
+            None => Maker::Drawn {
+                arrivals: Arrivals::new(*arrival, *rate, *duration, *seed),
+                draws: OpDraws {
+                    op: Draws::new(*seed, Stream::Op),
+                    namespace: Draws::new(*seed, Stream::Namespace),
+                    path: Draws::new(*seed, Stream::Path),
+                    size: Draws::new(*seed, Stream::Size),
+                },
+            },
+        };
         Source {
             trees: trees.collect(),
             mix: mix.clone(),
-            arrivals: Arrivals::new(*arrival, *rate, *duration, *seed),
             start,
             core,
             cores,
             index: 0,
-            draws: OpDraws {
-                op: Draws::new(*seed, Stream::Op),
-                namespace: Draws::new(*seed, Stream::Namespace),
-                path: Draws::new(*seed, Stream::Path),
-                size: Draws::new(*seed, Stream::Size),
-            },
+            maker,
+            choice: Choice::of(OpKind::Head),
             hash: StreamHash::default(),
         }
     }
 
-    /// Overwrites `op` with the next operation of this core; one that owns no namespace gets one that is never due.
+    /// Overwrites `op` with the next operation of this core; where there is none any more it gets one that is never due.
     pub fn next(&mut self, op: &mut Op) {
         self.next_with(op, |_, _| {});
     }
 
     /// The same; `look` sees the model and the file that was picked before the operation changes it.
     pub fn next_with(&mut self, op: &mut Op, mut look: impl FnMut(&Tree, FileId)) {
-        if self.core >= self.mix.population.namespaces {
-            // A core that owns no namespace has nothing to do, ever.
+        if self.is_over() {
             (op.index, op.intended) = (u64::MAX, Mono::MAX);
             return;
         }
         loop {
-            let intended = self.start + Span(self.arrivals.next_ns());
             let index = self.index;
             self.index += 1;
-            let count = u64::from(self.mix.population.namespaces);
-            let namespace = self.mix.draw.namespace.draw(index, self.draws.namespace.bits(index), count) as u32;
-            if namespace % self.cores == self.core {
-                (op.index, op.intended, op.namespace) = (index, intended, namespace);
-                self.resolve(op, &mut look);
-                return;
+            let (after, namespace) = self.due(index);
+            if namespace % self.cores != self.core {
+                continue;
             }
+            (op.index, op.intended, op.namespace) = (index, self.start + after, namespace);
+            self.choice = match &mut self.maker {
+                Maker::Drawn { draws, .. } => draw(&self.mix, *draws, index, &self.trees[namespace as usize]),
+                Maker::Traced { trace, left, .. } => {
+                    *left -= 1;
+                    trace.ops[index as usize].choice
+                }
+            };
+            self.resolve(op, &mut look);
+            return;
+        }
+    }
+
+    /// When operation `index` is due, after the start, and in which namespace.
+    fn due(&mut self, index: u64) -> (Span, u32) {
+        match &mut self.maker {
+            Maker::Drawn { arrivals, draws } => {
+                let count = u64::from(self.mix.population.namespaces);
+                let namespace = self.mix.draw.namespace.draw(index, draws.namespace.bits(index), count);
+                (Span(arrivals.next_ns()), namespace as u32)
+            }
+            Maker::Traced { trace, speed, .. } => {
+                let op = &trace.ops[index as usize];
+                (Span((op.at_us as f64 * 1e3 / *speed) as u64), op.namespace)
+            }
+        }
+    }
+
+    /// Nothing follows. A core that owns no namespace has nothing to do, ever; a stream that is drawn has no end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.maker {
+            Maker::Drawn { .. } => self.core >= self.mix.population.namespaces,
+            Maker::Traced { left, .. } => left == 0,
         }
     }
 
@@ -108,6 +167,12 @@ impl Source {
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// What the last operation was chosen to be.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        self.choice
     }
 
     /// The hash of what was resolved here.
@@ -127,43 +192,26 @@ impl Source {
         &mut self.trees[namespace as usize]
     }
 
+    /// Makes paths of what was chosen, and does it to the model.
     fn resolve(&mut self, op: &mut Op, look: &mut impl FnMut(&Tree, FileId)) {
-        let bits = self.draws.op.bits(op.index);
-        op.kind = self.mix.kind(bits);
+        let Choice { kind, is_update, file, folder, size, count } = self.choice;
         op.writer = Writer::op(op.index);
-        op.file = FileId::NONE;
-        (op.size, op.count, op.is_update, op.since) = (0, 1, false, 0);
+        (op.kind, op.is_update, op.file, op.size, op.count, op.since) = (kind, is_update, file, size, count, 0);
         op.path.clear();
         op.target.clear();
-        let mut prng = self.draws.path.prng(op.index);
         let tree = &mut self.trees[op.namespace as usize];
-        let needs_file = matches!(
-            op.kind,
-            OpKind::Move | OpKind::Delete | OpKind::Attr | OpKind::Stat | OpKind::Blocklist | OpKind::HasBlocks
-        );
-        // What needs a file where there is none makes one.
-        if needs_file && tree.settled() == 0 {
-            op.kind = OpKind::Put;
+        if self.choice.meets_file() {
+            tree.path(tree.file(file).place, &mut op.path);
         }
-        match op.kind {
-            OpKind::Put => {
-                // Its own bits: those of the kind are below the end of put's share already.
-                op.is_update = tree.settled() > 0 && self.mix.is_update(prng.next_u64());
-                op.size = self.mix.draw.file.draw(self.draws.size.bits(op.index));
-                if op.is_update {
-                    pick(&self.mix, tree, op, prng.next_u64());
-                } else {
-                    let place = Place { folder: home(tree, &mut prng), name: name_of(op.index, 0) };
-                    op.file = tree.add_file(place);
-                    tree.path(place, &mut op.path);
-                }
+        let place = Place { folder, name: name_of(op.index, 0) };
+        match kind {
+            OpKind::Put if !is_update => {
+                op.file = tree.add_file(place);
+                tree.path(place, &mut op.path);
             }
             OpKind::PutBatch => {
-                let (min, max) = self.mix.batch;
-                op.count = min + prng.below(u64::from(max - min) + 1) as u32;
-                let folder = home(tree, &mut prng);
                 tree.folder_path(folder, &mut op.path);
-                for part in 0..op.count {
+                for part in 0..count {
                     let name = name_of(op.index, part);
                     let file = tree.add_file(Place { folder, name });
                     put_name(name, &mut op.target);
@@ -171,49 +219,60 @@ impl Source {
                 }
             }
             OpKind::Mkdir => {
-                let place = Place { folder: home(tree, &mut prng), name: name_of(op.index, 0) };
                 tree.path(place, &mut op.path);
                 tree.add_folder(place);
             }
             OpKind::Move => {
-                pick(&self.mix, tree, op, prng.next_u64());
-                look(tree, op.file);
-                let place = Place { folder: home(tree, &mut prng), name: name_of(op.index, 0) };
+                look(tree, file);
                 tree.path(place, &mut op.target);
-                tree.move_file(op.file, place);
+                tree.move_file(file, place);
             }
             OpKind::MoveFolder => {
                 tree.folder_path(TOP, &mut op.path);
-                tree.rename_top(name_of(op.index, 0));
+                tree.rename_top(place.name);
                 tree.folder_path(TOP, &mut op.target);
             }
             OpKind::Delete => {
-                pick(&self.mix, tree, op, prng.next_u64());
-                look(tree, op.file);
-                tree.remove_file(op.file);
+                look(tree, file);
+                tree.remove_file(file);
             }
-            OpKind::Attr | OpKind::Stat | OpKind::Blocklist => pick(&self.mix, tree, op, prng.next_u64()),
-            OpKind::HasBlocks => {
-                pick(&self.mix, tree, op, prng.next_u64());
-                op.count = self.mix.blocks;
-            }
-            OpKind::List => {
-                let folder = home(tree, &mut prng);
-                tree.folder_path(folder, &mut op.path);
-                op.count = self.mix.limit;
-            }
-            OpKind::Delta => op.count = self.mix.limit,
-            OpKind::Head => {}
+            OpKind::List => tree.folder_path(folder, &mut op.path),
+            _ => {}
         }
         let head = u64::from(op.namespace) | (op.kind as u64) << 32 | u64::from(op.is_update) << 40;
         self.hash.add(op.index, [head, u64::from(op.file.0) << 32 | u64::from(op.count), op.size, text(op)]);
     }
 }
 
-/// One draw of a file by the mix's rule.
-fn pick(mix: &Mix, tree: &Tree, op: &mut Op, bits: u64) {
-    op.file = tree.pick(mix.draw.path.draw(op.index, bits, tree.settled()));
-    tree.path(tree.file(op.file).place, &mut op.path);
+/// What operation `index` is, by the mix.
+fn draw(mix: &Mix, draws: OpDraws, index: u64, tree: &Tree) -> Choice {
+    let mut choice = Choice::of(mix.kind(draws.op.bits(index)));
+    // What needs a file where there is none makes one.
+    if choice.meets_file() && tree.settled() == 0 {
+        choice.kind = OpKind::Put;
+    }
+    let mut prng = draws.path.prng(index);
+    if choice.kind == OpKind::Put {
+        // Its own bits: those of the kind are below the end of put's share already.
+        choice.is_update = tree.settled() > 0 && mix.is_update(prng.next_u64());
+        choice.size = mix.draw.file.draw(draws.size.bits(index));
+    }
+    match choice.kind {
+        OpKind::PutBatch => {
+            let (min, max) = mix.batch;
+            choice.count = min + prng.below(u64::from(max - min) + 1) as u32;
+        }
+        OpKind::HasBlocks => choice.count = mix.blocks,
+        OpKind::List | OpKind::Delta => choice.count = mix.limit,
+        _ => {}
+    }
+    if choice.meets_file() {
+        choice.file = tree.pick(mix.draw.path.draw(index, prng.next_u64(), tree.settled()));
+    }
+    if choice.names_folder() {
+        choice.folder = home(tree, &mut prng);
+    }
+    choice
 }
 
 fn home(tree: &Tree, prng: &mut Prng) -> u32 {

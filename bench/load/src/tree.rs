@@ -8,6 +8,7 @@ use base::{Prng, mix64};
 use crate::mix::Population;
 use crate::op::{FileId, Writer};
 use crate::stream::Draws;
+use crate::trace::Space;
 
 /// Files put last are not met by other operations: they may still be on their way.
 pub const FRESH_FILES: usize = 64;
@@ -80,10 +81,7 @@ impl Tree {
         let mut prng = draws.prng(namespace.into());
         let files = population.files.draw(prng.next_u64());
         let folders = (files / u64::from(population.files_per_folder)).max(1);
-        let mut tree = Tree { homes: 2, ..Tree::default() };
-        tree.folders.extend([Place { folder: 0, name: 0 }, Place { folder: 0, name: 1 }]);
-        tree.below.extend([Box::default(), Box::default()]);
-        put_name(1, &mut tree.top);
+        let mut tree = Tree::empty();
         let mut depths = vec![0, 1];
         for _ in 1..folders {
             // Any folder that may have children, all alike: depths grow as the logarithm of their number.
@@ -91,16 +89,51 @@ impl Tree {
             let parent = parent.into_iter().find(|parent| depths[*parent as usize] < population.depth_max);
             let parent = parent.unwrap_or(TOP);
             depths.push(depths[parent as usize] + 1);
-            tree.add_folder(Place { folder: parent, name: u64::from(tree.homes) });
-            tree.homes += 1;
+            tree.add_home(parent);
         }
-        for file in 0..files {
+        for _ in 0..files {
             let folder = TOP + prng.below(u64::from(tree.homes) - 1) as u32;
-            let id = tree.add_file(Place { folder, name: (1 << 40) | file });
-            let told = &mut tree.files[id.0 as usize].told;
-            told.content = Some((Writer::population(namespace, id.0), population.file_bytes));
+            tree.add_populated(namespace, folder, population.file_bytes);
         }
         tree
+    }
+
+    /// The same namespace of a trace.
+    #[must_use]
+    pub fn of_space(space: &Space, namespace: u32) -> Tree {
+        let mut tree = Tree::empty();
+        space.folders.iter().for_each(|parent| tree.add_home(*parent));
+        space.files.iter().for_each(|(folder, bytes)| tree.add_populated(namespace, *folder, *bytes));
+        tree
+    }
+
+    /// What a trace holds of it, before the first operation.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let file = |file: &File| (file.place.folder, file.told.content.map_or(0, |(_, bytes)| bytes));
+        let folders = self.folders.iter().skip(TOP as usize + 1).map(|place| place.folder);
+        Space { folders: folders.collect(), files: self.files.iter().map(file).collect() }
+    }
+
+    /// The root, and the folder that holds all others.
+    fn empty() -> Tree {
+        let mut tree = Tree { homes: 2, ..Tree::default() };
+        tree.folders.extend([Place { folder: 0, name: 0 }, Place { folder: 0, name: 1 }]);
+        tree.below.extend([Box::default(), Box::default()]);
+        put_name(1, &mut tree.top);
+        tree
+    }
+
+    /// A folder of the population.
+    fn add_home(&mut self, parent: u32) {
+        self.add_folder(Place { folder: parent, name: u64::from(self.homes) });
+        self.homes += 1;
+    }
+
+    /// A file of the population.
+    fn add_populated(&mut self, namespace: u32, folder: u32, bytes: u64) {
+        let id = self.add_file(Place { folder, name: (1 << 40) | self.files.len() as u64 });
+        self.file_mut(id).told.content = Some((Writer::population(namespace, id.0), bytes));
     }
 
     /// Files that operations may meet.

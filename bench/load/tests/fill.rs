@@ -42,6 +42,7 @@ fn plan(ran: &Ran) -> Plan {
         verifies: true,
         errors_max: 0.0001,
         is_shared: true,
+        records: false,
         run: "1".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 mod disturb;
 mod place;
 mod plan;
+mod replay;
 mod runs;
 mod summary;
 mod sweeps;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 use base::mono::Span;
 use clap::{Args, Subcommand, ValueEnum};
 use load::faults::{FaultKind, FaultPlan};
+use load::generator::Late;
 use load::mix::Mix;
 use load::op::OpKind;
 use load::report::face::{self, CompareArgs, ReportArgs};
@@ -29,6 +31,7 @@ use crate::cluster::Target;
 use crate::exit::usage;
 use place::PlaceArgs;
 use plan::LoadArgs;
+use replay::{ReplayArgs, TraceCommand};
 use runs::Request;
 use tell::{View, ViewArgs};
 
@@ -53,6 +56,12 @@ pub enum BenchCommand {
     /// Load a cluster with a mix at a rate.
     #[command(after_help = EXIT_CODES, after_long_help = RUN_HELP)]
     Run(RunArgs),
+    /// Send the operations of a recorded run once more: at the same times, so many times as fast, or as fast as it goes.
+    #[command(after_help = EXIT_CODES, after_long_help = replay::REPLAY_HELP)]
+    Replay(ReplayArgs),
+    /// Look at a recorded run.
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Find the highest rate at which a promise is kept, and the curve of latency below it.
     #[command(after_help = SWEEP_HELP)]
     Sweep(SweepArgs),
@@ -80,6 +89,10 @@ Examples:
   dropstone bench run --mix spotify --rate 20k --arrival 'onoff(1s,4s,3)' --target 10.0.0.1:7100
   dropstone bench run --mix sync --scale 0.1 --rate 500 --cluster 3 --repeat 3
   dropstone bench run --mix sync --scale 0.1 --rate 500 --cluster 3 --fault 10s:kill-leader,20s:pause=n2:3s
+  dropstone bench run --mix sync --scale 0.1 --rate 500 --cluster 3 --record sync.dstrace
+
+A trace (--record) holds when each operation was due, what it did, where, and how large it was; no name, no content.
+`dropstone bench replay` sends it once more, `dropstone bench trace show` tells what is in it.
 
 Faults, only with --cluster, at a time since the begin of the window:
   TIME:kill-leader   TIME:kill=N   TIME:kill-all   TIME:pause=N:TIME
@@ -169,13 +182,13 @@ pub enum CrashWish {
 }
 
 impl MoreArgs {
-    /// Its faults. A run that looks at nothing afterwards makes no sense of a crash.
-    fn faults(&self, duration: Span, place: &PlaceArgs, load: &LoadArgs) -> Result<FaultPlan> {
+    /// Its faults. A run that looks at nothing afterwards makes no sense of a crash, whose time `seed` draws.
+    fn faults(&self, duration: Span, place: &PlaceArgs, seed: u64, verifies: bool) -> Result<FaultPlan> {
         let mut plan = self.fault.clone().unwrap_or_default();
         if let Some(wish) = self.crash {
             let kind = if wish == CrashWish::All { FaultKind::KillAll } else { FaultKind::KillLeader };
-            plan = plan.with(&FaultPlan::crash(kind, duration, load.seed_of_crash()?));
-            if !load.verifies() {
+            plan = plan.with(&FaultPlan::crash(kind, duration, seed));
+            if !verifies {
                 return Err(usage("--crash without --verify would look for nothing"));
             }
         }
@@ -183,6 +196,14 @@ impl MoreArgs {
             return Err(usage("faults are only made in a cluster that the bench started: add --cluster 3"));
         }
         Ok(plan)
+    }
+
+    fn repeat(&self) -> u32 {
+        self.repeat
+    }
+
+    fn view(&self, is_json: bool) -> View {
+        self.view.choose(is_json)
     }
 }
 
@@ -208,6 +229,9 @@ pub struct RunArgs {
     duration: Span,
     #[command(flatten)]
     more: MoreArgs,
+    /// Leave a trace of the operations in this file.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Where the files go [default: bench-results/<time>-<mix>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -337,6 +361,8 @@ pub fn run(command: &BenchCommand, target: &Target) -> Result<ExitCode> {
         BenchCommand::Quick(args) => quick(args, target),
         BenchCommand::Curve(args) => curve(args, target),
         BenchCommand::Run(args) => run_load(args, target),
+        BenchCommand::Replay(args) => replay::replay(args, target),
+        BenchCommand::Trace(command) => replay::trace(command, target),
         BenchCommand::Sweep(args) => sweep(args, target),
         BenchCommand::Check(args) => check(args, target),
         BenchCommand::Mixes => {
@@ -370,31 +396,32 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 fn quick(args: &QuickArgs, target: &Target) -> Result<ExitCode> {
     let (load, place) = (LoadArgs::quick(), PlaceArgs::own(args.dir.clone()));
     let request = Request {
-        load: &load,
-        late: load::generator::Late::Send,
-        rate: Some(args.rate),
-        closed: None,
+        plan: &|target| load.plan(target, Late::Send, Some(args.rate), None, args.duration),
         duration: args.duration,
         place: &place,
         repeat: args.more.repeat,
-        faults: args.more.faults(args.duration, &place, &load)?,
-        view: args.more.view.choose(target.json),
+        faults: args.more.faults(args.duration, &place, load.seed_of_crash()?, load.how().verifies())?,
+        view: args.more.view(target.json),
+        record: None,
         out: args.out.clone(),
     };
     runs::run(&request, target, &*stop_flag()?)
 }
 
 fn run_load(args: &RunArgs, target: &Target) -> Result<ExitCode> {
+    if args.record.is_some() && args.more.repeat > 1 {
+        return Err(usage("--record writes the trace of one run; leave --repeat away"));
+    }
+    let how = args.load.how();
+    let closed = args.clients.filter(|_| args.closed).map(|clients| (clients, args.think));
     let request = Request {
-        load: &args.load,
-        late: args.load.late()?,
-        rate: args.rate,
-        closed: args.clients.filter(|_| args.closed).map(|clients| (clients, args.think)),
+        plan: &|target| args.load.plan(target, how.late(), args.rate, closed, args.duration),
         duration: args.duration,
         place: &args.place,
         repeat: args.more.repeat,
-        faults: args.more.faults(args.duration, &args.place, &args.load)?,
-        view: args.more.view.choose(target.json),
+        faults: args.more.faults(args.duration, &args.place, args.load.seed_of_crash()?, how.verifies())?,
+        view: args.more.view(target.json),
+        record: args.record.clone(),
         out: Some(args.out.clone().unwrap_or_else(|| runs::default_out(args.load.mix()))),
     };
     runs::run(&request, target, &*stop_flag()?)
@@ -441,15 +468,13 @@ const CHECK_ACHIEVED: f64 = 0.99;
 fn check(args: &CheckArgs, target: &Target) -> Result<ExitCode> {
     let load = LoadArgs::brief("put-small", 1.0);
     let request = Request {
-        load: &load,
-        late: load::generator::Late::Send,
-        rate: Some(args.size.rate()),
-        closed: None,
+        plan: &|target| load.plan(target, Late::Send, Some(args.size.rate()), None, args.duration),
         duration: args.duration,
         place: &args.place,
         repeat: 1,
         faults: FaultPlan::default(),
         view: args.view.choose(target.json),
+        record: None,
         out: args.out.clone(),
     };
     let Some(finished) = runs::all(&request, target, &*stop_flag()?)? else { return Ok(ExitCode::from(130)) };

@@ -152,6 +152,7 @@ pub fn parse(file: &str, text: &str) -> Result<Mix, MixError> {
         blocks: 1,
         hash: text.bytes().fold(0, |hash, byte| mix64(hash ^ u64::from(byte))),
         weights: [0.0; OP_KINDS],
+        recorded: None,
     };
     ops(&source, &raw.op, &mut mix)?;
     Ok(mix)

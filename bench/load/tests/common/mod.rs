@@ -65,6 +65,7 @@ impl World {
                 warmup_min: Span(0),
                 warmup_max: seconds(60.0),
                 waits_for_steady: false,
+                is_whole: false,
             },
             sim: SimSettings { seed: 7, ..SimSettings::default() },
         }
@@ -81,8 +82,12 @@ impl World {
         let mut driver = SimDriver::new(self.sim.clone(), &source, namespaces, START);
         let heads: Vec<u64> = (0..namespaces).map(|at| source.tree(at).live().count() as u64).collect();
         let settings = GeneratorSettings { pacing: self.pacing, in_flight_max: self.in_flight_max };
-        let generator = Generator::new(source, Contents::new(self.stream.seed), settings, true, START);
+        let mut generator = Generator::new(source, Contents::new(self.stream.seed), settings, true, START);
+        generator.keep_times(START);
         let mut coordinator = Coordinator::new(self.phases, START, 1);
+        if let Some(window) = coordinator.orders().window {
+            generator.set_window(window);
+        }
         let mut kept = Vec::new();
         let result = drive(generator, &mut driver, (0, START), stop, |report| {
             coordinator.handle_report(&report);

@@ -51,6 +51,22 @@ pub struct LoadArgs {
     /// step(from,to,by,dwell).
     #[arg(long, value_name = "P", default_value = "poisson")]
     arrival: Arrival,
+    /// The longest warm-up.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = load::text::parse_span)]
+    warmup_max: Span,
+    /// Measure after 5 s, steady or not.
+    #[arg(long)]
+    no_steady: bool,
+    /// Of all that is random [default: from name and version of the mix]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How operations are sent and judged, whatever they are.
+#[derive(Args, Clone, Debug)]
+pub struct HowArgs {
     /// Operations that are overdue.
     #[arg(long, value_enum, default_value = "send")]
     late: LateWish,
@@ -69,18 +85,9 @@ pub struct LoadArgs {
     /// Connections of a generator core to each core of the cluster.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
-    /// The longest warm-up.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = load::text::parse_span)]
-    warmup_max: Span,
-    /// Measure after 5 s, steady or not.
-    #[arg(long)]
-    no_steady: bool,
     /// How long to wait between filling the cluster and loading it.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = load::text::parse_span)]
     settle: Span,
-    /// Of all that is random [default: from name and version of the mix]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     /// Look for every acknowledged write afterwards.
     #[arg(long, value_enum, default_value = "full")]
     verify: VerifyWish,
@@ -102,20 +109,10 @@ impl LoadArgs {
             mix: "quick".to_owned(),
             scale: 1.0,
             arrival: Arrival::Poisson,
-            late: LateWish::Send,
-            late_limit: Span::from_ms(100),
-            inflight_max: 65_536,
-            cores: 1,
-            cpus: Vec::new(),
-            connections: 1,
             warmup_max: Span::from_ms(8000),
             no_steady: true,
-            settle: Span::from_ms(500),
             seed: None,
-            verify: VerifyWish::Full,
-            errors_max: 0.01,
-            op_timeout: Span::from_ms(10_000),
-            spin: None,
+            how: HowArgs::quick(),
         }
     }
 
@@ -129,24 +126,15 @@ impl LoadArgs {
         &self.mix
     }
 
-    /// Whether every acknowledged write is looked for afterwards.
-    pub fn verifies(&self) -> bool {
-        self.verify == VerifyWish::Full
+    /// How it is sent.
+    pub fn how(&self) -> &HowArgs {
+        &self.how
     }
 
     /// What a crash's time is drawn from: the seed of the load.
     pub fn seed_of_crash(&self) -> Result<u64> {
         let mix = find_mix(&self.mix)?;
         Ok(self.seed.unwrap_or_else(|| seed_of(&mix)))
-    }
-
-    /// What is done with operations that are overdue.
-    pub fn late(&self) -> Result<Late> {
-        Ok(match self.late {
-            LateWish::Send => Late::Send,
-            LateWish::Pace => Late::Pace,
-            LateWish::Skip => Late::Skip(self.late_limit),
-        })
     }
 
     /// The plan of one run; `groups` is filled in once the cluster has answered.
@@ -161,38 +149,81 @@ impl LoadArgs {
         if duration < Span::from_ms(1000) {
             return Err(usage("--duration is below one second; a second is the shortest interval"));
         }
-        if !(self.scale.is_finite() && self.scale > 0.0 && (0.0..=100.0).contains(&self.errors_max)) {
-            return Err(usage("--scale must be above 0, and --errors-max from 0 to 100"));
-        }
-        if !self.cpus.is_empty() && self.cpus.len() != self.cores as usize {
-            return Err(usage(format!("--cpus names {} processors for {} cores", self.cpus.len(), self.cores)));
+        if !(self.scale.is_finite() && self.scale > 0.0) {
+            return Err(usage("--scale must be above 0"));
         }
         let mix = find_mix(&self.mix)?.scaled(self.scale);
         let seed = self.seed.unwrap_or_else(|| seed_of(&mix));
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let pacing = match (rate, closed) {
             (_, Some((clients, think))) => Loop::Closed { clients, think },
             (rate, None) => Loop::Open { late, rate: rate.context("an open loop has a --rate")? },
         };
+        let stream = StreamSettings {
+            mix: Arc::new(mix),
+            seed,
+            arrival: if closed.is_some() { Arrival::Const } else { self.arrival },
+            rate: rate.unwrap_or(1.0),
+            duration: Span(duration.0 + self.warmup_max.0),
+        };
+        let phases = PhaseSettings {
+            duration,
+            warmup_min: Span(self.warmup_max.0.min(Span::from_ms(5000).0)),
+            warmup_max: self.warmup_max,
+            waits_for_steady: !self.no_steady,
+            is_whole: false,
+        };
+        self.how.plan(target, stream, pacing, phases)
+    }
+}
+
+impl HowArgs {
+    /// What `bench quick` does.
+    fn quick() -> HowArgs {
+        HowArgs {
+            late: LateWish::Send,
+            late_limit: Span::from_ms(100),
+            inflight_max: 65_536,
+            cores: 1,
+            cpus: Vec::new(),
+            connections: 1,
+            settle: Span::from_ms(500),
+            verify: VerifyWish::Full,
+            errors_max: 0.01,
+            op_timeout: Span::from_ms(10_000),
+            spin: None,
+        }
+    }
+
+    /// Whether every acknowledged write is looked for afterwards.
+    pub fn verifies(&self) -> bool {
+        self.verify == VerifyWish::Full
+    }
+
+    /// What is done with operations that are overdue.
+    pub fn late(&self) -> Late {
+        match self.late {
+            LateWish::Send => Late::Send,
+            LateWish::Pace => Late::Pace,
+            LateWish::Skip => Late::Skip(self.late_limit),
+        }
+    }
+
+    /// The plan of one run of `stream`; `groups` is filled in once the cluster has answered.
+    pub fn plan(&self, target: &Target, stream: StreamSettings, pacing: Loop, phases: PhaseSettings) -> Result<Plan> {
+        if !(0.0..=100.0).contains(&self.errors_max) {
+            return Err(usage("--errors-max must be from 0 to 100"));
+        }
+        if !self.cpus.is_empty() && self.cpus.len() != self.cores as usize {
+            return Err(usage(format!("--cpus names {} processors for {} cores", self.cpus.len(), self.cores)));
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let is_local = |target: &String| target.starts_with("127.") || target.starts_with("localhost");
         let targets = target.targets();
-        let warmup = Span(self.warmup_max.0.min(Span::from_ms(5000).0));
         Ok(Plan {
-            stream: StreamSettings {
-                mix: Arc::new(mix),
-                seed,
-                arrival: if closed.is_some() { Arrival::Const } else { self.arrival },
-                rate: rate.unwrap_or(1.0),
-                duration: Span(duration.0 + self.warmup_max.0),
-            },
+            stream,
             pacing,
             in_flight_max: self.inflight_max as usize,
-            phases: PhaseSettings {
-                duration,
-                warmup_min: warmup,
-                warmup_max: self.warmup_max,
-                waits_for_steady: !self.no_steady,
-            },
+            phases,
             settle: self.settle,
             cores: self.cores,
             cpus: self.cpus.clone(),
@@ -202,8 +233,9 @@ impl LoadArgs {
             groups: 1,
             deadline: self.op_timeout,
             spin: self.spin.unwrap_or(if processors <= 2 { Span(0) } else { Span::from_us(50) }),
-            verifies: self.verify == VerifyWish::Full,
+            verifies: self.verifies(),
             errors_max: self.errors_max / 100.0,
+            records: false,
             run: format!("{:x}", clock::wall_ms()),
         })
     }
@@ -252,10 +284,11 @@ mod tests {
     #[test]
     fn numbers_out_of_bounds_are_usage_errors() {
         let plan = |load: LoadArgs, ms| load.plan(&target(), Late::Send, Some(1.0), None, Span::from_ms(ms));
+        let with = |how: HowArgs| LoadArgs { how, ..LoadArgs::quick() };
         assert!(plan(LoadArgs::quick(), 999).is_err());
         assert!(plan(LoadArgs { scale: 0.0, ..LoadArgs::quick() }, 2000).is_err());
-        assert!(plan(LoadArgs { cpus: vec![0, 1], ..LoadArgs::quick() }, 2000).is_err());
-        assert!(plan(LoadArgs { errors_max: 101.0, ..LoadArgs::quick() }, 2000).is_err());
+        assert!(plan(with(HowArgs { cpus: vec![0, 1], ..HowArgs::quick() }), 2000).is_err());
+        assert!(plan(with(HowArgs { errors_max: 101.0, ..HowArgs::quick() }), 2000).is_err());
         assert!(plan(LoadArgs::quick(), 2000).is_ok());
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use base::mono::Span;
 use load::drivers::native::PopulateError;
 use load::faults::FaultPlan;
-use load::generator::{Late, Loop};
+use load::generator::Loop;
 use load::recorder::Window;
 use load::report::result::{BenchResult, Tool};
 use load::report::{face, files, fill, json, merge, table};
@@ -18,21 +18,15 @@ use load::session::{Extras, Plan, RunError, RunResult};
 
 use super::disturb;
 use super::place::{Place, PlaceArgs};
-use super::plan::LoadArgs;
+use super::replay::Recording;
 use super::tell::{Teller, View};
 use crate::cluster::Target;
 use crate::exit::usage;
 
 /// What is to be run.
 pub struct Request<'a> {
-    /// The load.
-    pub load: &'a LoadArgs,
-    /// What is overdue.
-    pub late: Late,
-    /// Operations per second of an open loop.
-    pub rate: Option<f64>,
-    /// Clients of a closed one, and how long each thinks.
-    pub closed: Option<(u32, Span)>,
+    /// The load, for a cluster that is reached so.
+    pub plan: &'a (dyn Fn(&Target) -> Result<Plan> + Sync),
     /// What is measured.
     pub duration: Span,
     /// Where the cluster comes from.
@@ -43,6 +37,8 @@ pub struct Request<'a> {
     pub faults: FaultPlan,
     /// How it is shown.
     pub view: View,
+    /// Where its trace goes.
+    pub record: Option<PathBuf>,
     /// Where the files go.
     pub out: Option<PathBuf>,
 }
@@ -57,6 +53,11 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// What was planned.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Leaves `run.hlog`.
     pub fn write_log(&self, path: &Path) -> std::io::Result<()> {
         fill::interval_log(&self.run, &self.plan, &mut BufWriter::new(File::create(path)?))
@@ -75,8 +76,8 @@ pub fn all(request: &Request<'_>, target: &Target, stop: &AtomicBool) -> Result<
         if let Some(own) = &place.own {
             eprintln!("{} nodes on this machine, data in {} until the end", own.ids().count(), own.dir().display());
         }
-        let mut plan =
-            request.load.plan(&place.target, request.late, request.rate, request.closed, request.duration)?;
+        let mut plan = (request.plan)(&place.target)?;
+        plan.records = request.record.is_some();
         plan.run = format!("{}-{number}", plan.run);
         let Some(one) = one(request, &place, plan, stop)? else { break };
         let is_interrupted = one.result.partial;
@@ -123,6 +124,7 @@ pub fn one(request: &Request<'_>, place: &Place, mut plan: Plan, stop: &AtomicBo
 
 /// All of it, for `bench run` and `bench quick`.
 pub fn run(request: &Request<'_>, target: &Target, stop: &AtomicBool) -> Result<ExitCode> {
+    let recording = request.record.as_deref().map(Recording::begin).transpose()?;
     let Some(finished) = all(request, target, stop)? else { return Ok(ExitCode::from(130)) };
     let results: Vec<BenchResult> = finished.iter().map(|one| one.result.clone()).collect();
     let result = merge::repeats(&results)?;
@@ -130,6 +132,7 @@ pub fn run(request: &Request<'_>, target: &Target, stop: &AtomicBool) -> Result<
         write(&result, &finished, dir).with_context(|| format!("could not write to {}", dir.display()))?;
     }
     show(&result, target.json, request.out.as_deref());
+    recording.map_or(Ok(()), |recording| recording.finish(&finished[0]))?;
     Ok(ExitCode::from(face::exit_code(&result)))
 }
 

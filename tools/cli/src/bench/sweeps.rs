@@ -139,20 +139,18 @@ fn one_level(
     stop: &AtomicBool,
 ) -> Result<Finished, Ended> {
     let duration = if probe == Probe::Confirm { wanted.confirm } else { wanted.level };
+    let plan = |target: &Target| wanted.load.plan(target, Late::Send, Some(rate), None, duration);
     let request = Request {
-        load: wanted.load,
-        late: Late::Send,
-        rate: Some(rate),
-        closed: None,
+        plan: &plan,
         duration,
         place: wanted.place,
         repeat: 1,
         faults: FaultPlan::default(),
         view,
+        record: None,
         out: None,
     };
-    let plan = wanted.load.plan(&place.target, Late::Send, Some(rate), None, duration);
-    let mut plan = plan.map_err(Ended::Failed)?;
+    let mut plan = plan(&place.target).map_err(Ended::Failed)?;
     plan.run = format!("{}-{number}", plan.run);
     plan.phases.waits_for_steady = false;
     plan.phases.warmup_min = wanted.warmup;

@@ -26,6 +26,7 @@ fn judge(dir: &Path) -> Result<()> {
     quick(dir)?;
     crashed(dir)?;
     interrupted(dir)?;
+    replayed(dir)?;
     unreachable()?;
     speaks_http()
 }
@@ -127,6 +128,51 @@ fn interrupted(dir: &Path) -> Result<()> {
     let series = std::fs::read_to_string(out.join("series.csv"))?;
     ensure!(series.lines().count() > 3, "series.csv has no seconds:\n{series}");
     std::fs::remove_dir_all(&out)?;
+    is_empty(dir)
+}
+
+/// A run is recorded and sent once more: as it was, as fast as it goes, and as far as a cut file is good.
+fn replayed(dir: &Path) -> Result<()> {
+    let path = |name: &str| -> Result<String> {
+        Ok(dir.join(name).to_str().context("the temporary path is UTF-8")?.to_owned())
+    };
+    let (place, trace, cut, out) = (path("")?, path("a.dstrace")?, path("cut.dstrace")?, path("out")?);
+    let done = |arguments: &[&str]| -> Result<(String, Value)> {
+        let cluster = ["--cluster", "1", "--dir", &place, "--out", &out];
+        let output = bench(&[arguments, &cluster].concat())?.output()?;
+        let (code, text) = (output.status.code().unwrap_or(-1), text(&output));
+        ensure!(SOUND.contains(&code), "bench {} ended with {code}:\n{text}", arguments.join(" "));
+        ensure!(text.contains(" 0 lost, 0 doubled"), "no checks were made:\n{text}");
+        let result = serde_json::from_slice(&std::fs::read(Path::new(&out).join("result.json"))?)?;
+        std::fs::remove_dir_all(&out)?;
+        Ok((text, result))
+    };
+    let mix = ["--mix", "quick", "--scale", "0.5", "--rate", "300"];
+    let times = ["--duration", "4s", "--warmup-max", "2s", "--no-steady", "--settle", "0s"];
+    let (_, first) = done(&[&["run", "--record", &trace], &mix[..], &times[..]].concat())?;
+    let shown = bench(&["trace", "show", &trace, "--json"])?.output()?;
+    let facts: Value = serde_json::from_slice(&shown.stdout)?;
+    let operations = facts["operations"].as_u64().context("no operations")?;
+    ensure!(shown.status.success() && (1500..2500).contains(&operations), "{facts}");
+    println!("  recorded {operations} operations in {} bytes", facts["bytes"]);
+
+    let (_, again) = done(&["replay", &trace, "--settle", "0s"])?;
+    let due = |result: &Value| result["latency"][0]["count"].as_u64().unwrap_or(0);
+    ensure!(again["stream_hash"] == first["stream_hash"], "other operations were sent than were recorded");
+    ensure!(due(&again) == due(&first), "{} operations were measured, {} before", due(&again), due(&first));
+    let (_, fast) = done(&["replay", &trace, "--as-fast", "--clients", "16", "--settle", "0s"])?;
+    ensure!(due(&fast) == operations, "{} of {operations} operations were measured", due(&fast));
+    println!("  as fast as it goes: {} operations/s", fast["load"]["rate_achieved"]);
+
+    let bytes = std::fs::read(&trace)?;
+    std::fs::write(&cut, &bytes[..bytes.len() * 3 / 4])?;
+    let refused = bench(&["replay", &cut, "--cluster", "1", "--dir", &place])?.output()?;
+    let told = text(&refused);
+    ensure!(refused.status.code() == Some(64) && told.contains("add --good-part"), "a cut trace: {told}");
+    let (text, part) = done(&["replay", &cut, "--good-part", "--as-fast", "--settle", "0s"])?;
+    ensure!((1..operations).contains(&due(&part)), "{} of {operations} operations of a cut trace:\n{text}", due(&part));
+    std::fs::remove_file(&trace)?;
+    std::fs::remove_file(&cut)?;
     is_empty(dir)
 }
 
