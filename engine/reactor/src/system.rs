@@ -1,6 +1,6 @@
-//! What a process asks of its machine once, at boot: file limit, disk space, an eventfd.
+//! What a process asks of its machine once, at boot: file limit, disk space, an eventfd, and how long freed memory is kept.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -54,6 +54,19 @@ pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
     Ok(DiskSpace { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
 }
 
+/// The allocator's option `purge_delay` (mimalloc.h of version 3).
+const PURGE_DELAY: c_int = 15;
+
+/// How long the allocator keeps memory that was freed before it gives it back to the kernel: until then it serves the next
+/// flush and compaction, later the kernel clears it anew. Call it at boot, before there are threads; `MIMALLOC_PURGE_DELAY`
+/// in the environment goes before it. Units: milliseconds.
+pub fn keep_freed_memory(ms: u32) {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        // SAFETY: an option of the allocator is a number that is set before other threads read it.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, ms.into()) }
+    }
+}
+
 /// A new eventfd at zero. It blocks, because a ring's read on one that does not would fail at once instead of waiting.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
@@ -74,6 +87,19 @@ mod tests {
         let limit = raise_file_limit().unwrap();
         assert_eq!(limit.soft, limit.hard);
         assert!(limit.before <= limit.soft);
+    }
+
+    #[test]
+    fn the_option_that_is_set_is_the_one_whose_default_is_a_second() {
+        // SAFETY: as in `keep_freed_memory`; no other test asks the allocator for its options.
+        let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        let name = "MIMALLOC_PURGE_DELAY";
+        if std::env::var_os(name).is_some() {
+            return eprintln!("{name} is set here: skipped");
+        }
+        assert_eq!(delay(), 1000);
+        keep_freed_memory(10_000);
+        assert_eq!(delay(), 10_000);
     }
 
     #[test]
