@@ -242,14 +242,20 @@ fn a_backup_of_a_node_that_serves_becomes_the_state_of_a_new_cluster_of_three() 
     let before = names(&client, root);
     let saved = dir.path().join("saved");
     let made = server::backup::create(&source, &saved, 1, &mut |_| {}).expect("a backup is made");
-    // It was quiet meanwhile: what the backup says of each group is what the node says.
+    // What the backup says of a group is what the node says, unless the node's own upkeep has gone on since.
+    let mut same = 0;
     let status = client.status().expect("it answers");
     let cores = status.iter().flat_map(|node| node.cores.as_ref().expect("its cores answer"));
     let groups: Vec<_> = cores.flat_map(|core| &core.groups).collect();
     for state in &made.states {
         let group = groups.iter().find(|group| group.group == state.group).expect("the node has it");
-        assert_eq!((group.applied_index.0, group.state_hash), (state.applied_index, state.state_hash));
+        assert!(group.applied_index.0 >= state.applied_index, "group {}: {group:?} {state:?}", state.group);
+        if group.applied_index.0 == state.applied_index {
+            assert_eq!(group.state_hash, state.state_hash, "group {}", state.group);
+            same += 1;
+        }
     }
+    assert!(same > 0, "some group was quiet");
     assert_eq!(made.states.len(), GROUPS as usize);
     assert!(mkdir(&client, root, "/too late").is_ok());
     drop(client);
