@@ -49,8 +49,8 @@ impl View {
         Some(std::mem::replace(&mut self.set, self.newest.get()))
     }
 
-    /// False when no table has a row of the key. About one in a hundred rows that are nowhere may be somewhere, as far as
-    /// the filter of a run knows; and after many rows that were somewhere the next few are not looked for.
+    /// False when no table has a row of the key. Of thousands of rows that are nowhere one may be somewhere, as far as the
+    /// filter of a run knows; and after many rows that were somewhere the next few are not looked for.
     pub(super) fn may_have(&self, (group, life): GroupLife, key: &[u8]) -> bool {
         let streak = &self.streaks[usize::from(table_of(key))];
         if streak.get() > STREAK {
