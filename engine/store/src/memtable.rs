@@ -78,9 +78,10 @@ impl LifeMut<'_> {
     /// Puts a row. `absent_below` is asked only when this memtable does not know the key: is it known that nothing
     /// below has it?
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], absent_below: impl FnOnce() -> bool) {
-        let Found { arena, tree, more_bytes, spot } = self.find(key);
-        match spot {
+        let found = self.find(key);
+        match found.spot {
             Ok(spot) => {
+                let Found { arena, tree, .. } = found;
                 let old = tree.record(spot);
                 if !arena.set_value(old, Some(value)) {
                     let larger = arena.add(key, Some(value), arena.is_fresh(old));
@@ -88,15 +89,16 @@ impl LifeMut<'_> {
                     arena.give_back(old);
                 }
             }
-            Err(spot) => insert((arena, tree, more_bytes), spot, (key, Some(value)), absent_below()),
+            Err(spot) => found.insert(spot, key, Some(value), absent_below()),
         }
     }
 
     /// Deletes a row: a fresh one vanishes, and one that nothing below has needs no tombstone.
     pub(crate) fn delete(&mut self, key: &[u8], absent_below: impl FnOnce() -> bool) {
-        let Found { arena, tree, more_bytes, spot } = self.find(key);
-        match spot {
+        let found = self.find(key);
+        match found.spot {
             Ok(spot) => {
+                let Found { arena, tree, .. } = found;
                 let record = tree.record(spot);
                 if arena.is_fresh(record) {
                     tree.remove(spot);
@@ -106,7 +108,7 @@ impl LifeMut<'_> {
                 }
             }
             Err(_) if absent_below() => {}
-            Err(spot) => insert((arena, tree, more_bytes), spot, (key, None), false),
+            Err(spot) => found.insert(spot, key, None, false),
         }
     }
 }
@@ -119,16 +121,15 @@ struct Found<'a> {
     spot: Result<Spot, Spot>,
 }
 
-fn insert(
-    (arena, tree, more_bytes): (&mut Arena, &mut SortedRows, &mut usize),
-    spot: Spot,
-    (key, value): (&[u8], Option<&[u8]>),
-    fresh: bool,
-) {
-    let record = arena.add(key, value, fresh);
-    let before = tree.node_bytes();
-    tree.insert(arena, spot, key, record);
-    *more_bytes += tree.node_bytes() - before;
+impl Found<'_> {
+    /// Puts a row where the key would go.
+    fn insert(self, spot: Spot, key: &[u8], value: Option<&[u8]>, fresh: bool) {
+        let Found { arena, tree, more_bytes, .. } = self;
+        let record = arena.add(key, value, fresh);
+        let before = tree.node_bytes();
+        tree.insert(arena, spot, key, record);
+        *more_bytes += tree.node_bytes() - before;
+    }
 }
 
 impl Memtable {
