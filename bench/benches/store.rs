@@ -9,11 +9,8 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As there, too.
-const FREED_KEPT_MS: u32 = 10_000;
-
 fn main() -> ExitCode {
-    reactor::system::keep_freed_memory(FREED_KEPT_MS);
+    reactor::system::keep_freed_memory();
     match store_bench::run(&StoreBenchArgs::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,6 +1,6 @@
 //! What a process asks of its machine once, at boot: file limit, disk space, an eventfd, and how long freed memory is kept.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_long};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,14 +56,16 @@ pub fn disk_space(path: &Path) -> io::Result<DiskSpace> {
 
 /// The allocator's option `purge_delay` (mimalloc.h of version 3).
 const PURGE_DELAY: c_int = 15;
+/// Flushes and compactions come every few seconds: memory of one serves the next. The allocator's own default is a second.
+const FREED_KEPT_MS: c_long = 10_000;
 
-/// How long the allocator keeps memory that was freed before it gives it back to the kernel: until then it serves the next
-/// flush and compaction, later the kernel clears it anew. Call it at boot, before there are threads; `MIMALLOC_PURGE_DELAY`
-/// in the environment goes before it. Units: milliseconds.
-pub fn keep_freed_memory(ms: u32) {
+/// The allocator keeps memory that was freed for ten seconds before it gives it back to the kernel: until then it serves the
+/// next flush and compaction, later the kernel clears it anew. Call it at boot, before there are threads;
+/// `MIMALLOC_PURGE_DELAY` in the environment goes before it.
+pub fn keep_freed_memory() {
     if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
         // SAFETY: an option of the allocator is a number that is set before other threads read it.
-        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, ms.into()) }
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, FREED_KEPT_MS) }
     }
 }
 
@@ -98,7 +100,7 @@ mod tests {
             return eprintln!("{name} is set here: skipped");
         }
         assert_eq!(delay(), 1000);
-        keep_freed_memory(10_000);
+        keep_freed_memory();
         assert_eq!(delay(), 10_000);
     }
 

@@ -28,8 +28,6 @@ use clap::{Parser, Subcommand};
 /// Memory that one thread allocates and another frees passes without a lock: a core never waits for an arena.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-/// Flushes and compactions come every few seconds: memory of one serves the next. The allocator's own default is a second.
-const FREED_KEPT_MS: u32 = 10_000;
 
 /// Replicated metadata for file sync: nodes, block servers, and the commands to use them.
 ///
@@ -87,7 +85,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    reactor::system::keep_freed_memory(FREED_KEPT_MS);
+    reactor::system::keep_freed_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
