@@ -7,6 +7,7 @@ pub mod native;
 mod nats;
 mod postgres;
 mod process;
+mod question;
 pub mod redis;
 mod zookeeper;
 
@@ -21,13 +22,12 @@ use crate::exit::{INTERRUPTED, UNAVAILABLE, exit};
 use crate::target::System;
 use process::Account;
 pub use process::Process;
+use question::{converse, dial, read_out};
 
 /// How long a cluster may take until it serves.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const ASK_EVERY: Duration = Duration::from_millis(50);
-/// How long one question to a node may take.
-pub(crate) const QUESTION_MAX: Duration = Duration::from_secs(5);
 /// Below what the system gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 

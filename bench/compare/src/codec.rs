@@ -26,3 +26,19 @@ impl std::fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+/// What a codec takes of bytes that come one by one, and how many bytes those were.
+#[cfg(test)]
+fn taken_one_by_one<'b, M>(
+    bytes: &'b [u8],
+    take: impl Fn(&'b [u8]) -> Result<Option<(M, usize)>, WireError>,
+) -> (Vec<M>, usize) {
+    let (mut messages, mut at) = (Vec::new(), 0);
+    for until in 0..=bytes.len() {
+        while let Some((message, taken)) = take(&bytes[at..until]).expect("understood") {
+            messages.push(message);
+            at += taken;
+        }
+    }
+    (messages, at)
+}

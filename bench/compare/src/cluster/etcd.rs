@@ -1,12 +1,11 @@
 //! etcd: three members with default settings, and who leads.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+use super::{Cluster, converse, free_ports, local, text};
 use crate::codec::etcd::{Answer, STATUS, read_status};
 use crate::codec::http2::{Reply, Session};
 
@@ -47,30 +46,17 @@ pub fn leader(addresses: &[SocketAddr]) -> Result<usize> {
 
 /// What a member says of itself.
 pub fn status(address: SocketAddr) -> Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    let (mut out, mut input, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
+    let mut out = Vec::new();
     let mut session = Session::new(&address.to_string(), &mut out);
     session.call(STATUS, &[], &mut out).expect("a fresh connection takes a call");
-    loop {
-        stream.write_all(&out)?;
-        out.clear();
-        let length = stream.read(&mut buffer)?;
-        ensure!(length > 0, "{address} closed the connection");
-        input.extend_from_slice(&buffer[..length]);
+    converse(address, out, |input, out| {
         let mut told = None;
-        let taken = session.receive(&input, &mut out, |_, reply| {
+        let taken = session.receive(input, out, |_, reply| {
             told = Some(match reply {
                 Reply::Message(message) => read_status(message).map_err(anyhow::Error::new),
                 Reply::Refused | Reply::Reset => Err(anyhow::anyhow!("{address} refused to tell its status")),
             });
         })?;
-        input.drain(..taken);
-        if let Some(told) = told {
-            return told;
-        }
-        if input.len() > 1 << 20 {
-            bail!("{address} sends what is no answer");
-        }
-    }
+        Ok((taken, told.transpose()?))
+    })
 }

@@ -1,13 +1,13 @@
 //! memcached: independent servers, among which the client divides the keys.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use super::process::Account;
-use super::{Cluster, QUESTION_MAX, free_ports, local};
+use super::{Cluster, dial, free_ports, local};
 use crate::codec::memtext::{Answer, take};
 
 /// Memory of one server.
@@ -33,8 +33,7 @@ pub fn start(cluster: &mut Cluster, program: &Path, nodes: u16) -> Result<()> {
 /// Whether all of them answer.
 pub fn all(addresses: &[SocketAddr]) -> Result<usize> {
     for address in addresses {
-        let mut stream = TcpStream::connect_timeout(address, QUESTION_MAX)?;
-        stream.set_read_timeout(Some(QUESTION_MAX))?;
+        let mut stream = dial(*address)?;
         stream.write_all(b"version\r\n")?;
         let mut buffer = [0; 256];
         let length = stream.read(&mut buffer)?;

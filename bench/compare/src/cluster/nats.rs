@@ -1,13 +1,12 @@
 //! NATS: three servers with JetStream, a stream of three replicas in files, which is a key-value bucket, and who leads it.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+use super::{Cluster, converse, free_ports, local, read_out, text};
 use crate::codec::nats::{CONNECT, Message, PONG, put_publish, put_subscribe, take};
 use crate::drivers::nats::{STREAM, SUBJECTS};
 use crate::target::System;
@@ -119,44 +118,33 @@ pub fn told(addresses: &[SocketAddr], system: System) -> Result<String> {
 
 /// What a server tells over HTTP.
 fn about(address: SocketAddr) -> Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    stream.write_all(b"GET /varz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut told = Vec::new();
-    stream.read_to_end(&mut told)?;
-    let told = String::from_utf8_lossy(&told);
+    let told = read_out(address, b"GET /varz HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let (_, body) = told.split_once("\r\n\r\n").with_context(|| format!("{address} does not answer as HTTP does"))?;
     serde_json::from_str(body).with_context(|| format!("{address} does not answer in JSON"))
 }
 
 /// Asks one question of a subject.
 fn request(address: SocketAddr, subject: &str, payload: &str) -> Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    let (mut out, mut input, mut buffer) = (CONNECT.to_vec(), Vec::new(), [0; 4096]);
+    let mut out = CONNECT.to_vec();
     put_subscribe("_INBOX.ask", &mut out);
     put_publish(&[subject.as_bytes()], b"_INBOX.ask", b"", payload.as_bytes(), &mut out);
-    stream.write_all(&out)?;
-    loop {
-        let length = stream.read(&mut buffer)?;
-        ensure!(length > 0, "{address} closed the connection");
-        input.extend_from_slice(&buffer[..length]);
+    converse(address, out, |input, out| {
         let mut at = 0;
         while let Some((message, taken)) = take(&input[at..])? {
             at += taken;
             match message {
                 Message::Other => {}
-                Message::Ping => stream.write_all(PONG)?,
+                Message::Ping => out.extend_from_slice(PONG),
                 Message::Error(why) => bail!("{address} answered {why}"),
                 Message::Delivery { status: Some(status), .. } => bail!("{address} has nobody for {subject}: {status}"),
                 Message::Delivery { payload, .. } => {
-                    return serde_json::from_slice(payload)
-                        .with_context(|| format!("{address} does not answer in JSON"));
+                    let told = serde_json::from_slice(payload);
+                    return Ok((at, Some(told.with_context(|| format!("{address} does not answer in JSON"))?)));
                 }
             }
         }
-        input.drain(..at);
-    }
+        Ok((at, None))
+    })
 }
 
 #[cfg(test)]

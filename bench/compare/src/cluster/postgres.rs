@@ -4,8 +4,7 @@
 //! The server refuses to run as root, so it runs as the user `postgres` then, who must reach the directory.
 
 use std::fs::Permissions;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::process::Account;
-use super::{ASK_EVERY, Cluster, QUESTION_MAX, READY_MAX, free_ports, local, text};
+use super::{ASK_EVERY, Cluster, READY_MAX, converse, free_ports, local, text};
 use crate::codec::postgres::{Message, put_query, put_startup, take};
 use crate::drivers::postgres::{SCHEMA, USER};
 use crate::exit::{UNAVAILABLE, exit};
@@ -173,17 +172,11 @@ fn one(address: SocketAddr, sql: &str) -> Result<String> {
 
 /// Asks one question; rows as text, null as an empty one.
 fn ask(address: SocketAddr, sql: &str) -> Result<Vec<Vec<String>>> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    let (mut out, mut input, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
+    let mut out = Vec::new();
     put_startup(USER, USER, &mut out);
     put_query(sql, &mut out);
-    stream.write_all(&out)?;
     let (mut rows, mut readies) = (Vec::new(), 0);
-    loop {
-        let length = stream.read(&mut buffer)?;
-        ensure!(length > 0, "{address} closed the connection");
-        input.extend_from_slice(&buffer[..length]);
+    converse(address, out, |input, _| {
         let mut at = 0;
         while let Some((message, taken)) = take(&input[at..])? {
             at += taken;
@@ -195,13 +188,13 @@ fn ask(address: SocketAddr, sql: &str) -> Result<Vec<Vec<String>>> {
                 Message::Error(trouble) => bail!("{address} answered {trouble}"),
                 Message::WantsProof(_) => bail!("{address} does not trust {USER} on loopback"),
                 // The first one ends the greeting.
-                Message::Ready if readies == 1 => return Ok(rows),
+                Message::Ready if readies == 1 => return Ok((at, Some(std::mem::take(&mut rows)))),
                 Message::Ready => readies += 1,
                 _ => {}
             }
         }
-        input.drain(..at);
-    }
+        Ok((at, None))
+    })
 }
 
 /// Ends the nodes of a cluster at once, and waits until their processes, of which each node has many, are gone.

@@ -1,12 +1,11 @@
 //! Redis, or Valkey, which takes the same settings: a primary that syncs every write, and replicas in memory.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+use super::{Cluster, converse, free_ports, local, text};
 use crate::codec::resp::{Value, put_command, take};
 
 /// Starts primary and replicas.
@@ -62,19 +61,11 @@ fn setting(address: SocketAddr, name: &[u8]) -> Result<String> {
 
 /// Asks one question.
 pub fn ask(address: SocketAddr, command: &[&[u8]]) -> Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    let (mut out, mut input, mut buffer) = (Vec::new(), Vec::new(), [0; 4096]);
+    let mut out = Vec::new();
     put_command(command, &mut out);
-    stream.write_all(&out)?;
-    loop {
-        let length = stream.read(&mut buffer)?;
-        ensure!(length > 0, "{address} closed the connection");
-        input.extend_from_slice(&buffer[..length]);
-        match take(&input)? {
-            Some((Value::Error(error), _)) => bail!("{address} answered {error}"),
-            Some((value, _)) => return Ok(value),
-            None => {}
-        }
-    }
+    converse(address, out, |input, _| match take(input)? {
+        Some((Value::Error(error), _)) => bail!("{address} answered {error}"),
+        Some((value, taken)) => Ok((taken, Some(value))),
+        None => Ok((0, None)),
+    })
 }

@@ -1,12 +1,11 @@
 //! ZooKeeper: an ensemble of three, and who leads.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Cluster, QUESTION_MAX, free_ports, local, text};
+use super::{Cluster, free_ports, local, read_out, text};
 
 /// What Debian calls the program.
 pub const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -39,7 +38,7 @@ pub fn start(cluster: &mut Cluster, java: &Path, nodes: u16) -> Result<()> {
 
 /// The place of the server that leads.
 pub fn leader(addresses: &[SocketAddr]) -> Result<usize> {
-    let told = addresses.iter().map(|address| ask(*address)).collect::<Result<Vec<String>>>()?;
+    let told = addresses.iter().map(|address| read_out(*address, b"srvr")).collect::<Result<Vec<String>>>()?;
     ensure!(told.iter().all(|told| told.contains("Mode: ")), "its servers have not found each other yet");
     let leader = told.iter().position(|told| told.contains("Mode: leader") || told.contains("Mode: standalone"));
     leader.context("none of its servers leads yet")
@@ -47,16 +46,7 @@ pub fn leader(addresses: &[SocketAddr]) -> Result<usize> {
 
 /// The version that a server tells.
 pub fn version(address: SocketAddr) -> Option<String> {
-    let told = ask(address).ok()?;
+    let told = read_out(address, b"srvr").ok()?;
     let (_, rest) = told.split_once("ersion: ")?;
     Some(rest.split(['-', ',']).next()?.to_owned())
-}
-
-fn ask(address: SocketAddr) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, QUESTION_MAX)?;
-    stream.set_read_timeout(Some(QUESTION_MAX))?;
-    stream.write_all(b"srvr")?;
-    let mut told = Vec::new();
-    stream.read_to_end(&mut told)?;
-    Ok(String::from_utf8_lossy(&told).into_owned())
 }

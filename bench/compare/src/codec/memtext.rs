@@ -82,6 +82,7 @@ fn broken(what: &str) -> WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::taken_one_by_one;
 
     #[test]
     fn requests_have_the_bytes_of_the_protocol() {
@@ -94,13 +95,7 @@ mod tests {
     #[test]
     fn answers_are_taken_when_they_are_whole() {
         let bytes = b"STORED\r\nVALUE k 0 5\r\nEND\r\n\r\nEND\r\nEND\r\nVERSION 1.6\r\nSERVER_ERROR out of memory\r\n";
-        let (mut answers, mut at) = (Vec::new(), 0);
-        for until in 0..=bytes.len() {
-            while let Some((answer, taken)) = take(&bytes[at..until]).expect("understood") {
-                answers.push(answer);
-                at += taken;
-            }
-        }
+        let (answers, _) = taken_one_by_one(bytes, take);
         let refused = Answer::Refused("SERVER_ERROR out of memory".into());
         let value = Answer::Value(Some(b"END\r\n".to_vec()));
         assert_eq!(answers, [Answer::Stored, value, Answer::Value(None), Answer::Version("1.6".into()), refused]);

@@ -130,6 +130,7 @@ fn broken(what: &str) -> WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::taken_one_by_one;
 
     #[test]
     fn requests_have_the_bytes_of_the_protocol() {
@@ -157,13 +158,7 @@ mod tests {
             Message::Other,
             Message::Error("no"),
         ];
-        let (mut messages, mut at) = (Vec::new(), 0);
-        for until in 0..=bytes.len() {
-            while let Some((message, taken)) = take(&bytes[at..until]).expect("understood") {
-                messages.push(message);
-                at += taken;
-            }
-        }
+        let (messages, at) = taken_one_by_one(bytes, take);
         assert_eq!((messages.as_slice(), at), (&expected[..], bytes.len()));
     }
 

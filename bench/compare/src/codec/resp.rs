@@ -105,6 +105,7 @@ fn broken(what: &str) -> WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::taken_one_by_one;
 
     #[test]
     fn commands_are_arrays_of_texts() {
@@ -116,14 +117,7 @@ mod tests {
     #[test]
     fn values_are_taken_when_they_are_whole() {
         let bytes = b"*3\r\n+OK\r\n:-12\r\n$3\r\na\r\n\r\n-ERR no\r\n$-1\r\n*-1\r\n*0\r\n";
-        let mut values = Vec::new();
-        let mut at = 0;
-        for until in 0..=bytes.len() {
-            while let Some((value, taken)) = take(&bytes[at..until]).expect("understood") {
-                values.push(value);
-                at += taken;
-            }
-        }
+        let (values, at) = taken_one_by_one(bytes, take);
         let array = vec![Value::Simple("OK".into()), Value::Number(-12), Value::Text(Some(b"a\r\n".to_vec()))];
         let error = Value::Error("ERR no".into());
         let nil = [Value::Text(None), Value::Array(None), Value::Array(Some(vec![]))];
