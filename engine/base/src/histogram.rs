@@ -32,6 +32,7 @@ impl Default for Histogram {
 }
 
 /// The counter of a value, and where it stands.
+#[inline]
 fn index_of(value: u64) -> usize {
     if value < 256 {
         return value as usize;
@@ -60,24 +61,15 @@ impl Histogram {
     /// Counts a value `times` times. A counter that is full stays full.
     #[inline]
     pub fn record_n(&mut self, value: u64, times: u32) {
-        if value < 256 {
-            // Most stages of most requests take no time: a turn's stamps are the same.
-            self.counts[value as usize] = self.counts[value as usize].saturating_add(times);
-        } else {
-            self.count_large(value, times);
-        }
+        let counter = &mut self.counts[index_of(value.min(VALUE_MAX))];
+        *counter = counter.saturating_add(times);
         self.count += u64::from(times);
+        if value > VALUE_MAX {
+            self.overflow += u64::from(times);
+        }
         self.sum += u128::from(value) * u128::from(times);
         if value > self.max && times > 0 {
             self.max = value;
-        }
-    }
-
-    fn count_large(&mut self, value: u64, times: u32) {
-        let counter = &mut self.counts[index_of(value.min(VALUE_MAX))];
-        *counter = counter.saturating_add(times);
-        if value > VALUE_MAX {
-            self.overflow += u64::from(times);
         }
     }
 
