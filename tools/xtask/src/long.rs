@@ -10,7 +10,8 @@ usage: cargo xtask long COMMAND
 
   bench [--update] [FILTER]          instructions of each bench against bench/micro/instructions.txt (needs valgrind)
   profile-instructions               what the latency profile adds to a turn's instructions (needs valgrind)
-  profile-overhead [PAIRS]           the same, and what it takes of the throughput: PAIRS (10) runs of either build";
+  profile-overhead [PAIRS [DIR]]     the same, and what it takes of the throughput: PAIRS (10) runs of either build,
+                                     data in DIR, else in the target directory: in memory no disk is measured";
 
 /// True when every limit holds.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool> {
@@ -29,8 +30,8 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool> {
             let is_good = instructions(&builds)?;
             let mut arguments = vec!["throughput".into()];
             arguments.extend(builds.arms("dropstone", "dropstone")?.map(PathBuf::into_os_string));
-            arguments.push(builds.target.clone().into_os_string());
-            arguments.extend(rest.iter().map(Into::into));
+            arguments.push(rest.get(1).map_or_else(|| builds.target.clone().into_os_string(), Into::into));
+            arguments.extend(rest.first().map(Into::into));
             Ok(builds.long(&arguments)? && is_good)
         }
         _ => bail!("{USAGE}"),
