@@ -66,6 +66,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         let index = slot.applied.next();
         base::mark::hit!("shard.apply.held_by_install", slot.installing.is_some());
+        // Who takes this node in again begins with a state.
+        if slot.dropped.is_some() {
+            return Step::Idle;
+        }
         if index > slot.commit || mutate!(MUT_21B, slot.installing.is_some(), false) {
             return Step::Idle;
         }

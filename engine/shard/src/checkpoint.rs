@@ -43,6 +43,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.note_written(at, epoch);
             }
         }
+        self.cut_dropped_logs();
     }
 
     /// The configuration that goes with the machine row: its own, or the group's first one while none was applied.
@@ -62,11 +63,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let is_wanted = self.store.wants_freeze()
                 || now.since(self.last_freeze) >= CHECKPOINT_EVERY
                 || self.log_wants_checkpoint()
+                || self.drops_wait
                 || std::mem::take(&mut self.wants_checkpoint);
             if is_wanted {
                 self.last_freeze = now;
                 base::mark::hit!("shard.checkpoint.frozen");
                 self.frozen = self.store.freeze();
+                if self.frozen.is_some() {
+                    self.note_drops_frozen();
+                }
             }
         }
         let Some(frozen) = &self.frozen else { return };

@@ -113,6 +113,8 @@ pub(crate) struct Group {
     pub installed: Option<Installed>,
     /// What was applied is gone, or is being applied anew.
     pub lost: Option<crate::lost::Lost>,
+    /// This node is out of it, and its rows are gone: nothing is applied. Invariant: `lost` then.
+    pub dropped: Option<crate::removed::Dropped>,
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
@@ -158,6 +160,7 @@ impl Group {
             installing: None,
             installed: None,
             lost: None,
+            dropped: None,
             initial,
             is_leader: false,
             hashes: StateHashes::default(),

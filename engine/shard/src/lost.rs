@@ -61,7 +61,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let before = self.log.first_index(slot.id).prev();
             if slot.applied < before {
                 base::mark::hit!("shard.lost.found_at_boot");
-                let reason = "the store has no state of it".to_owned();
+                let reason = "the store has no state of it: lost, or dropped when this node was voted out".to_owned();
                 self.notices.push_back((slot.id, Notice::StateLost { reason }));
                 self.groups[at as usize].lost = Some(Lost::new(before, now));
                 self.lost.insert(at);

@@ -243,6 +243,10 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) alarms: VecDeque<(GroupId, raft::Alarm)>,
     /// Groups whose state is lost or being applied anew.
     pub(crate) lost: BTreeSet<u32>,
+    /// Groups that this node is out of, whose rows are still there.
+    pub(crate) leaving: BTreeSet<u32>,
+    /// Rows were dropped, and no memtable that says so is frozen yet.
+    pub(crate) drops_wait: bool,
     /// Not told yet.
     pub(crate) notices: VecDeque<(GroupId, Notice)>,
     /// Groups whose newest state hash was not told yet.
@@ -318,6 +322,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             leaders_changed: true,
             alarms: VecDeque::new(),
             lost: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            drops_wait: false,
             notices: VecDeque::new(),
             untold_states: Vec::new(),
             differences: VecDeque::new(),

@@ -32,7 +32,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 health: group.raft.health(),
                 alarm: group.alarm,
                 differs_from: group.hashes.differs_from(),
-                is_state_lost: group.lost.is_some(),
+                is_state_lost: group.lost.is_some() && group.dropped.is_none(),
             })
             .collect()
     }

@@ -40,6 +40,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.watch_faults(now);
         self.expire_snapshots(now);
         self.watch_lost(now);
+        self.drop_removed();
         self.keep_up(now);
     }
 
@@ -243,6 +244,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         slot.deadline = slot.raft.next_deadline();
         self.deadlines.set(at, slot.deadline);
+        if slot.raft.is_removed() && slot.dropped.is_none() {
+            self.leaving.insert(at);
+        }
         if slot.raft.is_dirty() {
             self.mark_dirty(at);
         }
@@ -332,6 +336,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.settle_follower_reads(at, effects);
         self.members_changed |= effects.config_changed;
+        if effects.config_changed || effects.commit.is_some() || effects.role.is_some() {
+            self.note_members(at);
+        }
         if effects.config_changed {
             self.ask_again(at);
         }

@@ -11,6 +11,8 @@ mod lost;
 mod parted;
 #[path = "cluster/reads.rs"]
 mod reads;
+#[path = "cluster/removed.rs"]
+mod removed;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 #[path = "cluster/stages.rs"]

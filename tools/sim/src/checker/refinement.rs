@@ -339,6 +339,58 @@ mod tests {
     }
 
     #[test]
+    fn only_who_is_out_for_good_drops_what_it_applied() {
+        let change = ConfigChange { remove: vec![NodeId(3)], ..ConfigChange::default() };
+        let joint = Config::single(&[1, 2, 3].map(NodeId)).change(&change).unwrap();
+        let next = joint.leave();
+        // Node 3 has applied entry 1; node 1 removes it by entries 2 and 3, which node 2 acks.
+        let story = || {
+            let mut story = Story::new();
+            let (leader, follower) = story.commit().unwrap();
+            story.send(1, 3, append((0, 0), 1, 0)).unwrap();
+            story.turn(&Seat::with(3, &[1], 0)).unwrap();
+            story.send(3, 1, ack(1, 1)).unwrap();
+            story.send(1, 3, beat(1)).unwrap();
+            let leaving = Seat::with(3, &[1], 1);
+            story.turn(&leaving).unwrap();
+            let mut seat = leader;
+            let mut held = follower;
+            for (config, index) in [(&joint, 2), (&next, 3)] {
+                seat.log.push(1, &config.encode());
+                (seat.config, seat.config_index, seat.persisted) = (config.clone(), index, index);
+                story.turn(&seat).unwrap();
+                story.send(1, 2, append((1, index - 1), 1, 0)).unwrap();
+                (held.log, held.persisted) = (seat.log.clone(), index);
+                (held.config, held.config_index) = (config.clone(), index);
+                story.turn(&held).unwrap();
+                story.send(2, 1, ack(1, index)).unwrap();
+                (seat.commit, seat.applied) = (index, index);
+                if index == 2 {
+                    // What follows is appended in the turn that commits it, or later.
+                    story.turn(&seat).unwrap();
+                }
+            }
+            (story, leaving, seat)
+        };
+        let removed = Body::Removed { term: Term(1), config_index: LogIndex(3) };
+        let (mut early, leaving, _) = story();
+        refused("Confirm", early.send(1, 3, removed));
+        let (mut early, ..) = story();
+        refused("DropState", early.turn(&Seat { applied: 0, ..leaving.clone() }));
+        let (mut told, _, leader) = story();
+        told.turn(&leader).unwrap();
+        told.send(1, 3, removed).unwrap();
+        told.turn(&Seat { applied: 0, ..leaving.clone() }).unwrap();
+        // A member is no such node, and a part of what was applied goes nowhere.
+        let (mut other, _, leader) = story();
+        other.turn(&leader).unwrap();
+        refused("DropState", other.turn(&Seat { applied: 0, ..leader.clone() }));
+        let (mut other, _, leader) = story();
+        other.turn(&leader).unwrap();
+        refused("Apply", other.turn(&Seat { applied: 2, ..leader }));
+    }
+
+    #[test]
     fn a_start_keeps_what_was_told_and_invents_nothing() {
         let again = |seat: &Seat| {
             let mut story = Story::new();

@@ -216,7 +216,8 @@ fn check_order(view: &GroupView<'_>) -> Result<(), Violation> {
     let is_installing = before > view.commit && view.role != Role::Leader;
     ensure!(
         NAME,
-        before <= view.applied || is_installing,
+        // Who was voted out has nothing applied, and its log is cut behind what it had (`refinement` judges when).
+        before <= view.applied || is_installing || view.applied == LogIndex(0),
         "group {group} node {node}: applied {} and the log begins behind {before}",
         view.applied
     );

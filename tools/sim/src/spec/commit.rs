@@ -106,7 +106,33 @@ impl Group {
     pub(super) fn check_applied(&self, turn: &Turn<'_, '_>) -> Step {
         let (view, before) = (turn.view, &self.nodes[turn.place]);
         guard!(Apply, view.applied <= view.commit, "applied {} of commit {}", view.applied, view.commit);
+        if view.applied < before.applied && view.applied == LogIndex(0) {
+            return self.check_drop(turn);
+        }
         guard!(Apply, view.applied >= before.applied, "applied {} after {}", view.applied, before.applied);
+        Ok(())
+    }
+
+    /// What was applied is gone: only who is out of the group, for good, needs it no more. Its log, term and vote are as
+    /// they were, which the other actions see to. A turn may drop and then append what takes the node in again, so the
+    /// configuration before the turn counts as well as the one after it.
+    fn check_drop(&self, turn: &Turn<'_, '_>) -> Step {
+        let (view, before) = (turn.view, &self.nodes[turn.place]);
+        let told = before.told_out;
+        let is_out = |config: &Config, index: LogIndex| {
+            let is_member = config.is_member(view.node);
+            // Told of a configuration that is committed, and of none since that takes it in again.
+            let is_told = told > LogIndex(0) && !(is_member && index >= told);
+            is_told || !is_member && index <= view.commit
+        };
+        guard!(
+            DropState,
+            is_out(view.config, view.config_index) || is_out(&before.config, before.config_index),
+            "configuration {} in force, {:?}, with commit {}, and leaders told it of {told}",
+            view.config_index,
+            view.config,
+            view.commit
+        );
         Ok(())
     }
 }

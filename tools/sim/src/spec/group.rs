@@ -30,6 +30,8 @@ pub(super) struct Node {
     pub first: LogIndex,
     /// Index and term of the state of a leader that came last. It is shown before the log is restarted behind it.
     pub state: (LogIndex, Term),
+    /// The newest committed configuration that leaders told it to be no member of.
+    pub told_out: LogIndex,
     /// The highest term in anything it said that promises: it outlives the process.
     pub promised: Term,
     /// It said that it lost something, and the term above all in which it acked that.

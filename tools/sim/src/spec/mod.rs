@@ -5,7 +5,7 @@
 //!  observed step            must be explained by
 //!  term, vote, role         Timeout  PreVote  RequestVote  Grant  Refuse  BecomeLeader  Transfer
 //!  log, persisted           Append  AcceptAppend  RejectAppend  Truncate  Persist  Repair  InstallSnapshot
-//!  commit, applied, config  AdvanceCommit  Apply  ChangeConfig  LeaveJoint
+//!  commit, applied, config  AdvanceCommit  Apply  DropState  ChangeConfig  LeaveJoint
 //!  message                  SendAppend  Confirm  Tell, and those above that speak
 //!  life                     Crash  Restart
 //! ```
@@ -63,6 +63,8 @@ pub(crate) enum Action {
     LeaveJoint,
     /// The log restarts behind a leader's state.
     InstallSnapshot,
+    /// A node that is out drops what it applied.
+    DropState,
     /// A leader asks a voter to campaign at once.
     Transfer,
     /// A leader confirms what it leads: heartbeats, read indexes, who is out.

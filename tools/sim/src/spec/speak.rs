@@ -230,6 +230,8 @@ impl Group {
             let is_out = !node.config.is_member(to_id) || node.config_index > config_index;
             guard!(Confirm, is_out, "it tells member {to_id} that it is out");
         }
+        let told = &mut self.nodes[said.to].told_out;
+        *told = (*told).max(config_index);
         Ok(())
     }
 
