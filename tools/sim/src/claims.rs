@@ -2,7 +2,7 @@
 
 /// By checker; those of the world itself, which have no file, come last.
 const CLAIMS: &[(&str, &str)] = &[
-    ("advertised", "what a leader tells others is committed it has applied itself"),
+    ("advertised", "what a leader tells others is committed it has applied itself, in this life"),
     (
         "amnesia",
         "a node whose log ends before what `meta` says was persisted comes back quarantined; and a leader that heard a later life of a node refuse what an earlier one had acked to it, as if all were well, counts it no more in that term",
