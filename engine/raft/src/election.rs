@@ -88,7 +88,8 @@ impl Raft {
             }
             Body::TimeoutNow { read_position, .. } => self.handle_timeout_now(log, from, read_position),
             Body::Removed { config_index, .. } => {
-                if config_index > self.configs.index() && self.role != Role::Leader {
+                // Of the same index: it is committed, and this node may not have heard that of its own.
+                if config_index >= self.configs.index() && self.role != Role::Leader {
                     base::mark::hit!("raft.membership.learned_removed");
                     self.is_removed = true;
                 }

@@ -188,6 +188,36 @@ fn a_node_out_of_the_group_is_told_when_it_asks_for_votes() {
     assert_eq!(member.raft.next_deadline(), base::Mono::MAX);
 }
 
+/// It has the configuration that puts it out, and never heard that this is committed: else it would ask for votes for ever.
+#[test]
+fn a_node_is_told_of_a_configuration_that_it_holds_and_does_not_know_to_be_committed() {
+    let mut leader = settled();
+    change(&mut leader, &replace(&[1], &[]));
+    leader.drain();
+    leader.sync();
+    leader.receive_ack(2, 2);
+    leader.receive_ack(3, 2);
+    let index = leader.raft.config_index();
+    assert_eq!((index, leader.raft.config()), (LogIndex(3), &voters(&[2, 3])));
+    leader.sync();
+    // Another one leads from now on.
+    leader.receive(
+        2,
+        Body::Heartbeat {
+            term: Term(2),
+            commit_index: LogIndex(0),
+            read_position: 0,
+            quiesce: false,
+            send_mono: base::Mono(1),
+        },
+    );
+    assert!(leader.raft.commit_index() < index && !leader.raft.is_removed());
+    leader.receive(2, Body::Removed { term: Term(2), config_index: index.prev() });
+    assert!(!leader.raft.is_removed(), "of an older configuration");
+    leader.receive(2, Body::Removed { term: Term(2), config_index: index });
+    assert!(leader.raft.is_removed());
+}
+
 #[test]
 fn leadership_goes_to_a_node_that_holds_everything() {
     let mut leader = settled();
