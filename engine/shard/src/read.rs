@@ -68,10 +68,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.serve_confirmed(at);
     }
 
-    /// Serves the confirmed reads whose index is applied.
+    /// Serves the confirmed reads whose index is applied. A group that lost its state turns them away at once.
     pub(crate) fn serve_confirmed(&mut self, at: u32) {
         while let Some((index, _)) = self.groups[at as usize].confirmed.front() {
-            if *index > self.groups[at as usize].applied {
+            let slot = &self.groups[at as usize];
+            if *index > slot.applied && slot.lost.is_none() {
                 base::mark::hit!("shard.read.waits_for_apply");
                 break;
             }

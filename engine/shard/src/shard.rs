@@ -443,6 +443,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
         self.members_changed = true;
         self.note_rebuilt(at);
+        self.serve_confirmed(at);
         self.forget_level(at);
         self.forget_states(at);
         self.queue_apply(at);

@@ -438,3 +438,41 @@ fn a_group_whose_rows_are_damaged_is_not_served() {
     assert!(rig.shard.status()[0].is_state_lost || rig.shard.applied_index(GroupId(0)) > base::LogIndex(0));
     assert!(matches!(rig.shard.poll_notice(), Some((GroupId(0), crate::Notice::StateLost { .. }))));
 }
+
+/// It was confirmed while this node led, and nothing may be applied for long once the state is here.
+#[test]
+fn a_snapshot_serves_the_confirmed_reads_that_wait_for_its_index() {
+    use meta::{Machine, RowBatch, Store as _, StoreEvent};
+    let config = Config::single(&[NODE]).encode();
+    let machine = Machine { applied_index: base::LogIndex(50), config, ..Machine::default() };
+    let mut sender = MemoryStore::new();
+    sender.write(GroupId(0), &RowBatch::default(), &machine);
+    let mut bodies = vec![Vec::new()];
+    sender.snapshot_begin(1, GroupId(0)).expect("it has the group").encode(&mut bodies[0]);
+    for part in 0..2 {
+        sender.snapshot_read(1, part);
+        let Some(StoreEvent::SnapshotPart { body, .. }) = sender.poll_event() else { panic!("it has that part") };
+        bodies.push(body);
+    }
+    let mut rig = Rig::new(1);
+    rig.run(50);
+    for (request, index) in [(1, 50), (2, 51)] {
+        let read = crate::group::Read {
+            ticket: Ticket { connection: 1, request, kind: 2 },
+            acct: Acct(1),
+            nsid: Nsid(10_000_000_000),
+            query: meta::Query::Head,
+            path: Some(raft::ReadPath::Round),
+            slot: rig.shard.stages.begin_slot(),
+            class: crate::stages::class_of_query(&meta::Query::Head),
+        };
+        rig.shard.groups[0].confirmed.push_back((base::LogIndex(index), read));
+    }
+    for (part, body) in (0..).zip(&bodies) {
+        let (index, term) = (base::LogIndex(50), Term(1));
+        rig.shard.handle_snapshot_part(NodeId(2), GroupId(0), index, term, 7, part, part == 2, body);
+    }
+    rig.run(100);
+    assert_eq!(rig.shard.applied_index(GroupId(0)), base::LogIndex(50));
+    assert_eq!((rig.answer(1), rig.answer(2)), (Some(Status::Ok), None));
+}
