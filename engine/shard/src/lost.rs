@@ -1,8 +1,8 @@
 //! Groups whose state is gone while their log is whole: a table of the store was damaged.
 //!
 //! ```text
-//! damaged ──▶ dropped ──▶ the log reaches back to entry 1: applied anew from there ──▶ as far as before: it serves again
-//!                    └──▶ it does not: the leader is asked for its state; a snapshot ──┘
+//! damaged ──▶ dropped ──▶ the log has all from entry 1: applied anew from there ──────▶ as far as before: it serves again
+//!                    └──▶ it has not: the leader is asked for its state; a snapshot ───┘
 //! ```
 //! Such a group votes, takes entries and acks them as ever: what it promised lies in the log. It answers no reads and takes
 //! no commands, and whoever leads it hands that over. Nothing is made up: a group all of whose voters have lost their state
@@ -100,10 +100,20 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.watch_lost(now);
     }
 
+    /// Does the log lack something of what is to be applied anew: what was cut off before it, or an entry whose bytes are
+    /// gone? Nobody repairs those: when they went, they were applied.
+    fn lacks_entries(&self, at: u32) -> bool {
+        let slot = &self.groups[at as usize];
+        let Some(lost) = &slot.lost else { return false };
+        let is_cut = slot.applied.next() < self.log.first_index(slot.id);
+        let faulty = self.log.first_faulty_above(slot.id, slot.applied).filter(|index| *index <= lost.until);
+        base::mark::hit!("shard.lost.entry_faulty", !is_cut && faulty.is_some());
+        is_cut || faulty.is_some()
+    }
+
     /// Does the state have to come from elsewhere?
     fn wants_state(&self, at: u32) -> bool {
-        let slot = &self.groups[at as usize];
-        slot.applied.next() < self.log.first_index(slot.id) && slot.installed.is_none()
+        self.groups[at as usize].installed.is_none() && self.lacks_entries(at)
     }
 
     /// Asks leaders for what is lost, and gives away the lead of groups that cannot be served.

@@ -164,3 +164,35 @@ fn a_single_node_that_lost_a_state_serves_its_other_groups() {
     let outcome = world.command(700, system, &init);
     assert!(outcome.is_ok(), "{outcome:?}");
 }
+
+/// Nobody repairs an entry that was applied when its bytes went: who has to apply it anew gets a state.
+#[test]
+fn an_applied_entry_whose_bytes_are_gone_does_not_hold_up_who_applies_anew() {
+    let mut world = World::new(36, 10_000);
+    let session = begin(&mut world);
+    fill(&mut world, session, 60);
+    let (_, others) = followers(&mut world);
+    let victim = others[0];
+    world.shard(victim).checkpoint_soon();
+    world.run(Span::from_ms(500));
+    let (mut disk, store) = world.kill(victim);
+    let path = b"/folder 15";
+    let found = disk.segment_seqs().into_iter().find_map(|seq| {
+        let bytes = disk.segment_bytes(seq);
+        Some((seq, bytes.windows(path.len()).position(|window| window == path)?))
+    });
+    let (seq, offset) = found.expect("the entry is in the log");
+    disk.damage(seq, offset, |bytes| bytes[0] ^= 1);
+    let now = world.now;
+    world.nodes.get_mut(&victim).unwrap().restart(disk, store, now);
+    world.link_all();
+    world.run(Span::from_ms(1_000));
+    let faulty = world.shard(victim).log().first_faulty(GROUP()).expect("recovery found it");
+    assert!(world.shard(victim).applied_index(GROUP()) > faulty, "its state is there");
+    assert_eq!(world.shard(victim).log().first_index(GROUP()), LogIndex(1));
+    damage(&mut world, victim);
+    world.ensure_same(&[1, 2, 3]);
+    assert!(!is_lost(&mut world, victim));
+    assert!(!world.parts.is_empty(), "only a snapshot helps");
+    assert_eq!(listing(&mut world, victim).len(), 60);
+}
