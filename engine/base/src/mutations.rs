@@ -142,6 +142,7 @@ mod switched {
         MUT_19D "19d" "a configuration is not undone by truncation" ["config" "leader_completeness" "election"]
         MUT_19E "19e" "a node id is used again after its disk was lost" ["config" "leader_completeness" "durable"]
         MUT_19F "19f" "rows go before the vote that takes this node out is committed" ["refinement"]
+        MUT_19G "19g" "who dropped its rows and is taken in again acks before it has a state" ["refinement"]
         MUT_20A "20a" "an older snapshot is accepted" ["leader_completeness" "watermarks" "converge"]
         MUT_20B "20b" "a snapshot keeps a conflicting tail" ["log_matching" "leader_completeness" "converge"]
         MUT_20C "20c" "a snapshot is acked before it is persisted" ["durable" "hard_state" "leader_completeness"]

@@ -424,6 +424,12 @@ impl Raft {
         &self.lead.peers
     }
 
+    /// When a leader of the group was last heard. It speaks only to who is a member by its newest configuration.
+    #[must_use]
+    pub fn heard_leader_at(&self) -> Option<Mono> {
+        self.last_contact
+    }
+
     /// Another node said that this one is out of the group.
     #[must_use]
     pub fn is_removed(&self) -> bool {

@@ -16,8 +16,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         for &(group, index) in &frozen.applied {
             let Some(at) = self.local(group) else { continue };
             let slot = &self.groups[at as usize];
-            if slot.lost.is_some() && slot.applied < index {
-                // It was flushed, and dropped before anybody heard of it: the log is all that is left of it.
+            if frozen.id <= slot.frozen_gone {
+                // It was dropped before anybody heard of its flush: the log is all that is left of it.
                 base::mark::hit!("shard.lost.checkpoint_ignored");
                 continue;
             }
@@ -43,7 +43,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.note_written(at, epoch);
             }
         }
-        self.cut_dropped_logs();
+        self.cut_dropped_logs(frozen.id);
     }
 
     /// The configuration that goes with the machine row: its own, or the group's first one while none was applied.
@@ -69,8 +69,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.last_freeze = now;
                 base::mark::hit!("shard.checkpoint.frozen");
                 self.frozen = self.store.freeze();
-                if self.frozen.is_some() {
-                    self.note_drops_frozen();
+                if let Some(frozen) = self.frozen.as_ref().map(|frozen| frozen.id) {
+                    self.frozen_last = frozen;
+                    self.note_drops_frozen(frozen);
                 }
             }
         }

@@ -115,6 +115,8 @@ pub(crate) struct Group {
     pub lost: Option<crate::lost::Lost>,
     /// This node is out of it, and its rows are gone: nothing is applied. Invariant: `lost` then.
     pub dropped: Option<crate::removed::Dropped>,
+    /// Memtables up to this one hold rows that were dropped since: their flush says nothing of the group.
+    pub frozen_gone: u64,
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
@@ -161,6 +163,7 @@ impl Group {
             installed: None,
             lost: None,
             dropped: None,
+            frozen_gone: 0,
             initial,
             is_leader: false,
             hashes: StateHashes::default(),

@@ -7,9 +7,12 @@
 //! Such a group votes, takes entries and acks them as ever: what it promised lies in the log. It answers no reads and takes
 //! no commands, and whoever leads it hands that over. Nothing is made up: a group all of whose voters have lost their state
 //! stands still and says so.
+//!
+//! A group that dropped its rows by itself, since this node was out, is no damaged one: nobody has counted it among those
+//! that may fail. Taken in again it is a new member: before it has a state it takes no entries and acks none.
 
 use base::mono::Span;
-use base::{GroupId, LogIndex, Mono, NodeId};
+use base::{GroupId, LogIndex, Mono, NodeId, mutate};
 use meta::Store;
 use raft::{Body, Input};
 use seglog::Disk;
@@ -45,11 +48,13 @@ pub(crate) struct Lost {
     /// Members that asked this node, which led, for a state that it has not.
     askers: Vec<(NodeId, Mono)>,
     is_hopeless: bool,
+    /// It takes entries and acks them though it lacks what lies before its log: as one that was damaged in this life does.
+    acks: bool,
 }
 
 impl Lost {
-    fn new(until: LogIndex, now: Mono) -> Lost {
-        Lost { until, next_ask: now, askers: Vec::new(), is_hopeless: false }
+    fn new(until: LogIndex, now: Mono, acks: bool) -> Lost {
+        Lost { until, next_ask: now, askers: Vec::new(), is_hopeless: false, acks }
     }
 }
 
@@ -63,7 +68,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 base::mark::hit!("shard.lost.found_at_boot");
                 let reason = "the store has no state of it: lost, or dropped when this node was voted out".to_owned();
                 self.notices.push_back((slot.id, Notice::StateLost { reason }));
-                self.groups[at as usize].lost = Some(Lost::new(before, now));
+                // Whether it was damaged or dropped is not known any more.
+                self.groups[at as usize].lost = Some(Lost::new(before, now, false));
                 self.lost.insert(at);
             }
         }
@@ -74,16 +80,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else { return self.store.drop_group(group) };
         base::mark::hit!("shard.lost.damaged_while_leading", self.groups[at as usize].is_leader);
         self.notices.push_back((group, Notice::StateLost { reason }));
-        self.lose_state(at);
+        self.lose_state(at, true);
     }
 
-    /// Drops a group's state and begins its way back.
-    pub(crate) fn lose_state(&mut self, at: u32) {
+    /// Drops a group's state and begins its way back. It was damaged, and goes on to ack, or this node is out of it.
+    pub(crate) fn lose_state(&mut self, at: u32, acks: bool) {
         let now = self.turn_now;
         let slot = &mut self.groups[at as usize];
         let group = slot.id;
         let until = slot.lost.as_ref().map_or(slot.applied, |lost| lost.until.max(slot.applied));
-        slot.lost = Some(Lost::new(until, now));
+        let acks = acks && slot.lost.as_ref().is_none_or(|lost| lost.acks);
+        slot.lost = Some(Lost::new(until, now, acks));
+        slot.frozen_gone = self.frozen_last;
         slot.applied = LogIndex(0);
         slot.wait = ApplyWait::None;
         slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
@@ -116,6 +124,22 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.groups[at as usize].installed.is_none() && self.lacks_entries(at)
     }
 
+    /// An ack says that all entries up to its own are held here. Whoever dropped what some of them made, by its own will,
+    /// must not be counted for that: else the last node that does hold it could go, and nobody would miss it.
+    pub(crate) fn may_ack(&self, at: u32) -> bool {
+        let is_new = self.groups[at as usize].lost.as_ref().is_some_and(|lost| !lost.acks);
+        mutate!(MUT_19G, !(is_new && self.lacks_entries(at)), true)
+    }
+
+    /// A leader sends entries to a group that may ack none: so it is a member again, and asks for a state.
+    pub(crate) fn note_entries_refused(&mut self, at: u32) {
+        base::mark::hit!("shard.lost.entries_refused");
+        let now = self.turn_now;
+        if let Some(lost) = self.groups[at as usize].lost.as_mut().filter(|lost| lost.next_ask == Mono::MAX) {
+            lost.next_ask = now;
+        }
+    }
+
     /// Asks leaders for what is lost, and gives away the lead of groups that cannot be served.
     pub(crate) fn watch_lost(&mut self, now: Mono) {
         let due: Vec<u32> =
@@ -126,8 +150,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 lost.askers.retain(|(_, asked)| now.since(*asked) < ASKED_LATELY);
             }
             let slot = &self.groups[at as usize];
-            if self.is_out(at) {
-                // Nobody would send it; who takes this node in again says so.
+            if self.is_out(at) && !self.is_spoken_to(at) {
+                // Nobody would send it; who takes this node in again sends entries.
                 if let Some(lost) = &mut self.groups[at as usize].lost {
                     lost.next_ask = Mono::MAX;
                 }

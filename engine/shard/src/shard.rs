@@ -208,6 +208,8 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) written: VecDeque<(SyncEpoch, u32)>,
     pub(crate) synced: SyncEpoch,
     pub(crate) frozen: Option<meta::Frozen>,
+    /// The newest memtable that was frozen; their numbers rise.
+    pub(crate) frozen_last: u64,
     pub(crate) turn_now: Mono,
     pub(crate) turn_wall_ms: u64,
     pub(crate) last_freeze: Mono,
@@ -298,6 +300,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             written,
             synced: SyncEpoch(0),
             frozen: None,
+            frozen_last: 0,
             turn_now: now,
             turn_wall_ms: 0,
             last_freeze: now,
@@ -359,6 +362,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             base::mark::hit!("shard.snapshot.append_refused", self.groups[at as usize].installing.is_some());
             // As if lost: the leader probes again after its heartbeat interval.
             return;
+        }
+        if is_append && !self.may_ack(at) {
+            return self.note_entries_refused(at);
         }
         self.step(at, Input::Message { from, body, entries, now });
     }
@@ -442,6 +448,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let (index, term) = (installed.index, installed.term);
         self.step(at, Input::SnapshotInstalled { index, term, config: &installed.config });
         self.members_changed = true;
+        self.end_drop(at);
         self.note_rebuilt(at);
         self.serve_confirmed(at);
         self.forget_level(at);
@@ -503,7 +510,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let raft = raft.min(self.pairs.deadline(self.settings.raft.election_min)).min(self.snapshots.next_deadline());
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
-        let raft = raft.min(self.upkeep.deadline()).min(self.lost_deadline());
+        let raft = raft.min(self.upkeep.deadline()).min(self.lost_deadline()).min(self.drops_deadline());
         raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 

@@ -312,7 +312,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn perform(&mut self, at: u32, effects: &Effects) {
         let group = self.groups[at as usize].id;
         for message in &effects.send_now {
-            self.peer_out.push_back(PeerOut::Raft { to: message.to, group, body: message.body });
+            if !self.is_false_ack(at, &message.body) {
+                self.peer_out.push_back(PeerOut::Raft { to: message.to, group, body: message.body });
+            }
         }
         for message in &effects.send_after_sync {
             let epoch = self.groups[at as usize].last_epoch;
@@ -411,9 +413,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     pub(crate) fn release(&mut self, at: u32, message: &Outgoing) {
         let slot = &self.groups[at as usize];
-        if let Some(message) = slot.raft.release(message) {
+        let message = slot.raft.release(message).filter(|message| !self.is_false_ack(at, &message.body));
+        if let Some(message) = message {
             self.peer_out.push_back(PeerOut::Raft { to: message.to, group: slot.id, body: message.body });
         }
+    }
+
+    /// It was due before the rows went.
+    fn is_false_ack(&self, at: u32, body: &raft::Body) -> bool {
+        let is_ack = matches!(body, raft::Body::AppendResp { rejected: false, busy: false, .. });
+        let is_false = is_ack && !self.may_ack(at);
+        base::mark::hit!("shard.lost.ack_taken_back", is_false);
+        is_false
     }
 
     pub(crate) fn note_turn(&mut self, at: u32) {

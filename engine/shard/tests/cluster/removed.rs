@@ -76,7 +76,7 @@ fn who_is_voted_out_drops_its_rows_and_log_and_forgets_no_vote() {
         let before = promised(&mut world, out);
         assert!(rows(&mut world, out) > 60);
         remove(&mut world, out);
-        world.run(Span::from_ms(1_000));
+        world.run(Span::from_ms(3_000));
         assert_eq!((rows(&mut world, out), world.shard(out).applied_index(GROUP())), (0, LogIndex(0)), "seed {seed}");
         assert!(!is_lost(&mut world, out), "seed {seed}: nothing that somebody should look after");
         assert!(world.shard(out).applied_index(other) >= applied, "seed {seed}: other groups are not touched");
@@ -109,12 +109,12 @@ fn who_is_taken_in_again_gets_a_state_by_snapshot() {
         fill(&mut world, session, (0, 60));
         let out = follower(&mut world);
         remove(&mut world, out);
-        world.run(Span::from_ms(1_000));
+        world.run(Span::from_ms(3_000));
         assert_eq!(rows(&mut world, out), 0);
         fill(&mut world, session, (60, 80));
         if restarts {
             world.crash(out);
-            world.run(Span::from_ms(1_000));
+            world.run(Span::from_ms(3_000));
         }
         world.parts.clear();
         add(&mut world, out);
@@ -137,7 +137,7 @@ fn a_leader_that_is_voted_out_hands_over_and_drops_its_rows() {
     fill(&mut world, session, (0, 40));
     let out = world.leader(GROUP()).unwrap();
     remove(&mut world, out);
-    world.run(Span::from_ms(2_000));
+    world.run(Span::from_ms(3_000));
     assert_ne!(world.leader(GROUP()), Some(out));
     assert_eq!(rows(&mut world, out), 0);
     fill(&mut world, session, (40, 50));
@@ -153,7 +153,7 @@ fn a_node_that_is_out_gives_no_vote_to_a_shorter_log() {
     fill(&mut world, session, (0, 40));
     let out = follower(&mut world);
     remove(&mut world, out);
-    world.run(Span::from_ms(1_000));
+    world.run(Span::from_ms(3_000));
     let (term, _, last, last_term) = promised(&mut world, out);
     let from = world.nodes.keys().copied().find(|id| *id != out).unwrap();
     let ask = raft::Body::RequestVote {
@@ -169,4 +169,88 @@ fn a_node_that_is_out_gives_no_vote_to_a_shorter_log() {
     world.turn();
     let (_, vote, ..) = promised(&mut world, out);
     assert_ne!(vote, Some(from), "the log that asked ends before the own one");
+}
+
+/// What `id` says to others of the group in one turn.
+fn said_in_a_turn(world: &mut World, id: NodeId) -> Vec<(NodeId, raft::Body)> {
+    world.mail.retain(|mail| mail.from != id);
+    world.turn();
+    let said = world.mail.iter().filter(|mail| mail.from == id).filter_map(|mail| match mail.message {
+        PeerOut::Raft { to, group, body } if group == GROUP() => Some((to, body)),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// It is counted for what it acks, and the state that its log begins behind is gone here: the others that have it could go.
+#[test]
+fn who_dropped_its_rows_acks_nothing_before_it_has_a_state() {
+    for (seed, restarts) in [(68, false), (69, true)] {
+        let mut world = World::new(seed, 8);
+        let session = begin(&mut world);
+        fill(&mut world, session, (0, 60));
+        let out = follower(&mut world);
+        remove(&mut world, out);
+        world.run(Span::from_ms(3_000));
+        fill(&mut world, session, (60, 61));
+        let other = (0..GROUPS).map(GroupId).find(|group| *group != GROUP()).unwrap();
+        let elsewhere = (1..).map(|more| Nsid(ROOT.0 + more)).find(|nsid| base::group_of(*nsid, GROUPS) == other);
+        world.command(7_000, header(session, 1, elsewhere.unwrap()), &mkdir("/elsewhere"));
+        world.run(Span::from_ms(500));
+        if restarts {
+            world.crash(out);
+            world.run(Span::from_ms(1_000));
+        }
+        let from = world.leader(GROUP()).unwrap();
+        let term = world.shard(from).raft(GROUP()).unwrap().term();
+        let (_, _, last, last_term) = promised(&mut world, out);
+        assert!(world.shard(out).log().first_index(GROUP()) > LogIndex(1), "seed {seed}: its log is cut");
+        let (mut acks, mut asks) = (0, 0);
+        for _ in 0..200 {
+            let (commit_index, read_position, send_mono) = (LogIndex(0), 0, world.now);
+            let beat = raft::Body::Heartbeat { term, commit_index, read_position, quiesce: false, send_mono };
+            let append = raft::Body::AppendEntries {
+                term,
+                prev_index: last,
+                prev_term: last_term.unwrap(),
+                prev_crc: 0,
+                commit_index,
+                read_position,
+                count: 0,
+                send_mono,
+            };
+            for body in [beat, append] {
+                let none = Records::check_entries(&[], 0, GROUP(), LogIndex(1)).unwrap();
+                let now = world.now;
+                world.shard(out).handle_peer(from, GROUP(), body, none, now);
+            }
+            for (to, body) in said_in_a_turn(&mut world, out) {
+                acks += u32::from(matches!(body, raft::Body::AppendResp { rejected: false, .. }));
+                let is_ask = matches!(body, raft::Body::EntryFetch { first_index: LogIndex(0), .. });
+                asks += u32::from(is_ask && to == from);
+            }
+        }
+        assert_eq!((acks, asks), (0, 1), "seed {seed}: acks, and asks for a state");
+    }
+}
+
+/// The only voter commits nothing before the new one acks, so the state that it sends cannot name it yet.
+#[test]
+fn a_state_of_before_it_was_named_again_is_not_dropped() {
+    let mut world = World::new(70, 8);
+    let session = begin(&mut world);
+    fill(&mut world, session, (0, 60));
+    let leader = world.leader(GROUP()).unwrap();
+    let others: Vec<NodeId> = world.nodes.keys().copied().filter(|id| *id != leader).collect();
+    others.iter().for_each(|id| remove(&mut world, *id));
+    world.run(Span::from_ms(3_000));
+    assert_eq!((rows(&mut world, others[0]), rows(&mut world, others[1])), (0, 0));
+    fill(&mut world, session, (60, 80));
+    add(&mut world, others[0]);
+    world.ensure_same(&[leader.0, others[0].0]);
+    assert!(!is_lost(&mut world, others[0]));
+    assert!(rows(&mut world, others[0]) > 80);
+    // And it stays, with a leader that rests.
+    world.run(Span::from_ms(5_000));
+    assert!(rows(&mut world, others[0]) > 80);
 }

@@ -69,6 +69,8 @@ struct Node {
     persisted: LogIndex,
     /// What it had dropped behind a snapshot: committed, and persisted.
     before_first: LogIndex,
+    /// It was out of the group, or was told so: it may have dropped its rows, and cut its log behind what it had.
+    was_out: bool,
     /// The last entry, and its term, up to which [`Copies`] knows of it.
     marked: (LogIndex, Term),
     config: Config,
@@ -102,7 +104,10 @@ pub struct Watermarks {
 
 impl Watermarks {
     fn note_view(&mut self, view: &GroupView<'_>) -> Result<(), Violation> {
-        check_order(view)?;
+        let is_named = view.config.members().next().is_none() || view.config.is_member(view.node);
+        let node = self.nodes.of((view.group, view.node));
+        node.was_out |= !is_named && view.config_index <= view.commit;
+        check_order(view, node.was_out)?;
         check_peers(view)?;
         self.lives.note_view(view);
         if let Some((peer, held)) = self.lives.overrated(view) {
@@ -116,7 +121,8 @@ impl Watermarks {
         }
         let node = self.nodes.of((view.group, view.node));
         if node.incarnation != view.incarnation {
-            *node = Node { incarnation: view.incarnation, config: std::mem::take(&mut node.config), ..Node::default() };
+            let (config, was_out) = (std::mem::take(&mut node.config), node.was_out);
+            *node = Node { incarnation: view.incarnation, config, was_out, ..Node::default() };
         }
         let (group, id) = (view.group, view.node);
         ensure!(
@@ -135,7 +141,9 @@ impl Watermarks {
         let has_fault = node.note_faults(view);
         let was_leader = std::mem::replace(&mut node.was_leader, view.role == Role::Leader) && node.term == view.term;
         (node.term, node.persisted, node.acked) = (view.term, view.persisted, LogIndex(0));
-        node.before_first = view.log.first_index().prev();
+        let before = view.log.first_index().prev();
+        // Who has dropped its rows holds nothing of what lies before its log.
+        node.before_first = if node.was_out { before.min(view.applied) } else { before };
         // A change appended in this very turn counts from the next entry on: the one before it may still have decided.
         let before = if node.config == *view.config {
             None
@@ -209,15 +217,15 @@ impl Watermarks {
     }
 }
 
-fn check_order(view: &GroupView<'_>) -> Result<(), Violation> {
+fn check_order(view: &GroupView<'_>, was_out: bool) -> Result<(), Violation> {
     let (group, node) = (view.group, view.node);
     let (before, last) = (view.log.first_index().prev(), view.log.last_index());
     // While a snapshot is being installed the log already begins behind it.
     let is_installing = before > view.commit && view.role != Role::Leader;
     ensure!(
         NAME,
-        // Who was voted out has nothing applied, and its log is cut behind what it had (`refinement` judges when).
-        before <= view.applied || is_installing || view.applied == LogIndex(0),
+        // `refinement` judges when rows may go.
+        before <= view.applied || is_installing || was_out && view.applied == LogIndex(0),
         "group {group} node {node}: applied {} and the log begins behind {before}",
         view.applied
     );
@@ -294,6 +302,9 @@ impl Checker for Watermarks {
             }
             Event::Sent { from, incarnation, to, group, body } => {
                 let Body::AppendResp { term, index, rejected: false, busy: false, echo_mono, .. } = *body else {
+                    if matches!(body, Body::Removed { .. }) {
+                        self.nodes.of((group, to)).was_out = true;
+                    }
                     return Ok(());
                 };
                 self.note_ack(from, incarnation, group, (term, index));
@@ -331,6 +342,25 @@ mod tests {
         compacted.log.compact(3);
         turn(&mut checker, &compacted).unwrap();
         turn(&mut checker, &Seat::with(1, &[1, 1, 1], 3).leading()).unwrap();
+    }
+
+    #[test]
+    fn only_who_was_out_may_lack_what_lies_before_its_log_and_it_is_not_counted_for_that() {
+        let mut hollow = Seat { applied: 0, ..Seat::with(2, &[1, 1, 1, 1], 3) };
+        hollow.log.compact(3);
+        let mut checker = Watermarks::default();
+        fires(NAME, turn(&mut checker, &hollow));
+        let removed = Body::Removed { term: Term(1), config_index: LogIndex(2) };
+        let (from, to) = (NodeId(1), NodeId(2));
+        checker.observe(ms(0), &Event::Sent { from, incarnation: 1, to, group: GROUP, body: &removed }).unwrap();
+        turn(&mut checker, &hollow).unwrap();
+        turn(&mut checker, &Seat::with(1, &[1, 1, 1], 2).leading()).unwrap_err();
+        // With a state it holds that again.
+        turn(&mut checker, &Seat { applied: 3, ..hollow.clone() }).unwrap();
+        turn(&mut checker, &Seat::with(1, &[1, 1, 1], 3).leading()).unwrap();
+        // By a committed configuration.
+        let others = Config::single(&[1, 3].map(NodeId));
+        turn(&mut Watermarks::default(), &Seat { config: others, config_index: 2, ..hollow }).unwrap();
     }
 
     #[test]

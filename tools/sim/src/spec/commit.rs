@@ -121,8 +121,9 @@ impl Group {
         let told = before.told_out;
         let is_out = |config: &Config, index: LogIndex| {
             let is_member = config.is_member(view.node);
-            // Told of a configuration that is committed, and of none since that takes it in again.
-            let is_told = told > LogIndex(0) && !(is_member && index >= told);
+            // Told of a configuration that is committed, and of none since that takes it in again. One of the same index is
+            // another one, of a leader that lost.
+            let is_told = told > LogIndex(0) && !(is_member && index > told);
             is_told || !is_member && index <= view.commit
         };
         guard!(

@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub state: (LogIndex, Term),
     /// The newest committed configuration that leaders told it to be no member of.
     pub told_out: LogIndex,
+    /// It has dropped what it applied, once.
+    pub has_dropped: bool,
     /// The highest term in anything it said that promises: it outlives the process.
     pub promised: Term,
     /// It said that it lost something, and the term above all in which it acked that.
@@ -92,6 +94,7 @@ impl Group {
         self.check_commit(&turn)?;
         self.check_applied(&turn)?;
         self.check_config(&turn)?;
+        self.nodes[place].has_dropped |= view.applied < self.nodes[place].applied;
         self.keep(place, view);
         Ok(())
     }

@@ -206,6 +206,13 @@ impl Group {
         let node = &self.nodes[from];
         if node.term == term && node.is_up {
             guard!(AcceptAppend, index <= node.persisted, "it acks {index} and persisted {}", node.persisted);
+            guard!(
+                AcceptAppend,
+                !node.has_dropped || node.first <= node.applied.next(),
+                "it acks {index}, its log begins at {}, and of what it dropped it has {} again",
+                node.first,
+                node.applied
+            );
             let (own, theirs) =
                 (node.log.get(index), self.leading(leader, term).map(|at| self.nodes[at].log.get(index)));
             if let (Some(own), Some(Some(theirs))) = (own, theirs) {
