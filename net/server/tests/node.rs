@@ -2,6 +2,8 @@
 
 #[path = "node/profile.rs"]
 mod profile;
+#[path = "node/removed.rs"]
+mod removed;
 
 use std::net::TcpListener;
 use std::path::Path;
