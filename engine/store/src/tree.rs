@@ -263,7 +263,8 @@ impl Tree {
     pub(crate) fn compact_once(&self) -> Result<bool, TreeError> {
         let (version, tables) = (self.tree.current_version().id(), self.tree.next_table_id());
         self.making.begin();
-        let done = self.tree.compact(Arc::new(Leveled::default()), self.pins.watermark());
+        let levels = Leveled::default().with_l0_threshold(L0_TABLES).with_table_target_size(TABLE_BYTES);
+        let done = self.tree.compact(Arc::new(levels), self.pins.watermark());
         self.show();
         match done {
             Ok(()) => {
@@ -389,6 +390,12 @@ pub(crate) struct RangeAt<'a> {
     pub(crate) rows_max: usize,
     pub(crate) bytes_max: usize,
 }
+
+/// Tables of level 0 that are merged into the next level, all at once, and what a table that comes of it holds. Their
+/// product is where that level is full. Each such merge writes all of the next level anew, so it is done half as often as
+/// the crate would by itself (docs/adr/2026-11-22-level-0-waits-for-eight.md).
+const L0_TABLES: u8 = 8;
+const TABLE_BYTES: u64 = 32 << 20;
 
 /// Bits of filter per row in levels 0 to 2, and below, where nine of ten rows are. Most commands ask for rows that are
 /// nowhere, in each run of level 0 and each level; where one filter in an entry's hundreds of questions errs, the entry

@@ -130,7 +130,8 @@ fn an_older_machine_row_below_a_damaged_table_does_not_come_back() {
 fn compaction_goes_on_once_the_damaged_table_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::open(dir.path()).unwrap();
-    for round in 0..5u8 {
+    // Eight tables of the first level are merged.
+    for round in 0..9u8 {
         fill(&mut bench, GROUP, round);
         bench.checkpoint();
         if round == 2 {

@@ -84,19 +84,19 @@ fn a_version_that_finds_no_room_leaves_the_one_before_and_is_written_later() {
 fn a_compaction_that_finds_no_room_waits_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = open(dir.path());
-    for round in 0..4u8 {
+    for round in 0..8u8 {
         bench.write(GROUP, &[(&[0x10, round], Some(&[round; 1000])), (b"\x10same", Some(&[round]))]);
         bench.checkpoint();
         wait_moved(dir.path());
     }
-    assert_eq!((tables(dir.path()), version(dir.path())), (4, 5));
-    // The fifth flush, the fourth in the first level, takes the next version; the compaction that it calls for would take the one after.
+    assert_eq!((tables(dir.path()), version(dir.path())), (8, 9));
+    // The ninth flush, the eighth in the first level, takes the next version; the compaction that it calls for would take the one after.
     let later = dir.path().join(format!("c0/v{}", version(dir.path()) + 2));
     symlink("/dev/full", &later).unwrap();
-    bench.write(GROUP, &[(&[0x10, 4], Some(&[4; 1000])), (b"\x10same", Some(&[4]))]);
+    bench.write(GROUP, &[(&[0x10, 8], Some(&[8; 1000])), (b"\x10same", Some(&[8]))]);
     bench.checkpoint();
     wait_refused(&mut bench, 2);
-    assert!(tables(dir.path()) >= 5 && bench.all(GROUP).len() == 6, "reads go on");
+    assert!(tables(dir.path()) >= 9 && bench.all(GROUP).len() == 10, "reads go on");
     std::fs::remove_file(&later).unwrap();
     let wait = |what: &dyn Fn() -> bool| {
         let begun = Instant::now();
@@ -105,14 +105,14 @@ fn a_compaction_that_finds_no_room_waits_and_leaves_nothing_behind() {
             std::thread::yield_now();
         }
     };
-    wait(&|| version(dir.path()) >= 7);
-    // Its five inputs, which the version before names until the next change, its output, and nothing of the attempts.
-    assert_eq!(tables(dir.path()), 6);
-    bench.write(GROUP, &[(b"\x10same", Some(&[4]))]);
+    wait(&|| version(dir.path()) >= 11);
+    // Its nine inputs, which the version before names until the next change, its output, and nothing of the attempts.
+    assert_eq!(tables(dir.path()), 10);
+    bench.write(GROUP, &[(b"\x10same", Some(&[8]))]);
     bench.checkpoint();
     wait(&|| tables(dir.path()) == 2);
-    assert_eq!(bench.all(GROUP).len(), 6);
+    assert_eq!(bench.all(GROUP).len(), 10);
     bench.store.close();
     let mut bench = Bench::open(dir.path()).unwrap();
-    assert_eq!(bench.all(GROUP)[b"\x10same".as_slice()], [4]);
+    assert_eq!(bench.all(GROUP)[b"\x10same".as_slice()], [8]);
 }

@@ -442,7 +442,8 @@ fn the_scrub_finds_a_table_that_changed_and_names_only_the_groups_that_touch_it(
 fn a_compaction_that_meets_a_damaged_block_says_whose_rows_it_holds_and_stops() {
     let (dir, mut bench) = open();
     let rows = |round: u8| [(vec![0x10, 1], vec![round; 3000]), (vec![0x10, 200], vec![round; 3000])];
-    for round in 0..5u8 {
+    // Eight tables of the first level are merged.
+    for round in 0..9u8 {
         for (key, value) in rows(round) {
             bench.write(GROUP, &[(&key, Some(&value))]);
         }
