@@ -26,6 +26,7 @@ pub mod mix;
 pub mod observe;
 pub mod op;
 pub mod phases;
+mod pieces;
 pub mod recorder;
 pub mod report;
 pub mod run;

@@ -7,6 +7,7 @@ use base::{Prng, mix64};
 
 use crate::mix::Population;
 use crate::op::{FileId, Writer};
+use crate::pieces::Pieces;
 use crate::stream::Draws;
 use crate::trace::Space;
 
@@ -61,7 +62,7 @@ pub struct Tree {
     below: Vec<Box<str>>,
     /// The path of [`TOP`].
     top: String,
-    files: Vec<File>,
+    files: Pieces<File>,
     live: Vec<u32>,
     /// Folders of the population, from which puts choose.
     homes: u32,
