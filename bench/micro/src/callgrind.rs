@@ -113,7 +113,7 @@ pub fn run(program: &Path, committed: &Path, wish: &Wish) -> Result<bool> {
         println!("SKIPPED: long bench: there is no valgrind here (Debian package valgrind)");
         return Ok(true);
     };
-    let tools = format!("{}, {version}", rustc()?);
+    let tools = format!("{}, {version}, {}", rustc()?, processor());
     let text = std::fs::read_to_string(committed).with_context(|| format!("could not read {}", committed.display()))?;
     let mut before = Counts::parse(&text).with_context(|| committed.display().to_string())?;
     let is_comparable = before.tools == tools;
@@ -168,9 +168,31 @@ fn rustc() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The C library takes its copies and comparisons by the processor.
+fn processor() -> String {
+    processor_of(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn processor_of(cpuinfo: &str) -> String {
+    let field = |name: &str| {
+        let of_name = |line: &str| {
+            line.split_once(':').filter(|(left, _)| left.trim() == name).map(|pair| pair.1.trim().to_owned())
+        };
+        cpuinfo.lines().find_map(of_name).unwrap_or_else(|| "?".to_owned())
+    };
+    format!("{} family {} model {}", field("model name"), field("cpu family"), field("model"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_is_named_by_its_model() {
+        let text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n";
+        assert_eq!(processor_of(text), "AMD EPYC family 25 model 17");
+        assert_eq!(processor_of(""), "? family ? model ?");
+    }
 
     #[test]
     fn a_total_and_a_line_of_the_list_are_read() {

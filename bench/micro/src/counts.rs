@@ -1,7 +1,7 @@
 //! Instructions of an operation by id: the committed file, and what makes a new count worse than it.
 //!
 //! ```text
-//! # rustc 1.95.0 (59807616e 2026-04-14), valgrind-3.19.0
+//! # rustc 1.95.0 (59807616e 2026-04-14), valgrind-3.19.0, AMD EPYC family 25 model 17
 //! base/crc32c/n=64B                                    85.0
 //! ```
 
@@ -16,7 +16,7 @@ const ALWAYS_ALLOWED: f64 = 1.0;
 /// Counts, and the tools that they were made with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Compiler and valgrind: counts of other ones are not compared.
+    /// Compiler, valgrind and processor: counts of other ones are not compared.
     pub tools: String,
     /// Instructions of an operation, by id.
     pub of: BTreeMap<String, f64>,
