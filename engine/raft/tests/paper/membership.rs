@@ -35,6 +35,17 @@ fn asked_to_take_over(sent: &[Outgoing]) -> Vec<u64> {
     sent.iter().filter(is_ask).map(|message| message.to.0).collect()
 }
 
+/// A leader of three whose removal the other two hold: it is committed.
+fn leaving() -> Member {
+    let mut leader = settled();
+    change(&mut leader, &replace(&[1], &[]));
+    leader.drain();
+    leader.sync();
+    leader.receive_ack(2, 2);
+    leader.receive_ack(3, 2);
+    leader
+}
+
 #[test]
 fn no_change_before_an_entry_of_the_own_term_is_committed() {
     let mut leader = Member::leader(1, voters(&[1, 2, 3]), &[1]);
@@ -87,12 +98,7 @@ fn a_joint_configuration_is_left_only_when_it_is_committed_itself() {
 
 #[test]
 fn a_leader_that_was_removed_steps_down_once_that_is_committed_and_hands_over() {
-    let mut leader = settled();
-    change(&mut leader, &replace(&[1], &[]));
-    leader.drain();
-    leader.sync();
-    leader.receive_ack(2, 2);
-    leader.receive_ack(3, 2);
+    let mut leader = leaving();
     assert_eq!((leader.commit(), leader.raft.config()), (2, &voters(&[2, 3])));
     assert_eq!(leader.propose(b"x"), Outcome::NotLeader { hint: None });
     leader.sync();
@@ -191,12 +197,7 @@ fn a_node_out_of_the_group_is_told_when_it_asks_for_votes() {
 /// It has the configuration that puts it out, and never heard that this is committed: else it would ask for votes for ever.
 #[test]
 fn a_node_is_told_of_a_configuration_that_it_holds_and_does_not_know_to_be_committed() {
-    let mut leader = settled();
-    change(&mut leader, &replace(&[1], &[]));
-    leader.drain();
-    leader.sync();
-    leader.receive_ack(2, 2);
-    leader.receive_ack(3, 2);
+    let mut leader = leaving();
     let index = leader.raft.config_index();
     assert_eq!((index, leader.raft.config()), (LogIndex(3), &voters(&[2, 3])));
     leader.sync();

@@ -64,6 +64,17 @@ fn promised(world: &mut World, id: NodeId) -> (base::Term, Option<NodeId>, LogIn
     (raft.term(), raft.vote(), last, shard.log().term(GROUP(), last))
 }
 
+/// Sixty folders, and a follower that was voted out and dropped them.
+fn one_is_out(seed: u64) -> (World, SessionId, NodeId) {
+    let mut world = World::new(seed, 8);
+    let session = begin(&mut world);
+    fill(&mut world, session, (0, 60));
+    let out = follower(&mut world);
+    remove(&mut world, out);
+    world.run(Span::from_ms(3_000));
+    (world, session, out)
+}
+
 #[test]
 fn who_is_voted_out_drops_its_rows_and_log_and_forgets_no_vote() {
     for seed in 60..63 {
@@ -104,12 +115,7 @@ fn who_is_voted_out_drops_its_rows_and_log_and_forgets_no_vote() {
 #[test]
 fn who_is_taken_in_again_gets_a_state_by_snapshot() {
     for (seed, restarts) in [(64, false), (65, true)] {
-        let mut world = World::new(seed, 8);
-        let session = begin(&mut world);
-        fill(&mut world, session, (0, 60));
-        let out = follower(&mut world);
-        remove(&mut world, out);
-        world.run(Span::from_ms(3_000));
+        let (mut world, session, out) = one_is_out(seed);
         assert_eq!(rows(&mut world, out), 0);
         fill(&mut world, session, (60, 80));
         if restarts {
@@ -186,12 +192,7 @@ fn said_in_a_turn(world: &mut World, id: NodeId) -> Vec<(NodeId, raft::Body)> {
 #[test]
 fn who_dropped_its_rows_acks_nothing_before_it_has_a_state() {
     for (seed, restarts) in [(68, false), (69, true)] {
-        let mut world = World::new(seed, 8);
-        let session = begin(&mut world);
-        fill(&mut world, session, (0, 60));
-        let out = follower(&mut world);
-        remove(&mut world, out);
-        world.run(Span::from_ms(3_000));
+        let (mut world, session, out) = one_is_out(seed);
         fill(&mut world, session, (60, 61));
         let other = (0..GROUPS).map(GroupId).find(|group| *group != GROUP()).unwrap();
         let elsewhere = (1..).map(|more| Nsid(ROOT.0 + more)).find(|nsid| base::group_of(*nsid, GROUPS) == other);
