@@ -21,6 +21,8 @@ pub const GROUP: GroupId = GroupId(0);
 const MEMTABLE_BYTES: u64 = 64 << 20;
 /// Block cache of either store.
 const CACHE_BYTES: u64 = 128 << 20;
+/// No store is silent for so long.
+const QUIET_MAX: Duration = Duration::from_secs(180);
 /// Frozen memtables that may wait.
 const FROZEN_MAX: usize = 2;
 
@@ -124,12 +126,20 @@ impl Ours {
     /// # Errors
     /// The store failed.
     pub fn make_room(&mut self) -> Result<()> {
-        if self.store.pressure() != Pressure::None {
+        if self.store.wants_freeze() {
             self.freeze();
         }
         while self.store.pressure() == Pressure::Full {
-            self.wait()?;
-            self.freeze();
+            // It may be for the end of a compaction, which no event tells.
+            while let Some(event) = self.store.poll_event() {
+                self.see(event)?;
+            }
+            if self.store.wants_freeze() {
+                self.freeze();
+            }
+            if self.store.pressure() == Pressure::Full {
+                self.bell.recv_timeout(QUIET_MAX).context("the store has no room for minutes")?;
+            }
         }
         Ok(())
     }
@@ -142,13 +152,13 @@ impl Ours {
     /// What the store has to say next; waits for it.
     ///
     /// # Errors
-    /// It says nothing for a minute.
+    /// It says nothing for minutes.
     pub fn next_event(&mut self) -> Result<StoreEvent> {
         loop {
             if let Some(event) = self.store.poll_event() {
                 return Ok(event);
             }
-            self.bell.recv_timeout(Duration::from_secs(60)).context("the store says nothing for a minute")?;
+            self.bell.recv_timeout(QUIET_MAX).context("the store says nothing for minutes")?;
         }
     }
 

@@ -117,9 +117,9 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Outgoing snapshots of one core at a time; each pins its view of the tree.
 pub const STORE_PINS_MAX: usize = 64;
 /// Runs of the first level beyond which nothing more is proposed until compaction has caught up.
-pub const L0_RUNS_MAX: usize = 20;
-/// And beyond which less and less is proposed.
-pub const L0_RUNS_SLOW: usize = 12;
+pub const L0_RUNS_MAX: usize = 24;
+/// And beyond which less and less is proposed: twice as many as are merged at a time.
+pub const L0_RUNS_SLOW: usize = 16;
 /// Parts of incoming snapshots that wait for the store, beyond which their senders are not told to go on.
 pub const SNAPSHOT_PARTS_WAITING_MAX: usize = 8;
 

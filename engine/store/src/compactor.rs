@@ -43,6 +43,8 @@ impl Worker for Compactor {
         }
         while !self.stopping.load(Ordering::Acquire) && self.compact_once()? {
             self.l0_runs.store(self.tree.l0_runs(), Ordering::Relaxed);
+            // There may be room again, and no event tells.
+            self.outbox.ring();
         }
         self.l0_runs.store(self.tree.l0_runs(), Ordering::Relaxed);
         Ok(())
