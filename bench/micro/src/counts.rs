@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// More than this is a failure. Units: parts of the count before.
-pub const GROWTH_MAX: f64 = 0.02;
+/// More than this is a failure: the same code, built in another directory, counted up to 2.1 % more. Units: parts of the
+/// count before.
+pub const GROWTH_MAX: f64 = 0.05;
 /// A difference of less than this many instructions an operation is none: operations of a few are rounded.
 const ALWAYS_ALLOWED: f64 = 1.0;
 
@@ -113,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn two_in_a_hundred_more_is_too_many_and_a_new_id_is_none() {
+    fn more_than_a_twentieth_more_is_too_many_and_a_new_id_is_none() {
         let counts = Counts::parse("a/b/c 1000\nd/e/f 3\n").unwrap();
-        assert!(matches!(counts.judge("a/b/c", 1019.0), Change::Same(_)));
-        assert!(matches!(counts.judge("a/b/c", 1021.0), Change::More(more) if more > 0.02));
-        assert!(matches!(counts.judge("a/b/c", 979.0), Change::Fewer(_)));
+        assert!(matches!(counts.judge("a/b/c", 1049.0), Change::Same(_)));
+        assert!(matches!(counts.judge("a/b/c", 1051.0), Change::More(more) if more > 0.05));
+        assert!(matches!(counts.judge("a/b/c", 949.0), Change::Fewer(_)));
         assert!(matches!(counts.judge("d/e/f", 3.9), Change::Same(_)), "less than one instruction is rounding");
         assert_eq!(counts.judge("g/h/i", 1.0), Change::New);
     }
