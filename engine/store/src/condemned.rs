@@ -191,7 +191,7 @@ impl Tree {
         }
         match tables.iter().find_map(read_back) {
             Some(damage) => Err(TreeError::Corrupt(damage.reason)),
-            None => self.register(&tables),
+            None => self.register(&tables, None),
         }
     }
 

@@ -28,6 +28,7 @@ mod pins;
 mod range_reads;
 mod reader;
 mod row_cache;
+mod row_filter;
 mod scrub;
 mod settings;
 mod sorted;

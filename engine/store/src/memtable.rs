@@ -9,6 +9,7 @@ use crate::key::GroupLife;
 use crate::life_rows::{LifeRows, table_of};
 use crate::machine_row::MachineRow;
 use crate::merge::Layer;
+use crate::row_filter::FilterNumber;
 use crate::sorted::{LeavesAhead, SIDE_BY_SIDE, SortedRows, SpareLeaves, Spot};
 
 /// A memtable. The active one is written by its core; frozen ones are shared and read-only.
@@ -22,6 +23,8 @@ pub(crate) struct Memtable {
     /// Of the nodes of all lives, and of the machine rows.
     more_bytes: usize,
     spare_leaves: Option<SpareLeaves>,
+    /// What knows which rows are not here.
+    filter: FilterNumber,
 }
 
 /// What a memtable leaves behind for the next ones: memory of rows and leaves of trees.
@@ -133,10 +136,10 @@ impl Found<'_> {
 }
 
 impl Memtable {
-    /// One that takes its memory from there.
-    pub(crate) fn new(leftovers: &Leftovers) -> Memtable {
+    /// One that takes its memory from there; its rows are told to that filter.
+    pub(crate) fn new(leftovers: &Leftovers, filter: FilterNumber) -> Memtable {
         let Leftovers { pieces, leaves } = leftovers.clone();
-        Memtable { arena: Arena::new(pieces), spare_leaves: Some(leaves), ..Memtable::default() }
+        Memtable { arena: Arena::new(pieces), spare_leaves: Some(leaves), filter, ..Memtable::default() }
     }
 
     /// Gives the memory of its rows back: it must not be asked any more. What is left, [`Memtable::dispose`] takes.
@@ -177,6 +180,10 @@ impl Memtable {
             }
             id.0 != group
         });
+    }
+
+    pub(crate) fn filter(&self) -> FilterNumber {
+        self.filter
     }
 
     /// What it knows: `None` nothing, `Some(None)` a delete.

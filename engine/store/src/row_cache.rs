@@ -8,14 +8,12 @@
 //! table of hashes, which may be wrong about a row now and then.
 
 use std::cell::Cell;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 
 use base::IdMap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::hash_index::HashIndex;
 use crate::key::GroupLife;
+use crate::row_filter::{RowHash, RowHasher};
 
 /// What a row costs beside its bytes: its slot, its place in the index and two heap headers.
 const ROW_OVERHEAD_BYTES: usize = 128;
@@ -52,8 +50,7 @@ pub(crate) struct RowCache {
     index: HashIndex,
     /// Rows of each life.
     lives: IdMap<GroupLife, usize>,
-    /// Secret, so that nobody can choose names that collide.
-    seed: u64,
+    hasher: RowHasher,
     /// Hashes of the rows that came lately.
     seen: Box<[u32]>,
     hand: usize,
@@ -71,13 +68,13 @@ impl Slot {
 }
 
 impl RowCache {
-    pub(crate) fn new(bytes_max: usize) -> RowCache {
+    pub(crate) fn new(bytes_max: usize, hasher: RowHasher) -> RowCache {
         RowCache {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashIndex::new(INDEX_MIN),
             lives: IdMap::default(),
-            seed: RandomState::new().hash_one(0),
+            hasher,
             seen: vec![0; SEEN].into_boxed_slice(),
             hand: 0,
             bytes: 0,
@@ -134,9 +131,9 @@ impl RowCache {
         self.lives.contains_key(&id)
     }
 
-    /// The row was written: if it is here, it changes here too.
-    pub(crate) fn update(&mut self, id: GroupLife, key: &[u8], value: Option<&[u8]>) {
-        if let Some(slot) = self.find(id, key, self.hash(id, key)) {
+    /// The row of this hash was written: if it is here, it changes here too.
+    pub(crate) fn update(&mut self, id: GroupLife, key: &[u8], hash: RowHash, value: Option<&[u8]>) {
+        if let Some(slot) = self.find(id, key, hash.0) {
             self.set(slot, value.map(<[u8]>::to_vec));
         }
     }
@@ -166,9 +163,9 @@ impl RowCache {
         }
     }
 
-    /// What is known of a row: `None` nothing, `Some(None)` that it is absent.
-    pub(crate) fn get(&self, id: GroupLife, key: &[u8]) -> Option<Option<&[u8]>> {
-        let slot = &self.slots[self.find(id, key, self.hash(id, key))? as usize];
+    /// What is known of the row of this hash: `None` nothing, `Some(None)` that it is absent.
+    pub(crate) fn get(&self, id: GroupLife, key: &[u8], hash: RowHash) -> Option<Option<&[u8]>> {
+        let slot = &self.slots[self.find(id, key, hash.0)? as usize];
         slot.touched.set(true);
         Some(slot.value.as_deref())
     }
@@ -179,8 +176,8 @@ impl RowCache {
         self.bytes
     }
 
-    fn hash(&self, (group, life): GroupLife, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed ^ (u64::from(group.0) << 16 | u64::from(life)))
+    fn hash(&self, id: GroupLife, key: &[u8]) -> u64 {
+        self.hasher.hash(id, key).0
     }
 
     fn find(&self, id: GroupLife, key: &[u8], hash: u64) -> Option<u32> {
@@ -249,30 +246,38 @@ mod tests {
 
     const ID: GroupLife = (GroupId(1), 1);
 
+    fn get<'a>(cache: &'a RowCache, key: &[u8]) -> Option<Option<&'a [u8]>> {
+        cache.get(ID, key, cache.hasher.hash(ID, key))
+    }
+
+    fn update(cache: &mut RowCache, key: &[u8], value: Option<&[u8]>) {
+        cache.update(ID, key, cache.hasher.hash(ID, key), value);
+    }
+
     #[test]
     fn released_rows_stay_until_room_is_needed_and_read_ones_stay_longer() {
-        let mut cache = RowCache::new(3 * (ROW_OVERHEAD_BYTES + 2));
+        let mut cache = RowCache::new(3 * (ROW_OVERHEAD_BYTES + 2), RowHasher::new());
         let hold = cache.fill(ID, b"a".to_vec(), Some(b"1".to_vec()), true).unwrap();
         cache.fill(ID, b"b".to_vec(), None, false);
         cache.fill(ID, b"c".to_vec(), Some(b"3".to_vec()), false);
-        assert_eq!(cache.get(ID, b"b"), Some(None), "absence is remembered");
+        assert_eq!(get(&cache, b"b"), Some(None), "absence is remembered");
         for _ in 0..2 {
             cache.fill(ID, b"d".to_vec(), Some(b"4".to_vec()), false);
         }
-        assert_eq!(cache.get(ID, b"c"), None, "the one row that is neither held nor read");
-        assert_eq!(cache.get(ID, b"a"), Some(Some(&b"1"[..])));
+        assert_eq!(get(&cache, b"c"), None, "the one row that is neither held nor read");
+        assert_eq!(get(&cache, b"a"), Some(Some(&b"1"[..])));
         cache.unhold(hold);
         for at in 0..20u8 {
             cache.fill(ID, vec![at], Some(vec![at]), false);
             cache.fill(ID, vec![at], Some(vec![at]), false);
         }
-        assert_eq!(cache.get(ID, b"a"), None);
+        assert_eq!(get(&cache, b"a"), None);
         assert!(cache.bytes() <= 3 * (ROW_OVERHEAD_BYTES + 2));
     }
 
     #[test]
     fn rows_that_come_once_drive_nothing_out_when_there_is_no_room() {
-        let mut cache = RowCache::new(100 * (ROW_OVERHEAD_BYTES + 2));
+        let mut cache = RowCache::new(100 * (ROW_OVERHEAD_BYTES + 2), RowHasher::new());
         for at in 0..90u16 {
             cache.fill(ID, at.to_be_bytes().to_vec(), None, false);
         }
@@ -281,34 +286,34 @@ mod tests {
             let holds: Vec<_> = (0..200u16)
                 .map(|at| cache.fill(ID, (1000 + page * 200 + at).to_be_bytes().to_vec(), None, true).unwrap())
                 .collect();
-            assert!((0..200u16).all(|at| cache.get(ID, &(1000 + page * 200 + at).to_be_bytes()).is_some()));
+            assert!((0..200u16).all(|at| get(&cache, &(1000 + page * 200 + at).to_be_bytes()).is_some()));
             holds.into_iter().for_each(|hold| cache.unhold(hold));
         }
-        assert!((0..80u16).all(|at| cache.get(ID, &at.to_be_bytes()).is_some()));
+        assert!((0..80u16).all(|at| get(&cache, &at.to_be_bytes()).is_some()));
         assert!(cache.bytes() <= cache.bytes_max && cache.bytes() >= kept);
         let wanted = 7777u16.to_be_bytes();
         for _ in 0..2 {
             let hold = cache.fill(ID, wanted.to_vec(), None, true).unwrap();
             cache.unhold(hold);
         }
-        assert_eq!(cache.get(ID, &wanted), Some(None), "what comes again is kept");
+        assert_eq!(get(&cache, &wanted), Some(None), "what comes again is kept");
     }
 
     #[test]
     fn a_write_changes_a_row_that_is_here_and_brings_none_in() {
-        let mut cache = RowCache::new(1 << 20);
+        let mut cache = RowCache::new(1 << 20, RowHasher::new());
         cache.fill(ID, b"a".to_vec(), None, false);
-        cache.update(ID, b"a", Some(b"new"));
-        cache.update(ID, b"b", Some(b"new"));
-        assert_eq!(cache.get(ID, b"a"), Some(Some(&b"new"[..])));
-        assert_eq!(cache.get(ID, b"b"), None);
-        cache.update(ID, b"a", None);
-        assert_eq!(cache.get(ID, b"a"), Some(None));
+        update(&mut cache, b"a", Some(b"new"));
+        update(&mut cache, b"b", Some(b"new"));
+        assert_eq!(get(&cache, b"a"), Some(Some(&b"new"[..])));
+        assert_eq!(get(&cache, b"b"), None);
+        update(&mut cache, b"a", None);
+        assert_eq!(get(&cache, b"a"), Some(None));
     }
 
     #[test]
     fn a_forgotten_life_takes_its_rows_along_and_old_holds_do_no_harm() {
-        let mut cache = RowCache::new(1 << 20);
+        let mut cache = RowCache::new(1 << 20, RowHasher::new());
         let hold = cache.fill(ID, b"a".to_vec(), None, true).unwrap();
         cache.forget(ID);
         assert_eq!((cache.bytes(), cache.has(ID)), (0, false));

@@ -24,6 +24,7 @@ use crate::pins::Pins;
 use crate::range_reads::{Missing, RangeReads};
 use crate::reader::Reader;
 use crate::row_cache::{Hold, RowCache};
+use crate::row_filter::{RowFilters, RowHash, RowHasher};
 use crate::settings::{OpenError, OpenSettings, Wake};
 use crate::space::Space;
 use crate::tree::Tree;
@@ -49,6 +50,10 @@ pub struct LsmStore {
     /// Flushed, but a read that began before that may still bring older rows. Oldest first.
     retired: VecDeque<Retired>,
     frozen_next: u64,
+    hasher: RowHasher,
+    filters: RowFilters,
+    /// Of the rows that are written just now.
+    hashes: Vec<RowHash>,
     cache: RowCache,
     ranges: RangeReads,
     view: View,
@@ -154,6 +159,7 @@ impl LsmStore {
         let (mut compactor, compactor_jobs) = Lane::new();
         let parts_waiting = Arc::new(AtomicUsize::new(0));
         let leftovers = Leftovers::new(settings.memtable_bytes);
+        let (hasher, filters) = (RowHasher::new(), RowFilters::new(settings.memtable_bytes));
         let reading = Reader::new(tree.clone(), outbox.clone(), settings.reader_cache_bytes());
         let writing = Writer {
             tree: tree.clone(),
@@ -182,12 +188,15 @@ impl LsmStore {
             core: settings.core,
             memtable_bytes: settings.memtable_bytes,
             groups: machines.into_iter().map(|(group, row)| (group, GroupState::from_tables(row))).collect(),
-            active: Memtable::new(&leftovers),
+            active: Memtable::new(&leftovers, filters.newest()),
             leftovers,
             frozen: VecDeque::new(),
             retired: VecDeque::new(),
             frozen_next: 1,
-            cache: RowCache::new(settings.cache_bytes),
+            hasher,
+            filters,
+            hashes: Vec::new(),
+            cache: RowCache::new(settings.cache_bytes, hasher),
             ranges: RangeReads::default(),
             view: View::new(tree.shown()),
             flights: BTreeMap::new(),
@@ -286,14 +295,16 @@ impl LsmStore {
         let Some(&Flight { token, group, is_released }) = self.flights.get(&seq) else { return };
         let mut missing = Vec::new();
         if self.life(group.0) == group.1 {
-            let LsmStore { active, frozen, retired, cache, tokens, view, .. } = self;
+            let LsmStore { active, frozen, retired, cache, tokens, view, hasher, filters, .. } = self;
             let mut holds = Vec::with_capacity(keys.len());
             for (key, value) in keys {
                 if value.is_none() {
                     view.note_absent(&key);
                 }
                 // A memtable knows better than the tables did when they were read.
-                let newer = newest_first(active, frozen, retired).find_map(|table| table.get(group, &key));
+                let told = filters.ask(hasher.hash(group, &key));
+                let mut newer = newest_first(active, frozen, retired).filter(|table| told.may_have(table.filter()));
+                let newer = newer.find_map(|table| table.get(group, &key));
                 let value = newer.map_or(value, |newer| newer.map(<[u8]>::to_vec));
                 holds.extend(cache.fill(group, key, value, !is_released));
             }
@@ -345,6 +356,15 @@ impl LsmStore {
     fn refresh_view(&mut self) {
         if let Some(old) = self.view.refresh() {
             self.reader.push(ReadJob::Forget(old));
+            self.forget_filters();
+        }
+    }
+
+    /// Lets go of the filters of memtables that are gone, and their tables too.
+    fn forget_filters(&mut self) {
+        let tables = newest_first(&self.active, &self.frozen, &self.retired).map(Memtable::filter);
+        if let Some(oldest) = tables.chain(self.view.filters()).min() {
+            self.filters.forget_before(oldest);
         }
     }
 
@@ -358,14 +378,19 @@ impl Store for LsmStore {
     fn get(&self, group: GroupId, key: &[u8]) -> Row<'_> {
         let Some(state) = self.groups.get(&group).filter(|state| state.life != 0) else { return Row::Absent };
         let id = (group, state.life);
-        let mut known = newest_first(&self.active, &self.frozen, &self.retired).find_map(|table| table.get(id, key));
-        if state.in_tables {
-            known = known.or_else(|| self.cache.get(id, key)).or_else(|| self.ranges.get(id, key));
-        }
-        match known {
+        let hash = self.hasher.hash(id, key);
+        // What was read ahead is as new as the newest memtable.
+        let cached = if state.in_tables { self.cache.get(id, key, hash) } else { None };
+        let told = self.filters.ask(hash);
+        let in_memory = || {
+            let tables = newest_first(&self.active, &self.frozen, &self.retired);
+            tables.filter(|table| told.may_have(table.filter())).find_map(|table| table.get(id, key))
+        };
+        let in_range = || if state.in_tables { self.ranges.get(id, key) } else { None };
+        match cached.or_else(in_memory).or_else(in_range) {
             Some(Some(value)) => Row::Hit(value),
             Some(None) => Row::Absent,
-            None if state.in_tables && self.view.may_have(id, key) => Row::Cold,
+            None if state.in_tables && self.view.may_have(id, key, told) => Row::Cold,
             None => Row::Absent,
         }
     }
@@ -453,19 +478,24 @@ impl Store for LsmStore {
         let (life, in_tables) = (state.life, state.in_tables);
         let id = (group, life);
         let row = MachineRow { flags: 0, life, life_high: state.life_high, machine: machine.clone() };
-        let LsmStore { active, frozen, retired, cache, ranges, .. } = self;
+        let LsmStore { active, frozen, retired, cache, ranges, hasher, filters, hashes, .. } = self;
         let (is_cached, is_ranged) = (cache.has(id), ranges.has(id));
+        hashes.clear();
+        hashes.extend(batch.iter().map(|(key, _)| hasher.hash(id, key)));
+        // One behind the other, so that the waits for their memory overlap.
+        hashes.iter().for_each(|hash| filters.insert(*hash));
         let mut rows = active.life_mut(id);
         for (number, (key, value)) in batch.iter().enumerate() {
             rows.come_to(batch.from(number).map(|(key, _)| key));
             let value_bytes = value.map_or(0, <[u8]>::len);
             assert!(key.len() <= KEY_BYTES_MAX, "group {group}: a key of {} bytes", key.len());
             assert!(value_bytes <= VALUE_BYTES_MAX, "group {group}: a value of {value_bytes} bytes");
+            let hash = hashes[number];
             // What was read ahead is as new as the newest memtable, so the older ones need not be asked. `false` costs a
             // tombstone, no more.
             let absent_below = || {
                 if in_tables {
-                    let cached = if is_cached { cache.get(id, key) } else { None };
+                    let cached = if is_cached { cache.get(id, key, hash) } else { None };
                     let known = cached.or_else(|| if is_ranged { ranges.get(id, key) } else { None });
                     return known.is_some_and(|value| value.is_none());
                 }
@@ -478,7 +508,7 @@ impl Store for LsmStore {
                 None => rows.delete(key, absent_below),
             }
             if is_cached {
-                cache.update(id, key, value);
+                cache.update(id, key, hash, value);
             }
             if is_ranged {
                 ranges.update(id, key, value);
@@ -497,7 +527,8 @@ impl Store for LsmStore {
         }
         let id = self.frozen_next;
         self.frozen_next += 1;
-        let table = Arc::new(std::mem::replace(&mut self.active, Memtable::new(&self.leftovers)));
+        let next = Memtable::new(&self.leftovers, self.filters.next_memtable());
+        let table = Arc::new(std::mem::replace(&mut self.active, next));
         let applied = table.applied();
         if self.asked.is_wanted() {
             self.asked_flush.get_or_insert(id);

@@ -97,10 +97,10 @@ impl<'a> Lookups<'a> {
     }
 }
 
-/// False when the filters know that no table has a row of the key: memory answers, nothing is read.
-pub(crate) fn may_have(set: &TableSet, key: &[u8]) -> bool {
+/// False when the filters know that no table of the runs has a row of the key: memory answers, nothing is read.
+pub(crate) fn may_have<'a>(runs: impl Iterator<Item = &'a Run>, key: &[u8]) -> bool {
     let mut hash = None;
-    set.runs.iter().filter_map(|run| table_for(run, key)).any(|table| {
+    runs.filter_map(|run| table_for(run, key)).any(|table| {
         // Who reads meets what is wrong with a filter.
         table.may_have(*hash.get_or_insert_with(|| xxh3_64(key))).unwrap_or(true)
     })

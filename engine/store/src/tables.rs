@@ -12,6 +12,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering as Order};
@@ -24,6 +25,7 @@ use lsm_tree::{DescriptorTable, GlobalTableId, Slice, Table, TreeId};
 use crate::block_cache::{BlockCache, BlockId};
 use crate::block_load::{BlockPlace, LoadError, load};
 use crate::block_rows::{Malformed, RowBlock};
+use crate::row_filter::FilterNumber;
 use crate::sorted::{common, head_of};
 use crate::tree::TreeError;
 
@@ -86,6 +88,8 @@ pub(crate) type Run = Vec<Arc<OpenTable>>;
 pub(crate) struct OpenTable {
     table: Table,
     index: OnceLock<TableIndex>,
+    /// What knows its rows, if this process had them in memory.
+    filter: Option<FilterNumber>,
 }
 
 struct TableIndex {
@@ -111,11 +115,20 @@ pub(crate) struct BlockAt {
 }
 
 impl TableSet {
-    /// The tables of these runs; those that `old` has open stay so.
-    pub(crate) fn new(id: u64, files: Files, runs: Vec<Vec<Table>>, old: Option<&TableSet>) -> TableSet {
+    /// The tables of these runs; those that `old` has open stay so. `filters`: of new tables, by number.
+    pub(crate) fn new(
+        id: u64,
+        files: Files,
+        runs: Vec<Vec<Table>>,
+        old: Option<&TableSet>,
+        filters: &BTreeMap<u64, FilterNumber>,
+    ) -> TableSet {
         let open = |table: Table| {
             let known = old.and_then(|old| old.runs.iter().flatten().find(|known| known.table.id() == table.id()));
-            known.cloned().unwrap_or_else(|| Arc::new(OpenTable { table, index: OnceLock::new() }))
+            known.cloned().unwrap_or_else(|| {
+                let filter = filters.get(&table.id()).copied();
+                Arc::new(OpenTable { table, index: OnceLock::new(), filter })
+            })
         };
         let runs = runs.into_iter().map(|run| run.into_iter().map(open).collect()).collect();
         TableSet { id, files, runs }
@@ -129,6 +142,11 @@ impl OpenTable {
 
     pub(crate) fn max(&self) -> &[u8] {
         self.table.metadata.key_range.max()
+    }
+
+    /// The filter of the memtable that it was, if this process had it.
+    pub(crate) fn filter(&self) -> Option<FilterNumber> {
+        self.filter
     }
 
     /// False when its filter knows that no row has a key of this hash (xxh3).

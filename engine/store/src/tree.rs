@@ -3,11 +3,12 @@
 //! No memtable of the tree is ever used: rows go to tables directly. Two items it takes are hidden in the crate's
 //! documentation (`flush_to_tables`, `register_tables`), so the version is pinned exactly.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::{GroupId, mutate};
 use lsm_tree::compaction::Leveled;
@@ -22,6 +23,7 @@ use crate::machine_row::MachineRow;
 use crate::making::Making;
 use crate::packed::Packed;
 use crate::pins::Pins;
+use crate::row_filter::FilterNumber;
 use crate::settings::{OpenError, OpenSettings};
 use crate::space::is_no_space;
 use crate::tables::{Files, Newest, TableSet};
@@ -76,6 +78,8 @@ pub(crate) struct Tree {
     /// `c<core>`.
     dir: PathBuf,
     making: Making,
+    /// Those of tables that join the tree now, by number. The lock is held by threads that change versions alone.
+    filters: Mutex<BTreeMap<u64, FilterNumber>>,
     /// Rows after which a table in the making meets a full disk; one is taken off by each.
     #[cfg(test)]
     pub(crate) full_after: std::sync::atomic::AtomicU64,
@@ -118,12 +122,13 @@ impl Tree {
             .map_err(failed)?;
         let files = Files { tree: tree.id(), descriptors };
         let tree = Tree {
-            newest: Arc::new(Newest::new(TableSet::new(0, files, Vec::new(), None))),
+            newest: Arc::new(Newest::new(TableSet::new(0, files, Vec::new(), None, &BTreeMap::new()))),
             tree,
             counter: counter.clone(),
             pins: Arc::new(Pins::new(counter.clone())),
             dead,
             making: Making::new(dir.join("tables")),
+            filters: Mutex::default(),
             dir: dir.clone(),
             #[cfg(test)]
             full_after: std::sync::atomic::AtomicU64::new(u64::MAX),
@@ -197,12 +202,16 @@ impl Tree {
         }
     }
 
-    /// Makes tables part of the tree, all or none, durably. Shape: disjoint, in key order.
+    /// Makes tables part of the tree, all or none, durably. Shape: disjoint, in key order. `filter`: of all their rows.
     ///
     /// Errors: a full disk only when `current` still names the version before, so that nothing has happened.
-    pub(crate) fn register(&self, tables: &[Table]) -> Result<(), TreeError> {
+    pub(crate) fn register(&self, tables: &[Table], filter: Option<FilterNumber>) -> Result<(), TreeError> {
+        if let Some(filter) = filter {
+            self.filters().extend(tables.iter().map(|table| (table.id(), filter)));
+        }
         let done = self.tree.register_tables(tables, None, None, &[], self.pins.watermark());
         self.show();
+        self.filters().clear();
         done.map_err(|error| self.undone(error.into()))
     }
 
@@ -221,6 +230,10 @@ impl Tree {
         mutate!(MUT_21D, LATEST, self.visible.get())
     }
 
+    fn filters(&self) -> MutexGuard<'_, BTreeMap<u64, FilterNumber>> {
+        self.filters.lock().expect("no thread panics while it holds the filters")
+    }
+
     /// The version may be a new one: readers see its tables from now on.
     pub(crate) fn show(&self) {
         let version = self.tree.current_version();
@@ -230,7 +243,7 @@ impl Tree {
         }
         let runs =
             version.iter_levels().flat_map(|level| level.iter()).map(|run| run.iter().cloned().collect()).collect();
-        let new = Arc::new(TableSet::new(version.id(), old.files.clone(), runs, Some(&old)));
+        let new = Arc::new(TableSet::new(version.id(), old.files.clone(), runs, Some(&old), &self.filters()));
         // Tables that are in no version any more are removed with their last user.
         drop(self.newest.show(new));
     }

@@ -16,6 +16,7 @@ use crate::key::{self, Life};
 use crate::machine_row::{FLAG_INSTALLED, MachineRow};
 use crate::memtable::Memtable;
 use crate::part::PartReader;
+use crate::row_filter::FilterNumber;
 use crate::scrub::read_back;
 use crate::space::{Space, retry};
 use crate::tree::{TableRow, Tree, TreeError};
@@ -118,17 +119,18 @@ impl Writer {
         });
         let tables = self.tree.write_tables(seqno, rows)?;
         if !tables.is_empty() {
-            self.add(&tables, &tables)?;
+            self.add(&tables, &tables, Some(memtable.filter()))?;
         }
         Ok(groups().map(|(group, row)| (*group, row.life)).collect())
     }
 
     /// Reads back the tables that are `new`, and makes all of a run part of the tree. After an error the new ones are gone.
-    fn add(&self, run: &[Table], new: &[Table]) -> Result<(), TreeError> {
+    /// `filter`: of all rows of the run but machine rows, which are not asked of it.
+    fn add(&self, run: &[Table], new: &[Table], filter: Option<FilterNumber>) -> Result<(), TreeError> {
         // Before anything names them: a disk that lost what it was given has lost nothing that counts.
         let done = match new.iter().find_map(read_back) {
             Some(damage) => Err(TreeError::Corrupt(damage.reason)),
-            None => self.tree.register(run),
+            None => self.tree.register(run, filter),
         };
         if done.as_ref().is_err_and(TreeError::is_no_space) {
             self.tree.discard(new.to_vec());
@@ -183,7 +185,7 @@ impl Writer {
             let mut run = self.tree.write_tables(seqno, std::iter::once(machine_row(group, &row, seqno)))?;
             let head = run.clone();
             run.extend(tables.iter().cloned());
-            self.add(&run, &head)
+            self.add(&run, &head, None)
         };
         let Some(()) = retry(&self.space, 0, flip)? else { return Ok(()) };
         self.lives.insert(group, life);
