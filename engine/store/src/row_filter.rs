@@ -149,7 +149,7 @@ impl RowFilter {
     }
 
     fn line(&self, RowHash(hash): RowHash) -> usize {
-        ((hash >> 32) * self.lines.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.lines.len() as u64) >> 32) as usize
     }
 }
 

@@ -360,14 +360,6 @@ impl LsmStore {
         }
     }
 
-    /// Lets go of the filters of memtables that are gone, and their tables too.
-    fn forget_filters(&mut self) {
-        let tables = newest_first(&self.active, &self.frozen, &self.retired).map(Memtable::filter);
-        if let Some(oldest) = tables.chain(self.view.filters()).min() {
-            self.filters.forget_before(oldest);
-        }
-    }
-
     /// 0 when the group has no state.
     fn life(&self, group: GroupId) -> Life {
         self.groups.get(&group).map_or(0, |state| state.life)

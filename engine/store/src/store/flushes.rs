@@ -5,9 +5,10 @@ use std::sync::Arc;
 use base::GroupId;
 use meta::{Frozen, StoreEvent};
 
-use super::{FrozenTable, LsmStore, Progress, Retired, first_live};
+use super::{FrozenTable, LsmStore, Progress, Retired, first_live, newest_first};
 use crate::job::{CompactJob, WriteJob};
 use crate::machine_row::MachineRow;
+use crate::memtable::Memtable;
 
 impl LsmStore {
     pub(super) fn handle_flushed(&mut self, id: u64) {
@@ -60,6 +61,14 @@ impl LsmStore {
                     self.writer.push(WriteJob::Flush { id: frozen.id, memtable: frozen.table.clone() });
                 }
             }
+        }
+    }
+
+    /// Lets go of the filters of memtables that are gone, and their tables too.
+    pub(super) fn forget_filters(&mut self) {
+        let tables = newest_first(&self.active, &self.frozen, &self.retired).map(Memtable::filter);
+        if let Some(oldest) = tables.chain(self.view.filters()).min() {
+            self.filters.forget_before(oldest);
         }
     }
 }
