@@ -81,10 +81,19 @@ pub fn normalize_name(name: &str) -> Result<Cow<'_, str>, PathError> {
 /// rule, and U+0130 becomes U+0069.
 #[must_use]
 pub fn name_key(name: &str) -> String {
-    if name.is_ascii() {
-        return name.to_ascii_lowercase();
+    key_of(name).into_owned()
+}
+
+/// [`name_key`] without a copy where the name is its own key, as most are.
+#[must_use]
+pub fn key_of(name: &str) -> Cow<'_, str> {
+    if !name.is_ascii() {
+        return Cow::Owned(name.chars().map(simple_lower).collect());
     }
-    name.chars().map(simple_lower).collect()
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
 }
 
 /// [`name_key`] of each name of a path; `/` stays.

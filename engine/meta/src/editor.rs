@@ -1,6 +1,6 @@
 //! Changes to one namespace by one command: rows of the journal, nodes, names, block counts and counters.
 
-use base::names::name_key;
+use base::names::key_of;
 use base::{Acct, BlockHash, Jid, Nsid, TreeNode};
 
 use crate::keys;
@@ -144,12 +144,12 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
     }
 
     pub fn put_dirent(&mut self, parent: TreeNode, name: &str, kind: NodeKind, node: TreeNode) {
-        self.txn.put(keys::dirent(self.nsid, parent, &name_key(name)), &DirentRow { kind, node });
+        self.txn.put(keys::dirent(self.nsid, parent, &key_of(name)), &DirentRow { kind, node });
     }
 
     /// Takes the name: its dead row goes. Returns the row that vacated it last, 0 for none.
     pub fn take_name(&mut self, parent: TreeNode, name: &str) -> Result<Jid, Cold> {
-        let key = name_key(name);
+        let key = key_of(name);
         let Some(dead) = self.tree().dead(parent, &key)? else { return Ok(Jid(0)) };
         base::mark::hit!("meta.name.of_the_dead");
         self.txn.delete(keys::dead(self.nsid, parent, &key));
@@ -158,7 +158,7 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
 
     /// Vacates the name: the dirent goes, a dead row comes.
     pub fn vacate_name(&mut self, found: &Found, jid: Jid) {
-        let (parent, key) = (found.row.parent, name_key(&found.row.name));
+        let (parent, key) = (found.row.parent, key_of(&found.row.name));
         self.txn.delete(keys::dirent(self.nsid, parent, &key));
         let dead = DeadRow { kind: found.row.kind, jid, node: found.node };
         self.txn.put(keys::dead(self.nsid, parent, &key), &dead);
@@ -331,13 +331,18 @@ impl<'t, 'a, S: Store> Editor<'t, 'a, S> {
 
     /// Counts every position of these once more.
     pub fn count_refs(&mut self, blocks: &[BlockHash]) -> Result<(), Cold> {
-        for (hash, count) in counted(blocks.iter()) {
-            let key = keys::block(self.nsid, hash);
-            let mut block: BlockRow = self.txn.row(&key)?.expect("a block is known before it is referred to");
-            block.refs += count;
-            block.zero_since_ms = 0;
-            self.txn.put(key, &block);
+        if let [one] = blocks {
+            return self.count_ref(one, 1);
         }
+        counted(blocks.iter()).into_iter().try_for_each(|(hash, count)| self.count_ref(hash, count))
+    }
+
+    fn count_ref(&mut self, hash: &BlockHash, count: u64) -> Result<(), Cold> {
+        let key = keys::block(self.nsid, hash);
+        let mut block: BlockRow = self.txn.row(&key)?.expect("a block is known before it is referred to");
+        block.refs += count;
+        block.zero_since_ms = 0;
+        self.txn.put(key, &block);
         Ok(())
     }
 

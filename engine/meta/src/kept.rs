@@ -24,11 +24,18 @@ const FLAG_BATCH: u8 = 1;
 ///
 /// `is_attr`: of a command that sets an attribute.
 pub(crate) fn pack(nsid: Nsid, outcome: &Outcome, is_attr: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    pack_into(nsid, outcome, is_attr, &mut out);
+    out
+}
+
+/// Appends what [`pack`] makes.
+pub(crate) fn pack_into(nsid: Nsid, outcome: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
+    let start = out.len();
     let (flags, failed, parts) = match outcome {
         Outcome::Batch { failed, outcomes } => (FLAG_BATCH, failed.unwrap_or(u32::MAX), &outcomes[..]),
         outcome => (0, u32::MAX, std::slice::from_ref(outcome)),
     };
-    let mut out = Vec::with_capacity(24 + 16 * parts.len());
     out.u8(1);
     out.u8(flags);
     out.zero(2);
@@ -36,11 +43,10 @@ pub(crate) fn pack(nsid: Nsid, outcome: &Outcome, is_attr: bool) -> Vec<u8> {
     out.u64(nsid.0);
     out.u32(failed);
     out.zero(4);
-    parts.iter().for_each(|part| pack_part(nsid, part, is_attr, &mut out));
-    out
+    parts.iter().for_each(|part| pack_part(nsid, part, is_attr, (start, out)));
 }
 
-fn pack_part(nsid: Nsid, part: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
+fn pack_part(nsid: Nsid, part: &Outcome, is_attr: bool, (start, out): (usize, &mut Vec<u8>)) {
     let (form, length, value, tail) = match part {
         // What was put in another namespace has its row there.
         Outcome::Applied(meta) | Outcome::Unchanged(meta) if meta.nsid != nsid => {
@@ -81,7 +87,7 @@ fn pack_part(nsid: Nsid, part: &Outcome, is_attr: bool, out: &mut Vec<u8>) {
     out.u32(len32(length));
     out.u64(value);
     out.bytes(&tail);
-    out.pad(0);
+    out.pad(start);
 }
 
 /// The outcome as it was given. [`Cold`] when a journal row of it is not in memory.

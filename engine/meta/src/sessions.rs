@@ -50,25 +50,40 @@ pub(crate) fn admit<S: Store>(txn: &mut Txn<'_, S>, header: &CommandHeader) -> R
     }
     acknowledge(txn, header, &mut row);
     row.last_stamp_ms = txn.stamp_ms;
-    txn.put(keys::session(header.session), &row);
+    match answer_of(txn, header, &row)? {
+        Some(answer) => {
+            txn.put(keys::session(header.session), &row);
+            Ok(Admission::Answer(answer))
+        }
+        // [`keep`] writes it.
+        None => Ok(Admission::Execute(row)),
+    }
+}
+
+/// The answer to a command that is not to be executed.
+fn answer_of<S: Store>(
+    txn: &mut Txn<'_, S>,
+    header: &CommandHeader,
+    row: &SessionRow,
+) -> Result<Option<Outcome>, Halt> {
     if header.sequence < row.ack_below {
         base::mark::hit!("meta.session.acknowledged");
-        return Ok(Admission::Answer(Outcome::Acknowledged));
+        return Ok(Some(Outcome::Acknowledged));
     }
     if header.sequence.0 - row.ack_below.0 >= SESSION_INFLIGHT_MAX {
         base::mark::hit!("meta.session.window_full");
-        return Ok(Admission::Answer(Outcome::TooLarge));
+        return Ok(Some(Outcome::TooLarge));
     }
     if mutate!(MUT_18B, header.sequence <= row.high, false) {
         let key = keys::outcome(header.session, header.sequence);
         let kept = txn.with(&key, |value| value.map(<[u8]>::to_vec))?;
         if let Some(kept) = kept {
             base::mark::hit!("meta.session.answered_again");
-            return Ok(Admission::Answer(crate::kept::unpack(txn, &kept)?));
+            return Ok(Some(crate::kept::unpack(txn, &kept)?));
         }
     }
     base::mark::hit!("meta.session.out_of_order", header.sequence <= row.high);
-    Ok(Admission::Execute(row))
+    Ok(None)
 }
 
 /// Keeps the outcome of a command that was executed.
@@ -81,8 +96,8 @@ pub(crate) fn keep<S: Store>(
 ) {
     row.high = row.high.max(header.sequence);
     txn.put(keys::session(header.session), &row);
-    let kept = crate::kept::pack(header.nsid, outcome, is_attr);
-    txn.put_bytes(keys::outcome(header.session, header.sequence), &kept);
+    let key = keys::outcome(header.session, header.sequence);
+    txn.overlay.put(&key, |out| crate::kept::pack_into(header.nsid, outcome, is_attr, out));
 }
 
 /// Drops the outcomes that the client needs no more. Never beyond what was executed, so at most

@@ -1,7 +1,7 @@
 //! Walking the tree: down a path, up to the root, over a subtree.
 
 use base::limits::{PATH_BYTES_MAX, ROWS_PER_COMMAND_MAX};
-use base::names::{components, name_key, normalize_path};
+use base::names::{components, key_of, normalize_path};
 use base::{Jid, Nsid, TreeNode};
 
 use crate::command::At;
@@ -182,7 +182,7 @@ impl<R: Source> Tree<'_, R> {
                 NodeKind::Mount => return Err(elsewhere(&found.row, rest)),
             }
             rest = &rest[1 + name.len()..];
-            let Some(dirent) = self.dirent(found.node, &name_key(name))? else { return Err(Outcome::NotFound.into()) };
+            let Some(dirent) = self.dirent(found.node, &key_of(name))? else { return Err(Outcome::NotFound.into()) };
             found = Found { node: dirent.node, row: self.known_node(dirent.node)? };
         }
         Ok(found)
@@ -191,8 +191,8 @@ impl<R: Source> Tree<'_, R> {
     /// Where something could be put: `None` for the root itself. A file on the way is a conflict, a mount `Elsewhere`.
     pub fn locate(&mut self, at: &At) -> Result<Option<Located>, Halt> {
         let path = normalize_path(&at.path).map_err(|_| Outcome::Malformed)?;
-        let mut names: Vec<&str> = components(&path).collect();
-        let Some(name) = names.pop() else {
+        let mut names = components(&path);
+        let Some(name) = names.next_back() else {
             if at.node.0 == 0 || at.node == ROOT {
                 return Ok(None);
             }
@@ -200,13 +200,17 @@ impl<R: Source> Tree<'_, R> {
             let (parent, name) = (cur.row.parent, cur.row.name.clone());
             return Ok(Some(Located { parent, missing: Vec::new(), name, cur: Some(cur) }));
         };
-        let base = self.base(at.node)?;
-        let mut parent = base.node;
         let mut rest: &str = &path;
-        match base.row.kind {
-            NodeKind::Folder => {}
-            NodeKind::File => return Err(CONFLICT_ANCESTOR.into()),
-            NodeKind::Mount => return Err(elsewhere(&base.row, rest)),
+        let mut parent = ROOT;
+        // A namespace that is there has its root, which is a folder.
+        if at.node.0 != 0 && at.node != ROOT {
+            let base = self.base(at.node)?;
+            parent = base.node;
+            match base.row.kind {
+                NodeKind::Folder => {}
+                NodeKind::File => return Err(CONFLICT_ANCESTOR.into()),
+                NodeKind::Mount => return Err(elsewhere(&base.row, rest)),
+            }
         }
         let mut missing = Vec::new();
         for component in names {
@@ -215,7 +219,7 @@ impl<R: Source> Tree<'_, R> {
                 missing.push(component.to_owned());
                 continue;
             }
-            match self.dirent(parent, &name_key(component))? {
+            match self.dirent(parent, &key_of(component))? {
                 None => missing.push(component.to_owned()),
                 Some(dirent) => match dirent.kind {
                     NodeKind::Folder => parent = dirent.node,
@@ -226,7 +230,7 @@ impl<R: Source> Tree<'_, R> {
         }
         let mut cur = None;
         if missing.is_empty()
-            && let Some(dirent) = self.dirent(parent, &name_key(name))?
+            && let Some(dirent) = self.dirent(parent, &key_of(name))?
         {
             cur = Some(Found { node: dirent.node, row: self.known_node(dirent.node)? });
         }
@@ -240,7 +244,7 @@ impl<R: Source> Tree<'_, R> {
             if at.kind != NodeKind::Folder {
                 return Ok(None);
             }
-            match self.dirent(at.node, &name_key(name))? {
+            match self.dirent(at.node, &key_of(name))? {
                 Some(dirent) => at = dirent,
                 None => return Ok(None),
             }
