@@ -1,8 +1,11 @@
 //! The keys of one node of a tree: the eight bytes of each that tell it from the others, behind what all of them share.
 //!
 //! ```text
-//! node: prefix, common to its keys (up to 24 bytes) | heads: the next 8 bytes of each, as a number | where each record lies
+//! node: heads: the next 8 bytes of each key, as a number | where each record lies | prefix, common to its keys (up to 24 bytes)
 //! ```
+//!
+//! The heads are four lines of memory, eight of them each. A search looks at the last of every line first, all at once, and
+//! then at the line where the key must be: a node that no cache holds is waited for once, where halving waits three times.
 
 use std::cmp::Ordering;
 
@@ -39,16 +42,23 @@ const MASKS: [[u64; PREFIX_BYTES_MAX / 8]; PREFIX_BYTES_MAX + 1] = {
     masks
 };
 
+/// Heads of a line of memory.
+const LINE: usize = 8;
+/// In the place of a key that is not there: no head is above it.
+const NO_HEAD: u64 = u64::MAX;
+const _: () = assert!(KEYS == 4 * LINE);
+
 /// The keys of a node, in order.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Keys {
+    heads: [u64; KEYS],
+    pub(super) records: [RecordAt; KEYS],
+    /// In the order of keys, filled up with zeros: to compare eight bytes is to compare numbers.
+    prefix: [u64; PREFIX_BYTES_MAX / 8],
     len: u16,
     /// Bytes of `prefix` in use: every key begins with them.
     skip: u16,
-    /// In the order of keys, filled up with zeros: to compare eight bytes is to compare numbers.
-    prefix: [u64; PREFIX_BYTES_MAX / 8],
-    heads: [u64; KEYS],
-    pub(super) records: [RecordAt; KEYS],
 }
 
 /// The eight bytes of a key behind the prefix, in the order of keys; a short key is filled up with zeros.
@@ -73,11 +83,11 @@ pub(crate) fn common(one: &[u8], other: &[u8]) -> usize {
 impl Keys {
     pub(super) fn new() -> Keys {
         Keys {
+            heads: [NO_HEAD; KEYS],
+            records: [RecordAt::default(); KEYS],
+            prefix: [0; PREFIX_BYTES_MAX / 8],
             len: 0,
             skip: 0,
-            prefix: [0; PREFIX_BYTES_MAX / 8],
-            heads: [0; KEYS],
-            records: [RecordAt::default(); KEYS],
         }
     }
 
@@ -130,9 +140,8 @@ impl Keys {
             return Err(self.beside(key));
         }
         let head = head_of(key, skip);
-        let heads = &self.heads[..self.len()];
-        let mut low = heads.partition_point(|other| *other < head);
-        let mut high = low + heads[low..].iter().take_while(|other| **other == head).count();
+        let mut low = self.heads_below(head);
+        let mut high = low + self.heads[low..self.len()].iter().take_while(|other| **other == head).count();
         // High up in a tree many keys may have the same head.
         while low < high {
             let middle = low.midpoint(high);
@@ -143,6 +152,13 @@ impl Keys {
             }
         }
         Err(low)
+    }
+
+    /// How many heads are below this one.
+    fn heads_below(&self, head: u64) -> usize {
+        let is_below = |at: usize| usize::from(self.heads[at] < head);
+        let line = LINE * (is_below(LINE - 1) + is_below(2 * LINE - 1) + is_below(3 * LINE - 1));
+        line + self.heads[line..line + LINE].iter().map(|other| usize::from(*other < head)).sum::<usize>()
     }
 
     /// Sets the prefix to `skip` bytes of `key`, which all keys share, and the heads to what follows.
@@ -182,6 +198,7 @@ impl Keys {
         let len = self.len();
         self.heads.copy_within(at + 1..len, at);
         self.records.copy_within(at + 1..len, at);
+        self.heads[len - 1] = NO_HEAD;
         self.len -= 1;
     }
 
@@ -192,6 +209,8 @@ impl Keys {
         right.heads.copy_within(from..len, 0);
         right.records.copy_within(from..len, 0);
         (right.len, self.len) = ((len - from) as u16, from as u16);
+        right.heads[len - from..].fill(NO_HEAD);
+        self.heads[from..].fill(NO_HEAD);
         self.lengthen_prefix(arena);
         right.lengthen_prefix(arena);
         right
