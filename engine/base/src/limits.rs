@@ -149,6 +149,19 @@ pub const SOCKETS_MAX: u32 = 16_384;
 /// Connections that may wait to be accepted on one listener.
 pub const LISTEN_BACKLOG_MAX: i32 = 1024;
 
+/// Messages in the ring of one core to another; a power of two.
+pub const MAILBOX_DEPTH_MAX: usize = 128;
+/// Messages after which a sender tells the receiver of them, if its turn does not end before.
+pub const MAILBOX_BATCH_MAX: usize = 16;
+/// Requests of one core to another that are not answered. Half the depth, so that a ring has room for answers as well.
+pub const MAILBOX_REQUESTS_MAX: usize = 64;
+/// Requests of one core to another that wait for those to be answered.
+pub const MAILBOX_WAITING_MAX: usize = 1024;
+/// Bytes of requests of one core to another, waiting and not answered. Above the largest frame.
+pub const MAILBOX_BYTES_MAX: usize = 16 << 20;
+/// Memory that a message's buffer keeps when its message is over.
+pub const PARCEL_KEPT_BYTES: usize = 16 << 10;
+
 // Block server (docs/design/blocks.md).
 /// The largest frame on a link of a block server: one block, its commit and room for headers.
 pub const BLOCK_FRAME_BYTES_MAX: usize = 6 << 20;

@@ -176,6 +176,8 @@ mod switched {
         MUT_40B "40b" "the doorbell has no fences" ["model: -p dropstone-reactor --lib models"]
         MUT_40C "40c" "a core falls asleep without another look" ["model: -p dropstone-reactor --lib models"]
         MUT_40D "40d" "a sender looks for a sleeping core before it has posted" ["model: -p dropstone-reactor --lib models"]
+        MUT_40E "40e" "a core looks for a sleeping receiver before it has told its mail" ["model: -p dropstone-reactor --lib models"]
+        MUT_40F "40f" "mail is told before it is written" ["model: -p dropstone-reactor --lib models"]
         MUT_34A "34a" "peer frames of an unknown version are passed over" ["compat"]
         MUT_34B "34b" "a committed entry of an unknown version is applied as if it did nothing" ["test: -p dropstone-shard --lib newer_release"]
         MUT_34C "34c" "an entry that raises its group to an unknown feature level is applied" ["test: -p dropstone-shard --lib newer_release"]

@@ -35,7 +35,7 @@ pub struct Doorbell {
 struct Bell {
     /// 1 while the core waits in its ring, or is about to.
     sleeping: CachePadded<AtomicU32>,
-    /// Messages in all inboxes of this bell. Invariant: never less than what is in the queues.
+    /// Messages in all inboxes and mailboxes of this bell. Invariant: never less than what can be taken from them.
     pending: CachePadded<AtomicUsize>,
     /// Times that a sender had to make the system call.
     rung: AtomicU64,
@@ -73,7 +73,7 @@ impl Doorbell {
         self.bell.rung.load(Ordering::Relaxed)
     }
 
-    /// True if a message waits in any inbox of this bell.
+    /// True if a message waits in any inbox or mailbox of this bell.
     #[must_use]
     pub fn has_mail(&self) -> bool {
         self.bell.pending.load(Ordering::Acquire) > 0
@@ -89,6 +89,16 @@ impl Doorbell {
     /// The core is awake and looks into its inboxes by itself.
     pub(crate) fn wake(&self) {
         self.bell.sleeping.store(0, Ordering::Relaxed);
+    }
+
+    /// Messages of a mailbox are about to be told.
+    pub(crate) fn expect_mail(&self, count: usize) {
+        self.bell.pending.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Messages of a mailbox were taken.
+    pub(crate) fn took_mail(&self, count: usize) {
+        self.bell.pending.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// The eventfd; the ring keeps one read on it.

@@ -1,4 +1,4 @@
-//! The hands of a core: io_uring, mapped segments, buffers, inboxes, the clock. The only crate with `unsafe`.
+//! The hands of a core: io_uring, mapped segments, buffers, inboxes, mailboxes, the clock. The only crate with `unsafe`.
 
 pub mod io;
 pub mod ring;
@@ -11,6 +11,7 @@ pub mod flight;
 pub mod inbox;
 mod listener;
 pub mod log_selftest;
+pub mod mailbox;
 pub mod mmap_disk;
 mod op;
 pub mod pin;
@@ -26,6 +27,7 @@ pub mod system;
 pub use backend::{Backend, BackendWish};
 pub use inbox::{Doorbell, Inbox, Sender, inbox};
 pub use io::{Event, Io, SocketId, Wait};
+pub use mailbox::{Mailbox, Outbox, mailbox};
 pub use mmap_disk::MmapDisk;
 pub use ring::{Counters, LogFiles, Ring, RingConfig};
 pub use setup::RingError;
