@@ -106,7 +106,7 @@ impl Core {
             options,
             nonce: seed.nonce,
             prng: Prng::new(seed.jitter),
-            routes: Routes::new(targets),
+            routes: Routes::new(targets, options.only_core),
             cluster: None,
             sessions: BTreeMap::new(),
             requests: HashMap::new(),
@@ -401,7 +401,7 @@ impl Core {
             if self.requests[&id].is_command() && !self.assign_sequence(id, group) {
                 return;
             }
-            self.routes.route_group(group, now)
+            self.routes.route_group(group, self.requests[&id].is_watch(), now)
         };
         match route {
             Route::To { address, node } => self.enqueue(id, address, node, now),

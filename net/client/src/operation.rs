@@ -1,7 +1,7 @@
 //! What a caller asks, and what it gets.
 
 use base::mono::Span;
-use base::{Acct, GroupId, Jid, NodeId, Nsid};
+use base::{Acct, CoreId, GroupId, Jid, NodeId, Nsid};
 use meta::{Answer, Command, Outcome, Query};
 use wire::client::ChangeMembers;
 use wire::{ClusterMap, CoreStatus};
@@ -106,6 +106,10 @@ pub struct ClientOptions {
     pub silence: Span,
     /// Servers are asked where the time of each command and query went; see [`crate::Explained`]. Default false.
     pub explain: bool,
+    /// What is for a group goes to this core of its leader's node, whichever core has the group: the node takes it there.
+    /// For measuring, and where only one port of each node can be reached. Watches go to the owner all the same. Default:
+    /// to the owner.
+    pub only_core: Option<CoreId>,
 }
 
 impl Default for ClientOptions {
@@ -117,6 +121,7 @@ impl Default for ClientOptions {
             link_deadline: Span::from_ms(3_000),
             silence: Span::from_ms(2_000),
             explain: false,
+            only_core: None,
         }
     }
 }

@@ -44,11 +44,14 @@ pub(crate) struct Routes {
     map: Option<ClusterMap>,
     beliefs: Vec<Belief>,
     resting: HashMap<String, Rest>,
+    /// The core that is sent to instead of a group's own.
+    only_core: Option<CoreId>,
 }
 
 impl Routes {
-    pub(crate) fn new(targets: Vec<String>) -> Routes {
-        Routes { targets, target_cursor: 0, map: None, beliefs: Vec::new(), resting: HashMap::new() }
+    /// `only_core`: see [`crate::ClientOptions`].
+    pub(crate) fn new(targets: Vec<String>, only_core: Option<CoreId>) -> Routes {
+        Routes { targets, target_cursor: 0, map: None, beliefs: Vec::new(), resting: HashMap::new(), only_core }
     }
 
     pub(crate) fn map(&self) -> Option<&ClusterMap> {
@@ -85,10 +88,17 @@ impl Routes {
         self.target_cursor = self.target_cursor.wrapping_add(1);
     }
 
-    /// The believed leader of `group`, or the nodes in turn while none is believed or the believed one rests.
-    pub(crate) fn route_group(&mut self, group: GroupId, now: Mono) -> Route {
+    /// The core that is asked for a group.
+    fn core_for(&self, group: GroupId, map: &ClusterMap) -> CoreId {
+        let own = core_of(group, map.cores);
+        self.only_core.filter(|only| only.0 < map.cores).unwrap_or(own)
+    }
+
+    /// The believed leader of `group`, or the nodes in turn while none is believed or the believed one rests. `is_watch`:
+    /// only the group's own core will do.
+    pub(crate) fn route_group(&mut self, group: GroupId, is_watch: bool, now: Mono) -> Route {
         let Some(map) = &self.map else { return Route::NoMap };
-        let core = core_of(group, map.cores);
+        let core = if is_watch { core_of(group, map.cores) } else { self.core_for(group, map) };
         let Some(belief) = self.beliefs.get(group.0 as usize).copied() else { return Route::NoMap };
         let address_of = |node: NodeId| map.address_of(node).and_then(|base| core_address(base, core));
         if let Some(node) = belief.leader
@@ -115,7 +125,7 @@ impl Routes {
         now: Mono,
     ) -> bool {
         let Some(map) = &self.map else { return false };
-        let core = core_of(group, map.cores);
+        let core = self.core_for(group, map);
         let hinted = hint.and_then(|hint| core_address(map.address_of(hint)?, core));
         let is_useful = hint != node && hinted.is_some_and(|address| !self.is_resting(&address, now));
         let Some(believed) = self.beliefs.get(group.0 as usize).map(|belief| belief.leader) else { return false };
@@ -204,7 +214,7 @@ mod tests {
     use wire::NodeAddress;
 
     fn routes() -> Routes {
-        let mut routes = Routes::new(vec!["a:100".into(), "b:100".into()]);
+        let mut routes = Routes::new(vec!["a:100".into(), "b:100".into()], None);
         let nodes = [(1, "a:100"), (2, "b:100"), (3, "c:100")];
         let nodes = nodes.map(|(id, address)| NodeAddress { id: NodeId(id), address: address.into() }).to_vec();
         let leaders = vec![None; 4];
@@ -226,22 +236,34 @@ mod tests {
     }
 
     #[test]
+    fn all_but_watches_go_to_the_one_core_that_is_asked_for() {
+        let mut routes = routes();
+        routes.only_core = Some(CoreId(1));
+        assert_eq!(routes.route_group(GroupId(0), false, Mono(1)), to("a:102", 1));
+        assert_eq!(routes.route_group(GroupId(1), false, Mono(1)), to("a:102", 1));
+        assert_eq!(routes.route_group(GroupId(0), true, Mono(1)), to("a:101", 1));
+        // A core that the cluster does not have would be nobody's port.
+        routes.only_core = Some(CoreId(2));
+        assert_eq!(routes.route_group(GroupId(0), false, Mono(1)), to("a:101", 1));
+    }
+
+    #[test]
     fn a_hint_is_followed_and_a_stale_one_is_not() {
         let mut routes = routes();
         let now = Mono(1);
-        assert_eq!(routes.route_group(GroupId(1), now), to("a:102", 1));
+        assert_eq!(routes.route_group(GroupId(1), false, now), to("a:102", 1));
         assert!(routes.handle_not_leader(GroupId(1), Some(NodeId(1)), Some(NodeId(3)), now));
-        assert_eq!(routes.route_group(GroupId(1), now), to("c:102", 3));
+        assert_eq!(routes.route_group(GroupId(1), false, now), to("c:102", 3));
         // A late reply of node 1 with an older hint changes nothing.
         assert!(routes.handle_not_leader(GroupId(1), Some(NodeId(1)), Some(NodeId(2)), now));
-        assert_eq!(routes.route_group(GroupId(1), now), to("c:102", 3));
+        assert_eq!(routes.route_group(GroupId(1), false, now), to("c:102", 3));
         // Node 3 knows no leader: the nodes in turn, however many requests it has told so.
         for _ in 0..999 {
             assert!(!routes.handle_not_leader(GroupId(1), Some(NodeId(3)), None, now));
         }
-        assert_eq!(routes.route_group(GroupId(1), now), to("a:102", 1));
+        assert_eq!(routes.route_group(GroupId(1), false, now), to("a:102", 1));
         assert!(!routes.handle_not_leader(GroupId(1), Some(NodeId(1)), None, now));
-        assert_eq!(routes.route_group(GroupId(1), now), to("b:102", 2));
+        assert_eq!(routes.route_group(GroupId(1), false, now), to("b:102", 2));
     }
 
     #[test]
@@ -250,13 +272,13 @@ mod tests {
         let now = Mono(1);
         routes.handle_leader(GroupId(0), Some(NodeId(3)));
         routes.handle_failure("c:101", now, &mut Prng::new(1));
-        assert_eq!(routes.route_group(GroupId(0), now), to("a:101", 1));
+        assert_eq!(routes.route_group(GroupId(0), false, now), to("a:101", 1));
         assert!(routes.handle_not_leader(GroupId(0), Some(NodeId(1)), Some(NodeId(2)), now));
-        assert_eq!(routes.route_group(GroupId(0), now), to("b:101", 2));
+        assert_eq!(routes.route_group(GroupId(0), false, now), to("b:101", 2));
         // Without a hint the turn goes on too.
         routes.handle_leader(GroupId(0), Some(NodeId(3)));
         assert!(!routes.handle_not_leader(GroupId(0), Some(NodeId(1)), None, now));
-        assert_eq!(routes.route_group(GroupId(0), now), to("b:101", 2));
+        assert_eq!(routes.route_group(GroupId(0), false, now), to("b:101", 2));
     }
 
     #[test]
@@ -266,14 +288,14 @@ mod tests {
         let now = Mono(1);
         routes.handle_leader(GroupId(0), Some(NodeId(1)));
         routes.handle_failure("a:101", now, &mut prng);
-        assert_eq!(routes.route_group(GroupId(0), now), to("b:101", 2));
+        assert_eq!(routes.route_group(GroupId(0), false, now), to("b:101", 2));
         // A hint to a resting node is no reason to hurry.
         routes.forget_leader(GroupId(0), Some(NodeId(1)));
         assert!(!routes.handle_not_leader(GroupId(0), Some(NodeId(2)), Some(NodeId(1)), now));
         routes.handle_failure("b:101", now, &mut prng);
         routes.handle_failure("c:101", now, &mut prng);
-        let Route::Wait(until) = routes.route_group(GroupId(0), now) else { panic!("all rest") };
+        let Route::Wait(until) = routes.route_group(GroupId(0), false, now) else { panic!("all rest") };
         assert!(now < until);
-        assert!(matches!(routes.route_group(GroupId(0), until), Route::To { .. }));
+        assert!(matches!(routes.route_group(GroupId(0), false, until), Route::To { .. }));
     }
 }
