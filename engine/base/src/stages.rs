@@ -177,6 +177,20 @@ impl Slot {
         self.begin
     }
 
+    /// The same of a request whose bytes were reaped then, by another core, which handed it over: its first stage is that
+    /// much longer. A moment that is not earlier changes nothing.
+    #[must_use]
+    pub fn begun_earlier(mut self, begin: Stamp) -> Slot {
+        let more = self.begin.units_since(begin);
+        if more > 0 {
+            self.begin = begin;
+            let marked =
+                self.stamps.iter_mut().enumerate().filter(|(stage, stamp)| *stage != Recv as usize && **stamp != 0);
+            marked.for_each(|(_, stamp)| *stamp = stamp.saturating_add(more));
+        }
+        self
+    }
+
     /// A stage has ended now. The last mark of a stage counts: a retry marks it again.
     pub fn mark(&mut self, stage: Stage, now: Stamp) {
         if !ON {
@@ -281,6 +295,21 @@ mod tests {
         let lengths = slot.lengths(&READ_STAGES);
         let told = [Decode, Cache, Lease, ApplyWait, Prefetch, Lookup].map(|stage| lengths.of[stage as usize]);
         assert_eq!((told, lengths.total), ([0, 0, 5, 0, 25, 1], 31));
+    }
+
+    #[test]
+    fn a_request_that_another_core_handed_over_counts_from_where_it_came_in() {
+        let mut slot = Slot::begun(at(100));
+        for (stage, units) in [(Decode, 101), (Lease, 103), (Lookup, 110)] {
+            slot.mark(stage, at(units));
+        }
+        let mut whole = slot.begun_earlier(at(40));
+        whole.mark(Reply, at(150));
+        let lengths = whole.lengths(&READ_STAGES);
+        let told = [Recv, Decode, Lease, Lookup, Reply].map(|stage| lengths.of[stage as usize]);
+        assert_eq!((told, lengths.total, whole.begin()), ([0, 61, 2, 7, 40], 110, at(40)));
+        assert_eq!(slot.begun_earlier(at(100)), slot);
+        assert_eq!(slot.begun_earlier(at(200)), slot, "no core sees a request before it came");
     }
 
     #[test]

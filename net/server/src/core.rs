@@ -14,19 +14,19 @@ use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
 use shard::{Border, PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
 use store::LsmStore;
-use transport::{ClientEvent, Clients, PeerEvent, Peers};
-use wire::explain::EXPLAIN;
+use transport::{Clients, PeerEvent, Peers};
 use wire::{
     CoreCounters, Explanation, PeerKind, ReplyStatus, RequestKind, RestPair, SnapshotAck, SnapshotPart, StateHash,
     peer_feature,
 };
 
 use crate::exit::ExitCode;
+use crate::forward::Rooms;
 use crate::profile::{CoreProfile, Counts};
-use crate::requests::Ask;
+use crate::requests::{Ask, Desk};
 use crate::shared::Shared;
 use crate::stall::Step;
-use crate::{address_book, requests};
+use crate::{address_book, forward, requests};
 
 /// Completions taken in one turn before the turn goes on.
 const REAPS_MAX: usize = 16;
@@ -34,8 +34,6 @@ const REAPS_MAX: usize = 16;
 const ADDRESS_BOOK_EVERY: Span = Span::from_ms(250);
 /// A core wakes at least this often, so that a stop is never missed.
 const IDLE_MAX: Span = Span::from_ms(500);
-/// Requests that wait for an explanation at a time; others go without.
-const EXPLAINS_MAX: usize = 256;
 /// The connection of requests that the core makes to itself.
 pub(crate) const INTERNAL: u64 = u64::MAX;
 /// Listener tags.
@@ -68,18 +66,20 @@ pub(crate) struct Hands {
     pub shard: NodeShard,
     pub clients: Clients,
     pub peers: Peers,
+    /// To and from the other cores of this node.
+    pub mailroom: Rooms,
     pub shared: Arc<Shared>,
     pub counters: CoreCounters,
     pub started: Mono,
     pub now: Mono,
-    asks: Vec<Ask>,
+    pub asks: Vec<Ask>,
     scratch: Vec<u8>,
     disk_events: Vec<(OpToken, seglog::OpResult)>,
     syncing: Vec<(OpToken, Mono, Stamp)>,
     sync_us: Histogram<u64>,
-    profile: CoreProfile,
+    pub profile: CoreProfile,
     /// Requests that want to be explained: connection and request.
-    explains: Vec<(u64, u64)>,
+    pub explains: Vec<(u64, u64)>,
     next_address_book: Mono,
     address_book_at: LogIndex,
     suspend_watch: SuspendWatch,
@@ -90,7 +90,7 @@ pub(crate) struct Hands {
     is_stopping: bool,
     /// Requests taken before this turn.
     requests_before: u64,
-    has_replied: bool,
+    pub has_replied: bool,
 }
 
 impl Core {
@@ -103,7 +103,7 @@ impl Core {
         shard: NodeShard,
         clients: Clients,
         peers: Peers,
-        (shared, profile): (Arc<Shared>, CoreProfile),
+        (shared, profile, mailroom): (Arc<Shared>, CoreProfile, Rooms),
     ) -> Core {
         let now = ring.now();
         let hands = Hands {
@@ -113,6 +113,7 @@ impl Core {
             shard,
             clients,
             peers,
+            mailroom,
             shared,
             counters: CoreCounters::default(),
             started: now,
@@ -170,6 +171,7 @@ impl Core {
         while let Some(mail) = self.inbox.pop() {
             hands.handle_mail(mail);
         }
+        hands.receive_forwarded();
         hands.shard.end_stage(Border::Decode, hands.profile.stamp());
         hands.beat(Step::Disk);
         hands.handle_marks();
@@ -194,6 +196,7 @@ impl Core {
         hands.begin_operations(&mut self.ring);
         hands.peers.flush(&mut self.ring);
         hands.flush_clients(&mut self.ring);
+        hands.mailroom.publish();
         hands.counters.enters = self.ring.counters().enters;
         hands.end_second();
         hands.watch_stop();
@@ -303,8 +306,7 @@ impl Hands {
     fn handle_received(&mut self, socket: SocketId, bytes: &[u8]) {
         let now = self.now;
         if self.clients.has(socket) {
-            let Hands { clients, shard, counters, asks, id, explains, .. } = self;
-            let mut desk = Desk { shard, counters, asks, core: *id, now, explains };
+            let (clients, mut desk) = self.desk();
             clients.handle_received(socket, bytes, |event| desk.handle(&event));
         } else {
             let shard = &mut self.shard;
@@ -314,9 +316,15 @@ impl Hands {
 
     /// Sends the clients' frames; requests that back pressure held are read on.
     fn flush_clients(&mut self, io: &mut impl Io) {
-        let Hands { clients, shard, counters, asks, id, now, explains, .. } = self;
-        let mut desk = Desk { shard, counters, asks, core: *id, now: *now, explains };
+        let (clients, mut desk) = self.desk();
         clients.flush(io, |event| desk.handle(&event));
+    }
+
+    /// The clients, and what their requests meet.
+    fn desk(&mut self) -> (&mut Clients, Desk<'_>) {
+        let begun = self.profile.begun();
+        let Hands { clients, shard, counters, asks, id, now, explains, mailroom, .. } = self;
+        (clients, Desk { shard, counters, asks, core: *id, now: *now, begun, explains, mailroom })
     }
 
     fn handle_mail(&mut self, mail: Mail) {
@@ -447,7 +455,7 @@ impl Hands {
         }
         self.asks = asks;
         self.asks.clear();
-        let Hands { clients, shard, counters, shared, profile, explains, id, node, has_replied, .. } = self;
+        let Hands { clients, shard, counters, shared, profile, explains, id, node, has_replied, mailroom, .. } = self;
         let replies = shard.replies();
         let timings = replies.timings();
         profile.begin_replies(timings.len());
@@ -455,6 +463,10 @@ impl Hands {
             let Ticket { connection, request, .. } = reply.ticket;
             if connection == INTERNAL {
                 address_book::learn(shared, &reply);
+                continue;
+            }
+            if let Some(place) = forward::place_of(reply.ticket) {
+                forward::send_home(mailroom, place, &reply, timings);
                 continue;
             }
             let timed = reply.timing.map(|(at, class)| (at, class, &timings[at as usize]));
@@ -468,7 +480,8 @@ impl Hands {
         }
         *has_replied |= !shard.replies().is_empty();
         shard.replies().clear();
-        shard.end_stage(Border::Reply, profile.end_replies());
+        self.deliver_forwarded();
+        self.shard.end_stage(Border::Reply, self.profile.end_replies());
     }
 
     fn deliver_peer_messages(&mut self) {
@@ -537,6 +550,7 @@ impl Hands {
         let must_stop = self.shared.is_stopping() || self.shard.stop_reason().is_some();
         if must_stop && !self.has_handed_over {
             self.has_handed_over = true;
+            self.refuse_forwarded();
             let groups = self.shard.hand_over_all(self.now);
             if groups > 0 {
                 tracing::info!(core = self.id.0, groups, "handed leadership over before the stop");
@@ -569,37 +583,15 @@ impl Hands {
     }
 }
 
-/// What a request meets: the shard, or a note to answer it at the end of the turn.
-struct Desk<'a> {
-    shard: &'a mut NodeShard,
-    counters: &'a mut CoreCounters,
-    asks: &'a mut Vec<Ask>,
-    core: CoreId,
-    now: Mono,
-    explains: &'a mut Vec<(u64, u64)>,
-}
-
-impl Desk<'_> {
-    fn handle(&mut self, event: &ClientEvent<'_>) {
-        self.counters.requests += 1;
-        let ClientEvent::Request { connection, item, .. } = event;
-        let ticket = Ticket { connection: *connection, request: item.request_id, kind: item.kind };
-        let may_tell = matches!(item.request_kind(), Some(RequestKind::Command | RequestKind::Query));
-        if item.flags & EXPLAIN != 0 && may_tell && self.explains.len() < EXPLAINS_MAX {
-            self.explains.push((ticket.connection, ticket.request));
-        }
-        requests::handle(self.shard, self.asks, self.core, ticket, item, self.now);
-    }
-}
-
 /// Whether a request wants to be explained; asked once, when it is answered.
-fn take_explain(explains: &mut Vec<(u64, u64)>, connection: u64, request: u64) -> bool {
+pub(crate) fn take_explain(explains: &mut Vec<(u64, u64)>, connection: u64, request: u64) -> bool {
     let at = explains.iter().position(|wanted| *wanted == (connection, request));
     at.map(|at| explains.swap_remove(at)).is_some()
 }
 
-fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>, explanation: Option<&Explanation>) {
-    let status = match reply.status {
+/// The status on the wire.
+pub(crate) fn reply_status(status: Status) -> ReplyStatus {
+    match status {
         Status::Ok => ReplyStatus::Ok,
         Status::NotLeader(_) => ReplyStatus::NotLeader,
         Status::Unavailable => ReplyStatus::Unavailable,
@@ -607,25 +599,38 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
         Status::Malformed => ReplyStatus::Malformed,
         Status::Refused => ReplyStatus::Refused,
         Status::Unsupported => ReplyStatus::Unsupported,
-    };
-    let kind = RequestKind::from_u8(reply.ticket.kind);
-    match (status, kind) {
+    }
+}
+
+/// The body on the wire.
+pub(crate) fn put_body(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match reply.status {
+        Status::NotLeader(hint) => wire::client::put_node(out, Some(hint)),
+        _ => out.extend_from_slice(reply.body),
+    }
+}
+
+/// A request of this core's clients was answered.
+pub(crate) fn count_reply(counters: &mut CoreCounters, status: ReplyStatus, kind: u8) {
+    match (status, RequestKind::from_u8(kind)) {
         (ReplyStatus::Ok, Some(RequestKind::Command)) => counters.commands += 1,
         (ReplyStatus::Ok, Some(RequestKind::Query)) => counters.queries += 1,
         (ReplyStatus::Overloaded, _) => counters.overloaded += 1,
         (ReplyStatus::Malformed, _) => counters.malformed += 1,
         _ => {}
     }
-    let is_last = !(status == ReplyStatus::Ok && kind == Some(RequestKind::Watch));
+}
+
+fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>, explanation: Option<&Explanation>) {
+    let status = reply_status(reply.status);
     let Ticket { connection, request, kind } = reply.ticket;
+    count_reply(counters, status, kind);
+    let is_last = !(status == ReplyStatus::Ok && kind == RequestKind::Watch as u8);
     if let Some(explanation) = explanation {
         let write = |out: &mut Vec<u8>| out.extend_from_slice(reply.body);
         return clients.reply_explained((connection, request, kind), status, reply.group, explanation, write);
     }
-    clients.reply(connection, request, kind, status, reply.group, is_last, |out| match reply.status {
-        Status::NotLeader(hint) => wire::client::put_node(out, Some(hint)),
-        _ => out.extend_from_slice(reply.body),
-    });
+    clients.reply(connection, request, kind, status, reply.group, is_last, |out| put_body(reply, out));
 }
 
 /// Replicas have parted: whoever reads the log must know where, and whom to replace.

@@ -8,6 +8,7 @@ pub mod config;
 mod core;
 pub mod exit;
 mod flow_runner;
+mod forward;
 pub mod identity;
 pub mod node;
 pub mod profile;

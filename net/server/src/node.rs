@@ -29,6 +29,7 @@ use crate::config::{NodeConfig, Pin, Profile};
 use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
 use crate::exit::ExitCode;
 use crate::flow_runner::FlowRunner;
+use crate::forward::Rooms;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
 use crate::profile::{CoreProfile, Feed, Watch};
 use crate::recovery::recover_telling;
@@ -136,6 +137,7 @@ struct CoreSeed {
     storage: StorageSender,
     stamp_clock: StampClock,
     feed: Feed,
+    mailroom: Rooms,
 }
 
 impl Node {
@@ -190,8 +192,9 @@ impl Node {
         let stamp_clock = stamp_clock();
         let (ready_in, ready) = mpsc::channel();
         let mut threads = Vec::new();
-        let seeds = boxes.into_iter().enumerate().zip(recovered).zip(feeds);
-        for (((at, (doorbell, sender, inbox)), (settings, recovered)), feed) in seeds {
+        let mailrooms = Rooms::of_node(&bells);
+        let seeds = boxes.into_iter().enumerate().zip(recovered).zip(feeds).zip(mailrooms);
+        for ((((at, (doorbell, sender, inbox)), (settings, recovered)), feed), mailroom) in seeds {
             let seed = CoreSeed {
                 id: CoreId(at as u16),
                 identity: identity.clone(),
@@ -205,6 +208,7 @@ impl Node {
                 storage: storage.sender(),
                 stamp_clock,
                 feed,
+                mailroom,
             };
             let ready = ready_in.clone();
             let thread = std::thread::Builder::new()
@@ -472,7 +476,7 @@ fn run_core(seed: CoreSeed, ready: &mpsc::Sender<Result<(), StartError>>) {
 
 fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage, .. } = seed;
-    let (stamp_clock, feed) = (seed.stamp_clock, seed.feed);
+    let (stamp_clock, feed, mailroom) = (seed.stamp_clock, seed.feed, seed.mailroom);
     pin(&config.process.pin, id);
     let dir = &config.process.data_dir;
     // A laptop's rings are small: locked memory is counted for all of a user's rings together.
@@ -554,7 +558,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     });
     let flight = open_flight(&config, identity.node, id, &stamp_clock);
     let profile = CoreProfile::new(stamp_clock, feed, now).with_flight(flight, identity.incarnation);
-    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, (shared, profile)))
+    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, (shared, profile, mailroom)))
 }
 
 /// Pinning is a help and not a need: a refusal is told once and the core floats.

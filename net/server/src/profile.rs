@@ -94,6 +94,12 @@ impl CoreProfile {
         self
     }
 
+    /// When the turn began.
+    #[must_use]
+    pub fn begun(&self) -> Stamp {
+        self.begun
+    }
+
     /// The last border.
     #[must_use]
     pub fn last(&self) -> Stamp {
@@ -148,15 +154,44 @@ impl CoreProfile {
         let place = match self.turn[at as usize] {
             Some(place) => place,
             None => {
-                let place = self.free.pop().unwrap_or_else(|| {
-                    self.places.push(Place::default());
-                    self.places.len() as u32 - 1
-                });
-                self.places[place as usize] = Place { timing: *timing, ..Place::default() };
+                let place = self.begin_place(timing);
                 self.turn[at as usize] = Some(place);
                 place
             }
         };
+        self.name_of(place, class)
+    }
+
+    /// As [`CoreProfile::name`], of a reply that another core sent with its time. Those that come in a row and have all
+    /// stages in common are counted together.
+    pub fn name_forwarded(&mut self, class: OpClass, timing: &Timing) -> u64 {
+        let last = self.turn.last().copied().flatten();
+        let place = match last.filter(|place| self.places[*place as usize].timing == *timing) {
+            Some(place) => place,
+            None => {
+                let place = self.begin_place(timing);
+                self.turn.push(Some(place));
+                place
+            }
+        };
+        self.name_of(place, class)
+    }
+
+    /// A reply was lost outside of any connection's buffer: its connection had closed before it came.
+    pub fn note_lost(&mut self) {
+        self.lost += 1;
+    }
+
+    fn begin_place(&mut self, timing: &Timing) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            self.places.len() as u32 - 1
+        });
+        self.places[place as usize] = Place { timing: *timing, ..Place::default() };
+        place
+    }
+
+    fn name_of(&mut self, place: u32, class: OpClass) -> u64 {
         self.places[place as usize].waiting += 1;
         u64::from(place) << 8 | u64::from(class as u8)
     }

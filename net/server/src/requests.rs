@@ -1,12 +1,20 @@
-//! Requests of clients: those for a group go to the shard at once, the others are answered at the end of the turn.
+//! Requests of clients: those for a group go to the shard, or to the core that has the group, at once; the others are
+//! answered at the end of the turn.
 
+use base::stages::Stamp;
 use base::{CoreId, GroupId, Mono, NodeId};
 use raft::ConfigChange;
 use shard::Ticket;
+use transport::{Asked, ClientEvent};
 use wire::client::{ChangeMembers, Watch, parse_node, parse_query, put_core};
-use wire::{CoreStatus, GroupAlarm, GroupRole, GroupStatus, ReplyStatus, RequestItem, RequestKind};
+use wire::explain::EXPLAIN;
+use wire::{CoreCounters, CoreStatus, GroupAlarm, GroupRole, GroupStatus, ReplyStatus, RequestItem, RequestKind};
 
 use crate::core::{Hands, NodeShard};
+use crate::forward::{self, Rooms};
+
+/// Requests that wait for an explanation at a time; others go without.
+const EXPLAINS_MAX: usize = 256;
 
 /// Requests that no group answers, kept until the end of the turn. Bounded by the requests of a turn.
 pub(crate) enum Ask {
@@ -16,6 +24,7 @@ pub(crate) enum Ask {
     WrongCore(Ticket, GroupId, CoreId),
     Malformed(Ticket, GroupId, String),
     Unsupported(Ticket, GroupId),
+    Overloaded(Ticket, GroupId),
 }
 
 impl Ask {
@@ -26,48 +35,89 @@ impl Ask {
         | Ask::Ping(ticket, _)
         | Ask::WrongCore(ticket, ..)
         | Ask::Malformed(ticket, ..)
-        | Ask::Unsupported(ticket, _)) = self;
+        | Ask::Unsupported(ticket, _)
+        | Ask::Overloaded(ticket, _)) = self;
         *ticket
     }
 }
 
-/// Hands a request to the shard, or notes it in `asks`.
-pub(crate) fn handle(
+/// What a request of this core's clients meets: the shard, another core, or a note to answer it at the end of the turn.
+pub(crate) struct Desk<'a> {
+    pub shard: &'a mut NodeShard,
+    pub counters: &'a mut CoreCounters,
+    pub asks: &'a mut Vec<Ask>,
+    pub core: CoreId,
+    pub now: Mono,
+    /// When this turn began.
+    pub begun: Stamp,
+    pub explains: &'a mut Vec<(u64, u64)>,
+    pub mailroom: &'a mut Rooms,
+}
+
+impl Desk<'_> {
+    pub(crate) fn handle(&mut self, event: &ClientEvent<'_>) {
+        self.counters.requests += 1;
+        let ClientEvent::Request { connection, item, .. } = event;
+        let ticket = Ticket { connection: *connection, request: item.request_id, kind: item.kind };
+        let Some(kind) = item.request_kind() else { return self.asks.push(Ask::Unsupported(ticket, item.group)) };
+        let may_tell = matches!(kind, RequestKind::Command | RequestKind::Query);
+        if item.flags & EXPLAIN != 0 && may_tell && self.explains.len() < EXPLAINS_MAX {
+            self.explains.push((ticket.connection, ticket.request));
+        }
+        match kind {
+            RequestKind::ClusterMap => return self.asks.push(Ask::ClusterMap(ticket)),
+            RequestKind::Status => return self.asks.push(Ask::Status(ticket)),
+            RequestKind::Ping => return self.asks.push(Ask::Ping(ticket, item.body.to_vec())),
+            RequestKind::Command
+            | RequestKind::Query
+            | RequestKind::Watch
+            | RequestKind::ChangeMembers
+            | RequestKind::TransferLeader => {}
+        }
+        let right = self.shard.core_of(item.group);
+        if right == self.core {
+            serve(self.shard, self.asks, ticket, kind, (item.group, item.body), self.now);
+        } else if kind == RequestKind::Watch {
+            // It is answered for as long as it lives, which is no parcel's way: its client goes where the head is.
+            self.asks.push(Ask::WrongCore(ticket, item.group, right));
+        } else {
+            self.forward(right, ticket, item);
+        }
+    }
+
+    fn forward(&mut self, right: CoreId, ticket: Ticket, item: &RequestItem<'_>) {
+        let Ticket { connection, request, kind } = ticket;
+        let asked = Asked { connection, request, kind, group: item.group, begun: self.begun };
+        if self.mailroom.forward(right, asked, item.body) {
+            self.counters.forwarded += 1;
+        } else {
+            self.counters.forward_refused += 1;
+            self.asks.push(Ask::Overloaded(ticket, item.group));
+        }
+    }
+}
+
+/// Hands a request for one of this core's groups to the shard, or notes it in `asks`.
+pub(crate) fn serve(
     shard: &mut NodeShard,
     asks: &mut Vec<Ask>,
-    core: CoreId,
     ticket: Ticket,
-    item: &RequestItem<'_>,
+    kind: RequestKind,
+    (group, body): (GroupId, &[u8]),
     now: Mono,
 ) {
-    let Some(kind) = item.request_kind() else { return asks.push(Ask::Unsupported(ticket, item.group)) };
-    match kind {
-        RequestKind::ClusterMap => return asks.push(Ask::ClusterMap(ticket)),
-        RequestKind::Status => return asks.push(Ask::Status(ticket)),
-        RequestKind::Ping => return asks.push(Ask::Ping(ticket, item.body.to_vec())),
-        RequestKind::Command
-        | RequestKind::Query
-        | RequestKind::Watch
-        | RequestKind::ChangeMembers
-        | RequestKind::TransferLeader => {}
-    }
-    let group = item.group;
-    let right = shard.core_of(group);
-    if right != core {
-        return asks.push(Ask::WrongCore(ticket, group, right));
-    }
     let mut malformed = |error: wire::client::BodyError| asks.push(Ask::Malformed(ticket, group, error.to_string()));
     match kind {
-        RequestKind::Command => shard.handle_command(ticket, group, item.body),
-        RequestKind::Query => match parse_query(item.body) {
+        RequestKind::Command => shard.handle_command(ticket, group, body),
+        RequestKind::Query => match parse_query(body) {
             Ok((acct, nsid, query)) => shard.handle_query(ticket, group, acct, nsid, query),
             Err(error) => malformed(error),
         },
-        RequestKind::Watch => match Watch::parse(item.body) {
+        RequestKind::Watch => match Watch::parse(body) {
             Ok(watch) => shard.handle_watch(ticket, group, watch.acct, watch.nsid),
             Err(error) => malformed(error),
         },
-        RequestKind::ChangeMembers => match ChangeMembers::parse(item.body) {
+        RequestKind::ChangeMembers => match ChangeMembers::parse(body) {
             Ok(change) => {
                 let change = ConfigChange {
                     add_voters: change.add.into_iter().collect(),
@@ -78,13 +128,12 @@ pub(crate) fn handle(
             }
             Err(error) => malformed(error),
         },
-        RequestKind::TransferLeader => match parse_node(item.body) {
+        RequestKind::TransferLeader => match parse_node(body) {
             Ok(target) => shard.handle_transfer(ticket, group, target, now),
             Err(error) => malformed(error),
         },
-        RequestKind::ClusterMap | RequestKind::Status | RequestKind::Ping => {
-            unreachable!("answered above")
-        }
+        // Any core answers these: they are not for a group.
+        RequestKind::ClusterMap | RequestKind::Status | RequestKind::Ping => asks.push(Ask::Unsupported(ticket, group)),
     }
 }
 
@@ -110,11 +159,18 @@ pub(crate) fn answer(hands: &mut Hands, ask: &Ask) {
             reply(hands, *ticket, *group, ReplyStatus::Malformed, |out| out.extend_from_slice(text.as_bytes()));
         }
         Ask::Unsupported(ticket, group) => reply(hands, *ticket, *group, ReplyStatus::Unsupported, |_| ()),
+        Ask::Overloaded(ticket, group) => {
+            hands.counters.overloaded += 1;
+            reply(hands, *ticket, *group, ReplyStatus::Overloaded, |_| ());
+        }
     }
 }
 
 fn reply(hands: &mut Hands, ticket: Ticket, group: GroupId, status: ReplyStatus, write: impl FnOnce(&mut Vec<u8>)) {
-    hands.clients.reply(ticket.connection, ticket.request, ticket.kind, status, group, true, write);
+    match forward::place_of(ticket) {
+        Some(place) => hands.mailroom.answer(place, status, None, write),
+        None => hands.clients.reply(ticket.connection, ticket.request, ticket.kind, status, group, true, write),
+    }
 }
 
 fn status(hands: &mut Hands) -> CoreStatus {

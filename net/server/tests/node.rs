@@ -1,5 +1,7 @@
 //! Real nodes in this process: real rings, real files, real sockets on the loopback.
 
+#[path = "node/forward.rs"]
+mod forward;
 #[path = "node/profile.rs"]
 mod profile;
 #[path = "node/removed.rs"]

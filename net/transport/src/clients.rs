@@ -98,6 +98,12 @@ impl Clients {
         self.connections.contains_key(&key(socket))
     }
 
+    /// True while the connection of that name is there.
+    #[must_use]
+    pub fn has_connection(&self, connection: u64) -> bool {
+        self.connections.contains_key(&connection)
+    }
+
     /// Bytes came; whole requests among them go to `each`.
     pub fn handle_received(&mut self, socket: SocketId, bytes: &[u8], each: impl FnMut(ClientEvent<'_>)) {
         let Some(client) = self.connections.get_mut(&key(socket)) else { return };

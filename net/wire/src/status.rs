@@ -168,6 +168,10 @@ counters! {
     sync_p99_us,
     /// The highest feature level that the node's release knows.
     feature_level_known,
+    /// Requests that came here for another core's groups and were taken to it.
+    forwarded,
+    /// And those that were not, because too many are on their way there.
+    forward_refused,
 }
 
 /// One core of one node.

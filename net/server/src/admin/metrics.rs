@@ -43,13 +43,23 @@ macro_rules! counter {
     };
 }
 
-const NUMBERS: [Number; 18] = [
+const NUMBERS: [Number; 20] = [
     counter!("dropstone_core_turns_total", "Turns of the cores' loops", turns),
     counter!("dropstone_reactor_enters_total", "System calls that entered a ring", enters),
     counter!("dropstone_requests_total", "Requests taken", requests),
     counter!("dropstone_commands_total", "Commands answered with an outcome", commands),
     counter!("dropstone_queries_total", "Queries answered", queries),
     counter!("dropstone_overloaded_total", "Requests refused because a bound was reached", overloaded),
+    counter!(
+        "dropstone_forwarded_total",
+        "Requests that came to the wrong core and were taken to the right one",
+        forwarded
+    ),
+    counter!(
+        "dropstone_forward_refused_total",
+        "Requests that came to the wrong core while too many were on their way to the right one",
+        forward_refused
+    ),
     counter!("dropstone_malformed_total", "Frames and requests that made no sense", malformed),
     counter!("dropstone_seglog_syncs_total", "Durable writes of the log", syncs),
     counter!("dropstone_seglog_bytes_total", "Bytes written to the log", log_bytes),

@@ -17,13 +17,13 @@ fn get(address: SocketAddr, request: &str) -> (String, String) {
     (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
 }
 
-fn page(address: SocketAddr, path: &str) -> String {
+pub(crate) fn page(address: SocketAddr, path: &str) -> String {
     let (status, body) = get(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_eq!(status, "HTTP/1.1 200 OK", "{path}: {body}");
     body
 }
 
-fn value(metrics: &str, series: &str) -> u64 {
+pub(crate) fn value(metrics: &str, series: &str) -> u64 {
     let line = metrics.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or_else(|| panic!("no {series}"))
 }
