@@ -184,6 +184,7 @@ fn native_block(
         targets: place.cluster.addresses.iter().map(ToString::to_string).collect(),
         groups: client.cluster_map()?.groups(),
         lanes,
+        only_core: None,
         deadline: DEADLINE,
         spin: Span(0),
         seed: settings.seed,

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::{Mono, Span};
+use base::{CoreId, Mono, Span};
 use client::Client;
 use reactor::{clock, pin};
 
@@ -51,6 +51,8 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// Connections of each generator core to each core of the cluster.
     pub lanes: usize,
+    /// All operations go to this core of each node, which takes those of others' groups there; none: to the owner.
+    pub only_core: Option<CoreId>,
     /// `host:port` of the nodes.
     pub targets: Vec<String>,
     /// Raft groups of the cluster.
@@ -311,6 +313,7 @@ fn one_core(
         targets: plan.targets.clone(),
         groups: plan.groups,
         lanes: plan.lanes,
+        only_core: plan.only_core,
         deadline: plan.deadline,
         spin: plan.spin,
         seed: plan.stream.seed,

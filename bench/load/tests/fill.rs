@@ -35,6 +35,7 @@ fn plan(ran: &Ran) -> Plan {
         cores: 1,
         cpus: Vec::new(),
         lanes: 1,
+        only_core: None,
         targets: vec!["127.0.0.1:7100".to_owned()],
         groups: 8,
         deadline: Span::from_ms(10_000),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, WIRE_FRAME_BYTES_MAX};
 use base::mono::Span;
-use base::{Acct, GroupId, Mono, Nsid, group_of};
+use base::{Acct, CoreId, GroupId, Mono, Nsid, group_of};
 use client::{Action, ClientOptions, Core, LinkId, Seed, Ticket};
 use reactor::{Event, Io, Ring, RingConfig, RingError, SocketId, Wait};
 use transport::Connection;
@@ -54,6 +54,8 @@ pub struct NativeSettings {
     pub groups: u32,
     /// Client cores of this generator core, each with connections of its own.
     pub lanes: usize,
+    /// The core that is sent to instead of the owners ([`ClientOptions::only_core`]).
+    pub only_core: Option<CoreId>,
     /// How long an operation may take, retries included.
     pub deadline: Span,
     /// Before the next due time the ring is not waited for but asked again and again.
@@ -121,8 +123,9 @@ impl NativeDriver {
             getrandom::fill(&mut nonce).map_err(NativeError::Random)?;
             getrandom::fill(&mut jitter).map_err(NativeError::Random)?;
             let seed = Seed { nonce, jitter: u64::from_le_bytes(jitter) };
+            let options = ClientOptions { only_core: settings.only_core, ..ClientOptions::default() };
             lanes.push(Lane {
-                core: Core::new(settings.targets.clone(), ClientOptions::default(), seed),
+                core: Core::new(settings.targets.clone(), options, seed),
                 links: HashMap::new(),
                 flights: HashMap::new(),
                 commands: vec![0; settings.groups as usize],

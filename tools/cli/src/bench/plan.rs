@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use base::mix64;
 use base::mono::Span;
+use base::{CoreId, mix64};
 use clap::{Args, ValueEnum};
 use load::arrivals::Arrival;
 use load::generator::{Late, Loop};
@@ -85,6 +85,9 @@ pub struct HowArgs {
     /// Connections of a generator core to each core of the cluster.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
+    /// Send everything to this core of each node, and let the node take it to the core that has it.
+    #[arg(long, value_name = "CORE")]
+    only_core: Option<u16>,
     /// How long to wait between filling the cluster and loading it.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = load::text::parse_span)]
     settle: Span,
@@ -186,6 +189,7 @@ impl HowArgs {
             cores: 1,
             cpus: Vec::new(),
             connections: 1,
+            only_core: None,
             settle: Span::from_ms(500),
             verify: VerifyWish::Full,
             errors_max: 0.01,
@@ -228,6 +232,7 @@ impl HowArgs {
             cores: self.cores,
             cpus: self.cpus.clone(),
             lanes: usize::from(self.connections),
+            only_core: self.only_core.map(CoreId),
             is_shared: targets.iter().any(is_local),
             targets,
             groups: 1,
