@@ -158,6 +158,7 @@ impl Core {
         let hands = &mut self.hands;
         // Before the turn's time is read: what is reaped had arrived by then.
         hands.beat(Step::Reap);
+        hands.mailroom.collect();
         let begun = hands.profile.begin_turn();
         hands.shard.begin_stages(begun);
         let now = self.ring.now();
@@ -171,7 +172,7 @@ impl Core {
         while let Some(mail) = self.inbox.pop() {
             hands.handle_mail(mail);
         }
-        hands.receive_forwarded();
+        hands.serve_forwarded();
         hands.shard.end_stage(Border::Decode, hands.profile.stamp());
         hands.beat(Step::Disk);
         hands.handle_marks();

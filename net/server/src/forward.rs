@@ -37,10 +37,10 @@ pub(crate) fn send_home(mailroom: &mut Rooms, place: u32, reply: &Reply<'_>, tim
 }
 
 impl Hands {
-    /// Takes the mail of the other cores: their requests go to the shard with those of this core's connections.
-    pub(crate) fn receive_forwarded(&mut self) {
+    /// The other cores' requests go to the shard with those of this core's connections.
+    pub(crate) fn serve_forwarded(&mut self) {
         let Hands { mailroom, shard, asks, now, .. } = self;
-        mailroom.receive(|Incoming { place, kind, group, body }| {
+        mailroom.serve(|Incoming { place, kind, group, body }| {
             let ticket = ticket(place, kind);
             match RequestKind::from_u8(kind) {
                 Some(kind) => requests::serve(shard, asks, ticket, kind, (group, body), *now),

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  home: the connection is here                 owner: the group is here
-//!    forward ──▶ waiting ──▶ outbox ═══ request ═══▶ receive ──▶ held ──▶ the shard
-//!    deliver ◀── returned ◀── receive ◀═══ answer ═══ outbox ◀── answer ◀──┘
+//!    forward ──▶ waiting ──▶ outbox ═══ request ═══▶ collect ──▶ serve ──▶ the shard
+//!    deliver ◀── returned ◀── collect ◀═══ answer ═══ outbox ◀── answer ◀──┘
 //! ```
 //! A request is a parcel: a box with the bytes of the body. The answer is written into the same box, which then goes home
 //! with it and is used again there, so that nothing is allocated once as many parcels exist as are on their way.
@@ -127,6 +127,8 @@ pub struct Mailroom<N> {
     /// Requests of others that are worked on here, by place.
     held: Vec<Option<Box<Parcel<N>>>>,
     held_free: Vec<u32>,
+    /// Of those, the ones that were not served yet.
+    arrived: Vec<u32>,
     /// Answers that came and were not delivered yet.
     returned: Vec<Box<Parcel<N>>>,
     spare: Vec<Box<Parcel<N>>>,
@@ -165,6 +167,7 @@ impl<N: Default + Send> Mailroom<N> {
             away_free: Vec::new(),
             held: Vec::new(),
             held_free: Vec::new(),
+            arrived: Vec::new(),
             returned: Vec::new(),
             spare: Vec::new(),
             is_stopping: false,
@@ -196,25 +199,22 @@ impl<N: Default + Send> Mailroom<N> {
         true
     }
 
-    /// Takes the mail of all other cores. Requests go to `each`, which must not answer them yet; answers are kept for
-    /// [`Mailroom::deliver`]. Bounded: a core cannot send more than a ring holds before this one answers.
-    pub fn receive(&mut self, mut each: impl FnMut(Incoming<'_>)) {
-        let Mailroom { core, lanes, away, held, held_free, returned, .. } = self;
+    /// Takes the mail of all other cores; [`Mailroom::serve`] and [`Mailroom::deliver`] give it out. Before a turn's time is
+    /// read: all that is taken had come by then, so a lease that holds at that time holds for each request. Bounded: a
+    /// core cannot send more than a ring holds before this one answers.
+    pub fn collect(&mut self) {
+        let Mailroom { core, lanes, away, held, held_free, arrived, returned, .. } = self;
         for lane in lanes.iter_mut().flatten() {
             let mut answered = 0;
-            while let Some(mut parcel) = lane.mailbox.pop() {
+            while let Some(parcel) = lane.mailbox.pop() {
                 if parcel.status.is_some() {
                     answered += 1;
                     // One that was answered already, because this core stops, is not asked for any more.
                     lane.bytes -= away[parcel.away as usize].as_ref().map_or(0, |away| away.bytes);
                     returned.push(parcel);
-                    continue;
+                } else {
+                    arrived.push(put(held, held_free, parcel));
                 }
-                let (kind, group, body) = (parcel.kind, parcel.group, std::mem::take(&mut parcel.body));
-                let place = put(held, held_free, parcel);
-                each(Incoming { place, kind, group, body: &body });
-                let parcel = held[place as usize].as_mut().expect("it was just put there");
-                parcel.body = kept(body);
             }
             // Only now: the other core sees the places of all that was taken, so its next answers have room.
             lane.unanswered -= answered;
@@ -229,7 +229,18 @@ impl<N: Default + Send> Mailroom<N> {
         }
     }
 
-    /// Answers the request that [`Mailroom::receive`] named `place`; `write` appends the answer. It leaves with the next
+    /// Gives the requests that were collected to `each`, in the order of each core.
+    pub fn serve(&mut self, mut each: impl FnMut(Incoming<'_>)) {
+        let Mailroom { held, arrived, .. } = self;
+        for place in arrived.drain(..) {
+            let parcel = held[place as usize].as_mut().expect("a request is answered after it was served");
+            each(Incoming { place, kind: parcel.kind, group: parcel.group, body: &parcel.body });
+            // The answer's now, and while that is not known much memory is not kept for it.
+            parcel.body = kept(std::mem::take(&mut parcel.body));
+        }
+    }
+
+    /// Answers the request that [`Mailroom::serve`] named `place`; `write` appends the answer. It leaves with the next
     /// [`Mailroom::publish`].
     pub fn answer(&mut self, place: u32, status: ReplyStatus, note: N, write: impl FnOnce(&mut Vec<u8>)) {
         let mut parcel = take(&mut self.held, &mut self.held_free, place).expect("a request is answered once");
