@@ -142,6 +142,8 @@ struct Row {
 struct Table {
     node: u64,
     rows: Vec<Row>,
+    /// By core: requests that came to it for another core's groups and were taken there, and those that were not.
+    strays: Vec<[u64; 2]>,
 }
 
 impl Table {
@@ -162,7 +164,17 @@ impl Table {
             let at_p99 = near.filter_map(|(stage, ns)| Some((stage.clone(), ns.as_u64()?))).collect();
             Some(Row { op: class, stages, at_p99 })
         });
-        Table { node: now["node"].as_u64().unwrap_or(0), rows: rows.collect() }
+        let old = before.and_then(|before| before["cores"].as_array());
+        let cores = now["cores"].as_array().into_iter().flatten().enumerate();
+        let strays = cores.map(|(at, core)| {
+            ["forwarded", "forward_refused"].map(|name| {
+                let count = |core: &Value| core["counters"][name].as_u64().unwrap_or(0);
+                let before = old.and_then(|old| old.get(at)).map_or(0, count);
+                // A node that was started again counts from the beginning.
+                count(core).checked_sub(before).unwrap_or_else(|| count(core))
+            })
+        });
+        Table { node: now["node"].as_u64().unwrap_or(0), rows: rows.collect(), strays: strays.collect() }
     }
 
     fn text(&self) -> String {
@@ -184,6 +196,10 @@ impl Table {
                 text += &format!("    {name:<10} {bar:<20} {p50:>8} {p99:>8} {:>8} {near:>8}\n", ms(histogram.max()));
             }
         }
+        for (core, [forwarded, refused]) in self.strays.iter().enumerate().filter(|(_, strays)| **strays != [0, 0]) {
+            text += &format!("  core {core:<7} {forwarded:>8} requests were another core's and taken there");
+            text += &if *refused > 0 { format!(", {refused} more refused\n") } else { "\n".to_owned() };
+        }
         text
     }
 
@@ -201,7 +217,11 @@ impl Table {
             });
             serde_json::json!({ "op": row.op.name(), "stages": stages.collect::<serde_json::Map<_, _>>() })
         });
-        serde_json::json!({ "node": self.node, "ops": ops.collect::<Vec<_>>() })
+        let strays = self.strays.iter().enumerate().map(|(core, [forwarded, refused])| {
+            serde_json::json!({ "core": core, "forwarded": forwarded, "forward_refused": refused })
+        });
+        let (ops, cores) = (ops.collect::<Vec<_>>(), strays.collect::<Vec<_>>());
+        serde_json::json!({ "node": self.node, "ops": ops, "cores": cores })
     }
 }
 
@@ -310,6 +330,23 @@ mod tests {
         let text = table.text();
         assert!(text.contains("put               100 requests"), "{text}");
         assert!(text.lines().any(|line| line.contains("log_sync") && line.ends_with("   5.000")), "{text}");
+    }
+
+    #[test]
+    fn requests_that_met_the_wrong_core_are_told_where_there_were_some() {
+        let node = |first: [u64; 2], second: [u64; 2]| {
+            let core = |at: u64, [forwarded, refused]: [u64; 2]| json!({ "core": at, "counters": { "forwarded": forwarded, "forward_refused": refused } });
+            json!({ "node": 2, "ops": [], "cores": [core(0, first), core(1, second)] })
+        };
+        let table = Table::between(Some(&node([5, 5], [100, 3])), &node([5, 5], [180, 4]));
+        let text = table.text();
+        assert!(
+            text.ends_with("  core 1             80 requests were another core's and taken there, 1 more refused\n")
+        );
+        assert!(!text.contains("core 0"), "{text}");
+        assert_eq!(table.json()["cores"][1], json!({ "core": 1, "forwarded": 80, "forward_refused": 1 }));
+        // It was started again.
+        assert_eq!(Table::between(Some(&node([5, 5], [100, 3])), &node([2, 0], [0, 0])).strays, [[2, 0], [0, 0]]);
     }
 
     #[test]
