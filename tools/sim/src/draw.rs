@@ -38,6 +38,8 @@ pub enum Stream {
     Leap,
     /// What is asked for beside the load, and in which runs.
     Wide,
+    /// How long mail takes from core to core.
+    Mailbox,
 }
 
 /// The 64 bits of one decision.

@@ -21,6 +21,8 @@ pub(crate) enum Due {
     Flush { seat: u8, core: u8, life: u32 },
     /// The store tells of a read or an install.
     Store { seat: u8, core: u8, life: u32 },
+    /// Mail of other cores of the node reaches a core.
+    Parcels { seat: u8, core: u8, life: u32 },
     /// Frames arrive over a link between nodes.
     Frames { link: u16, generation: u32, buffer: u32 },
     /// One message out of frames arrives by itself.

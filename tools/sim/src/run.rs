@@ -109,6 +109,8 @@ pub struct Report {
     pub turns: u64,
     /// Requests whose stages were seen to sum to the time that they took.
     pub timed: u64,
+    /// Of operations: requests that came to the wrong core of a node and were answered through it.
+    pub forwarded: u64,
     /// Frames between nodes.
     pub frames: u64,
     /// Operations that clients began.
@@ -150,6 +152,7 @@ impl Report {
             events: 0,
             turns: 0,
             timed: 0,
+            forwarded: 0,
             frames: 0,
             operations: 0,
             acknowledged: 0,
@@ -193,6 +196,7 @@ impl Report {
             operations: counts.operations,
             acknowledged: counts.acknowledged,
             timed: counts.timed,
+            forwarded: counts.forwarded,
             crashes: counts.crashes,
             disks_lost: counts.disks_lost,
             given_up: counts.given_up,

@@ -65,6 +65,8 @@ pub struct Size {
     pub heartbeat_ms: Option<u64>,
     /// Replicas compare their states behind each multiple of so many entries; 0: never.
     pub hash_every: Option<u64>,
+    /// Half of the clients send everything to one core of each node; none is 0.
+    pub strays: Option<u32>,
     /// Seats that begin with the release before, a bit for each.
     pub old_release: Option<u32>,
     /// A seat whose machine errs, counted from 1.
@@ -72,7 +74,7 @@ pub struct Size {
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 18] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 19] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -90,6 +92,7 @@ impl Size {
             ("rest_ms", Field::U64(&mut self.rest_ms)),
             ("heartbeat_ms", Field::U64(&mut self.heartbeat_ms)),
             ("hash_every", Field::U64(&mut self.hash_every)),
+            ("strays", Field::U32(&mut self.strays)),
             ("old_release", Field::U32(&mut self.old_release)),
             ("erring", Field::U32(&mut self.erring)),
         ]

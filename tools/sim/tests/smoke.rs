@@ -25,6 +25,20 @@ fn dense_seeds_are_green_and_the_same_twice() {
 }
 
 #[test]
+fn what_comes_to_the_wrong_core_is_answered_through_it_and_the_same_twice() {
+    let mut forwarded = 0;
+    for seed in 0..4 {
+        let mut options = short(Options::new(Profile::Dense));
+        (options.size.cores, options.size.strays) = (Some(2 + seed as u16 % 2), Some(1));
+        let first = run(seed, &options, &mut []);
+        assert_eq!(first.violation, None, "seed {seed}");
+        assert_eq!(first.trace_hash, run(seed, &options, &mut []).trace_hash, "seed {seed}");
+        forwarded += first.forwarded;
+    }
+    assert!(forwarded > 200, "{forwarded} requests");
+}
+
+#[test]
 fn a_calm_cluster_answers_everything() {
     let report = run(7, &short(Options::calm(Profile::Dense)), &mut []);
     assert_eq!((&report.violation, report.faults_total()), (&None, 0));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use base::mono::Span;
-use base::{Mono, NodeId};
+use base::{CoreId, Mono, NodeId};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Reply, Seed, Ticket};
 
 use super::load::{Effect, OWNER};
@@ -63,6 +63,10 @@ impl World<'_> {
         let mut options = ClientOptions::default();
         if self.options.profile != Profile::Standard {
             options.silence = SILENCE;
+        }
+        if self.shape.has_strays && client % 2 == 1 {
+            let only = prng(self.seed, Stream::Mailbox, 1 << 40 | client as u64, 0).below(u64::from(self.shape.cores));
+            options.only_core = Some(CoreId(only as u16));
         }
         let in_flight_max = 1 + dice.below(4) as usize;
         let drawn = if client == 0 { 10 * MS } else { SECOND + dice.below(SECOND) };

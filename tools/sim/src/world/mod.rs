@@ -20,6 +20,7 @@ mod members;
 mod net;
 mod node;
 mod panel;
+mod parcels;
 mod plan;
 mod probes;
 mod process;
@@ -91,6 +92,8 @@ pub(crate) struct Shape {
     pub raft: raft::Settings,
     /// Replicas compare their states behind each multiple of so many entries; 0: never.
     pub hash_every: u64,
+    /// Half of the clients send everything to one core of each node, which takes it to the right one.
+    pub has_strays: bool,
     /// Seats that begin with the release before.
     pub old_release: u32,
     /// The machine in this seat errs.
@@ -126,6 +129,7 @@ impl Shape {
             raft.heartbeat = base::Span::from_ms(100);
         }
         let hash_every = log_between(&mut prng(seed, Stream::Shape, 9, 0), 2, 64);
+        let has_strays = prng(seed, Stream::Shape, 10, 0).below(3) == 0;
         let plan = plan::Driver::draw(seed, options.profile);
         let mut shape = Shape {
             raft,
@@ -147,6 +151,8 @@ impl Shape {
             has_leaps: options.schedule.is_none() && leaps::draw(seed, options.profile),
             // As with the batches.
             hash_every: if options.schedule.is_some() { 0 } else { hash_every },
+            // As with the batches.
+            has_strays: has_strays && options.schedule.is_none(),
             old_release: upgrade::draw(seed, options.profile, seats),
             erring: None,
         };
@@ -169,6 +175,7 @@ impl Shape {
         self.damageable = given.damageable.unwrap_or(self.damageable);
         self.has_leaps = given.leaps.map_or(self.has_leaps, |leaps| leaps == 1);
         self.hash_every = given.hash_every.unwrap_or(self.hash_every);
+        self.has_strays = given.strays.map_or(self.has_strays, |strays| strays == 1);
         self.old_release = given.old_release.unwrap_or(self.old_release);
         self.erring = given.erring.map_or(self.erring, |seat| (seat as usize).checked_sub(1));
         self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
@@ -196,6 +203,7 @@ impl Shape {
             rest_ms: ms(self.raft.quiesce_after),
             heartbeat_ms: Some(self.raft.heartbeat.0 / MS),
             hash_every: (self.hash_every > 0).then_some(self.hash_every),
+            strays: self.has_strays.then_some(1),
             old_release: (self.old_release > 0).then_some(self.old_release),
             erring: self.erring.map(|seat| seat as u32 + 1),
         }
@@ -211,6 +219,7 @@ pub(crate) struct Counts {
     pub operations: u64,
     pub acknowledged: u64,
     pub timed: u64,
+    pub forwarded: u64,
     pub crashes: u64,
     pub disks_lost: u64,
     pub given_up: u64,
@@ -385,6 +394,7 @@ impl<'c> World<'c> {
             Due::Operation { seat, core, life, token } => self.end_operation(seat, core, life, token),
             Due::Flush { seat, core, life } => self.end_flush(seat, core, life),
             Due::Store { seat, core, life } => self.end_read(seat, core, life),
+            Due::Parcels { seat, core, life } => self.bring_parcels(seat, core, life),
             Due::Frames { link, generation, buffer } => self.deliver(link, generation, buffer, u16::MAX),
             Due::Message { link, generation, buffer, ordinal } => self.deliver(link, generation, buffer, ordinal),
             Due::Dial { pair, generation } => self.dial(pair, generation),

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Term};
+use reactor::Doorbell;
 use seglog::{OpResult, OpToken, SegLog};
 use shard::Shard;
+use transport::Mailroom;
 use wire::PeerFrameWriter;
 
 use crate::clock::Clock;
 use crate::disk::SimDisk;
-use crate::observe::{GroupView, LogView};
+use crate::observe::{GroupView, LogView, Token};
 use crate::store::SimStore;
 
 pub(crate) type SimShard = Shard<SimDisk, SimStore>;
@@ -42,6 +44,8 @@ pub(crate) enum Mail {
     Closed {
         connection: u32,
     },
+    /// Mail of other cores is in the mailroom.
+    Parcels,
     /// The store finished something.
     Store,
     Checkpoint,
@@ -89,6 +93,11 @@ pub(crate) struct Look {
 /// A core of a running process.
 pub(crate) struct Core {
     pub shard: SimShard,
+    /// To and from the other cores of the node; the bell only counts what is in it.
+    pub mailroom: Mailroom<Option<Token>>,
+    pub doorbell: Doorbell,
+    /// Mail is on its way here.
+    pub has_parcels_due: bool,
     pub inbox: VecDeque<Mail>,
     /// Its next turn is due then; `u64::MAX` when none is.
     pub wake_at: u64,
@@ -125,9 +134,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(shard: SimShard, seats: usize, groups: usize, now: u64) -> Core {
+    pub fn new(
+        shard: SimShard,
+        room: (Doorbell, Mailroom<Option<Token>>),
+        seats: usize,
+        groups: usize,
+        now: u64,
+    ) -> Core {
+        let (doorbell, mailroom) = room;
         Core {
             shard,
+            mailroom,
+            doorbell,
+            has_parcels_due: false,
             inbox: VecDeque::new(),
             wake_at: u64::MAX,
             busy_until: now,

@@ -3,8 +3,10 @@
 use base::{CoreId, LogIndex, NodeId, Prng, mutate};
 use meta::Store as _;
 use raft::Config;
+use reactor::Doorbell;
 use seglog::SegLog;
 use shard::Shard;
+use transport::Mailroom;
 
 use super::node::{Core, Mail, Node, Remains, ShardLog, State, log_settings, state_of};
 use super::{MS, SECOND, What, World};
@@ -13,7 +15,7 @@ use crate::disk::{Cut, SimDisk, SimLogReader};
 use crate::draw::{Stream, draw, log_between, prng};
 use crate::fault::Class;
 use crate::heap::Due;
-use crate::observe::{Event, GroupView};
+use crate::observe::{Event, GroupView, Token};
 use crate::schedule::Fault;
 use crate::store::SimStore;
 
@@ -82,8 +84,11 @@ impl World<'_> {
         node.life += 1;
         let remains = std::mem::take(&mut node.remains);
         let mut cores = Vec::new();
-        for (core, remains) in remains.into_iter().enumerate() {
-            match self.boot_core(seat, core, remains, is_empty) {
+        let bell = |_| Doorbell::new().expect("the simulator's process has a descriptor left");
+        let bells: Vec<Doorbell> = (0..remains.len()).map(bell).collect();
+        let rooms = bells.iter().cloned().zip(Mailroom::of_node(&bells));
+        for ((core, remains), room) in remains.into_iter().enumerate().zip(rooms) {
+            match self.boot_core(seat, core, remains, is_empty, room) {
                 Ok(cell) => cores.push(Some(cell)),
                 Err(reason) => return self.refuse(seat, &reason),
             }
@@ -113,7 +118,14 @@ impl World<'_> {
     }
 
     /// A core as its disk and store make it, or why its log does not open.
-    fn boot_core(&mut self, seat: usize, core: usize, remains: Remains, is_empty: bool) -> Result<Box<Core>, String> {
+    fn boot_core(
+        &mut self,
+        seat: usize,
+        core: usize,
+        remains: Remains,
+        is_empty: bool,
+        room: (Doorbell, Mailroom<Option<Token>>),
+    ) -> Result<Box<Core>, String> {
         let Remains { mut disk, mut store } = remains;
         if self.may_be_damaged(seat) {
             disk.keep_proven();
@@ -165,7 +177,7 @@ impl World<'_> {
         }
         let shard = Shard::new(settings, log, store, node.clock.mono(self.now));
         self.show_forgotten(seat, &forgotten, &shard);
-        Ok(Box::new(Core::new(shard, self.shape.seats, groups, self.now)))
+        Ok(Box::new(Core::new(shard, room, self.shape.seats, groups, self.now)))
     }
 
     fn show_boot(&mut self, seat: usize) {

@@ -4,13 +4,14 @@ use base::limits::WIRE_FRAME_BYTES_MAX;
 use base::stages::{READ_STAGES, Stage, Stamp, WRITE_STAGES};
 use base::{ClusterId, CoreId, GroupId, Mono, NodeId};
 use shard::{Status, Ticket};
+use transport::Asked;
 use wire::client::{Watch, parse_query, put_core, put_node};
 use wire::{
     ClusterMap, Frame, FrameClass, FrameReader, FrameWriter, Link, NodeAddress, ReplyStatus, RequestItem, RequestKind,
     ServerHello,
 };
 
-use super::node::{Core, Mail};
+use super::node::{Core, Mail, SimShard};
 use super::probes::PROBER;
 use super::turn::OPERATOR;
 use super::{MS, World};
@@ -242,23 +243,27 @@ impl World<'_> {
         let right = base::core_of(group, self.shape.cores);
         let is_grouped = matches!(kind, Some(RequestKind::Command | RequestKind::Query | RequestKind::Watch));
         if is_grouped && right.0 as usize != core {
-            let mut body = Vec::new();
-            put_core(&mut body, right);
-            return reply(ReplyStatus::WrongCore, group, &body);
+            if kind == Some(RequestKind::Watch) {
+                let mut body = Vec::new();
+                put_core(&mut body, right);
+                return reply(ReplyStatus::WrongCore, group, &body);
+            }
+            let begun = Stamp::at(self.now);
+            let asked = Asked { connection: ticket.connection, request: ticket.request, kind: item.kind, group, begun };
+            if !cell.mailroom.forward(right, asked, item.body) {
+                reply(ReplyStatus::Overloaded, group, &[]);
+            }
+            return;
         }
         if is_grouped && group.0 < self.shape.groups {
             cell.touched |= 1 << (group.0 / u32::from(self.shape.cores)).min(63);
         }
         match kind {
-            Some(RequestKind::Command) => cell.shard.handle_command(ticket, group, item.body),
-            Some(RequestKind::Query) => match parse_query(item.body) {
-                // Half of the requests may be answered by whoever gets them.
-                Ok((acct, nsid, query)) if item.request_id.is_multiple_of(2) => {
-                    cell.shard.handle_follower_query(ticket, group, acct, nsid, query);
+            Some(kind @ (RequestKind::Command | RequestKind::Query)) => {
+                if let Err(error) = ask(&mut cell.shard, ticket, kind, group, item.body) {
+                    reply(ReplyStatus::Malformed, group, error.to_string().as_bytes());
                 }
-                Ok((acct, nsid, query)) => cell.shard.handle_query(ticket, group, acct, nsid, query),
-                Err(error) => reply(ReplyStatus::Malformed, group, error.to_string().as_bytes()),
-            },
+            }
             Some(RequestKind::Watch) => match Watch::parse(item.body) {
                 Ok(watch) => cell.shard.handle_watch(ticket, group, watch.acct, watch.nsid),
                 Err(error) => reply(ReplyStatus::Malformed, group, error.to_string().as_bytes()),
@@ -315,9 +320,6 @@ impl World<'_> {
                 self.end_probe(&reply, token);
                 continue;
             }
-            let Some(entry) = self.connections.get_mut(connection as usize).filter(|entry| entry.is_open) else {
-                continue;
-            };
             let status = match reply.status {
                 Status::Ok => ReplyStatus::Ok,
                 Status::NotLeader(_) => ReplyStatus::NotLeader,
@@ -331,16 +333,33 @@ impl World<'_> {
                 Status::NotLeader(hint) => put_node(out, Some(hint)),
                 _ => out.extend_from_slice(reply.body),
             };
-            if entry.writer.push_reply(request, status as u8, kind, reply.group, write).is_err() {
-                continue;
+            match super::parcels::place_of(reply.ticket) {
+                Some(place) => cell.mailroom.answer(place, status, token, write),
+                None => self.write_reply((connection, request, kind), status, reply.group, token, write),
             }
-            if let Some(token) = token {
-                entry.tokens.push((request, token));
-            }
-            self.written.push(connection as u32);
         }
         cell.shard.replies().clear();
+        self.deliver_parcels(cell);
         self.send_written(at);
+    }
+
+    /// Writes a reply into its connection's next frame, if that is still open.
+    pub(super) fn write_reply(
+        &mut self,
+        (connection, request, kind): (u64, u64, u8),
+        status: ReplyStatus,
+        group: GroupId,
+        token: Option<Token>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(entry) = self.connections.get_mut(connection as usize).filter(|entry| entry.is_open) else { return };
+        if entry.writer.push_reply(request, status as u8, kind, group, write).is_err() {
+            return;
+        }
+        if let Some(token) = token {
+            entry.tokens.push((request, token));
+        }
+        self.written.push(connection as u32);
     }
 
     /// Every request that was done has a time: from its frame's turn to this one's end, in stages that sum to it.
@@ -388,6 +407,27 @@ impl World<'_> {
         connection.to_client_at = arrival;
         self.push(arrival, Due::ToClient { connection: number, buffer });
     }
+}
+
+/// Asks the shard. Half of the queries may be answered by whoever gets them.
+pub(super) fn ask(
+    shard: &mut SimShard,
+    ticket: Ticket,
+    kind: RequestKind,
+    group: GroupId,
+    body: &[u8],
+) -> Result<(), wire::client::BodyError> {
+    if kind == RequestKind::Command {
+        shard.handle_command(ticket, group, body);
+        return Ok(());
+    }
+    let (acct, nsid, query) = parse_query(body)?;
+    if ticket.request.is_multiple_of(2) {
+        shard.handle_follower_query(ticket, group, acct, nsid, query);
+    } else {
+        shard.handle_query(ticket, group, acct, nsid, query);
+    }
+    Ok(())
 }
 
 /// Where a request of this reply took effect, at this node.

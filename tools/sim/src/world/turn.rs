@@ -143,6 +143,7 @@ impl World<'_> {
         self.send_messages(seat, core, cell, now, at);
         self.begin_operations(seat, core, cell, at);
         self.begin_store(seat, core, cell, at);
+        self.send_parcels(seat, core, cell, at);
         cost
     }
 
@@ -188,6 +189,7 @@ impl World<'_> {
             }
             Mail::Closed { connection } => cell.shard.handle_connection_closed(u64::from(connection)),
             Mail::Store => {}
+            Mail::Parcels => self.read_parcels(cell),
             Mail::Checkpoint => cell.shard.checkpoint_soon(),
             Mail::Change { group, change } => {
                 let ticket = Ticket { connection: OPERATOR, request: 0, kind: 7 };
