@@ -60,12 +60,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Is the command of a level that the group has? If not, its sender was told.
     pub(crate) fn is_of_level(&mut self, at: u32, ticket: Ticket, command: &[u8]) -> bool {
         let slot = &self.groups[at as usize];
-        // A new leader may not have applied the entry that raised the level.
+        // A new leader may not have applied the entry that raised the level: then the command is good, and it may have to end
+        // itself, since it does not know that level.
         let (group, level, is_sure) = (slot.id, slot.level, slot.raft.is_own_term_applied());
         match self.settings.release.admit(command, level.unwrap_or(LEVEL_BORN)) {
             Ok(()) => true,
             // Soon it will be.
-            Err(meta::feature::TooNew::Level { .. }) if level.is_none() || !is_sure => {
+            Err(_) if level.is_none() || !is_sure => {
                 base::mark::hit!("shard.level.not_known_yet");
                 self.replies.text(ticket, group, Status::Overloaded, "is reading the group's feature level");
                 false
