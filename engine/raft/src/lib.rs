@@ -38,6 +38,7 @@ pub use health::Health;
 pub use input::{ConfigChange, Input, Outcome};
 pub use lease::{CLOCK_GRANULARITY, CLOCK_RATE_ERROR_ONE_IN};
 pub use log::Log;
+pub use membership::HANDOVER_LAG_MAX;
 pub use message::{Body, NO_HINT};
 pub use progress::{Peer, Progress};
 pub use raft::{Boot, Raft, Role};

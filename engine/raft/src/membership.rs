@@ -7,6 +7,9 @@ use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::{Body, ConfigChange, Log, Outcome};
 
+/// Entries that who takes over may lag: it has them within a round trip or two, and proposals wait so long.
+pub const HANDOVER_LAG_MAX: u64 = 256;
+
 impl Raft {
     pub(crate) fn handle_change_config(&mut self, log: &mut impl Log, change: &ConfigChange) -> Outcome {
         if !self.is_leader() {
@@ -80,6 +83,33 @@ impl Raft {
                 && is_fit(peer.id)
         });
         fit.max_by_key(|peer| peer.match_index).map(|peer| peer.id)
+    }
+
+    /// Is the office on its way to another node?
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        self.lead.transfer.is_some()
+    }
+
+    /// Would a transfer to `target` end soon: it votes, answers, and lags by little, and nothing else is under way? Proposals
+    /// wait while the target catches up. False on a node that does not lead.
+    #[must_use]
+    pub fn may_hand_over(&self, target: NodeId) -> bool {
+        let config = self.config();
+        let is_quiet = !self.is_transferring() && !config.is_joint() && self.is_own_term_committed();
+        is_quiet
+            && config.incoming().contains(&target)
+            && self.lag_of(target).is_some_and(|lag| lag <= HANDOVER_LAG_MAX)
+    }
+
+    /// How many entries a follower lags behind; `None` if this node does not lead, or the follower does not answer, or needs
+    /// more than entries.
+    #[must_use]
+    pub fn lag_of(&self, follower: NodeId) -> Option<u64> {
+        let peer = self.lead.peer(follower)?;
+        let answers = peer.is_resting || self.now.since(peer.last_answer) < self.settings.election_min;
+        let is_fed = self.is_leader() && answers && peer.progress == Progress::Replicate;
+        is_fed.then(|| self.lead.last_index.0.saturating_sub(peer.match_index.0))
     }
 
     /// Gives the office away at once and for good: the best voter that answers is asked to campaign, and this node follows.

@@ -133,6 +133,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return Step::Waiting;
         }
         slot.applied = index;
+        let behind = slot.commit.0 - index.0;
+        self.balance.note_applied(at, self.applied.outcomes().len(), behind, self.turn_now);
         let was_cold = !slot.apply_tokens.is_empty();
         slot.apply_tokens.drain(..).for_each(|token| self.store.release(token));
         if raised.is_some() {

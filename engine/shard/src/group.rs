@@ -120,6 +120,8 @@ pub(crate) struct Group {
     /// The configuration it began with here, encoded: in force while the machine row names none.
     pub initial: Vec<u8>,
     pub is_leader: bool,
+    /// Who was asked to take over: the best guess of who leads while no leader is known.
+    pub heir: NodeId,
     /// What replicas told of their states.
     pub hashes: StateHashes,
     /// Stopped by an alarm: nothing goes in any more.
@@ -166,9 +168,15 @@ impl Group {
             frozen_gone: 0,
             initial,
             is_leader: false,
+            heir: NodeId(0),
             hashes: StateHashes::default(),
             alarm: None,
         }
+    }
+
+    /// Who leads, as far as this node knows; 0: nobody.
+    pub fn leader_hint(&self) -> NodeId {
+        self.raft.leader().unwrap_or(self.heir)
     }
 
     /// Reads that wait anywhere.

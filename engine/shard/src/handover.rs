@@ -3,7 +3,7 @@
 use base::mono::Span;
 use base::{Mono, NodeId};
 use meta::Store;
-use raft::Input;
+use raft::{Input, Outcome};
 use seglog::Disk;
 
 use crate::Shard;
@@ -24,6 +24,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if self.disk_pace.judge(now) | has_changed {
             base::mark::hit!("shard.disk_pace.changed");
             let is_slow = self.should_not_lead();
+            self.balance.note_fit(now);
             for at in 0..self.groups.len() as u32 {
                 self.step(at, Input::DiskSlow { is_slow });
             }
@@ -34,9 +35,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
     }
 
-    /// The disk is slow, or has no room for what a leader takes in: leaderships are better elsewhere.
+    /// The disk is slow, or has no room for what a leader takes in, or the node stops: leaderships are better elsewhere.
     pub(crate) fn should_not_lead(&self) -> bool {
-        self.disk_pace.is_slow() || self.is_out_of_room
+        self.disk_pace.is_slow() || self.is_out_of_room || self.is_stopping
     }
 
     fn hand_some_over(&mut self, now: Mono) {
@@ -46,10 +47,33 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let slot = &self.groups[self.handover_at];
             let Some(target) = self.successor(slot) else { continue };
             base::mark::hit!("shard.handover.slow_disk");
-            self.step(self.handover_at as u32, Input::Transfer { target, now });
+            self.begin_transfer(self.handover_at as u32, target, now);
             left -= 1;
             if left == 0 {
                 return;
+            }
+        }
+    }
+
+    /// Begins to hand a group to `target`. Its commands wait from now on: the target executes nothing before it leads, and
+    /// whoever sent them hears of it then; if it does not take over they go on here.
+    pub(crate) fn begin_transfer(&mut self, at: u32, target: NodeId, now: Mono) -> Outcome {
+        let outcome = self.step(at, Input::Transfer { target, now });
+        if outcome == Outcome::Done {
+            self.groups[at as usize].heir = target;
+            self.handing_over.push(at);
+        }
+        outcome
+    }
+
+    /// Groups that are not on their way any more: the commands that waited are proposed, if they still lead.
+    pub(crate) fn end_transfers(&mut self) {
+        for which in (0..self.handing_over.len()).rev() {
+            let at = self.handing_over[which];
+            if !self.groups[at as usize].raft.is_transferring() {
+                base::mark::hit!("shard.handover.given_up", self.groups[at as usize].is_leader);
+                self.handing_over.swap_remove(which);
+                self.note_turn(at);
             }
         }
     }
@@ -62,6 +86,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// waits are answered. Nothing is written, so a log that failed is no hindrance. Poll the peers' messages afterwards.
     /// Returns how many groups were handed over.
     pub fn hand_over_all(&mut self, now: Mono) -> usize {
+        // Nobody gives anything to a core that says so.
+        self.is_stopping = true;
         let mut count = 0;
         for at in 0..self.groups.len() as u32 {
             let slot = &mut self.groups[at as usize];

@@ -14,6 +14,7 @@
 
 mod admit;
 mod apply;
+mod balance;
 mod checkpoint;
 mod deadlines;
 mod disk_lag;
@@ -43,6 +44,7 @@ mod turn;
 mod upkeep;
 mod watch;
 
+pub use balance::{Balancing, Led};
 pub use group::GroupStatus;
 pub use lease::ReadCounts;
 pub use lost::Notice;

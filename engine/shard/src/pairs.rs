@@ -80,6 +80,8 @@ struct Pair {
     list_misses: u8,
     ack_misses: u8,
     is_slow: bool,
+    /// A link came up then, or its core was told to be slow at last.
+    fit_since: Mono,
 }
 
 /// All pairs of a core, ascending: a few, and every turn looks at each.
@@ -116,9 +118,9 @@ impl Pairs {
         pair.heard = pair.heard.max(now);
     }
 
-    pub(crate) fn set_up(&mut self, peer: NodeId, is_up: bool) {
+    pub(crate) fn set_up(&mut self, peer: NodeId, is_up: bool, now: Mono) {
         let pair = self.of(peer);
-        pair.is_up = is_up;
+        (pair.is_up, pair.fit_since) = (is_up, now);
         // Another life of the peer may have another clock.
         (pair.compared, pair.answered) = Default::default();
     }
@@ -130,6 +132,20 @@ impl Pairs {
     /// Its disk is too slow for it to lead, as it said.
     pub(crate) fn is_slow(&self, peer: NodeId) -> bool {
         self.get(peer).is_some_and(|pair| pair.is_slow)
+    }
+
+    /// Peers that could lead more: with a link, heard of within `silence`, and neither new nor slow since `fit_since`.
+    pub(crate) fn fit(&self, fit_since: Mono, now: Mono, silence: Span) -> impl Iterator<Item = NodeId> {
+        let fit = self.by_node.iter().filter(move |(_, pair)| {
+            let is_heard = now.since(pair.heard) < silence;
+            pair.is_up && !pair.is_slow && is_heard && pair.fit_since <= fit_since
+        });
+        fit.map(|(id, _)| *id)
+    }
+
+    /// Peers with a link.
+    pub(crate) fn count_up(&self) -> usize {
+        self.by_node.iter().filter(|(_, pair)| pair.is_up).count()
     }
 
     /// A group's state changed: it stands in exactly the sets it rests in.
@@ -253,6 +269,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_resting_ack(&mut self, from: NodeId, resting: Resting, list: Mono, is_slow: bool, now: Mono) {
         self.pairs.note_heard(from, now);
         let pair = self.pairs.of(from);
+        if is_slow || pair.is_slow {
+            pair.fit_since = now;
+        }
         pair.is_slow = is_slow;
         if list <= pair.answered {
             base::mark::hit!("shard.pairs.stale_answer");

@@ -3,7 +3,7 @@
 use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
 use base::{Acct, GroupId, Mono, NodeId, Nsid, mutate};
 use meta::{Pressure, Store};
-use raft::{ConfigChange, Input, Outcome};
+use raft::{ConfigChange, HANDOVER_LAG_MAX, Input, Outcome};
 use seglog::Disk;
 
 use crate::group::{Read, Watcher};
@@ -26,7 +26,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &self.groups[at as usize];
         if !slot.is_leader {
             base::mark::hit!("shard.command.not_leader");
-            let hint = slot.raft.leader().unwrap_or_default();
+            let hint = slot.leader_hint();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         if slot.lost.is_some() {
@@ -55,10 +55,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 "is slowed down: its store's compaction is behind",
             );
         }
-        let batch = &self.groups[at as usize].batch;
+        let slot = &self.groups[at as usize];
+        let batch = &slot.batch;
         if batch.count() >= ENTRY_COMMANDS_MAX
             || (batch.count() > 0 && batch.bytes() + command.len() + 16 > ENTRY_BYTES_SOFT)
         {
+            if slot.raft.is_transferring() {
+                base::mark::hit!("shard.command.held_full");
+                return self.replies.bare(ticket, group, Status::Overloaded);
+            }
             self.note_turn(at);
             base::mark::hit!("shard.command.batch_full");
             self.propose(at, self.turn_now, self.turn_wall_ms);
@@ -76,7 +81,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
             base::mark::hit!("shard.query.not_leader");
-            let hint = slot.raft.leader().unwrap_or_default();
+            let hint = slot.leader_hint();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         let class = class_of_query(&query);
@@ -114,7 +119,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader || slot.lost.is_some() {
             base::mark::hit!("shard.watch.not_leader");
-            let hint = slot.raft.leader().unwrap_or_default();
+            let hint = slot.leader_hint();
             return self.replies.bare(ticket, group, Status::NotLeader(hint));
         }
         slot.watchers.entry(nsid).or_default().push(Watcher { ticket, acct, told: None });
@@ -172,8 +177,43 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else {
             return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
         };
-        let outcome = self.step(at, Input::Transfer { target, now });
+        if let Some(reason) = self.unfit_to_lead(at, target) {
+            base::mark::hit!("shard.admin.target_unfit");
+            return self.replies.text(ticket, group, Status::Refused, &reason);
+        }
+        let outcome = match self.groups[at as usize].raft.is_leader() && target == self.settings.node {
+            true => Outcome::Done,
+            false => self.begin_transfer(at, target, now),
+        };
         self.answer_admin(ticket, group, outcome);
+    }
+
+    /// Why a group that is led here is not handed to a node now, and what to do.
+    fn unfit_to_lead(&self, at: u32, target: NodeId) -> Option<String> {
+        let raft = &self.groups[at as usize].raft;
+        if !raft.is_leader() || target == self.settings.node {
+            return None;
+        }
+        if !raft.config().incoming().contains(&target) {
+            return Some(format!(
+                "node {target} does not vote in the group: name one that `dropstone admin status` shows"
+            ));
+        }
+        if !self.pairs.is_up(target) {
+            return Some(format!("node {target} has no link to the leader: start it, then repeat"));
+        }
+        if self.pairs.is_slow(target) {
+            return Some(format!(
+                "node {target} should not lead: its disk is slow or full, or it stops; repeat once it is well"
+            ));
+        }
+        match raft.lag_of(target) {
+            None => Some(format!("node {target} does not answer, or takes a snapshot: repeat once it has caught up")),
+            Some(lag) if lag > HANDOVER_LAG_MAX => {
+                Some(format!("node {target} is {lag} entries behind: repeat once it has caught up"))
+            }
+            Some(_) => None,
+        }
     }
 
     fn answer_admin(&mut self, ticket: Ticket, group: GroupId, outcome: Outcome) {

@@ -11,6 +11,7 @@ use raft::{Body, Config, Effects, HardState, Input, Outgoing, Raft};
 use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::admit::Admit;
+use crate::balance::Balance;
 use crate::deadlines::Deadlines;
 use crate::disk_lag::DiskLag;
 use crate::disk_pace::DiskPace;
@@ -24,7 +25,7 @@ use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
 use crate::stages::Stages;
 use crate::upkeep::Upkeep;
-use crate::{Keep, Notice, Replies, Resting, StateDiffers};
+use crate::{Balancing, Keep, Notice, Replies, Resting, StateDiffers};
 
 /// Committed entries that a group may have unapplied at its leader.
 const UNAPPLIED_ENTRIES_MAX: u64 = 4096;
@@ -55,6 +56,8 @@ pub struct Settings {
     /// The hash of the state behind each entry whose index is a multiple of this goes to the other replicas; 0: none do.
     /// Equal on all nodes, or they compare less often.
     pub state_hash_every: u64,
+    /// How leaderships are spread over the nodes.
+    pub balance: Balancing,
     /// What this release knows; another than `Release::THIS` in tests alone.
     pub release: Release,
 }
@@ -237,6 +240,11 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) uncommitted_bytes: u64,
     /// Where the search for a group to hand over goes on.
     pub(crate) handover_at: usize,
+    /// Groups whose lead is on its way to another node, each once; commands wait in their batches.
+    pub(crate) handing_over: Vec<u32>,
+    pub(crate) balance: Balance,
+    /// Everything was given away, for the node stops.
+    pub(crate) is_stopping: bool,
     pub(crate) disk_lag: DiskLag,
     pub(crate) members_changed: bool,
     /// Leaders by local group, for everybody who asks.
@@ -274,6 +282,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         // Not at once: a node that was just started has other work.
         let upkeep = Upkeep::new(groups.len(), now + Span(settings.keep.look_every.0 / 8));
         let applier = Applier::of_release(settings.release);
+        let seed = base::mix64(settings.seed ^ u64::from(settings.core.0));
+        let balance = Balance::new(settings.balance, groups.len(), seed, now);
         let mut shard = Shard {
             settings,
             log,
@@ -320,6 +330,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             writing: None,
             uncommitted_bytes: 0,
             handover_at: 0,
+            handing_over: Vec::new(),
+            balance,
+            is_stopping: false,
             disk_lag: DiskLag::default(),
             members_changed: true,
             leaders_changed: true,
@@ -372,7 +385,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// A link to a node came up, spoken by this incarnation of it.
     pub fn handle_peer_up(&mut self, peer: NodeId, incarnation: u64) {
         self.pairs.note_heard(peer, self.turn_now);
-        self.pairs.set_up(peer, true);
+        self.pairs.set_up(peer, true, self.turn_now);
+        self.balance.note_fit(self.turn_now);
         for at in 0..self.groups.len() as u32 {
             self.step(at, Input::PeerUp { peer, incarnation });
         }
@@ -380,7 +394,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// A link went down.
     pub fn handle_peer_down(&mut self, peer: NodeId) {
-        self.pairs.set_up(peer, false);
+        self.pairs.set_up(peer, false, self.turn_now);
         for at in 0..self.groups.len() as u32 {
             self.step(at, Input::PeerDown { peer });
         }
@@ -511,6 +525,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
         let raft = raft.min(self.upkeep.deadline()).min(self.lost_deadline()).min(self.drops_deadline());
+        let raft = raft.min(self.balance.deadline());
         raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 

@@ -42,6 +42,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.watch_lost(now);
         self.drop_removed();
         self.keep_up(now);
+        self.watch_balance(now);
     }
 
     fn send_heartbeats(&mut self, now: Mono) {
@@ -144,6 +145,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The first half of [`Shard::advance`]: this turn's commands become entries, its reads join.
     pub fn advance_proposals(&mut self, now: Mono, wall_ms: u64) {
         self.propose_sweeps();
+        self.end_transfers();
         let mut turn = std::mem::take(&mut self.turn_groups);
         for at in turn.drain(..) {
             self.propose(at, now, wall_ms);
@@ -175,6 +177,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if slot.batch.count() == 0 {
             return;
         }
+        if slot.raft.is_transferring() {
+            base::mark::hit!("shard.propose.waits_for_transfer");
+            return;
+        }
         let mut batch = std::mem::take(&mut slot.batch);
         let tickets = std::mem::take(&mut slot.batch_tickets);
         let mut classes = std::mem::take(&mut slot.batch_classes);
@@ -192,7 +198,6 @@ impl<D: Disk, S: Store> Shard<D, S> {
         slot.batch = batch;
         let group = slot.id;
         base::mark::hit!("shard.propose.overloaded", outcome == Outcome::Overloaded);
-        base::mark::hit!("shard.propose.transferring", outcome == Outcome::Transferring);
         match outcome {
             Outcome::Proposed { index, term } => {
                 let (slot_of_turn, epoch) = (self.stages.begin_slot(), slot.last_epoch);
@@ -202,7 +207,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
             Outcome::NotLeader { hint } => {
                 base::mark::hit!("shard.propose.not_leader");
-                let status = Status::NotLeader(hint.unwrap_or_default());
+                let status = Status::NotLeader(hint.unwrap_or(self.groups[at as usize].heir));
                 tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, status));
             }
             _ => tickets.iter().for_each(|ticket| self.replies.bare(*ticket, group, Status::Overloaded)),
@@ -362,6 +367,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Nothing goes into the group any more, and nobody is answered by it.
     pub(crate) fn stop_group(&mut self, at: u32, alarm: raft::Alarm) {
         self.groups[at as usize].alarm = Some(alarm);
+        self.balance.note_leader(at, NodeId(0), self.turn_now);
         self.fail_waiting(at, NodeId(0));
         self.drop_confirmed(at);
     }
@@ -370,8 +376,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.leaders_changed = true;
         let was_leader = self.groups[at as usize].is_leader;
         self.groups[at as usize].is_leader = role.is_leader;
+        self.balance.note_leader(at, role.leader.unwrap_or_default(), self.turn_now);
         if was_leader && !role.is_leader {
-            self.fail_waiting(at, role.leader.unwrap_or_default());
+            self.fail_waiting(at, self.groups[at as usize].leader_hint());
+        }
+        if role.leader.is_some() {
+            self.groups[at as usize].heir = NodeId(0);
         }
         if role.is_leader {
             self.next_heartbeat = Mono(0);

@@ -1,6 +1,8 @@
 //! Three shards on one thread, over the twins of disk and store: commands, crashes, lost messages, snapshots. The same
 //! seed gives the same run.
 
+#[path = "cluster/balance.rs"]
+mod balance;
 #[path = "cluster/checklist.rs"]
 mod checklist;
 #[path = "cluster/levels.rs"]
@@ -33,7 +35,7 @@ use meta::{Command, CommandHeader, Outcome, Release};
 use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
-use shard::{Keep, PeerOut, Settings, Shard, StateDiffers, Status, StopReason, Ticket};
+use shard::{Balancing, Keep, PeerOut, Settings, Shard, StateDiffers, Status, StopReason, Ticket};
 
 const GROUPS: u32 = 2;
 const STEP: Span = Span::from_us(500);
@@ -56,12 +58,15 @@ struct Node {
     trailing: u64,
     keep: Keep,
     hash_every: u64,
+    groups: u32,
+    balance: Balancing,
     release: Release,
     initial: Vec<NodeId>,
 }
 
 struct World {
     now: Mono,
+    groups: u32,
     /// Wall clocks show so much more than at the start, beside the time that went by. Milliseconds.
     leapt_ms: u64,
     prng: Prng,
@@ -100,7 +105,7 @@ impl Node {
             node: self.id,
             core: CoreId(0),
             cores: 1,
-            groups: GROUPS,
+            groups: self.groups,
             incarnation: self.incarnation,
             seed: self.id.0 * 1000 + self.incarnation,
             // Short, so that groups fall asleep between the commands too.
@@ -109,6 +114,7 @@ impl Node {
             trailing_entries: self.trailing,
             keep: self.keep,
             state_hash_every: self.hash_every,
+            balance: self.balance,
             release: self.release,
         };
         self.shard = Some(Shard::new(settings, log, store, now));
@@ -135,10 +141,15 @@ impl Node {
 
 impl World {
     fn new(seed: u64, trailing: u64) -> World {
+        World::of_groups(GROUPS, seed, trailing)
+    }
+
+    fn of_groups(groups: u32, seed: u64, trailing: u64) -> World {
         let now = Mono(1_000_000_000);
         let ids: Vec<NodeId> = (1..=3).map(NodeId).collect();
         let mut world = World {
             now,
+            groups,
             leapt_ms: 0,
             prng: Prng::new(seed),
             nodes: BTreeMap::new(),
@@ -172,6 +183,8 @@ impl World {
             trailing,
             keep,
             hash_every: 4,
+            groups: self.groups,
+            balance: Balancing::default(),
             release: Release::THIS,
             initial,
         };
@@ -327,7 +340,7 @@ impl World {
 
     /// Sends a command until it is answered, as a client does: with the same session and sequence.
     fn command(&mut self, request: u64, header: CommandHeader, command: &Command) -> Outcome {
-        let group = base::group_of(header.nsid, GROUPS);
+        let group = base::group_of(header.nsid, self.groups);
         let mut bytes = Vec::new();
         meta::encode_command(&header, command, &mut bytes);
         for _ in 0..40 {
@@ -537,7 +550,8 @@ fn an_idle_cluster_says_one_list_per_pair_and_beat_and_wakes_for_a_command() {
     let mut world = World::new(3, 10_000);
     let session = begin(&mut world);
     world.ensure_same(&[1, 2, 3]);
-    world.run(Span::from_ms(1_000));
+    // Leaders are spread in the first seconds, once.
+    world.run(Span::from_ms(8_000));
     for id in 1..=3 {
         for group in (0..GROUPS).map(GroupId) {
             assert!(world.shard(NodeId(id)).raft(group).unwrap().is_resting(), "node {id}, group {group}");
@@ -631,7 +645,9 @@ fn a_lead_is_not_said_to_be_handed_on_to_a_node_that_is_down() {
     let (now, ticket) = (world.now, Ticket { connection: 1, request: 900, kind: 8 });
     world.shard(leader).handle_transfer(ticket, group, target, now);
     world.turn();
-    assert_eq!(world.answers.remove(&900).map(|(status, _)| status), Some(Status::Overloaded));
+    let (status, text) = world.answers.remove(&900).expect("it is refused at once");
+    assert_eq!(status, Status::Refused);
+    assert_eq!(text, format!("node {target} has no link to the leader: start it, then repeat").into_bytes());
 }
 
 #[test]

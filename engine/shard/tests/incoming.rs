@@ -32,6 +32,7 @@ fn shard() -> TestShard {
         trailing_entries: 10,
         keep: Keep::default(),
         state_hash_every: 4,
+        balance: shard::Balancing::default(),
         release: meta::Release::THIS,
     };
     let mut shard = Shard::new(settings, log, MemoryStore::new(), at(1_000));

@@ -114,6 +114,8 @@ pub struct ProcessConfig {
     pub space_reserve_percent: u64,
     /// Bytes a second that a core reads of its tables to find damage, all of them once a day; 0: none.
     pub scrub_bytes_per_second: u64,
+    /// This node gives leaderships away where it leads more than others.
+    pub balance_leaders: bool,
     /// Entries of a group kept behind its last checkpoint, so that a slow follower needs no snapshot.
     pub log_trailing_entries: u64,
     /// Which processors core threads stay on.

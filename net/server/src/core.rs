@@ -178,6 +178,9 @@ impl Core {
         hands.handle_marks();
         hands.handle_disk_events(&mut self.ring);
         hands.shard.handle_store_events();
+        if hands.shard.wants_led_by_node(now) {
+            hands.shard.handle_led_by_node(hands.shared.leaders());
+        }
         hands.shard.handle_tick(now);
         hands.peers.dial_due(&mut self.ring, &*hands.shared, now);
         hands.shard.end_stage(Border::Admit, hands.profile.stamp_if_cheap());

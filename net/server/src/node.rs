@@ -521,6 +521,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         trailing_entries: config.process.log_trailing_entries,
         keep: config.cluster.keep(),
         state_hash_every: base::limits::STATE_HASH_EVERY,
+        balance: shard::Balancing { is_on: config.process.balance_leaders, ..Default::default() },
         release: meta::Release::THIS,
     };
     let shard = Shard::new(shard_settings, log, store, now);

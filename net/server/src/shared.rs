@@ -105,6 +105,11 @@ impl Shared {
         self.leaders[group.0 as usize].load(Ordering::Relaxed) == node.0
     }
 
+    /// The leaders of all groups that have one, as far as this node knows.
+    pub fn leaders(&self) -> impl Iterator<Item = NodeId> {
+        self.leaders.iter().map(|leader| NodeId(leader.load(Ordering::Relaxed))).filter(|leader| *leader != NodeId(0))
+    }
+
     /// Publishes how far group 0 is applied here.
     pub fn set_applied_0(&self, index: LogIndex) {
         self.applied_0.store(index.0, Ordering::Relaxed);

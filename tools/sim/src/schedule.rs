@@ -71,10 +71,12 @@ pub struct Size {
     pub old_release: Option<u32>,
     /// A seat whose machine errs, counted from 1.
     pub erring: Option<u32>,
+    /// 1: leaders are spread over the nodes.
+    pub balance: Option<u32>,
 }
 
 impl Size {
-    fn fields(&mut self) -> [(&'static str, Field<'_>); 19] {
+    fn fields(&mut self) -> [(&'static str, Field<'_>); 20] {
         [
             ("nodes", Field::U32(&mut self.nodes)),
             ("cores", Field::U16(&mut self.cores)),
@@ -95,6 +97,7 @@ impl Size {
             ("strays", Field::U32(&mut self.strays)),
             ("old_release", Field::U32(&mut self.old_release)),
             ("erring", Field::U32(&mut self.erring)),
+            ("balance", Field::U32(&mut self.balance)),
         ]
     }
 }

@@ -87,6 +87,7 @@ impl CoreRig {
             trailing_entries: 10_000,
             keep: Keep::default(),
             state_hash_every: 0,
+            balance: shard::Balancing { is_on: false, ..Default::default() },
             release: meta::Release::THIS,
         };
         let (store, dir) = open_store();

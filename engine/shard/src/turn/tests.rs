@@ -42,6 +42,7 @@ impl Rig {
             trailing_entries: 10,
             keep: Keep::default(),
             state_hash_every: 4,
+            balance: crate::Balancing::default(),
             release: meta::Release::THIS,
         };
         let shard = Shard::new(settings, log, MemoryStore::new(), now);

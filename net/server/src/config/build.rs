@@ -159,6 +159,7 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         space_reserve_bytes: values.bytes("process.space_reserve_bytes", 0, SPACE_RESERVE_BYTES_MAX)?,
         space_reserve_percent: values.number("process.space_reserve_percent", 0, SPACE_RESERVE_PERCENT_MAX)?,
         scrub_bytes_per_second: values.bytes("process.scrub_bytes_per_second", 0, SCRUB_BYTES_MAX)?,
+        balance_leaders: values.is_on("process.balance_leaders")?,
         log_trailing_entries: values.number("process.log_trailing_entries", 1, TRAILING_ENTRIES_MAX)?,
         pin: pin(values)?,
         log_level: values.of("process.log_level").0,

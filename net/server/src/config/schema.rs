@@ -176,6 +176,12 @@ const SETTINGS: &[Setting] = &[
         "what a core reads of its tables to find damage, all of them once a day; 0: none",
     ),
     setting(
+        "process.balance_leaders",
+        Kind::Text,
+        "on",
+        "on or off: this node gives leaderships away where it leads more than others",
+    ),
+    setting(
         "process.log_trailing_entries",
         Kind::Number,
         "10000",

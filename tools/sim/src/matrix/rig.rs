@@ -288,6 +288,7 @@ impl Rig {
             keep: shard::Keep::default(),
             // Its nodes may have applied what was lost since.
             state_hash_every: 0,
+            balance: shard::Balancing { is_on: false, ..Default::default() },
             release: meta::Release::THIS,
         };
         let log = SegLog::start(recovered, settings, disk);

@@ -20,6 +20,10 @@ const SETTLE_MAX: u64 = 45 * SECOND;
 const LAST_WORDS_MAX: u64 = 60 * SECOND;
 /// All replicas are equal within this, once nothing is in doubt.
 const CONVERGE_MAX: u64 = 20 * SECOND;
+/// Leaders are spread evenly within this: slow disks are forgotten after ten seconds, and loads after a minute.
+const BALANCE_MAX: u64 = 120 * SECOND;
+/// Once they are, nothing moves any more, looked at for so long.
+const BALANCED: u64 = 15 * SECOND;
 /// Old rows go within this beyond it: every look at cold rows waits for the store.
 const SWEEP_MAX: u64 = 40 * SECOND;
 
@@ -36,6 +40,10 @@ pub(super) enum Phase {
     LastWords(u64),
     /// Everything must become equal.
     Converge(u64),
+    /// Leaders must be spread evenly.
+    Balance(u64),
+    /// Nothing moves any more: leaderships given away until then.
+    Balanced(u64, u64),
     /// It is over.
     Over,
 }
@@ -97,7 +105,10 @@ impl World<'_> {
                 let is_converged = self.is_converged();
                 let left_over = if is_converged { self.find_left_over() } else { None };
                 if is_converged && left_over.is_none() {
-                    return self.finish();
+                    if !self.must_balance() {
+                        return self.finish();
+                    }
+                    self.enter(Phase::Balance(self.now));
                 }
                 if left_over.is_some() {
                     self.leap_at_the_end(self.now - since);
@@ -111,6 +122,21 @@ impl World<'_> {
                         return self.fail("trims", self.describe(&format!("group {group} does not let go of {what}")));
                     }
                     return self.fail("converge", self.describe("replicas differ"));
+                }
+            }
+            Phase::Balance(since) => {
+                if self.uneven_core().is_none() {
+                    self.enter(Phase::Balanced(self.now, self.leaders_moved()));
+                } else if self.now - since > BALANCE_MAX {
+                    return self.fail("balance", self.describe("leaders are not spread evenly"));
+                }
+            }
+            Phase::Balanced(since, moved) => {
+                if self.leaders_moved() != moved || self.uneven_core().is_some() {
+                    return self.fail("balance", self.describe("leaders move although they are spread evenly,"));
+                }
+                if self.now - since > BALANCED {
+                    return self.finish();
                 }
             }
             Phase::Over => return,
@@ -228,6 +254,38 @@ impl World<'_> {
         }
     }
 
+    /// Leaders are to become even: every node may lead every group.
+    fn must_balance(&self) -> bool {
+        let is_fit = |node: &super::Node| {
+            self.groups().all(|group| {
+                let shard = node.shard_of(group);
+                let raft = shard.and_then(|shard| shard.raft(group));
+                let is_clean =
+                    raft.is_some_and(|raft| raft.health() == raft::Health::Clean && !raft.config().is_joint());
+                is_clean && shard.is_some_and(|shard| shard.status().iter().all(|status| status.alarm.is_none()))
+            })
+        };
+        self.shape.balance.is_on && self.nodes.iter().all(is_fit)
+    }
+
+    /// A core whose leaders are not spread over the nodes as evenly as they can be.
+    fn uneven_core(&self) -> Option<u16> {
+        (0..self.shape.cores).find(|core| {
+            let mut led = vec![0u32; self.shape.seats];
+            for group in self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 == *core) {
+                if let Some(leader) = self.leader_of(group) {
+                    led[leader] += 1;
+                }
+            }
+            led.iter().max().zip(led.iter().min()).is_some_and(|(most, least)| most - least > 1)
+        })
+    }
+
+    fn leaders_moved(&self) -> u64 {
+        let cores = self.nodes.iter().flat_map(|node| node.cores.iter().flatten());
+        cores.map(|core| core.shard.led().moved).sum()
+    }
+
     /// The group has a leader that has committed in its own term.
     fn leads(&self, group: GroupId) -> bool {
         let Some(seat) = self.leader_of(group) else { return false };
@@ -305,7 +363,9 @@ impl World<'_> {
         let is_live = |group: &GroupId| match self.phase {
             Phase::Faults | Phase::Quorum(_) | Phase::Over => self.leads(*group),
             Phase::Settle(_) | Phase::LastWords(_) => self.leads(*group) && self.is_as_wanted(*group),
-            Phase::Converge(_) => self.leads(*group) && self.is_as_wanted(*group) && is_equal(*group),
+            Phase::Converge(_) | Phase::Balance(_) | Phase::Balanced(..) => {
+                self.leads(*group) && self.is_as_wanted(*group) && is_equal(*group)
+            }
         };
         let stuck: Vec<GroupId> = self.groups().filter(|group| !is_live(group)).collect();
         for group in &stuck {

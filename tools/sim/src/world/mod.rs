@@ -94,6 +94,8 @@ pub(crate) struct Shape {
     pub hash_every: u64,
     /// Half of the clients send everything to one core of each node, which takes it to the right one.
     pub has_strays: bool,
+    /// In three quarters of the runs leaders are spread over the nodes.
+    pub balance: shard::Balancing,
     /// Seats that begin with the release before.
     pub old_release: u32,
     /// The machine in this seat errs.
@@ -153,6 +155,7 @@ impl Shape {
             hash_every: if options.schedule.is_some() { 0 } else { hash_every },
             // As with the batches.
             has_strays: has_strays && options.schedule.is_none(),
+            balance: draw_balance(seed, options),
             old_release: upgrade::draw(seed, options.profile, seats),
             erring: None,
         };
@@ -176,6 +179,7 @@ impl Shape {
         self.has_leaps = given.leaps.map_or(self.has_leaps, |leaps| leaps == 1);
         self.hash_every = given.hash_every.unwrap_or(self.hash_every);
         self.has_strays = given.strays.map_or(self.has_strays, |strays| strays == 1);
+        self.balance.is_on = given.balance.map_or(self.balance.is_on, |balance| balance == 1);
         self.old_release = given.old_release.unwrap_or(self.old_release);
         self.erring = given.erring.map_or(self.erring, |seat| (seat as usize).checked_sub(1));
         self.raft.lease = given.lease_ms.map_or(self.raft.lease, span);
@@ -205,8 +209,21 @@ impl Shape {
             hash_every: (self.hash_every > 0).then_some(self.hash_every),
             strays: self.has_strays.then_some(1),
             old_release: (self.old_release > 0).then_some(self.old_release),
+            balance: self.balance.is_on.then_some(1),
             erring: self.erring.map(|seat| seat as u32 + 1),
         }
+    }
+}
+
+/// Loads of clients here are small, and a run is short.
+fn draw_balance(seed: u64, options: &Options) -> shard::Balancing {
+    let mut dice = prng(seed, Stream::Shape, 10, 0);
+    shard::Balancing {
+        // As with the batches.
+        is_on: dice.below(4) != 0 && options.schedule.is_none(),
+        load_gap_min: between(&mut dice, 5, 50),
+        fit_after: base::Span::from_ms(between(&mut dice, 500, 5000)),
+        tenure: base::Span::from_ms(between(&mut dice, 500, 5000)),
     }
 }
 

@@ -168,6 +168,7 @@ impl World<'_> {
             trailing_entries: self.shape.trailing,
             keep: self.shape.keep,
             state_hash_every: self.shape.hash_every,
+            balance: self.shape.balance,
             release: node.release,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
