@@ -155,9 +155,15 @@ impl Client {
     pub fn status_of(&self, address: &str) -> Result<CoreStatus, ClientError> {
         let operation = Operation::Status { address: address.to_owned() };
         match self.submit_within(operation, self.inner.options.connect_deadline).wait()? {
-            Reply::Status(status) => Ok(status),
+            Reply::Status(status) => Ok(*status),
             _ => Err(ClientError::Undecodable { what: "a status request" }),
         }
+    }
+
+    /// Asks the core that listens at `address` to even the counts and loads of leaders now.
+    pub fn balance_leaders(&self, address: &str) -> Result<(), ClientError> {
+        let operation = Operation::BalanceLeaders { address: address.to_owned() };
+        self.submit_within(operation, self.inner.options.connect_deadline).wait().map(drop)
     }
 
     /// The status of every node, each core asked on its own port.

@@ -57,6 +57,11 @@ pub enum Operation {
         /// What to change.
         change: ChangeMembers,
     },
+    /// Even the counts and loads of leaders now, at the core that listens at `address`; asked once.
+    BalanceLeaders {
+        /// `host:port` of a core's own port.
+        address: String,
+    },
     /// Hand a group's leadership on.
     TransferLeader {
         /// Which group.
@@ -76,8 +81,8 @@ pub enum Reply {
     /// Of a ClusterMap.
     ClusterMap(ClusterMap),
     /// Of a Status.
-    Status(CoreStatus),
-    /// Of ChangeMembers and TransferLeader.
+    Status(Box<CoreStatus>),
+    /// Of ChangeMembers, BalanceLeaders and TransferLeader.
     Done,
 }
 

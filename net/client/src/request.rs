@@ -96,6 +96,7 @@ impl Request {
             Work::Operation(Operation::Watch { .. }) => RequestKind::Watch,
             Work::Operation(Operation::Status { .. }) => RequestKind::Status,
             Work::Operation(Operation::ChangeMembers { .. }) => RequestKind::ChangeMembers,
+            Work::Operation(Operation::BalanceLeaders { .. }) => RequestKind::BalanceLeaders,
             Work::Operation(Operation::TransferLeader { .. }) => RequestKind::TransferLeader,
         }
     }
@@ -116,7 +117,7 @@ impl Request {
     /// The one address it is for.
     pub(crate) fn pinned(&self) -> Option<&str> {
         match &self.work {
-            Work::Operation(Operation::Status { address }) => Some(address),
+            Work::Operation(Operation::Status { address } | Operation::BalanceLeaders { address }) => Some(address),
             Work::Operation(Operation::ClusterMap { address }) => address.as_deref(),
             _ => None,
         }

@@ -271,6 +271,7 @@ impl Hands {
             counters.peer_links = peers.up().count() as u64;
             (counters.sync_p50_us, counters.sync_p99_us) =
                 (sync_us.value_at_quantile(0.5), sync_us.value_at_quantile(0.99));
+            requests::note_led(&mut counters, shard);
             Counts { counters, quorums: shard.quorum_counts(), replies_lost: 0 }
         });
     }

@@ -20,6 +20,8 @@ const EXPLAINS_MAX: usize = 256;
 pub(crate) enum Ask {
     ClusterMap(Ticket),
     Status(Ticket),
+    /// Done already.
+    Done(Ticket),
     Ping(Ticket, Vec<u8>),
     WrongCore(Ticket, GroupId, CoreId),
     Malformed(Ticket, GroupId, String),
@@ -32,6 +34,7 @@ impl Ask {
     pub(crate) fn ticket(&self) -> Ticket {
         let (Ask::ClusterMap(ticket)
         | Ask::Status(ticket)
+        | Ask::Done(ticket)
         | Ask::Ping(ticket, _)
         | Ask::WrongCore(ticket, ..)
         | Ask::Malformed(ticket, ..)
@@ -67,6 +70,10 @@ impl Desk<'_> {
         match kind {
             RequestKind::ClusterMap => return self.asks.push(Ask::ClusterMap(ticket)),
             RequestKind::Status => return self.asks.push(Ask::Status(ticket)),
+            RequestKind::BalanceLeaders => {
+                self.shard.handle_balance(self.now);
+                return self.asks.push(Ask::Done(ticket));
+            }
             RequestKind::Ping => return self.asks.push(Ask::Ping(ticket, item.body.to_vec())),
             RequestKind::Command
             | RequestKind::Query
@@ -133,7 +140,9 @@ pub(crate) fn serve(
             Err(error) => malformed(error),
         },
         // Any core answers these: they are not for a group.
-        RequestKind::ClusterMap | RequestKind::Status | RequestKind::Ping => asks.push(Ask::Unsupported(ticket, group)),
+        RequestKind::ClusterMap | RequestKind::Status | RequestKind::Ping | RequestKind::BalanceLeaders => {
+            asks.push(Ask::Unsupported(ticket, group));
+        }
     }
 }
 
@@ -148,6 +157,7 @@ pub(crate) fn answer(hands: &mut Hands, ask: &Ask) {
             let status = status(hands);
             reply(hands, *ticket, GroupId(0), ReplyStatus::Ok, |out| status.encode(out));
         }
+        Ask::Done(ticket) => reply(hands, *ticket, GroupId(0), ReplyStatus::Ok, |_| ()),
         Ask::Ping(ticket, bytes) => {
             reply(hands, *ticket, GroupId(0), ReplyStatus::Ok, |out| out.extend_from_slice(bytes));
         }
@@ -183,6 +193,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
     counters.peer_links = hands.peers.up().count() as u64;
     (counters.sync_p50_us, counters.sync_p99_us) = hands.sync_percentiles();
     counters.feature_level_known = u64::from(meta::Release::THIS.level_known);
+    note_led(&mut counters, &hands.shard);
     counters.entries = groups.iter().map(|group| group.last_index.0).sum();
     counters.applied = groups.iter().map(|group| group.applied_index.0).sum();
     let groups = groups
@@ -206,6 +217,12 @@ fn status(hands: &mut Hands) -> CoreStatus {
         })
         .collect();
     CoreStatus { node: hands.node, core: hands.id, cores: hands.cores, counters, groups }
+}
+
+/// What the core leads, into its counters.
+pub(crate) fn note_led(counters: &mut CoreCounters, shard: &NodeShard) {
+    let led = shard.led();
+    (counters.led_groups, counters.led_load, counters.leaders_moved) = (led.groups, led.load, led.moved);
 }
 
 /// What stopped the group is told before what did not.

@@ -10,6 +10,7 @@
 //! 6 Ping            any bytes                                        the same bytes
 //! 7 ChangeMembers   0 u64 node to add  8 u64 node to remove; 0 none  empty
 //! 8 TransferLeader  0 u64 target node                                empty
+//! 9 BalanceLeaders  empty                                            empty
 //! ```
 //! A Watch is answered many times with its request id: at once with the head of that moment, then whenever the head has
 //! passed the last one told. It ends with any status but Ok, or with the connection.
@@ -40,6 +41,8 @@ pub enum RequestKind {
     ChangeMembers = 7,
     /// Hand the leadership of the item's group to another node.
     TransferLeader = 8,
+    /// Even the counts and loads of leaders now; for the core asked.
+    BalanceLeaders = 9,
 }
 
 impl RequestKind {
@@ -47,7 +50,7 @@ impl RequestKind {
     #[must_use]
     pub fn from_u8(number: u8) -> Option<RequestKind> {
         use RequestKind::*;
-        [Command, Query, Watch, ClusterMap, Status, Ping, ChangeMembers, TransferLeader]
+        [Command, Query, Watch, ClusterMap, Status, Ping, ChangeMembers, TransferLeader, BalanceLeaders]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }

@@ -172,6 +172,12 @@ counters! {
     forwarded,
     /// And those that were not, because too many are on their way there.
     forward_refused,
+    /// Groups that the core leads.
+    led_groups,
+    /// Commands per second of these groups, averaged over some seconds.
+    led_load,
+    /// Leaderships that it began to give away for balance.
+    leaders_moved,
 }
 
 /// One core of one node.

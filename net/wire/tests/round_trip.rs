@@ -49,10 +49,10 @@ fn a_status_with_more_counters_than_known_is_still_read() {
 fn requests_round_trip() {
     let bytes = requests();
     let frame = Frame::parse(&bytes).unwrap();
-    assert_eq!((frame.class(), frame.count()), (FrameClass::Request, 8));
+    assert_eq!((frame.class(), frame.count()), (FrameClass::Request, 9));
     assert!(frame.replies().is_err());
     let items: Vec<RequestItem<'_>> = frame.requests().unwrap().collect();
-    assert_eq!(items.iter().map(|item| item.request_id).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    assert_eq!(items.iter().map(|item| item.request_id).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
     assert_eq!((items[0].request_kind(), items[0].body), (Some(RequestKind::Command), &b"a command of meta"[..]));
     assert_eq!(client::parse_query(items[1].body), Ok((Acct(7), Nsid(10_000_000_000), &b"query"[..])));
     let watch = Watch { nsid: Nsid(10_000_000_000), acct: Acct(7), since: Jid(41) };
@@ -60,6 +60,7 @@ fn requests_round_trip() {
     let change = ChangeMembers { add: Some(NodeId(4)), remove: None };
     assert_eq!(ChangeMembers::parse(items[6].body), Ok(change));
     assert_eq!(client::parse_node(items[7].body), Ok(NodeId(2)));
+    assert_eq!((items[8].request_kind(), items[8].body), (Some(RequestKind::BalanceLeaders), &b""[..]));
 }
 
 #[test]

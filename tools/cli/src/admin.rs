@@ -1,6 +1,7 @@
 //! `dropstone admin`: how a cluster is, and changes to its members and leaders.
 
 mod flight;
+mod leader;
 mod member;
 mod profile;
 mod status;
@@ -9,15 +10,12 @@ mod upgrade;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use base::{GroupId, NodeId};
 use clap::{Args, Subcommand};
-use client::Client;
 
 use crate::cluster::Target;
 
-/// How long a leader may take to hand over.
-const MOVE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often the cluster is asked whether something is done.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
@@ -97,8 +95,19 @@ pub struct ReplaceArgs {
 /// Leaders.
 #[derive(Subcommand, Debug)]
 pub enum LeaderCommand {
+    /// Show how many groups each node leads on each core, and how busy they are.
+    #[command(
+        after_help = "Load is commands per second of the groups led, averaged over some seconds; moved counts the\n\
+                            leaderships that the core gave away for balance since its start."
+    )]
+    List,
+    /// Spread leaders evenly over the nodes now, and wait until they are. With process.balance_leaders = \"on\" nodes do so
+    /// by themselves, some seconds later.
+    Balance,
     /// Hand the leadership of GROUP to NODE, and wait until it leads.
-    #[command(after_help = "Example:\n  dropstone admin leader move 5 2")]
+    #[command(after_help = "Example:\n  dropstone admin leader move 5 2\n\n\
+                            The node must vote, have caught up, and its disk must not be slow. Another group may come back for\n\
+                            balance.")]
     Move {
         /// The group.
         group: u32,
@@ -136,40 +145,12 @@ pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
         AdminCommand::Member(MemberCommand::Replace(args)) => member::replace(&client, args),
         AdminCommand::Upgrade(UpgradeCommand::Check) => upgrade::check(&client, target.json),
         AdminCommand::Upgrade(UpgradeCommand::Finalize) => upgrade::finalize(&client),
+        AdminCommand::Leader(LeaderCommand::List) => leader::list(&client, target.json),
+        AdminCommand::Leader(LeaderCommand::Balance) => leader::balance(&client, target.json),
         AdminCommand::Leader(LeaderCommand::Move { group, node }) => {
-            move_leader(&client, GroupId(*group), NodeId(*node))
+            leader::move_to(&client, GroupId(*group), NodeId(*node))
         }
     }
-}
-
-fn move_leader(client: &Client, group: GroupId, node: NodeId) -> Result<ExitCode> {
-    let map = client.cluster_map()?;
-    if group.0 >= map.groups() {
-        bail!("there is no group {group}; groups go from 0 to {}", map.groups().saturating_sub(1));
-    }
-    if map.address_of(node).is_none() {
-        let known: Vec<String> = map.nodes.iter().map(|node| node.id.to_string()).collect();
-        bail!("there is no node {node}; the nodes are {}", known.join(", "));
-    }
-    client.transfer_leader(group, node)?;
-    let led = wait_until(MOVE_TIME_MAX, || Ok(leads(client, group, node)?.then_some(())))?;
-    match led {
-        Some(()) => {
-            println!("node {node} leads group {group}");
-            Ok(ExitCode::SUCCESS)
-        }
-        None => bail!(
-            "node {node} did not take over group {group} within {MOVE_TIME_MAX:?}; is it caught up? see `dropstone admin status`"
-        ),
-    }
-}
-
-/// True when the node itself says that it leads: a map may be of yesterday.
-fn leads(client: &Client, group: GroupId, node: NodeId) -> Result<bool> {
-    let map = client.cluster_map()?;
-    let reports = crate::cluster::reports(client, &map);
-    let found = reports.iter().find(|report| report.node == node).and_then(|report| report.group(group));
-    Ok(found.is_some_and(|status| status.role == wire::GroupRole::Leader))
 }
 
 /// Asks until there is an answer, or the time is over.

@@ -123,10 +123,14 @@ pub fn reports(client: &Client, map: &ClusterMap) -> Vec<NodeReport> {
     map.nodes.iter().map(ask).collect()
 }
 
-/// The core alone listens on the shared port + 1 + its number.
 fn core_status(client: &Client, address: &str, core: u16) -> Result<CoreStatus, String> {
+    client.status_of(&core_address(address, core)?).map_err(|error| error.to_string())
+}
+
+/// Where the core alone listens: on the shared port + 1 + its number.
+pub fn core_address(address: &str, core: u16) -> Result<String, String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address:?} is not host:port"))?;
     let port: u16 = port.parse().map_err(|_| format!("{address:?} is not host:port"))?;
     let port = port.checked_add(1 + core).ok_or_else(|| format!("{address}: no port left for core {core}"))?;
-    client.status_of(&format!("{host}:{port}")).map_err(|error| error.to_string())
+    Ok(format!("{host}:{port}"))
 }

@@ -67,6 +67,8 @@ fn what_the_manual_says_is_accepted() {
         "dropstone links create /photos --members-only",
         "dropstone links rm 3",
         "dropstone admin member replace 3 --node 4 --peer h:7201 --client h:7100",
+        "dropstone admin leader list --json",
+        "dropstone admin leader balance",
         "dropstone admin leader move 5 2",
         "dropstone doctor --json",
         "dropstone gc show --json",

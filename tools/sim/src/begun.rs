@@ -57,6 +57,7 @@ impl Begun {
             Operation::ClusterMap { .. }
             | Operation::Status { .. }
             | Operation::ChangeMembers { .. }
+            | Operation::BalanceLeaders { .. }
             | Operation::TransferLeader { .. } => return None,
         };
         Some(Begun { client, number, at, kind, acct, nsid, bytes })

@@ -179,6 +179,8 @@ fn put_body(out: &mut Vec<u8>, request: &Request, register: (Acct, [u8; 16]), ac
         }
         Work::Operation(Operation::ChangeMembers { change, .. }) => change.encode(out),
         Work::Operation(Operation::TransferLeader { target, .. }) => put_node(out, Some(*target)),
-        Work::Map | Work::Operation(Operation::ClusterMap { .. } | Operation::Status { .. }) => {}
+        Work::Map
+        | Work::Operation(Operation::ClusterMap { .. } | Operation::Status { .. } | Operation::BalanceLeaders { .. }) =>
+            {}
     }
 }

@@ -171,10 +171,12 @@ impl Core {
                     Err(_) => unreadable("a cluster map request"),
                 }
             }
-            Work::Operation(Operation::Status { .. }) => {
-                CoreStatus::parse(body).map(Reply::Status).or_else(|_| unreadable("a status request"))
-            }
-            Work::Operation(Operation::ChangeMembers { .. } | Operation::TransferLeader { .. }) => Ok(Reply::Done),
+            Work::Operation(Operation::Status { .. }) => CoreStatus::parse(body)
+                .map(|status| Reply::Status(Box::new(status)))
+                .or_else(|_| unreadable("a status request")),
+            Work::Operation(
+                Operation::ChangeMembers { .. } | Operation::TransferLeader { .. } | Operation::BalanceLeaders { .. },
+            ) => Ok(Reply::Done),
         };
         self.complete(id, result);
     }

@@ -43,7 +43,7 @@ macro_rules! counter {
     };
 }
 
-const NUMBERS: [Number; 20] = [
+const NUMBERS: [Number; 23] = [
     counter!("dropstone_core_turns_total", "Turns of the cores' loops", turns),
     counter!("dropstone_reactor_enters_total", "System calls that entered a ring", enters),
     counter!("dropstone_requests_total", "Requests taken", requests),
@@ -87,6 +87,11 @@ const NUMBERS: [Number; 20] = [
         "Entries committed before they were on the own disk",
         |counts| counts.quorums.ahead_of_local,
     ),
+    ("dropstone_raft_groups_led", "gauge", "Groups that this node leads", |counts| counts.counters.led_groups),
+    ("dropstone_raft_led_load", "gauge", "Commands per second of the groups led, over some seconds", |counts| {
+        counts.counters.led_load
+    }),
+    counter!("dropstone_raft_leaders_moved_total", "Leaderships given away for balance", leaders_moved),
     ("dropstone_cores_reporting", "gauge", "Cores that have told their counts", |_| 1),
 ];
 

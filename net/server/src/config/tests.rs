@@ -257,3 +257,10 @@ fn a_missing_file_says_so() {
     let message = NodeConfig::load(&dir.path().join("none.toml")).expect_err("refused").to_string();
     assert!(message.starts_with("could not read configuration"), "{message}");
 }
+
+#[test]
+fn leaders_are_balanced_unless_the_file_says_otherwise() {
+    assert!(parse("").process.balance_leaders);
+    assert!(!parse("[process]\nbalance_leaders = \"off\"").process.balance_leaders);
+    assert!(refusal("[process]\nbalance_leaders = true").contains("process.balance_leaders"));
+}

@@ -103,6 +103,7 @@ pub fn requests() -> Vec<u8> {
     let mut target = Vec::new();
     client::put_node(&mut target, Some(NodeId(2)));
     put(8, RequestKind::TransferLeader, 5, &target);
+    put(9, RequestKind::BalanceLeaders, 0, b"");
     writer.take(Vec::new())
 }
 

@@ -1,7 +1,8 @@
 //! The main line: a real tree goes in while the leader dies, comes out byte for byte, and all nodes agree.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -53,12 +54,73 @@ pub fn run() -> Result<()> {
     get_and_compare(&cluster, "second")?;
     println!("  all processes were killed and restarted, and it is still so");
 
+    roll(&mut cluster)?;
     for id in 1..=3 {
         let code = cluster.stop_node(id)?;
         ensure!(code == Some(0), "node {id} exited with {code:?} on SIGTERM");
     }
     cluster.finish();
     Ok(())
+}
+
+/// One node after the other is restarted while files are put; afterwards each leads its part, without being told.
+fn roll(cluster: &mut Cluster) -> Result<()> {
+    let file = cluster.dir.join("one file");
+    let file_text = file.to_str().context("the temporary path is UTF-8")?.to_owned();
+    for id in 1..=3 {
+        let code = cluster.stop_node(id)?;
+        ensure!(code == Some(0), "node {id} exited with {code:?} on SIGTERM");
+        fs::write(&file, format!("while node {id} was away"))?;
+        cluster.ok(&["put", &file_text, &format!("/rolled {id}")])?;
+        cluster.start_node(id)?;
+        cluster.wait_ready(Duration::from_secs(30))?;
+        cluster.wait_same_state(&[1, 2, 3], Duration::from_secs(60))?;
+    }
+    let begun = Instant::now();
+    let led = wait_for(Duration::from_secs(30), || {
+        let led = led(cluster)?;
+        Ok(is_even(&led).then_some(led))
+    })
+    .with_context(|| format!("leaders were not spread after a rolling restart: {:?}", led(cluster)))?;
+    println!("  a rolling restart; {:.1} s later leaders are spread: {led:?}", begun.elapsed().as_secs_f64());
+    // Once they are, nothing moves.
+    let moved = |cluster: &Cluster| Ok::<u64, anyhow::Error>(led_rows(cluster)?.iter().map(|row| row[3]).sum());
+    let before = moved(cluster)?;
+    std::thread::sleep(Duration::from_secs(8));
+    ensure!(moved(cluster)? == before, "leaders move although they are spread evenly");
+
+    cluster.refused(&["admin", "leader", "move", "0", "9"], 1, "there is no node 9")?;
+    let (group, to) = (0, 1 + cluster.leader_of_root()? % 3);
+    cluster.ok(&["admin", "leader", "move", &group.to_string(), &to.to_string()])?;
+    cluster.ok(&["admin", "leader", "balance"])?;
+    ensure!(is_even(&self::led(cluster)?), "`admin leader balance` ended before leaders were even");
+    Ok(())
+}
+
+/// Node, core, groups led, leaderships given away so far: of every core of every node.
+fn led_rows(cluster: &Cluster) -> Result<Vec<[u64; 4]>> {
+    let text = cluster.ok(&["admin", "leader", "list", "--json"])?;
+    let rows = text.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).with_context(|| format!("no row: {line}"))?;
+        let field = |name: &str| row[name].as_u64().with_context(|| format!("no {name}: {line}"));
+        Ok([field("node")?, field("core")?, field("led")?, field("moved")?])
+    });
+    rows.collect()
+}
+
+/// Groups led, by core and node.
+fn led(cluster: &Cluster) -> Result<BTreeMap<(u64, u64), u64>> {
+    Ok(led_rows(cluster)?.into_iter().map(|[node, core, led, _]| ((core, node), led)).collect())
+}
+
+/// Of each core every node leads as many as the others, or one more; and over all cores too.
+fn is_even(led: &BTreeMap<(u64, u64), u64>) -> bool {
+    let spread = |counts: &[u64]| counts.iter().max().zip(counts.iter().min()).map_or(0, |(most, least)| most - least);
+    let cores: BTreeSet<u64> = led.keys().map(|(core, _)| *core).collect();
+    let of_core = |core: u64| led.iter().filter(|((of, _), _)| *of == core).map(|(_, led)| *led).collect::<Vec<_>>();
+    let by_node: Vec<u64> =
+        (1..=3).map(|node| led.iter().filter(|((_, of), _)| *of == node).map(|(_, led)| *led).sum()).collect();
+    cores.into_iter().all(|core| spread(&of_core(core)) <= 1) && spread(&by_node) <= 1
 }
 
 fn get_and_compare(cluster: &Cluster, name: &str) -> Result<()> {
