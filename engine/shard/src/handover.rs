@@ -70,8 +70,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn end_transfers(&mut self) {
         for which in (0..self.handing_over.len()).rev() {
             let at = self.handing_over[which];
-            if !self.groups[at as usize].raft.is_transferring() {
-                base::mark::hit!("shard.handover.given_up", self.groups[at as usize].is_leader);
+            let slot = &mut self.groups[at as usize];
+            if !slot.raft.is_transferring() {
+                base::mark::hit!("shard.handover.given_up", slot.raft.is_leader());
+                if slot.raft.is_leader() {
+                    slot.heir = NodeId(0);
+                }
                 self.handing_over.swap_remove(which);
                 self.note_turn(at);
             }
