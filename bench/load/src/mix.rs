@@ -69,7 +69,7 @@ pub struct Mix {
 }
 
 /// The mixes that come with the binary: name and text.
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("put-small", include_str!("../mixes/put-small.toml")),
     ("sync", include_str!("../mixes/sync.toml")),
     ("sync-chain", include_str!("../mixes/sync-chain.toml")),
@@ -81,6 +81,7 @@ const BUILT_IN: [(&str, &str); 11] = [
     ("folder-move", include_str!("../mixes/folder-move.toml")),
     ("upload-burst", include_str!("../mixes/upload-burst.toml")),
     ("quick", include_str!("../mixes/quick.toml")),
+    ("null", include_str!("../mixes/null.toml")),
 ];
 
 impl Mix {
@@ -157,6 +158,28 @@ impl Mix {
     #[must_use]
     pub fn write_share(&self) -> f64 {
         OpKind::ALL.iter().filter(|kind| kind.is_write()).map(|kind| self.weights[*kind as usize]).sum::<f64>() / 100.0
+    }
+
+    /// Its operations are commands of a null machine, and nothing else.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.weights[OpKind::Null as usize] > 0.0
+    }
+
+    /// The same for a cluster of so many groups: each is a namespace of a mix for a null machine. Others stay as they are.
+    #[must_use]
+    pub fn over_groups(mut self, groups: u32) -> Mix {
+        if self.is_null() {
+            self.population.namespaces = groups;
+        }
+        self
+    }
+
+    /// The same with commands of a null machine, or files, of exactly so many bytes.
+    #[must_use]
+    pub fn with_bytes(mut self, bytes: u64) -> Mix {
+        self.draw.file = Sizes::Const(bytes);
+        self
     }
 
     /// The same with `scale` times as many namespaces, at least one.

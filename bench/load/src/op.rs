@@ -32,16 +32,18 @@ pub enum OpKind {
     Head,
     /// Whether blocks are known.
     HasBlocks,
+    /// A command of a null machine, which counts it. Its namespace is a group, its journal row the group's count.
+    Null,
 }
 
 /// How many kinds there are.
-pub const OP_KINDS: usize = 13;
+pub const OP_KINDS: usize = 14;
 
 impl OpKind {
     /// All, in the order of their numbers.
     pub const ALL: [OpKind; OP_KINDS] = {
         use OpKind::*;
-        [Put, PutBatch, Mkdir, Move, MoveFolder, Delete, Attr, Stat, Blocklist, List, Delta, Head, HasBlocks]
+        [Put, PutBatch, Mkdir, Move, MoveFolder, Delete, Attr, Stat, Blocklist, List, Delta, Head, HasBlocks, Null]
     };
 
     /// The name in mixes and results.
@@ -61,6 +63,7 @@ impl OpKind {
             OpKind::Delta => "delta",
             OpKind::Head => "head",
             OpKind::HasBlocks => "has_blocks",
+            OpKind::Null => "null",
         }
     }
 
@@ -73,7 +76,7 @@ impl OpKind {
     /// It changes something, so it is acknowledged with a place in the journal.
     #[must_use]
     pub const fn is_write(self) -> bool {
-        (self as u8) <= OpKind::Attr as u8
+        (self as u8) <= OpKind::Attr as u8 || matches!(self, OpKind::Null)
     }
 }
 
@@ -123,7 +126,7 @@ pub struct Op {
     pub path: String,
     /// Of a move: where to. Of a batch: the files' names, each behind a `/`.
     pub target: String,
-    /// Of a put: bytes. Of has_blocks, filled in when it is sent: bytes of the file.
+    /// Of a put and of a null command: bytes. Of has_blocks, filled in when it is sent: bytes of the file.
     pub size: u64,
     /// Itself. Of has_blocks, filled in when it is sent: who wrote the file.
     pub writer: Writer,

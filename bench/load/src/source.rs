@@ -258,6 +258,7 @@ fn draw(mix: &Mix, draws: OpDraws, index: u64, tree: &Tree) -> Choice {
         choice.size = mix.draw.file.draw(draws.size.bits(index));
     }
     match choice.kind {
+        OpKind::Null => choice.size = mix.draw.file.draw(draws.size.bits(index)),
         OpKind::PutBatch => {
             let (min, max) = mix.batch;
             choice.count = min + prng.below(u64::from(max - min) + 1) as u32;

@@ -4,6 +4,8 @@
 //! acknowledged. The writes of a namespace, put into the order of its journal, make the listing that it must have.
 //! A write whose outcome is not known may be in it or not, once at most.
 
+mod counts;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base::Mono;
@@ -15,6 +17,8 @@ use crate::judge::{ViolationKind, first_8};
 use crate::op::{FileId, Op, OpKind, Writer};
 use crate::source::{Source, StreamSettings};
 use crate::tree::{Place, TOP, Tree};
+
+pub use counts::check_counts;
 
 /// Violations told in words; more are only counted.
 const TOLD_MAX: usize = 100;

@@ -8,7 +8,7 @@ use seglog::{Disk, Slice};
 
 use crate::group::{ApplyWait, Watcher};
 use crate::sweep::SWEEPER;
-use crate::{Effect, Replies, Shard, Status, StopReason};
+use crate::{Effect, MachineKind, Replies, Shard, Status, StopReason};
 
 /// Entries of one group applied before the next group has its turn.
 const APPLY_ENTRIES_MAX: usize = 64;
@@ -109,6 +109,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
             kind: record.entry_kind().expect("the log holds entries of known kinds"),
             payload: record.payload(),
         };
+        if self.settings.machine == MachineKind::Null {
+            self.counter.apply(&mut self.store, group, entry);
+            self.groups[at as usize].applied = index;
+            self.note_state(at, index);
+            self.answer_counted(at, index, term);
+            return Step::Applied;
+        }
         if entry.kind == EntryKind::Commands
             && let Some(format) = mutate!(MUT_34B, meta::payload::unknown_format(entry.payload), None)
         {
@@ -156,7 +163,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let mut swept = Vec::new();
         let slot = &mut self.groups[at as usize];
         while slot.proposed.front().is_some_and(|front| front.index <= index) {
-            let mut entry = slot.proposed.pop_front().expect("the front was just seen");
+            let entry = slot.proposed.pop_front().expect("the front was just seen");
             let is_ours = entry.index == index && entry.term == term;
             if is_ours {
                 assert!(
@@ -184,11 +191,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
                 entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
             }
-            entry.tickets.clear();
-            entry.classes.clear();
-            if slot.batch_tickets.capacity() == 0 {
-                (slot.batch_tickets, slot.batch_classes) = (entry.tickets, entry.classes);
-            }
+            slot.keep_lists(entry);
         }
         for (nsid, kind, outcome) in swept {
             match kind {

@@ -179,6 +179,15 @@ impl Group {
         self.raft.leader().unwrap_or(self.heir)
     }
 
+    /// The lists of an entry that was answered serve the next one.
+    pub fn keep_lists(&mut self, mut answered: Proposed) {
+        if self.batch_tickets.capacity() == 0 {
+            answered.tickets.clear();
+            answered.classes.clear();
+            (self.batch_tickets, self.batch_classes) = (answered.tickets, answered.classes);
+        }
+    }
+
     /// Reads that wait anywhere.
     pub fn reads_waiting(&self) -> usize {
         let follower = self.turn_follower_reads.len() + self.follower_joined.len();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::stages::Stage;
-use base::{LogIndex, Mono, NodeId, Nsid};
+use base::{GroupId, LogIndex, Mono, NodeId, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
@@ -96,6 +96,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             tokens.drain(..).for_each(|token| self.store.release(token));
             return self.replies.bare(read.ticket, group, Status::NotLeader(NodeId(0)));
         }
+        if self.is_null() {
+            return self.serve_count(at, &read);
+        }
         let mut wants = Vec::new();
         match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
             Ok(answer) => {
@@ -103,18 +106,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
                 let index = self.groups[at as usize].applied.max(shown);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
-                let timing = Timing {
-                    slot: read.slot,
-                    group,
-                    index,
-                    commands: 1,
-                    bytes: 0,
-                    closed_by: NodeId(0),
-                    is_cold: !tokens.is_empty(),
-                };
                 self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
-                let timed = self.replies.add_timing(timing);
-                self.replies.time_last(timed, read.class);
+                self.time_read(&read, group, index, !tokens.is_empty());
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }
             Err(meta::Cold) => {
@@ -125,6 +118,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 self.store.prefetch(token, group, &wants);
             }
         }
+    }
+
+    /// The answer just added is that of this read.
+    pub(crate) fn time_read(&mut self, read: &Read, group: GroupId, index: LogIndex, is_cold: bool) {
+        let (slot, closed_by) = (read.slot, NodeId(0));
+        let timing = Timing { slot, group, index, commands: 1, bytes: 0, closed_by, is_cold };
+        let timed = self.replies.add_timing(timing);
+        self.replies.time_last(timed, read.class);
     }
 
     /// A group that an alarm stopped may be in a wrong state, and so may one that is quarantined: perhaps it was stopped

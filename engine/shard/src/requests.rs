@@ -1,6 +1,7 @@
 //! Requests of clients and tools: taken, refused at the bounds, or answered when their turn comes.
 
 use base::limits::{COMMAND_BYTES_MAX, ENTRY_BYTES_SOFT, ENTRY_COMMANDS_MAX, READS_WAITING_MAX};
+use base::stages::OpClass;
 use base::{Acct, GroupId, Mono, NodeId, Nsid, mutate};
 use meta::{Pressure, Store};
 use raft::{ConfigChange, HANDOVER_LAG_MAX, Input, Outcome};
@@ -20,43 +21,66 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else {
             return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
         };
+        if !self.holds_files(ticket, group) {
+            return;
+        }
         if command.len() > COMMAND_BYTES_MAX || !meta::payload::is_framed(command) {
             return self.replies.text(ticket, group, Status::Malformed, "not a command of a known format");
         }
+        if !self.leads(at, ticket) || !self.is_of_level(at, ticket, command) {
+            return;
+        }
+        let lacks_room = self.is_out_of_room && !meta::frees::may_pass(command);
+        if !self.has_place(at, ticket, lacks_room) {
+            return;
+        }
+        self.add_to_batch(at, ticket, command, class_of_command(command));
+    }
+
+    /// Does this node lead the group, with its state whole? If not, the asker was told.
+    pub(crate) fn leads(&mut self, at: u32, ticket: Ticket) -> bool {
         let slot = &self.groups[at as usize];
         if !slot.is_leader {
             base::mark::hit!("shard.command.not_leader");
             let hint = slot.leader_hint();
-            return self.replies.bare(ticket, group, Status::NotLeader(hint));
+            self.replies.bare(ticket, slot.id, Status::NotLeader(hint));
+            return false;
         }
         if slot.lost.is_some() {
             base::mark::hit!("shard.lost.command_refused");
-            return self.replies.bare(ticket, group, Status::NotLeader(NodeId(0)));
+            self.replies.bare(ticket, slot.id, Status::NotLeader(NodeId(0)));
+            return false;
         }
-        if !self.is_of_level(at, ticket, command) {
-            return;
-        }
+        true
+    }
+
+    /// May one more command come in? If not, the asker was told. `lacks_room`: the disk has none for it.
+    pub(crate) fn has_place(&mut self, at: u32, ticket: Ticket, lacks_room: bool) -> bool {
+        let group = self.groups[at as usize].id;
         if self.is_overloaded(at) {
             base::mark::hit!("shard.command.overloaded");
-            return self.replies.bare(ticket, group, Status::Overloaded);
+            self.replies.bare(ticket, group, Status::Overloaded);
+            return false;
         }
-        if self.is_out_of_room && !meta::frees::may_pass(command) {
+        if lacks_room {
             base::mark::hit!("shard.command.no_room");
-            return self.replies.text(ticket, group, Status::Overloaded, NO_ROOM);
+            self.replies.text(ticket, group, Status::Overloaded, NO_ROOM);
+            return false;
         }
         // The shard's own steps would be lost, not repeated.
         let is_own = ticket.connection == SWEEPER;
         if !is_own && !self.admit.take(self.store.pressure() == Pressure::Slow, self.turn_now) {
             base::mark::hit!("shard.command.slowed");
-            return self.replies.text(
-                ticket,
-                group,
-                Status::Overloaded,
-                "is slowed down: its store's compaction is behind",
-            );
+            self.replies.text(ticket, group, Status::Overloaded, "is slowed down: its store's compaction is behind");
+            return false;
         }
+        true
+    }
+
+    /// Adds a command to the entry that its group proposes this turn; a full one is proposed first.
+    pub(crate) fn add_to_batch(&mut self, at: u32, ticket: Ticket, command: &[u8], class: OpClass) {
         let slot = &self.groups[at as usize];
-        let batch = &slot.batch;
+        let (group, batch) = (slot.id, &slot.batch);
         if batch.count() >= ENTRY_COMMANDS_MAX
             || (batch.count() > 0 && batch.bytes() + command.len() + 16 > ENTRY_BYTES_SOFT)
         {
@@ -71,20 +95,32 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let slot = &mut self.groups[at as usize];
         slot.batch.push(command);
         slot.batch_tickets.push(ticket);
-        slot.batch_classes.push(class_of_command(command));
+        slot.batch_classes.push(class);
         self.note_turn(at);
     }
 
     /// Takes a query: a linearizable read of its namespace.
     pub fn handle_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
+        let class = class_of_query(&query);
+        self.join_query(ticket, at, (acct, nsid), query, class);
+    }
+
+    /// A query joins this turn's reads of its group.
+    pub(crate) fn join_query(
+        &mut self,
+        ticket: Ticket,
+        at: u32,
+        (acct, nsid): (Acct, Nsid),
+        query: meta::Query,
+        class: OpClass,
+    ) {
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader {
             base::mark::hit!("shard.query.not_leader");
             let hint = slot.leader_hint();
-            return self.replies.bare(ticket, group, Status::NotLeader(hint));
+            return self.replies.bare(ticket, slot.id, Status::NotLeader(hint));
         }
-        let class = class_of_query(&query);
         slot.turn_reads.push(Read { ticket, acct, nsid, query, path: None, slot: self.stages.begin_slot(), class });
         self.note_turn(at);
     }
@@ -95,6 +131,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
             return None;
         };
+        if !self.holds_files(ticket, group) {
+            return None;
+        }
         let query = match meta::Query::decode(query) {
             Ok(query) => query,
             Err(error) => {
@@ -102,12 +141,18 @@ impl<D: Disk, S: Store> Shard<D, S> {
                 return None;
             }
         };
-        if self.groups[at as usize].reads_waiting() >= mutate!(MUT_38B, READS_WAITING_MAX, usize::MAX) {
+        self.may_wait(at, ticket).then_some((at, query))
+    }
+
+    /// May one more read wait in the group? If not, the asker was told.
+    pub(crate) fn may_wait(&mut self, at: u32, ticket: Ticket) -> bool {
+        let slot = &self.groups[at as usize];
+        let is_full = slot.reads_waiting() >= mutate!(MUT_38B, READS_WAITING_MAX, usize::MAX);
+        if is_full {
             base::mark::hit!("shard.query.too_many");
-            self.replies.bare(ticket, group, Status::Overloaded);
-            return None;
+            self.replies.bare(ticket, slot.id, Status::Overloaded);
         }
-        Some((at, query))
+        !is_full
     }
 
     /// Answers with the head of `nsid`'s journal (u64) now and whenever it has moved, until this node leads no more, the
@@ -116,6 +161,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some(at) = self.local(group) else {
             return self.replies.text(ticket, group, Status::Malformed, "no such group on this core");
         };
+        if !self.holds_files(ticket, group) {
+            return;
+        }
         let slot = &mut self.groups[at as usize];
         if !slot.is_leader || slot.lost.is_some() {
             base::mark::hit!("shard.watch.not_leader");

@@ -20,6 +20,7 @@ use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::health;
 use crate::lease::ReadCounts;
+use crate::null::{Counter, MachineKind};
 use crate::pairs::Pairs;
 use crate::read::ColdReads;
 use crate::snapshot::Snapshots;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub balance: Balancing,
     /// What this release knows; another than `Release::THIS` in tests alone.
     pub release: Release,
+    /// What becomes of committed commands; fixed at format, equal on all nodes.
+    pub machine: MachineKind,
 }
 
 /// A message for another node.
@@ -191,6 +194,8 @@ pub struct Shard<D: Disk, S: Store> {
     /// Groups with committed entries to apply.
     pub(crate) to_apply: VecDeque<u32>,
     pub(crate) applier: Applier,
+    /// In the applier's place where the machine is null.
+    pub(crate) counter: Counter,
     pub(crate) applied: Applied,
     pub(crate) stages: Stages,
     pub(crate) cold_reads: ColdReads,
@@ -292,6 +297,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             dirty: VecDeque::new(),
             to_apply: VecDeque::new(),
             applier,
+            counter: Counter::default(),
             applied: Applied::default(),
             stages: Stages::default(),
             cold_reads: ColdReads::default(),

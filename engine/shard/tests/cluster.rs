@@ -9,6 +9,8 @@ mod checklist;
 mod levels;
 #[path = "cluster/lost.rs"]
 mod lost;
+#[path = "cluster/null.rs"]
+mod null;
 #[path = "cluster/parted.rs"]
 mod parted;
 #[path = "cluster/reads.rs"]
@@ -35,7 +37,7 @@ use meta::{Command, CommandHeader, Outcome, Release};
 use raft::Config;
 use seglog::testing::{MemDisk, MemLogReader, test_settings};
 use seglog::{DiskOp, OpToken, SegLog};
-use shard::{Balancing, Keep, PeerOut, Settings, Shard, StateDiffers, Status, StopReason, Ticket};
+use shard::{Balancing, Keep, MachineKind, PeerOut, Settings, Shard, StateDiffers, Status, StopReason, Ticket};
 
 const GROUPS: u32 = 2;
 const STEP: Span = Span::from_us(500);
@@ -61,6 +63,7 @@ struct Node {
     groups: u32,
     balance: Balancing,
     release: Release,
+    machine: MachineKind,
     initial: Vec<NodeId>,
 }
 
@@ -116,6 +119,7 @@ impl Node {
             state_hash_every: self.hash_every,
             balance: self.balance,
             release: self.release,
+            machine: self.machine,
         };
         self.shard = Some(Shard::new(settings, log, store, now));
     }
@@ -186,6 +190,7 @@ impl World {
             groups: self.groups,
             balance: Balancing::default(),
             release: Release::THIS,
+            machine: MachineKind::Files,
             initial,
         };
         node.boot_new(self.now);

@@ -34,6 +34,7 @@ fn shard() -> TestShard {
         state_hash_every: 4,
         balance: shard::Balancing::default(),
         release: meta::Release::THIS,
+        machine: shard::MachineKind::Files,
     };
     let mut shard = Shard::new(settings, log, MemoryStore::new(), at(1_000));
     shard.begin_turn(at(1_000), 0);

@@ -183,6 +183,25 @@ impl Client {
             .collect())
     }
 
+    /// Has a null machine count a command of any bytes in a group; the group's count with it.
+    ///
+    /// Errors: [`ClientError`]; `Unknown` leaves open whether it was counted.
+    pub fn count_null(&self, group: GroupId, bytes: &[u8]) -> Result<u64, ClientError> {
+        self.count(Operation::NullCommand { group, bytes: bytes.into() })
+    }
+
+    /// How many commands a null machine has counted in a group: a linearizable read.
+    pub fn null_count(&self, group: GroupId) -> Result<u64, ClientError> {
+        self.count(Operation::NullCount { group })
+    }
+
+    fn count(&self, operation: Operation) -> Result<u64, ClientError> {
+        match self.submit(operation).wait()? {
+            Reply::Count(count) => Ok(count),
+            _ => Err(ClientError::Undecodable { what: "a count" }),
+        }
+    }
+
     /// Begins a change of a group's members; it goes on by itself.
     pub fn change_members(&self, group: GroupId, change: ChangeMembers) -> Result<(), ClientError> {
         self.submit(Operation::ChangeMembers { group, change }).wait().map(drop)

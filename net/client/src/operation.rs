@@ -1,5 +1,7 @@
 //! What a caller asks, and what it gets.
 
+use std::sync::Arc;
+
 use base::mono::Span;
 use base::{Acct, CoreId, GroupId, Jid, NodeId, Nsid};
 use meta::{Answer, Command, Outcome, Query};
@@ -62,6 +64,18 @@ pub enum Operation {
         /// `host:port` of a core's own port.
         address: String,
     },
+    /// A command of a null machine: it is counted. There is no session, so one in doubt is not sent again.
+    NullCommand {
+        /// Which group counts it.
+        group: GroupId,
+        /// Any bytes.
+        bytes: Arc<[u8]>,
+    },
+    /// How many commands a null machine has counted in a group: a linearizable read.
+    NullCount {
+        /// Which group.
+        group: GroupId,
+    },
     /// Hand a group's leadership on.
     TransferLeader {
         /// Which group.
@@ -82,6 +96,8 @@ pub enum Reply {
     ClusterMap(ClusterMap),
     /// Of a Status.
     Status(Box<CoreStatus>),
+    /// Of NullCommand, with it counted, and of NullCount.
+    Count(u64),
     /// Of ChangeMembers, BalanceLeaders and TransferLeader.
     Done,
 }

@@ -64,7 +64,10 @@ impl Request {
     /// A caller's request, which ends `within` from now on.
     pub(crate) fn of_caller(operation: Operation, within: Span, now: Mono) -> Request {
         let group = match &operation {
-            Operation::ChangeMembers { group, .. } | Operation::TransferLeader { group, .. } => Some(*group),
+            Operation::ChangeMembers { group, .. }
+            | Operation::TransferLeader { group, .. }
+            | Operation::NullCommand { group, .. }
+            | Operation::NullCount { group } => Some(*group),
             _ => None,
         };
         Request { deadline: now + within, within, begun: now, ..Request::own(Work::Operation(operation), group) }
@@ -95,6 +98,8 @@ impl Request {
             Work::Operation(Operation::Query { .. }) => RequestKind::Query,
             Work::Operation(Operation::Watch { .. }) => RequestKind::Watch,
             Work::Operation(Operation::Status { .. }) => RequestKind::Status,
+            Work::Operation(Operation::NullCommand { .. }) => RequestKind::NullCommand,
+            Work::Operation(Operation::NullCount { .. }) => RequestKind::NullCount,
             Work::Operation(Operation::ChangeMembers { .. }) => RequestKind::ChangeMembers,
             Work::Operation(Operation::BalanceLeaders { .. }) => RequestKind::BalanceLeaders,
             Work::Operation(Operation::TransferLeader { .. }) => RequestKind::TransferLeader,
@@ -105,13 +110,24 @@ impl Request {
         matches!(self.work, Work::Operation(Operation::Command { .. }))
     }
 
+    /// Its server can tell where its time goes.
+    pub(crate) fn may_be_explained(&self) -> bool {
+        use RequestKind::{Command, NullCommand, NullCount, Query};
+        matches!(self.kind(), Command | Query | NullCommand | NullCount)
+    }
+
     pub(crate) fn is_watch(&self) -> bool {
         self.kind() == RequestKind::Watch
     }
 
     /// Done twice, it may do harm, and no session keeps it from that.
     pub(crate) fn is_once_only(&self) -> bool {
-        matches!(self.kind(), RequestKind::ChangeMembers | RequestKind::TransferLeader)
+        matches!(
+            self.work,
+            Work::Operation(
+                Operation::ChangeMembers { .. } | Operation::TransferLeader { .. } | Operation::NullCommand { .. }
+            )
+        )
     }
 
     /// The one address it is for.

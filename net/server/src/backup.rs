@@ -17,7 +17,7 @@ use store::{OpenError, backup};
 
 use crate::config::NodeConfig;
 use crate::exit::ExitCode;
-use crate::identity::{self, FormatError, FormatRequest, Identity, IdentityError, Lock, LockError};
+use crate::identity::{self, FormatError, FormatRequest, Identity, IdentityError, Lock, LockError, MachineKind};
 
 const FORMAT: u64 = 1;
 const MANIFEST: &str = "backup.json";
@@ -48,6 +48,9 @@ pub enum BackupError {
     /// The target holds something already.
     #[error("{0} is not empty; name another directory or move this one away")]
     NotEmpty(PathBuf),
+    /// There are no files in it.
+    #[error("{0} is of a cluster whose machine is null: it holds counts and no files, so there is nothing to back up")]
+    Null(PathBuf),
     /// Nobody serves the data.
     #[error("no process serves {0}; start the node first: only it can write down what it holds in memory")]
     NotServed(PathBuf),
@@ -85,7 +88,9 @@ impl BackupError {
         match self {
             BackupError::Io { .. } => ExitCode::Io,
             BackupError::Identity(_) => ExitCode::Identity,
-            BackupError::Format(_) | BackupError::NotEmpty(_) | BackupError::Misfit(_) => ExitCode::Usage,
+            BackupError::Format(_) | BackupError::NotEmpty(_) | BackupError::Misfit(_) | BackupError::Null(_) => {
+                ExitCode::Usage
+            }
             BackupError::NotServed(_) | BackupError::NoCheckpoint { .. } => ExitCode::Unavailable,
             BackupError::Tables(_) | BackupError::Manifest { .. } | BackupError::Damaged { .. } => ExitCode::Data,
         }
@@ -143,6 +148,9 @@ pub fn create(
 ) -> Result<Manifest, BackupError> {
     let data = config.process.data_dir.as_path();
     let identity = Identity::read(data)?;
+    if identity.machine == MachineKind::Null {
+        return Err(BackupError::Null(data.to_owned()));
+    }
     if fs::read_dir(to).is_ok_and(|mut found| found.next().is_some()) {
         return Err(BackupError::NotEmpty(to.to_owned()));
     }
@@ -251,7 +259,8 @@ pub fn restore(
         fs::remove_dir_all(&making).map_err(at(&making))?;
     }
     let (cores, groups, segment_bytes) = (manifest.cores, manifest.groups, config.process.segment_bytes);
-    identity::format(&making, FormatRequest { cluster, node, cores, groups, segment_bytes, joins: false })?;
+    let machine = MachineKind::Files;
+    identity::format(&making, FormatRequest { cluster, node, cores, groups, segment_bytes, joins: false, machine })?;
     for (name, ..) in &manifest.files {
         let to = making.join(name);
         let parent = to.parent().expect("it lies below a directory");

@@ -23,6 +23,7 @@ use std::str::FromStr;
 use base::mono::Span;
 use base::{ClusterId, NodeId};
 use reactor::BackendWish;
+use shard::MachineKind;
 
 pub use schema::{Kind, Setting, settings};
 pub use source::{ConfigError, Origin};
@@ -47,6 +48,8 @@ pub struct ClusterConfig {
     pub groups: u32,
     /// Cores (shards) of every node, fixed at format. Invariant: `1 <= cores <= CORES_MAX`.
     pub cores: u16,
+    /// What becomes of committed commands, fixed at format. In the hash where it is not `files`.
+    pub machine: MachineKind,
     /// Shortest election timeout. Units: milliseconds. Invariant: at least three heartbeats.
     pub election_ms_min: u32,
     /// Longest election timeout. Units: milliseconds. Invariant: above `election_ms_min`.
@@ -222,6 +225,7 @@ impl ClusterConfig {
     ///
     /// ```text
     /// 0 format u16 = 1   2 cores u16   4 groups u32   8 election_ms_min u32   12 election_ms_max u32   16 heartbeat_ms u32
+    /// 20 u32 1, of a null machine alone
     /// ```
     #[must_use]
     pub fn hash(&self) -> u32 {
@@ -230,6 +234,9 @@ impl ClusterConfig {
         bytes.extend_from_slice(&self.cores.to_le_bytes());
         for value in [self.groups, self.election_ms_min, self.election_ms_max, self.heartbeat_ms] {
             bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        if self.machine == MachineKind::Null {
+            bytes.extend_from_slice(&1u32.to_le_bytes());
         }
         base::checksum::crc32c(&bytes)
     }

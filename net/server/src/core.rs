@@ -12,7 +12,7 @@ use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
-use shard::{Border, PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
+use shard::{Border, MachineKind, PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
 use store::LsmStore;
 use transport::{Clients, PeerEvent, Peers};
 use wire::{
@@ -106,6 +106,8 @@ impl Core {
         (shared, profile, mailroom): (Arc<Shared>, CoreProfile, Rooms),
     ) -> Core {
         let now = ring.now();
+        // A null machine has no group 0 with addresses in it: those of the configuration stand.
+        let reads_addresses = id == CoreId(0) && shard.machine() == MachineKind::Files;
         let hands = Hands {
             id,
             node,
@@ -125,7 +127,7 @@ impl Core {
             sync_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid"),
             profile,
             explains: Vec::new(),
-            next_address_book: if id == CoreId(0) { now } else { Mono::MAX },
+            next_address_book: if reads_addresses { now } else { Mono::MAX },
             address_book_at: LogIndex(0),
             suspend_watch: SuspendWatch::default(),
             suspends: 0,
@@ -618,8 +620,8 @@ pub(crate) fn put_body(reply: &Reply<'_>, out: &mut Vec<u8>) {
 /// A request of this core's clients was answered.
 pub(crate) fn count_reply(counters: &mut CoreCounters, status: ReplyStatus, kind: u8) {
     match (status, RequestKind::from_u8(kind)) {
-        (ReplyStatus::Ok, Some(RequestKind::Command)) => counters.commands += 1,
-        (ReplyStatus::Ok, Some(RequestKind::Query)) => counters.queries += 1,
+        (ReplyStatus::Ok, Some(RequestKind::Command | RequestKind::NullCommand)) => counters.commands += 1,
+        (ReplyStatus::Ok, Some(RequestKind::Query | RequestKind::NullCount)) => counters.queries += 1,
         (ReplyStatus::Overloaded, _) => counters.overloaded += 1,
         (ReplyStatus::Malformed, _) => counters.malformed += 1,
         _ => {}

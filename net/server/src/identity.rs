@@ -4,7 +4,7 @@
 //! identity   8 KiB: two copies of 4 KiB, written and synced one after the other, so that one is always whole
 //!    0 magic "DSIDENT\0"   8 format u16 = 1   10 copy u8 {0,1}   11 zero u8   12 cores u16   14 zero u16
 //!   16 cluster id [16]    32 uuid [16]       48 node u64        56 incarnation u64
-//!   64 groups u32         68 flags u32 {1 joins a cluster that exists}   72 segment_bytes u64
+//!   64 groups u32         68 flags u32 {1 joins a cluster that exists, 2 null machine}   72 segment_bytes u64
 //!   80..4092 zero       4092 crc32c u32 of bytes 0..4092
 //! ```
 //!
@@ -24,12 +24,14 @@ use base::limits::{CORES_MAX, GROUPS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use base::{ClusterId, NodeId, NodeUuid};
 
 pub use lock::{Lock, LockError};
+pub use shard::MachineKind;
 
 const MAGIC: [u8; 8] = *b"DSIDENT\0";
 const FORMAT: u16 = 1;
 const COPY_BYTES: usize = 4096;
 const CRC_AT: usize = COPY_BYTES - 4;
 const FLAG_JOINS: u32 = 1;
+const FLAG_NULL: u32 = 2;
 const FILE: &str = "identity";
 const TEMPORARY: &str = "identity.tmp";
 
@@ -52,6 +54,8 @@ pub struct Identity {
     pub incarnation: u64,
     /// True for a node that joins a cluster that exists: it starts with no members and waits to be added.
     pub joins: bool,
+    /// What becomes of committed commands.
+    pub machine: MachineKind,
 }
 
 /// What `format` writes.
@@ -69,6 +73,8 @@ pub struct FormatRequest {
     pub segment_bytes: u64,
     /// True for a node that joins a cluster that exists.
     pub joins: bool,
+    /// `cluster.machine`.
+    pub machine: MachineKind,
 }
 
 /// A directory that was not formatted.
@@ -197,6 +203,7 @@ pub fn format(dir: &Path, request: FormatRequest) -> Result<Identity, FormatErro
         segment_bytes: request.segment_bytes,
         incarnation: 0,
         joins: request.joins,
+        machine: request.machine,
     };
     write_all(dir, &identity, existed).map_err(error)?;
     Ok(identity)
@@ -327,6 +334,11 @@ impl Identity {
             let (found, wanted) = (self.cluster.to_string(), wanted.to_string());
             return Err(IdentityError::Mismatch { dir: dir.display().to_string(), what: "cluster.id", found, wanted });
         }
+        if self.machine != config.cluster.machine {
+            let (found, wanted) = (self.machine.to_string(), config.cluster.machine.to_string());
+            let what = "cluster.machine";
+            return Err(IdentityError::Mismatch { dir: dir.display().to_string(), what, found, wanted });
+        }
         compare("cores", u64::from(self.cores), u64::from(config.cluster.cores))?;
         compare("groups", u64::from(self.groups), u64::from(config.cluster.groups))?;
         compare("segment_bytes", self.segment_bytes, config.process.segment_bytes)?;
@@ -356,7 +368,8 @@ fn encode(identity: &Identity, copy: u8) -> [u8; COPY_BYTES] {
     put_u64(&mut bytes, 48, identity.node.0);
     put_u64(&mut bytes, 56, identity.incarnation);
     put_u32(&mut bytes, 64, identity.groups);
-    put_u32(&mut bytes, 68, if identity.joins { FLAG_JOINS } else { 0 });
+    let is_null = identity.machine == MachineKind::Null;
+    put_u32(&mut bytes, 68, if identity.joins { FLAG_JOINS } else { 0 } | if is_null { FLAG_NULL } else { 0 });
     put_u64(&mut bytes, 72, identity.segment_bytes);
     let crc = crc32c(&bytes[..CRC_AT]);
     put_u32(&mut bytes, CRC_AT, crc);
@@ -389,6 +402,7 @@ fn decode(bytes: &[u8], copy: u8) -> Result<Identity, Bad> {
         incarnation: get_u64(bytes, 56).ok_or(SHORT)?,
         groups: get_u32(bytes, 64).ok_or(SHORT)?,
         joins: flags & FLAG_JOINS != 0,
+        machine: if flags & FLAG_NULL == 0 { MachineKind::Files } else { MachineKind::Null },
         segment_bytes: get_u64(bytes, 72).ok_or(SHORT)?,
         cores: get_u16(bytes, 12).ok_or(SHORT)?,
     };
@@ -399,8 +413,10 @@ fn decode(bytes: &[u8], copy: u8) -> Result<Identity, Bad> {
         groups: identity.groups,
         segment_bytes: identity.segment_bytes,
         joins: identity.joins,
+        machine: identity.machine,
     };
-    let fits = format == FORMAT && bytes[10] == copy && flags & !FLAG_JOINS == 0 && check_request(&request).is_ok();
+    let is_known = flags & !(FLAG_JOINS | FLAG_NULL) == 0;
+    let fits = format == FORMAT && bytes[10] == copy && is_known && check_request(&request).is_ok();
     if fits { Ok(identity) } else { Err(Bad::Damaged("a value is out of bounds")) }
 }
 

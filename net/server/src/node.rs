@@ -18,7 +18,7 @@ use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, form
 use reactor::system::disk_space;
 use reactor::{Backend, BackendWish, Doorbell, Io, Ring, RingConfig, Sender, inbox, log_selftest};
 use seglog::{Health, RecoverError, Recovered, SegLog};
-use shard::Shard;
+use shard::{MachineKind, Shard};
 use store::{LsmStore, OpenSettings};
 use transport::{Clients, PeerSettings, Peers};
 use wire::{PeerHello, ServerHello, WIRE_VERSION};
@@ -249,8 +249,12 @@ impl Node {
         }
         let shown = Shown { node: node.id, totals, beats: node.shared.beats.clone() };
         node.admin = start_admin(&config, shown);
-        node.announcer = Announcer::start(&identity, &config, &node.shared);
-        node.flow_runner = FlowRunner::start(identity.node, &config, &node.shared);
+        if identity.machine == MachineKind::Files {
+            node.announcer = Announcer::start(&identity, &config, &node.shared);
+            node.flow_runner = FlowRunner::start(identity.node, &config, &node.shared);
+        } else {
+            tracing::warn!("the machine is {}: this cluster counts commands and holds no files", identity.machine);
+        }
         Ok(node)
     }
 
@@ -523,6 +527,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         state_hash_every: base::limits::STATE_HASH_EVERY,
         balance: shard::Balancing { is_on: config.process.balance_leaders, ..Default::default() },
         release: meta::Release::THIS,
+        machine: identity.machine,
     };
     let shard = Shard::new(shard_settings, log, store, now);
 

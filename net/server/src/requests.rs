@@ -4,7 +4,7 @@
 use base::stages::Stamp;
 use base::{CoreId, GroupId, Mono, NodeId};
 use raft::ConfigChange;
-use shard::Ticket;
+use shard::{MachineKind, Ticket};
 use transport::{Asked, ClientEvent};
 use wire::client::{ChangeMembers, Watch, parse_node, parse_query, put_core};
 use wire::explain::EXPLAIN;
@@ -63,7 +63,8 @@ impl Desk<'_> {
         let ClientEvent::Request { connection, item, .. } = event;
         let ticket = Ticket { connection: *connection, request: item.request_id, kind: item.kind };
         let Some(kind) = item.request_kind() else { return self.asks.push(Ask::Unsupported(ticket, item.group)) };
-        let may_tell = matches!(kind, RequestKind::Command | RequestKind::Query);
+        use RequestKind::{Command, NullCommand, NullCount, Query};
+        let may_tell = matches!(kind, Command | Query | NullCommand | NullCount);
         if item.flags & EXPLAIN != 0 && may_tell && self.explains.len() < EXPLAINS_MAX {
             self.explains.push((ticket.connection, ticket.request));
         }
@@ -79,7 +80,9 @@ impl Desk<'_> {
             | RequestKind::Query
             | RequestKind::Watch
             | RequestKind::ChangeMembers
-            | RequestKind::TransferLeader => {}
+            | RequestKind::TransferLeader
+            | RequestKind::NullCommand
+            | RequestKind::NullCount => {}
         }
         let right = self.shard.core_of(item.group);
         if right == self.core {
@@ -116,6 +119,8 @@ pub(crate) fn serve(
     let mut malformed = |error: wire::client::BodyError| asks.push(Ask::Malformed(ticket, group, error.to_string()));
     match kind {
         RequestKind::Command => shard.handle_command(ticket, group, body),
+        RequestKind::NullCommand => shard.handle_null_command(ticket, group, body),
+        RequestKind::NullCount => shard.handle_null_count(ticket, group),
         RequestKind::Query => match parse_query(body) {
             Ok((acct, nsid, query)) => shard.handle_query(ticket, group, acct, nsid, query),
             Err(error) => malformed(error),
@@ -194,6 +199,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
     (counters.sync_p50_us, counters.sync_p99_us) = hands.sync_percentiles();
     counters.feature_level_known = u64::from(meta::Release::THIS.level_known);
     note_led(&mut counters, &hands.shard);
+    counters.machine_null = u64::from(hands.shard.machine() == MachineKind::Null);
     counters.entries = groups.iter().map(|group| group.last_index.0).sum();
     counters.applied = groups.iter().map(|group| group.applied_index.0).sum();
     let groups = groups

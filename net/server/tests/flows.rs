@@ -74,6 +74,7 @@ impl Three {
                 groups: GROUPS,
                 segment_bytes: SEGMENT_BYTES,
                 joins: false,
+                machine: identity::MachineKind::Files,
             };
             identity::format(&config.process.data_dir, request).expect("the directory is fresh");
         }

@@ -2,6 +2,8 @@
 
 #[path = "node/forward.rs"]
 mod forward;
+#[path = "node/null.rs"]
+mod null;
 #[path = "node/profile.rs"]
 mod profile;
 #[path = "node/removed.rs"]
@@ -60,6 +62,7 @@ fn format(config: &NodeConfig, node: u64) {
         groups: GROUPS,
         segment_bytes: SEGMENT_BYTES,
         joins: false,
+        machine: identity::MachineKind::Files,
     };
     identity::format(&config.process.data_dir, request).expect("the directory is fresh");
 }

@@ -11,6 +11,8 @@
 //! 7 ChangeMembers   0 u64 node to add  8 u64 node to remove; 0 none  empty
 //! 8 TransferLeader  0 u64 target node                                empty
 //! 9 BalanceLeaders  empty                                            empty
+//! 10 NullCommand    any bytes; of a null machine alone               0 u64 the group's count with it
+//! 11 NullCount      empty; of a null machine alone                   0 u64 the group's count
 //! ```
 //! A Watch is answered many times with its request id: at once with the head of that moment, then whenever the head has
 //! passed the last one told. It ends with any status but Ok, or with the connection.
@@ -43,6 +45,10 @@ pub enum RequestKind {
     TransferLeader = 8,
     /// Even the counts and loads of leaders now; for the core asked.
     BalanceLeaders = 9,
+    /// A command of the null machine, which counts it; through the group's log. No session: sent twice, it counts twice.
+    NullCommand = 10,
+    /// How many the null machine has counted in the item's group; a linearizable read.
+    NullCount = 11,
 }
 
 impl RequestKind {
@@ -50,9 +56,8 @@ impl RequestKind {
     #[must_use]
     pub fn from_u8(number: u8) -> Option<RequestKind> {
         use RequestKind::*;
-        [Command, Query, Watch, ClusterMap, Status, Ping, ChangeMembers, TransferLeader, BalanceLeaders]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
+        let files = [Command, Query, Watch, ClusterMap, Status, Ping, ChangeMembers, TransferLeader, BalanceLeaders];
+        files.into_iter().chain([NullCommand, NullCount]).find(|kind| *kind as u8 == number)
     }
 }
 
@@ -265,6 +270,14 @@ pub fn put_jid(out: &mut Vec<u8>, head: Jid) {
 pub fn parse_jid(body: &[u8]) -> Result<Jid, BodyError> {
     let [jid] = fields(body, "watch reply")?;
     Ok(Jid(jid))
+}
+
+/// Reads the body of a NullCommand's or NullCount's reply.
+///
+/// Errors: [`BodyError`] unless it has exactly 8 bytes.
+pub fn parse_count(body: &[u8]) -> Result<u64, BodyError> {
+    let [count] = fields(body, "count")?;
+    Ok(count)
 }
 
 /// Exactly `N` u64 fields.

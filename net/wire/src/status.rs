@@ -178,6 +178,8 @@ counters! {
     led_load,
     /// Leaderships that it began to give away for balance.
     leaders_moved,
+    /// 1: the cluster's machine is null, it counts commands and holds no files; else 0.
+    machine_null,
 }
 
 /// One core of one node.

@@ -86,6 +86,7 @@ const RUN_HELP: &str = "\
 Examples:
   dropstone bench run --mix sync --scale 0.1 --rate 5000
   dropstone bench run --mix put-small --closed --clients 64 --duration 10s
+  dropstone bench run --mix null --value-size 16 --closed --clients 1024 --duration 10s --cluster 3
   dropstone bench run --mix spotify --rate 20k --arrival 'onoff(1s,4s,3)' --target 10.0.0.1:7100
   dropstone bench run --mix sync --scale 0.1 --rate 500 --cluster 3 --repeat 3
   dropstone bench run --mix sync --scale 0.1 --rate 500 --cluster 3 --fault 10s:kill-leader,20s:pause=n2:3s
@@ -412,12 +413,17 @@ fn run_load(args: &RunArgs, target: &Target) -> Result<ExitCode> {
     if args.record.is_some() && args.more.repeat > 1 {
         return Err(usage("--record writes the trace of one run; leave --repeat away"));
     }
+    let is_null = args.load.is_null()?;
+    if args.record.is_some() && is_null {
+        return Err(usage("--record keeps operations on files; a null machine has none"));
+    }
+    let place = args.place.for_null(is_null);
     let how = args.load.how();
     let closed = args.clients.filter(|_| args.closed).map(|clients| (clients, args.think));
     let request = Request {
         plan: &|target| args.load.plan(target, how.late(), args.rate, closed, args.duration),
         duration: args.duration,
-        place: &args.place,
+        place: &place,
         repeat: args.more.repeat,
         faults: args.more.faults(args.duration, &args.place, args.load.seed_of_crash()?, how.verifies())?,
         view: args.more.view(target.json),
@@ -431,7 +437,7 @@ fn sweep(args: &SweepArgs, target: &Target) -> Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| runs::default_out(args.load.mix()));
     let wanted = sweeps::Wanted {
         load: &args.load,
-        place: &args.place,
+        place: &args.place.for_null(args.load.is_null()?),
         slo: &args.slo,
         from: args.from,
         level: args.level,
@@ -448,7 +454,7 @@ fn curve(args: &CurveArgs, target: &Target) -> Result<ExitCode> {
     let load = LoadArgs::brief(&args.mix, args.scale);
     let wanted = sweeps::Wanted {
         load: &load,
-        place: &PlaceArgs::own(args.dir.clone()),
+        place: &PlaceArgs::own(args.dir.clone()).for_null(load.is_null()?),
         slo: &args.slo,
         from: args.from,
         level: args.level,

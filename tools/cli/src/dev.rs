@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use base::NodeId;
+use base::{GroupId, NodeId};
 use blocks::{BlockConfig, BlockServer};
 use clap::Args;
 use client::Client;
@@ -21,12 +21,14 @@ use reactor::BackendWish;
 use reactor::signals::StopSignal;
 use server::Node;
 use server::config::{Address, NodeConfig, NodeSeed, Profile};
+use server::identity::MachineKind;
 
-use crate::cluster::{self, Account};
+use crate::cluster;
 use crate::exit::exit;
 use crate::ports::{self, PortPlan};
 use crate::{block, selfcheck, stop};
-use layout::{Layout, Wanted};
+use layout::Layout;
+pub use layout::Wanted;
 pub use temporary::TemporaryCluster;
 
 /// Where the data lies unless told otherwise.
@@ -70,6 +72,10 @@ pub struct DevArgs {
     /// Raft groups of the cluster [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(base::limits::GROUPS_MAX)))]
     groups: Option<u32>,
+    /// files, or null: commands are logged, replicated and counted, so that those alone can be measured. Fixed at first
+    /// start [default: files]
+    #[arg(long, value_name = "KIND", value_parser = parse_machine)]
+    machine: Option<MachineKind>,
     /// The first port.
     #[arg(long, value_name = "BASE", default_value_t = ports::BASE_DEFAULT,
           value_parser = clap::value_parser!(u16).range(i64::from(*ports::BASE_RANGE.start())..=i64::from(*ports::BASE_RANGE.end())))]
@@ -93,7 +99,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let begun = Instant::now();
     let stopping = stop::begin(&args.log)?;
     let nodes = args.nodes.as_deref().map(|nodes| if nodes == "1" { 1 } else { 3 });
-    let wanted = Wanted { nodes, cores: args.cores, groups: args.groups };
+    let wanted = Wanted { nodes, cores: args.cores, groups: args.groups, machine: args.machine };
     let mut template = NodeConfig::of_profile(Profile::Dev);
     template.process.log_backend = args.log_backend;
     let layout = Layout::open(&args.data, wanted, template.process.segment_bytes)?;
@@ -108,7 +114,8 @@ struct Dev {
     plan: PortPlan,
     targets: Vec<String>,
     nodes: Vec<Node>,
-    blocks: BlockServer,
+    /// None where there are no files.
+    blocks: Option<BlockServer>,
 }
 
 impl Dev {
@@ -116,6 +123,9 @@ impl Dev {
         let nodes = start_nodes(layout, plan, template)?;
         let targets: Vec<String> =
             (1..=layout.shape.nodes).map(|node| format!("127.0.0.1:{}", plan.client(node))).collect();
+        if layout.shape.machine == MachineKind::Null {
+            return Ok(Dev { plan, targets, nodes, blocks: None });
+        }
         let data_dir = layout.block_dir();
         let config = BlockConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.block()),
@@ -126,7 +136,7 @@ impl Dev {
             gc: blocks::GcConfig::default(),
         };
         let blocks = blocks::start(&config).map_err(|error| exit(block::code_of(&error), error))?;
-        Ok(Dev { plan, targets, nodes, blocks })
+        Ok(Dev { plan, targets, nodes, blocks: Some(blocks) })
     }
 
     fn serve(&self, layout: &Layout, args: &DevArgs, stopping: &StopSignal, begun: Instant) -> Result<ExitCode> {
@@ -134,15 +144,21 @@ impl Dev {
         if !self.await_leaders(&client, layout, stopping)? {
             return Ok(ExitCode::SUCCESS);
         }
-        let account = cluster::ensure_account(&client, ACCOUNT)?;
-        self.announce(layout, account, begun);
-        let figures = selfcheck::check(&client, account, CHECK_TIME, selfcheck::IN_FLIGHT_DEFAULT);
-        print!("self-check\n{}", figures.context("the self-check failed")?.text());
+        self.announce(layout, begun);
+        if layout.shape.machine == MachineKind::Files {
+            let account = cluster::ensure_account(&client, ACCOUNT)?;
+            println!("  account {} ({ACCOUNT}) with root {}", account.acct, account.root);
+            let figures = selfcheck::check(&client, account, CHECK_TIME, selfcheck::IN_FLIGHT_DEFAULT);
+            print!("self-check\n{}", figures.context("the self-check failed")?.text());
+        } else {
+            println!("  THE MACHINE IS NULL: commands are logged, replicated and counted; there are no files");
+            println!("self-check\n{}", count_once(&client, layout.shape.groups)?);
+        }
         if args.exit {
             println!("stopping after the self-check; the data stays in {}", layout.dir.display());
             return Ok(ExitCode::SUCCESS);
         }
-        self.suggest(args);
+        self.suggest(layout, args);
         while !stopping.is_asked() {
             self.check_nodes(layout)?;
             std::thread::sleep(WATCH_EVERY);
@@ -184,7 +200,7 @@ impl Dev {
         Ok(())
     }
 
-    fn announce(&self, layout: &Layout, account: Account, begun: Instant) {
+    fn announce(&self, layout: &Layout, begun: Instant) {
         let shape = layout.shape;
         let what = if layout.is_new { "a new cluster" } else { "the cluster" };
         println!(
@@ -202,17 +218,21 @@ impl Dev {
                 peer + last
             );
         }
-        println!("  block server  127.0.0.1:{}", self.blocks.address().port());
-        println!(
-            "  {} groups, {} cores a node; account {} ({ACCOUNT}) with root {}",
-            shape.groups, shape.cores, account.acct, account.root
-        );
+        if let Some(blocks) = &self.blocks {
+            println!("  block server  127.0.0.1:{}", blocks.address().port());
+        }
+        println!("  {} groups, {} cores a node", shape.groups, shape.cores);
     }
 
-    fn suggest(&self, args: &DevArgs) {
+    fn suggest(&self, layout: &Layout, args: &DevArgs) {
         let target =
             if args.port == ports::BASE_DEFAULT { String::new() } else { format!(" --target {}", self.targets[0]) };
         println!("try, in another terminal:");
+        if layout.shape.machine == MachineKind::Null {
+            println!("  dropstone bench run --mix null --closed --clients 1024 --duration 10s{target}");
+            println!("Ctrl-C stops it; the data stays");
+            return;
+        }
         println!("  dropstone put README.md /README.md{target} && dropstone ls /{target}");
         println!("  dropstone watch /{target}");
         println!("  dropstone admin status{target}");
@@ -220,9 +240,28 @@ impl Dev {
     }
 
     fn stop(self) {
-        self.blocks.stop();
+        if let Some(blocks) = self.blocks {
+            blocks.stop();
+        }
         self.nodes.into_iter().for_each(Node::stop);
     }
+}
+
+fn parse_machine(text: &str) -> Result<MachineKind, String> {
+    MachineKind::of_name(text).ok_or_else(|| "is not files or null".to_owned())
+}
+
+/// One command through every group: each is counted, and the count is told.
+fn count_once(client: &Client, groups: u32) -> Result<String> {
+    let begun = Instant::now();
+    for group in (0..groups).map(GroupId) {
+        let counted = client.count_null(group, &[0; 16])?;
+        let told = client.null_count(group)?;
+        if told < counted {
+            bail!("group {group} acknowledged command {counted} and tells of {told}");
+        }
+    }
+    Ok(format!("  {groups} groups counted a command each in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3))
 }
 
 /// Starts all nodes at once: each waits for its own files, and none for another.
@@ -264,6 +303,7 @@ fn node_config(layout: &Layout, plan: PortPlan, template: &NodeConfig, node: u16
     let mut config = template.clone();
     config.cluster.groups = layout.shape.groups;
     config.cluster.cores = layout.shape.cores;
+    config.cluster.machine = layout.shape.machine;
     config.cluster.nodes = (1..=layout.shape.nodes).map(seed).collect();
     config.process.node = Some(NodeId(node.into()));
     config.process.data_dir = layout.node_dir(node);

@@ -59,6 +59,7 @@ pub fn run(args: &FormatArgs) -> Result<ExitCode> {
         groups: config.cluster.groups,
         segment_bytes: config.process.segment_bytes,
         joins: args.join,
+        machine: config.cluster.machine,
     };
     let Identity { uuid, .. } = identity::format(dir, request).map_err(failed)?;
     println!("formatted {} for node {node} of cluster {cluster}, uuid {uuid}", dir.display());

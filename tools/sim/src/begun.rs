@@ -37,7 +37,7 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// `None` for what no generator draws: operations of administrators.
+    /// `None` for what no generator draws: operations of administrators, and of a null machine.
     #[must_use]
     pub fn new(client: u32, number: u64, at: u64, operation: &Operation) -> Option<Begun> {
         let mut bytes = Vec::new();
@@ -58,7 +58,9 @@ impl Begun {
             | Operation::Status { .. }
             | Operation::ChangeMembers { .. }
             | Operation::BalanceLeaders { .. }
-            | Operation::TransferLeader { .. } => return None,
+            | Operation::TransferLeader { .. }
+            | Operation::NullCommand { .. }
+            | Operation::NullCount { .. } => return None,
         };
         Some(Begun { client, number, at, kind, acct, nsid, bytes })
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, WIRE_FRAME_BYTES_MAX};
 use base::mono::Span;
 use base::{Acct, CoreId, GroupId, Mono, Nsid, group_of};
-use client::{Action, ClientOptions, Core, LinkId, Seed, Ticket};
+use client::{Action, ClientOptions, Core, LinkId, Operation, Seed, Ticket};
 use reactor::{Event, Io, Ring, RingConfig, RingError, SocketId, Wait};
 use transport::Connection;
 
@@ -26,8 +26,8 @@ use crate::content::Contents;
 use crate::driver::{Breakdown, Done, Driver, OpToken, Submit};
 use crate::op::{Op, OpKind};
 
-pub use inspect::{InspectError, NativeInspector};
-pub use populate::{PopulateError, populate};
+pub use inspect::{CountInspector, InspectError, NativeInspector};
+pub use populate::{PopulateError, counts, populate};
 
 /// Commands of one session that are in flight at most: a few less than its window, which late answers may still fill.
 const GROUP_COMMANDS_MAX: u64 = SESSION_INFLIGHT_MAX - 24;
@@ -109,6 +109,22 @@ pub struct NativeDriver {
     /// Milliseconds since 1970, read once a turn: blocks are put now.
     wall_ms: u64,
     now: Mono,
+    opaque: Opaque,
+}
+
+/// The bytes of null commands: those of one length are shared.
+struct Opaque {
+    seed: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl Opaque {
+    fn of(&mut self, length: u64) -> Arc<[u8]> {
+        if self.bytes.len() as u64 != length {
+            self.bytes = (0..length).map(|at| base::mix64(self.seed ^ at) as u8).collect();
+        }
+        self.bytes.clone()
+    }
 }
 
 impl NativeDriver {
@@ -132,6 +148,7 @@ impl NativeDriver {
             });
         }
         let contents = Contents::new(settings.seed);
+        let opaque = Opaque { seed: settings.seed, bytes: Arc::default() };
         let now = ring.now();
         let wall_ms = ring.wall_ms();
         Ok(NativeDriver {
@@ -145,6 +162,7 @@ impl NativeDriver {
             breakdowns: HashMap::new(),
             wall_ms,
             now,
+            opaque,
         })
     }
 
@@ -272,13 +290,19 @@ impl Driver for NativeDriver {
         let home = self.homes[op.namespace as usize];
         let lanes = self.lanes.len();
         let lane = &mut self.lanes[op.namespace as usize % lanes];
-        let GroupId(group) = group_of(home.nsid, self.settings.groups);
+        let is_null = op.kind == OpKind::Null;
+        let GroupId(group) = if is_null { GroupId(op.namespace) } else { group_of(home.nsid, self.settings.groups) };
         let group = group as usize;
-        let is_crowded = op.kind.is_write() && lane.commands[group] >= GROUP_COMMANDS_MAX;
+        // A null machine has no sessions, and no window of them.
+        let is_crowded = op.kind.is_write() && !is_null && lane.commands[group] >= GROUP_COMMANDS_MAX;
         if is_crowded || lane.flights.len() >= LANE_REQUESTS_MAX {
             return Submit::Full;
         }
-        let operation = convert::operation(op, home, self.contents, self.wall_ms);
+        let operation = if is_null {
+            Operation::NullCommand { group: GroupId(op.namespace), bytes: self.opaque.of(op.size) }
+        } else {
+            convert::operation(op, home, self.contents, self.wall_ms)
+        };
         let is_asked = self.explain_every > 0 && op.index.is_multiple_of(self.explain_every);
         let ticket = if is_asked {
             lane.core.submit_explained(operation, self.settings.deadline, now)

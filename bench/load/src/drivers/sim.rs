@@ -202,7 +202,7 @@ impl SimDriver {
                 space.head = space.head.max(jid);
                 Answer::Applied { jid, rev: first }
             }
-            OpKind::Mkdir => space.row(0),
+            OpKind::Mkdir | OpKind::Null => space.row(0),
             OpKind::MoveFolder => space.move_folder(&op.path, &op.target),
             OpKind::Move => match space.files.remove(&op.path) {
                 Some(versions) => {

@@ -282,6 +282,9 @@ fn ops(
         };
         one_op(source, kind, op, mix)?;
     }
+    let null = mix.weights[OpKind::Null as usize];
+    let what = "op.null: a null machine takes nothing else, so its weight is 100 or 0";
+    source.check(null == 0.0 || null == 100.0, raw.span(), what)?;
     let sum: f64 = mix.weights.iter().sum();
     let what = format!("op: weights sum to {sum:.2}, not to 100.00");
     source.check((sum - 100.0).abs() < 0.005, raw.span(), &what)?;

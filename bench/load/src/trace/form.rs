@@ -196,6 +196,7 @@ fn put_op(out: &mut Vec<u8>, before_us: u64, op: &TracedOp) {
     let fields: &[u64] = match kind {
         OpKind::Put if is_update => &[file, size],
         OpKind::Put => &[folder, size],
+        OpKind::Null => &[size],
         OpKind::PutBatch | OpKind::List => &[folder, count],
         OpKind::Mkdir => &[folder],
         OpKind::Move => &[file, folder],
@@ -380,7 +381,7 @@ fn choice(input: &mut Input<'_>) -> Result<Choice, &'static str> {
         choice.folder = input.small()?;
     }
     match kind {
-        OpKind::Put => choice.size = input.number()?,
+        OpKind::Put | OpKind::Null => choice.size = input.number()?,
         OpKind::PutBatch | OpKind::List | OpKind::HasBlocks | OpKind::Delta => choice.count = input.small()?,
         _ => {}
     }

@@ -89,6 +89,7 @@ impl CoreRig {
             state_hash_every: 0,
             balance: shard::Balancing { is_on: false, ..Default::default() },
             release: meta::Release::THIS,
+            machine: shard::MachineKind::Files,
         };
         let (store, dir) = open_store();
         let mut rig = CoreRig {

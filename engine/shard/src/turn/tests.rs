@@ -44,6 +44,7 @@ impl Rig {
             state_hash_every: 4,
             balance: crate::Balancing::default(),
             release: meta::Release::THIS,
+            machine: crate::MachineKind::Files,
         };
         let shard = Shard::new(settings, log, MemoryStore::new(), now);
         Rig {

@@ -28,7 +28,7 @@ impl Core {
                 let ack_below = session.zip(request.session).map_or(0, |(session, (id, _))| session.ack_below(id));
                 let register = (self.options.session_acct, session_nonce(self.nonce, session));
                 let is_asked = self.options.explain || request.is_explained;
-                let is_explained = is_asked && matches!(request.kind(), RequestKind::Command | RequestKind::Query);
+                let is_explained = is_asked && request.may_be_explained();
                 let flags = if is_explained { EXPLAIN } else { 0 };
                 request.sent = now;
                 let written = link.writer.push_request(
@@ -177,10 +177,15 @@ fn put_body(out: &mut Vec<u8>, request: &Request, register: (Acct, [u8; 16]), ac
         Work::Operation(Operation::Watch { acct, nsid, since }) => {
             Watch { nsid: *nsid, acct: *acct, since: *since }.encode(out);
         }
+        Work::Operation(Operation::NullCommand { bytes, .. }) => out.extend_from_slice(bytes),
         Work::Operation(Operation::ChangeMembers { change, .. }) => change.encode(out),
         Work::Operation(Operation::TransferLeader { target, .. }) => put_node(out, Some(*target)),
         Work::Map
-        | Work::Operation(Operation::ClusterMap { .. } | Operation::Status { .. } | Operation::BalanceLeaders { .. }) =>
-            {}
+        | Work::Operation(
+            Operation::ClusterMap { .. }
+            | Operation::Status { .. }
+            | Operation::BalanceLeaders { .. }
+            | Operation::NullCount { .. },
+        ) => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use base::{GroupId, Mono, mutate};
 use meta::Outcome;
-use wire::client::parse_jid;
+use wire::client::{parse_count, parse_jid};
 use wire::{ClusterMap, CoreStatus, Explanation, ReplyItem, ReplyStatus};
 
 use super::{Action, Core, LinkId};
@@ -159,6 +159,9 @@ impl Core {
                 }
             },
             Work::Operation(Operation::Query { .. }) => codec::answer(body).map(Reply::Answer),
+            Work::Operation(Operation::NullCommand { .. } | Operation::NullCount { .. }) => {
+                parse_count(body).map(Reply::Count).or_else(|_| unreadable("a count"))
+            }
             Work::Operation(Operation::ClusterMap { address }) => {
                 let is_own = address.is_none();
                 match ClusterMap::parse(body) {

@@ -59,6 +59,7 @@ fn serve<T>(data: &Path, during: impl FnOnce() -> T) -> T {
         groups: GROUPS,
         segment_bytes: 8 << 20,
         joins: false,
+        machine: identity::MachineKind::Files,
     };
     identity::format(data, request).expect("formatted");
     let lock = Lock::take(data).expect("nobody has it");

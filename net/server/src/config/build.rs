@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use base::limits::{CORES_MAX, GROUPS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VOTERS_MAX};
 use base::{ClusterId, NodeId};
 use reactor::BackendWish;
+use shard::MachineKind;
 
 use super::schema::{Setting, find, settings};
 use super::source::{ConfigError, Layer, Origin};
@@ -69,6 +70,7 @@ fn cluster(values: &Values) -> Result<ClusterConfig, ConfigError> {
         id: cluster_id(values)?,
         groups,
         cores,
+        machine: machine(values)?,
         election_ms_min,
         election_ms_max,
         heartbeat_ms,
@@ -79,6 +81,11 @@ fn cluster(values: &Values) -> Result<ClusterConfig, ConfigError> {
         keep_days: values.number("cluster.keep_days", 1, KEEP_DAYS_MAX)? as u32,
         nodes,
     })
+}
+
+fn machine(values: &Values) -> Result<MachineKind, ConfigError> {
+    let (text, _) = values.of("cluster.machine");
+    MachineKind::of_name(&text).ok_or_else(|| values.wrong("cluster.machine", "is not files or null"))
 }
 
 fn cluster_id(values: &Values) -> Result<Option<ClusterId>, ConfigError> {

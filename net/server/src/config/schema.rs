@@ -81,6 +81,12 @@ const SETTINGS: &[Setting] = &[
     ),
     setting("cluster.groups", Kind::Number, "256", "Raft groups, fixed at format; from cores to 65536"),
     setting("cluster.cores", Kind::Number, "2", "cores (shards) of every node, fixed at format; 1 to 64"),
+    setting(
+        "cluster.machine",
+        Kind::Text,
+        "files",
+        "files, or null: commands are logged, replicated and counted, to measure those alone; fixed at format",
+    ),
     setting("cluster.election_ms_min", Kind::Number, "500", "shortest election timeout, ms; at least 3 heartbeats"),
     setting("cluster.election_ms_max", Kind::Number, "1000", "longest election timeout, ms; above election_ms_min"),
     setting("cluster.heartbeat_ms", Kind::Number, "50", "time between heartbeats, ms; at least 5"),

@@ -229,6 +229,7 @@ fn the_hash_covers_what_must_match_and_not_the_members() {
         |c: &mut ClusterConfig| c.election_ms_min += 1,
         |c: &mut ClusterConfig| c.election_ms_max += 1,
         |c: &mut ClusterConfig| c.heartbeat_ms += 1,
+        |c: &mut ClusterConfig| c.machine = MachineKind::Null,
     ] {
         let mut other = one.clone();
         change(&mut other);

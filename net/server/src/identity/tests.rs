@@ -11,6 +11,7 @@ fn request() -> FormatRequest {
         groups: 8,
         segment_bytes: 8 << 20,
         joins: false,
+        machine: MachineKind::Files,
     }
 }
 
@@ -178,6 +179,7 @@ fn the_layout_is_the_documented_one() {
         segment_bytes: 64 << 20,
         incarnation: 0x1122,
         joins: true,
+        machine: MachineKind::Files,
     };
     let bytes = encode(&identity, 1);
     let head = "4453494445\
@@ -192,3 +194,19 @@ fn the_layout_is_the_documented_one() {
     assert!(decode(&bytes, 1).is_ok_and(|read| read == identity));
 }
 const GOLDEN_CRC: u32 = 449_302_082;
+
+#[test]
+fn a_null_machine_is_in_the_identity_and_fits_no_configuration_of_files() {
+    let temporary = tempfile::tempdir().expect("temporary directory");
+    let dir = temporary.path().join("node");
+    let identity = format(&dir, FormatRequest { machine: MachineKind::Null, ..request() }).expect("formatted");
+    assert_eq!(encode(&identity, 0)[68], 2, "golden: older releases refuse it");
+    assert_eq!(Identity::read(&dir).expect("read"), identity);
+    let mut config = NodeConfig::of_profile(Profile::Dev);
+    (config.cluster.cores, config.cluster.groups) = (identity.cores, identity.groups);
+    config.process.segment_bytes = identity.segment_bytes;
+    let message = identity.check(&dir, &config).expect_err("refused").to_string();
+    assert!(message.contains("cluster.machine is null there and files in the configuration"), "{message}");
+    config.cluster.machine = MachineKind::Null;
+    identity.check(&dir, &config).expect("it fits");
+}

@@ -26,6 +26,7 @@ fn two_cores(dir: &Path, base: u16) -> NodeConfig {
         groups: FOUR_GROUPS,
         segment_bytes: SEGMENT_BYTES,
         joins: false,
+        machine: identity::MachineKind::Files,
     };
     identity::format(&config.process.data_dir, request).expect("the directory is fresh");
     config

@@ -34,7 +34,7 @@ pub fn role_name(role: GroupRole) -> &'static str {
     }
 }
 
-/// Schema: `{cores, groups, nodes: [{node, address, error, cores: [{core, counters}], groups: [...]}], block_servers}`.
+/// Schema: `{machine, cores, groups, nodes: [{node, address, error, cores: [{core, counters}], groups: [...]}], block_servers}`.
 /// State hashes are text, because readers of JSON keep only 53 bits of a number.
 fn to_json(map: &ClusterMap, reports: &[NodeReport]) -> Value {
     let nodes = reports.iter().map(|report| {
@@ -50,11 +50,18 @@ fn to_json(map: &ClusterMap, reports: &[NodeReport]) -> Value {
     });
     let blocks = map.block_servers.iter().map(|server| json!({ "id": server.id.0, "address": server.address }));
     json!({
+        "machine": if is_null(reports) { "null" } else { "files" },
         "cores": map.cores,
         "groups": map.groups(),
         "nodes": nodes.collect::<Vec<_>>(),
         "block_servers": blocks.collect::<Vec<_>>(),
     })
+}
+
+/// Some node says that the cluster counts commands.
+fn is_null(reports: &[NodeReport]) -> bool {
+    let mut cores = reports.iter().flat_map(|report| report.cores.as_deref().unwrap_or_default());
+    cores.any(|core| core.counters.machine_null == 1)
 }
 
 fn core_json(core: &CoreStatus) -> Value {
@@ -93,6 +100,9 @@ fn groups(cores: &[CoreStatus]) -> Vec<&GroupStatus> {
 
 fn to_text(map: &ClusterMap, reports: &[NodeReport]) -> String {
     let mut out = format!("{} nodes, {} groups, {} cores each\n", map.nodes.len(), map.groups(), map.cores);
+    if is_null(reports) {
+        out += "THE MACHINE IS NULL: commands are counted, there are no files; a state hash is the group's count\n";
+    }
     for report in reports {
         match &report.cores {
             Ok(cores) => {

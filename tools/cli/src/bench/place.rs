@@ -11,9 +11,10 @@ use load::observe::{Watch, WatchedNode};
 use load::report::result::{Durability, Target as TargetFacts};
 use load::session::Plan;
 use server::exit::ExitCode as Code;
+use server::identity::MachineKind;
 
 use crate::cluster::Target;
-use crate::dev::TemporaryCluster;
+use crate::dev::{TemporaryCluster, Wanted};
 use crate::exit::{exit, usage};
 use crate::ports;
 
@@ -39,12 +40,20 @@ pub struct PlaceArgs {
     /// Known without it for clusters that the bench starts, and for `dropstone dev`.
     #[arg(long, env = "DROPSTONE_ADMIN", value_name = "HOST:PORT,...", value_delimiter = ',')]
     admin: Vec<String>,
+    /// The cluster that the bench starts has a null machine.
+    #[arg(skip)]
+    is_null: bool,
 }
 
 impl PlaceArgs {
     /// A cluster of three, inside `dir`.
     pub fn own(dir: Option<PathBuf>) -> PlaceArgs {
-        PlaceArgs { cluster: Some("3".to_owned()), dir, admin: Vec::new() }
+        PlaceArgs { cluster: Some("3".to_owned()), dir, ..PlaceArgs::default() }
+    }
+
+    /// The same, for a mix of null commands or not.
+    pub fn for_null(&self, is_null: bool) -> PlaceArgs {
+        PlaceArgs { is_null, ..self.clone() }
     }
 
     /// Whether the bench starts the cluster.
@@ -60,7 +69,9 @@ impl PlaceArgs {
             return Ok(Place { own: None, target: target.clone(), admins });
         };
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
-        let own = TemporaryCluster::start(&parent, if nodes == "1" { 1 } else { 3 })?;
+        let machine = self.is_null.then_some(MachineKind::Null);
+        let nodes = Some(if nodes == "1" { 1 } else { 3 });
+        let own = TemporaryCluster::start(&parent, Wanted { nodes, machine, ..Wanted::default() })?;
         let target = Target { target: own.targets(), ..target.clone() };
         Ok(Place { own: Some(own), target, admins: Vec::new() })
     }
@@ -93,7 +104,7 @@ impl Place {
         };
         let client = Client::connect(&plan.targets, options).map_err(|error| exit(Code::Unavailable, error))?;
         let map = client.cluster_map()?;
-        plan.groups = map.groups();
+        plan.set_groups(map.groups());
         Ok((client, map))
     }
 
@@ -112,11 +123,11 @@ impl Place {
         Watch { nodes: map.nodes.iter().zip(0..).map(node).collect(), cores: map.cores, dir: None, explain_every }
     }
 
-    /// What a result says of it.
-    pub fn facts(&self, map: &ClusterMap) -> TargetFacts {
+    /// What a result says of it. `is_null`: it counts commands.
+    pub fn facts(&self, map: &ClusterMap, is_null: bool) -> TargetFacts {
         let version = if self.own.is_some() { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() };
         TargetFacts {
-            driver: "native".to_owned(),
+            driver: if is_null { "native, NULL MACHINE".to_owned() } else { "native".to_owned() },
             version,
             nodes: map.nodes.len() as u32,
             cores: map.cores.into(),

@@ -44,6 +44,9 @@ pub struct LoadArgs {
     /// A built-in mix (`dropstone bench mixes`), or a file.
     #[arg(long, value_name = "NAME|FILE")]
     mix: String,
+    /// Bytes of a null command, instead of the mix's [default: 16]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(0..=base::limits::COMMAND_BYTES_MAX as u64))]
+    value_size: Option<u64>,
     /// So many times the namespaces of the mix; the result says so.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     scale: f64,
@@ -110,6 +113,7 @@ impl LoadArgs {
     pub fn quick() -> LoadArgs {
         LoadArgs {
             mix: "quick".to_owned(),
+            value_size: None,
             scale: 1.0,
             arrival: Arrival::Poisson,
             warmup_max: Span::from_ms(8000),
@@ -127,6 +131,11 @@ impl LoadArgs {
     /// The mix, as it was named.
     pub fn mix(&self) -> &str {
         &self.mix
+    }
+
+    /// Whether it is for a null machine.
+    pub fn is_null(&self) -> Result<bool> {
+        Ok(find_mix(&self.mix)?.is_null())
     }
 
     /// How it is sent.
@@ -155,7 +164,13 @@ impl LoadArgs {
         if !(self.scale.is_finite() && self.scale > 0.0) {
             return Err(usage("--scale must be above 0"));
         }
-        let mix = find_mix(&self.mix)?.scaled(self.scale);
+        let mut mix = find_mix(&self.mix)?.scaled(self.scale);
+        if let Some(bytes) = self.value_size {
+            if !mix.is_null() {
+                return Err(usage("--value-size is of null commands: use it with --mix null"));
+            }
+            mix = mix.with_bytes(bytes);
+        }
         let seed = self.seed.unwrap_or_else(|| seed_of(&mix));
         let pacing = match (rate, closed) {
             (_, Some((clients, think))) => Loop::Closed { clients, think },

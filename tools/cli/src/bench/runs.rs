@@ -117,7 +117,8 @@ pub fn one(request: &Request<'_>, place: &Place, mut plan: Plan, stop: &AtomicBo
         Err(RunError::Populate(PopulateError::Interrupted)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let about = fill::About { tool: tool(), command: command(), target: place.facts(&map) };
+    let target = place.facts(&map, plan.stream.mix.is_null());
+    let about = fill::About { tool: tool(), command: command(), target };
     let result = fill::result(&run, &plan, &about);
     Ok(Some(Finished { result, run, plan }))
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use base::{ClusterId, NodeId};
 use server::exit::ExitCode as Code;
-use server::identity::{self, FormatRequest, Identity, IdentityError};
+use server::identity::{self, FormatRequest, Identity, IdentityError, MachineKind};
 
 use crate::exit::{exit, usage};
 
@@ -32,6 +32,8 @@ pub struct Shape {
     pub cores: u16,
     /// Groups of the cluster.
     pub groups: u32,
+    /// What becomes of committed commands.
+    pub machine: MachineKind,
 }
 
 /// What the command line asks for; `None` takes what is there, or the default.
@@ -43,10 +45,12 @@ pub struct Wanted {
     pub cores: Option<u16>,
     /// Groups of the cluster.
     pub groups: Option<u32>,
+    /// What becomes of committed commands.
+    pub machine: Option<MachineKind>,
 }
 
 /// What a new cluster is unless told otherwise.
-pub const SHAPE_DEFAULT: Shape = Shape { nodes: 3, cores: 2, groups: 8 };
+pub const SHAPE_DEFAULT: Shape = Shape { nodes: 3, cores: 2, groups: 8, machine: MachineKind::Files };
 
 /// A dev cluster's directory, formatted.
 #[derive(Debug)]
@@ -86,6 +90,7 @@ impl Layout {
                         groups: marker.shape.groups,
                         segment_bytes,
                         joins: false,
+                        machine: marker.shape.machine,
                     };
                     identity::format(&node_dir, request).map_err(|error| exit(Code::Io, error))?;
                 }
@@ -134,6 +139,7 @@ fn begin(dir: &Path, wanted: Wanted) -> Result<Marker> {
         nodes: wanted.nodes.unwrap_or(SHAPE_DEFAULT.nodes),
         cores: wanted.cores.unwrap_or(SHAPE_DEFAULT.cores),
         groups: wanted.groups.unwrap_or(SHAPE_DEFAULT.groups.max(wanted.cores.unwrap_or(0).into())),
+        machine: wanted.machine.unwrap_or(SHAPE_DEFAULT.machine),
     };
     if shape.groups < shape.cores.into() {
         return Err(usage(format!(
@@ -149,7 +155,13 @@ fn begin(dir: &Path, wanted: Wanted) -> Result<Marker> {
 
 /// The shape is fixed once made; another one asked for by name is a mistake worth telling.
 fn fits(dir: &Path, marker: Marker, wanted: Wanted) -> Result<Marker> {
-    let Shape { nodes, cores, groups } = marker.shape;
+    let Shape { nodes, cores, groups, machine } = marker.shape;
+    if let Some(wanted) = wanted.machine.filter(|wanted| *wanted != machine) {
+        return Err(usage(format!(
+            "the machine of {} is {machine}, not {wanted}, and that is fixed; name another directory with --data",
+            dir.display()
+        )));
+    }
     let asked = [
         ("--nodes", wanted.nodes.map(u32::from), u32::from(nodes)),
         ("--cores", wanted.cores.map(u32::from), u32::from(cores)),
@@ -199,14 +211,19 @@ fn parse_marker(text: &str) -> Option<Marker> {
     let groups = u32::try_from(number("groups")?).ok()?;
     let cluster = table.get("cluster")?.as_str()?.parse().ok()?;
     let is_complete = table.get("is_complete")?.as_bool()?;
-    Some(Marker { cluster, shape: Shape { nodes, cores, groups }, is_complete })
+    let machine = match table.get("machine") {
+        None => MachineKind::Files,
+        Some(name) => MachineKind::of_name(name.as_str()?)?,
+    };
+    Some(Marker { cluster, shape: Shape { nodes, cores, groups, machine }, is_complete })
 }
 
 fn write_marker(dir: &Path, marker: Marker) -> io::Result<()> {
-    let Marker { cluster, shape: Shape { nodes, cores, groups }, is_complete } = marker;
+    let Marker { cluster, shape: Shape { nodes, cores, groups, machine }, is_complete } = marker;
     let text = format!(
         "# A cluster of `dropstone dev`; the program's own file.\n\
-         cluster = \"{cluster}\"\nnodes = {nodes}\ncores = {cores}\ngroups = {groups}\nis_complete = {is_complete}\n"
+         cluster = \"{cluster}\"\nnodes = {nodes}\ncores = {cores}\ngroups = {groups}\nmachine = \"{machine}\"\n\
+         is_complete = {is_complete}\n"
     );
     let mut file = File::create(dir.join(MARKER_NEW))?;
     file.write_all(text.as_bytes())?;
@@ -266,6 +283,9 @@ mod tests {
     fn another_shape_or_a_strangers_directory_is_refused() {
         let dir = tempfile::tempdir().expect("temporary directory");
         open(dir.path()).expect("made");
+        let wanted = Wanted { machine: Some(MachineKind::Null), ..Wanted::default() };
+        let message = Layout::open(dir.path(), wanted, SEGMENT).expect_err("refused").to_string();
+        assert!(message.contains("is files, not null"), "{message}");
         let wanted = Wanted { groups: Some(64), ..Wanted::default() };
         let message = Layout::open(dir.path(), wanted, SEGMENT).expect_err("refused").to_string();
         assert!(message.contains("was made with --groups 8, not 64"), "{message}");

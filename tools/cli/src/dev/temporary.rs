@@ -44,7 +44,7 @@ impl Drop for Directory {
 
 impl TemporaryCluster {
     /// Starts it in a new directory inside `parent`, and waits until every group has a leader.
-    pub fn start(parent: &Path, nodes: u16) -> Result<TemporaryCluster> {
+    pub fn start(parent: &Path, wanted: Wanted) -> Result<TemporaryCluster> {
         let pid = std::process::id();
         let path = parent.join(format!("dropstone-bench-{pid}"));
         fs::create_dir(&path)
@@ -52,7 +52,6 @@ impl TemporaryCluster {
         let dir = Directory(path);
         let plan = free_ports(pid)?;
         let segment_bytes = NodeConfig::of_profile(Profile::Dev).process.segment_bytes;
-        let wanted = Wanted { nodes: Some(nodes), ..Wanted::default() };
         let shape = Layout::open(&dir.0, wanted, segment_bytes)?.shape;
         let slots = (0..shape.nodes).map(|_| None).collect();
         let cluster = TemporaryCluster { nodes: Mutex::new(slots), dir, plan, shape };
@@ -145,10 +144,11 @@ impl TemporaryCluster {
         };
         let members: Vec<String> = self.ids().map(member).collect();
         format!(
-            "[cluster]\ngroups = {}\ncores = {}\nnodes = [ {} ]\n\n[process]\nprofile = \"dev\"\ndata_dir = {:?}\n\
+            "[cluster]\ngroups = {}\ncores = {}\nmachine = \"{}\"\nnodes = [ {} ]\n\n[process]\nprofile = \"dev\"\ndata_dir = {:?}\n\
              listen = \"127.0.0.1\"\nclient_port = {}\npeer_port = {}\nadmin_port = {}\nlog_level = \"warn\"\n",
             shape.groups,
             shape.cores,
+            shape.machine,
             members.join(", "),
             self.dir.0.join(format!("n{node}")),
             plan.client(node),

@@ -290,6 +290,7 @@ impl Rig {
             state_hash_every: 0,
             balance: shard::Balancing { is_on: false, ..Default::default() },
             release: meta::Release::THIS,
+            machine: shard::MachineKind::Files,
         };
         let log = SegLog::start(recovered, settings, disk);
         seat.shard = Some(Shard::new(settings_of_shard, log, store, now));

@@ -170,6 +170,7 @@ impl World<'_> {
             state_hash_every: self.shape.hash_every,
             balance: self.shape.balance,
             release: node.release,
+            machine: shard::MachineKind::Files,
         };
         let groups = self.groups().filter(|group| base::core_of(*group, self.shape.cores).0 as usize == core).count();
         let mut log = SegLog::start(recovered, log_settings, disk);

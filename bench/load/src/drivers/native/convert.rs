@@ -21,6 +21,7 @@ pub fn operation(op: &Op, home: Home, contents: Contents, wall_ms: u64) -> Opera
     let command = |command| Operation::Command { acct, nsid, command };
     let query = |query| Operation::Query { acct, nsid, query };
     match op.kind {
+        OpKind::Null => unreachable!("the driver makes it, in memory that is shared"),
         OpKind::Put => command(put(op, contents, wall_ms)),
         OpKind::PutBatch => command(batch(op, contents)),
         OpKind::Mkdir => command(Command::Mkdir(Mkdir { at: At::path(&op.path), autorename: false })),
@@ -100,6 +101,7 @@ pub fn answer(kind: OpKind, result: Result<Reply, ClientError>) -> Answer {
     match result {
         Ok(Reply::Outcome(outcome)) => of_outcome(kind, &outcome),
         Ok(Reply::Answer(told)) => of_answer(kind, &told),
+        Ok(Reply::Count(count)) => Answer::Applied { jid: count, rev: 0 },
         Ok(_) => Answer::Failed(Failure::Undecodable),
         Err(error) => Answer::Failed(failure(&error)),
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::GroupId;
 use client::{Client, ClientError};
 use meta::{Answer, At, NodeKind, Query};
 
@@ -28,6 +29,18 @@ pub enum InspectError {
         /// What came.
         answer: String,
     },
+}
+
+/// Asks a null machine for its counts: a namespace is a group.
+pub struct CountInspector(pub Client);
+
+impl Inspector for CountInspector {
+    type Error = InspectError;
+
+    fn inspect(&mut self, namespace: u32) -> Result<Inspection, InspectError> {
+        let head = self.0.null_count(GroupId(namespace)).map_err(|error| InspectError::Client { namespace, error })?;
+        Ok(Inspection { head, ..Inspection::default() })
+    }
 }
 
 /// Looks at the namespaces of a run.

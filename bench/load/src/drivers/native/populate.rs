@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use base::{Acct, BlockHash, Nsid};
+use base::{Acct, BlockHash, GroupId, Nsid};
 use client::{Client, ClientError, Operation, Reply};
 use meta::{Answer, At, Command, CommitBatch, CommitFile, Mkdir, NamespaceKind, Outcome, PresentBlock, Query};
 
@@ -101,6 +101,18 @@ pub fn populate(
     }
     let homes = homes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(homes.into_iter().map(|home| home.expect("every namespace was filled, or an error returned")).collect())
+}
+
+/// What a null machine has counted in each group: it holds nothing that could be filled.
+///
+/// Errors: [`PopulateError`], where the cluster's machine is not null.
+pub fn counts(client: &Client, groups: u32) -> Result<Vec<Home>, PopulateError> {
+    (0..groups)
+        .map(|group| {
+            let head = client.null_count(GroupId(group))?;
+            Ok(Home { acct: Acct(0), nsid: Nsid(group.into()), head })
+        })
+        .collect()
 }
 
 struct Fill<'a> {
