@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::Shape;
+use crate::scale::Axis;
 use crate::target::{System, Target};
 
 const EXIT_CODES: &str = "\
@@ -21,6 +22,15 @@ Examples:
 The same file commits go to both by turns, A B B A, one target loaded at a time, in a closed loop: a new operation starts
 when one is answered, so latency is what N waiting clients see. Ratios are taken of neighbouring blocks.
 What each target does for one operation, and what its acknowledgement means, stands above its figures.";
+
+const SCALE_EXAMPLES: &str = "\
+Examples:
+  dropstone-compare scale groups in-flight
+  dropstone-compare scale cost --rounds 1
+  dropstone-compare scale --out docs/pictures
+
+File puts and null commands (--machine null: logged, replicated, counted) by turns, three times each, medians.
+Leaves scale-AXIS.json, with every block, and scale-AXIS.svg in --out, and prints a table in Markdown.";
 
 /// Dropstone beside etcd, ZooKeeper, PostgreSQL, NATS, Valkey, Redis and memcached, with the same work, on this machine.
 #[derive(Parser, Debug)]
@@ -40,6 +50,10 @@ pub enum Command {
     /// Measure two targets by turns, and tell the ratio.
     #[command(after_help = VERSUS_EXAMPLES, after_long_help = VERSUS_EXAMPLES)]
     Versus(VersusArgs),
+    /// Measure our own cluster along an axis, and draw it: cores, groups, connections, in flight, size, what idles, what
+    /// a command costs.
+    #[command(after_help = SCALE_EXAMPLES)]
+    Scale(ScaleArgs),
     /// List the targets: what one operation is, what its acknowledgement means, whether it is installed.
     Targets(Place),
 }
@@ -89,6 +103,7 @@ impl Place {
             dropstone: self.dropstone.clone(),
             cores: self.cores.unwrap_or(third),
             groups: self.groups,
+            is_null: false,
         }
     }
 }
@@ -134,6 +149,35 @@ pub struct VersusArgs {
     /// Write the tables as Markdown to a file; `-` is stdout, instead of the table.
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+    /// Where, and of what.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Along which axes, and how.
+#[derive(Args, Debug)]
+pub struct ScaleArgs {
+    /// The axes [default: all]
+    #[arg(value_enum)]
+    pub axis: Vec<Axis>,
+    /// So many blocks of each point, of which the median is told.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// The measured window of a block, whole seconds.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = whole_seconds)]
+    pub block: u64,
+    /// Load before the window, whole seconds, at least 2.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = whole_seconds)]
+    pub warm: u64,
+    /// How long idle groups are watched, whole seconds.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = whole_seconds)]
+    pub idle: u64,
+    /// Operations in flight where that is not the axis.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub in_flight: u32,
+    /// Where pictures and raw figures go.
+    #[arg(long, value_name = "DIR", default_value = "docs/pictures")]
+    pub out: PathBuf,
     /// Where, and of what.
     #[command(flatten)]
     pub place: Place,

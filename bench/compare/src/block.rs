@@ -8,7 +8,7 @@ use base::mono::Span;
 use load::arrivals::Arrival;
 use load::content::Contents;
 use load::driver::Driver;
-use load::drivers::native::{NativeDriver, NativeSettings, PopulateError, populate};
+use load::drivers::native::{NativeDriver, NativeSettings, PopulateError, counts, populate};
 use load::generator::{Generator, GeneratorSettings, Loop};
 use load::host::HostCounters;
 use load::mix::Mix;
@@ -101,6 +101,8 @@ pub struct Place<'a> {
     pub others: &'a [u32],
     /// Names the files of this block.
     pub run: &'a str,
+    /// Called at both edges of the window.
+    pub at_edge: Option<&'a dyn Fn()>,
 }
 
 /// Runs one.
@@ -175,14 +177,22 @@ fn native_block(
     stop: &AtomicBool,
 ) -> Result<Block> {
     let client = native::connect(&place.cluster.addresses)?;
-    let homes = match populate(&client, stream, place.run, &clock::wall_ms, stop, |_, _| {}) {
+    let groups = client.cluster_map()?.groups();
+    let is_null = stream.mix.is_null();
+    let stream = StreamSettings { mix: Arc::new((*stream.mix).clone().over_groups(groups)), ..stream.clone() };
+    let filled = match is_null {
+        true => counts(&client, groups),
+        false => populate(&client, &stream, place.run, &clock::wall_ms, stop, |_, _| {}),
+    };
+    let homes = match filled {
         Ok(homes) => Arc::new(homes),
         Err(PopulateError::Interrupted) => return Ok(interrupted()),
         Err(error) => return Err(error.into()),
     };
+    let before: u64 = homes.iter().map(|home| home.head).sum();
     let native = NativeSettings {
         targets: place.cluster.addresses.iter().map(ToString::to_string).collect(),
-        groups: client.cluster_map()?.groups(),
+        groups,
         lanes,
         only_core: None,
         deadline: DEADLINE,
@@ -190,7 +200,12 @@ fn native_block(
         seed: settings.seed,
     };
     let driver = NativeDriver::new(native, homes).context("could not make the driver")?;
-    Ok(measure(driver, place, settings, stream, stop).0)
+    let mut block = measure(driver, place, settings, &stream, stop).0;
+    if is_null && !block.is_interrupted {
+        let after: u64 = counts(&client, groups)?.iter().map(|home| home.head).sum();
+        block.check_counted(after - before);
+    }
+    Ok(block)
 }
 
 fn peer_block<P: Protocol>(
@@ -240,8 +255,10 @@ fn measure<D: Driver>(
         }
         if second == settings.warm_s {
             edges.0 = edge();
+            place.at_edge.inspect(|at_edge| at_edge());
         } else if second == settings.warm_s + settings.window_s {
             edges.1 = Some(edge());
+            place.at_edge.inspect(|at_edge| at_edge());
         }
         Orders { window: Some(window) }
     });
@@ -289,6 +306,17 @@ impl Block {
     #[must_use]
     pub fn wrong(&self) -> u64 {
         self.record.counts.violations.values().sum::<u64>() + self.read_back.wrong_count
+    }
+
+    /// The groups of a null machine counted so many commands meanwhile: no fewer than were acknowledged in the window.
+    fn check_counted(&mut self, counted: u64) {
+        let acknowledged = self.record.counts.achieved;
+        self.read_back.looked_for = acknowledged;
+        if counted < acknowledged {
+            self.class = Class::Invalid;
+            self.read_back.wrong_count = acknowledged - counted;
+            self.reasons.insert(0, format!("{acknowledged} commands were acknowledged and {counted} counted"));
+        }
     }
 
     /// What a verdict of the load generator does not look at.

@@ -44,6 +44,8 @@ pub struct Shape {
     pub cores: u16,
     /// Raft groups of our own cluster.
     pub groups: u32,
+    /// Our own cluster counts commands and holds no files.
+    pub is_null: bool,
 }
 
 /// A cluster that runs.

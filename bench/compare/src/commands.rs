@@ -17,11 +17,12 @@ use crate::block::{self, Block, BlockSettings};
 use crate::cluster::{self, Cluster, Shape};
 use crate::exit::{INTERRUPTED, USAGE, exit};
 use crate::report::{self, Setup};
+use crate::scale;
 use crate::target::{System, Target};
 use crate::versus::{Comparison, run_level};
 
 /// What every target is sent.
-const MIX: &str = include_str!("../file-commit.toml");
+pub const MIX: &str = include_str!("../file-commit.toml");
 /// Of the unmeasured load on a fresh cluster.
 const PRIME_IN_FLIGHT: u32 = 64;
 /// Redis acknowledges with `WAIT 1`; a cluster of one has no replica to wait for.
@@ -44,6 +45,10 @@ pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Cluster(ClusterCommand::Up { system, place }) => up(*system, &place.shape()),
         Command::Versus(args) => versus(args),
+        Command::Scale(args) => {
+            let (stop, _signal) = stop()?;
+            scale::run(args, &stop)
+        }
         Command::Targets(place) => {
             targets(place);
             Ok(0)
@@ -205,7 +210,11 @@ fn compare(
         let settings = BlockSettings { in_flight: PRIME_IN_FLIGHT, window_s: args.prime, ..settings.clone() };
         let cluster = clusters[if is_one { 0 } else { arm }].as_ref().expect("it runs until the comparison ends");
         let run = format!("prime-{}-{:x}", targets[arm].name(), clock::wall_ms());
-        block::run(&block::Place { target: targets[arm], cluster, others: &[], run: &run }, &settings, stop)?;
+        block::run(
+            &block::Place { target: targets[arm], cluster, others: &[], run: &run, at_edge: None },
+            &settings,
+            stop,
+        )?;
     }
     let mut levels = Vec::new();
     for in_flight in &args.in_flight {
@@ -217,7 +226,7 @@ fn compare(
             let run = format!("{in_flight}-{number}-{}", targets[arm].name());
             // Accounts of our own outlive a block, so names differ between runs of one cluster.
             let run = format!("{run}-{:x}", clock::wall_ms());
-            let place = block::Place { target: targets[arm], cluster, others: &others, run: &run };
+            let place = block::Place { target: targets[arm], cluster, others: &others, run: &run, at_edge: None };
             let block = block::run(&place, &settings, stop)?;
             cluster.check()?;
             tell(targets[arm], *in_flight, &block);
@@ -275,7 +284,7 @@ fn code_of(comparisons: &[Comparison], is_partial: bool) -> u8 {
 }
 
 /// The machine in a line.
-fn host(shape: &Shape) -> String {
+pub fn host(shape: &Shape) -> String {
     let Host { cpu, cores: processors, kernel, .. } = load::host::describe();
     let model = if cpu.is_empty() { "unknown processor" } else { &cpu };
     let Shape { nodes, cores, groups, .. } = shape;

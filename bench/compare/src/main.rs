@@ -4,7 +4,8 @@
 //! ```text
 //! args ─▶ commands ─▶ cluster (real processes)        who runs
 //!             └─▶ versus ─▶ block ─▶ drivers ─▶ codec  what is sent: load's generator and recorder, own protocols
-//!                   └─▶ report  device target           what is told, with what an acknowledgement means
+//!                   ├─▶ report  device target           what is told, with what an acknowledgement means
+//!                   └─▶ scale                           our own cluster alone, along an axis
 //! ```
 //! docs/design/bench.md, "Peers", says what is compared with what, and why that is fair.
 
@@ -17,6 +18,7 @@ mod device;
 mod drivers;
 mod exit;
 mod report;
+mod scale;
 mod target;
 mod versus;
 mod work;
@@ -24,6 +26,10 @@ mod work;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+/// As in the program that is shipped: the generator's own time is in every figure, and should be as small here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match args::Cli::try_parse() {

@@ -11,7 +11,10 @@ usage: cargo xtask long COMMAND
   bench [--update] [FILTER]          instructions of each bench against bench/micro/instructions.txt (needs valgrind)
   profile-instructions               what the latency profile adds to a turn's instructions (needs valgrind)
   profile-overhead [PAIRS [DIR]]     the same, and what it takes of the throughput: PAIRS (10) runs of either build,
-                                     data in DIR, else in the target directory: in memory no disk is measured";
+                                     data in DIR, else in the target directory: in memory no disk is measured
+  scale [AXIS...] [OPTION...]        our own cluster along an axis: cores groups connections in-flight value-size
+                                     idle-groups idle-connections cost; pictures and raw figures in docs/pictures, a
+                                     table on stdout (options: `dropstone-compare scale --help`)";
 
 /// True when every limit holds.
 pub fn run(root: &Path, arguments: &[String]) -> Result<bool> {
@@ -34,7 +37,21 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<bool> {
             arguments.extend(rest.first().map(Into::into));
             Ok(builds.long(&arguments)? && is_good)
         }
+        ["scale", rest @ ..] => scale(&builds, rest),
         _ => bail!("{USAGE}"),
+    }
+}
+
+fn scale(builds: &Builds<'_>, rest: &[&str]) -> Result<bool> {
+    let dropstone = builds.build("dropstone", "dropstone", false)?;
+    let program = builds.build("dropstone-compare", "dropstone-compare", false)?;
+    let mut command = Command::new(&program);
+    command.current_dir(builds.root).arg("scale").arg("--dropstone").arg(dropstone).args(rest);
+    let status = command.status().context("could not run dropstone-compare")?;
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(4) => Ok(false),
+        _ => bail!("{} ended with {status}", program.display()),
     }
 }
 

@@ -37,11 +37,12 @@ pub fn start(cluster: &mut Cluster, program: &Path, shape: &Shape) -> Result<()>
         let data = text(&cluster.dir.join(format!("n{number}")))?;
         // The defaults of a server, but for what several nodes on one machine need.
         let settings = format!(
-            "[cluster]\ngroups = {}\ncores = {}\nnodes = [ {} ]\n\n[process]\nprofile = \"shared\"\n\
+            "[cluster]\ngroups = {}\ncores = {}\nmachine = \"{}\"\nnodes = [ {} ]\n\n[process]\nprofile = \"shared\"\n\
              data_dir = {data:?}\nlisten = \"127.0.0.1\"\nclient_port = {}\npeer_port = {}\nadmin_port = 0\n\
              space_reserve_percent = 0\nlog_level = \"warn\"\n",
             shape.groups,
             shape.cores,
+            if shape.is_null { "null" } else { "files" },
             members.join(", "),
             port(number),
             port(number) + PEER_OFFSET,

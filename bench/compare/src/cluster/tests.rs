@@ -22,7 +22,7 @@ use crate::target::Target;
 use crate::work::Work;
 
 fn shape(parent: &Path) -> Shape {
-    Shape { nodes: 3, parent: parent.to_owned(), dropstone: None, cores: 1, groups: 1 }
+    Shape { nodes: 3, parent: parent.to_owned(), dropstone: None, cores: 1, groups: 1, is_null: false }
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn carries_file_commits(targets: &[Target]) {
         // A disk that stands still for all of a window is the machine's, too: another window then.
         let mut tried = (0..4).map(|at| {
             let run = format!("{}-{in_flight}-{at}", target.name());
-            let place = block::Place { target, cluster: &cluster, others: &[], run: &run };
+            let place = block::Place { target, cluster: &cluster, others: &[], run: &run, at_edge: None };
             (block::run(&place, &settings, &stop).expect("it runs"), run)
         });
         let has_answers = |(block, _): &(block::Block, String)| block.record.counts.achieved > 0;

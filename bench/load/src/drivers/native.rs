@@ -11,11 +11,11 @@ mod convert;
 mod inspect;
 mod populate;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, WIRE_FRAME_BYTES_MAX};
+use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, SOCKETS_MAX, WIRE_FRAME_BYTES_MAX};
 use base::mono::Span;
 use base::{Acct, CoreId, GroupId, Mono, Nsid, group_of};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Seed, Ticket};
@@ -31,6 +31,12 @@ pub use populate::{PopulateError, counts, populate};
 
 /// Commands of one session that are in flight at most: a few less than its window, which late answers may still fill.
 const GROUP_COMMANDS_MAX: u64 = SESSION_INFLIGHT_MAX - 24;
+/// How long closing all sockets may take.
+const CLOSE_MAX: Span = Span::from_ms(5_000);
+/// Sockets of a ring, at least.
+const SOCKETS_MIN: u32 = 1024;
+/// A lane has a connection to each core of the cluster that leads a group, seldom more than so many.
+const SOCKETS_PER_LANE: u32 = 64;
 /// Requests that one lane keeps at most.
 const LANE_REQUESTS_MAX: usize = CLIENT_REQUESTS_MAX - 1024;
 
@@ -91,12 +97,20 @@ struct Lane {
     flights: HashMap<Ticket, Flight>,
     /// Commands in flight, by group.
     commands: Vec<u64>,
+    /// Something happened since it was last advanced.
+    is_touched: bool,
+    /// When it must be advanced if nothing happens before; [`Mono::MAX`] is never.
+    deadline: Mono,
 }
 
 /// One generator core's way to a cluster.
 pub struct NativeDriver {
     ring: Ring,
     lanes: Vec<Lane>,
+    /// Lanes to which something happened: of thousands, few have anything to do in a turn.
+    touched: Vec<usize>,
+    /// By time, of lanes that have one.
+    deadlines: BTreeSet<(Mono, usize)>,
     /// Whose a socket is.
     sockets: HashMap<SocketId, (usize, LinkId)>,
     homes: Arc<Vec<Home>>,
@@ -132,7 +146,8 @@ impl NativeDriver {
     ///
     /// Errors: [`NativeError`].
     pub fn new(settings: NativeSettings, homes: Arc<Vec<Home>>) -> Result<NativeDriver, NativeError> {
-        let ring = Ring::new(&RingConfig { sockets_max: 1024, ..RingConfig::default() })?;
+        let sockets_max = (settings.lanes as u32).saturating_mul(SOCKETS_PER_LANE).clamp(SOCKETS_MIN, SOCKETS_MAX);
+        let ring = Ring::new(&RingConfig { sockets_max, ..RingConfig::default() })?;
         let mut lanes = Vec::with_capacity(settings.lanes);
         for _ in 0..settings.lanes.max(1) {
             let (mut nonce, mut jitter) = ([0; 16], [0; 8]);
@@ -145,6 +160,8 @@ impl NativeDriver {
                 links: HashMap::new(),
                 flights: HashMap::new(),
                 commands: vec![0; settings.groups as usize],
+                is_touched: false,
+                deadline: Mono::MAX,
             });
         }
         let contents = Contents::new(settings.seed);
@@ -154,6 +171,8 @@ impl NativeDriver {
         Ok(NativeDriver {
             ring,
             lanes,
+            touched: Vec::new(),
+            deadlines: BTreeSet::new(),
             sockets: HashMap::new(),
             homes,
             settings,
@@ -171,18 +190,36 @@ impl NativeDriver {
         self.explain_every = every;
     }
 
-    /// Lets every lane do what is due, and hands its bytes to the ring.
+    /// Lets every lane that has something to do have its turn, and hands its bytes to the ring.
     fn advance(&mut self, now: Mono, done: &mut Vec<Done>) {
-        for at in 0..self.lanes.len() {
+        while let Some((deadline, at)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            self.lanes[at].deadline = Mono::MAX;
+            touch(&mut self.lanes, &mut self.touched, at);
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        for at in touched.drain(..) {
+            self.lanes[at].is_touched = false;
             self.lanes[at].core.advance(now);
             while let Some(action) = self.lanes[at].core.poll_action() {
                 self.act(at, action, now, done);
             }
-            let Lane { links, .. } = &mut self.lanes[at];
-            for connection in links.values_mut() {
+            let lane = &mut self.lanes[at];
+            for connection in lane.links.values_mut() {
                 connection.flush(&mut self.ring);
             }
+            let deadline = lane.core.next_deadline().unwrap_or(Mono::MAX);
+            if deadline != lane.deadline {
+                self.deadlines.remove(&(lane.deadline, at));
+                lane.deadline = deadline;
+                if deadline < Mono::MAX {
+                    self.deadlines.insert((deadline, at));
+                }
+            }
         }
+        self.touched = touched;
     }
 
     fn act(&mut self, at: usize, action: Action, now: Mono, done: &mut Vec<Done>) {
@@ -220,11 +257,12 @@ impl NativeDriver {
     }
 
     fn reap(&mut self, now: Mono) {
-        let Self { ring, lanes, sockets, .. } = self;
+        let Self { ring, lanes, touched, sockets, .. } = self;
         let mut to_close = Vec::new();
         ring.reap(&mut |event| match event {
             Event::Connected { tag, socket } => {
                 let (at, link) = untag(tag);
+                touch(lanes, touched, at);
                 let lane = &mut lanes[at];
                 if lane.core.handle_connected(link, now) {
                     lane.links.insert(link, Connection::new(socket, wire::Link::Client, WIRE_FRAME_BYTES_MAX));
@@ -235,11 +273,13 @@ impl NativeDriver {
             }
             Event::ConnectFailed { tag, errno } => {
                 let (at, link) = untag(tag);
+                touch(lanes, touched, at);
                 let reason = std::io::Error::from_raw_os_error(errno).to_string();
                 lanes[at].core.handle_closed(link, &reason, now);
             }
             Event::Received { socket, bytes } => {
                 if let Some((at, link)) = sockets.get(&socket) {
+                    touch(lanes, touched, *at);
                     lanes[*at].core.handle_received(*link, bytes, now);
                 }
             }
@@ -248,12 +288,14 @@ impl NativeDriver {
                     && let Some(connection) = lanes[*at].links.get_mut(link)
                 {
                     connection.handle_sent(buffer);
+                    touch(lanes, touched, *at);
                 }
             }
             Event::Closed { socket, .. } => {
                 if let Some((at, link)) = sockets.remove(&socket)
                     && lanes[at].links.remove(&link).is_some()
                 {
+                    touch(lanes, touched, at);
                     lanes[at].core.handle_closed(link, "the server closed the connection", now);
                 }
             }
@@ -264,8 +306,7 @@ impl NativeDriver {
 
     /// The one system call of a turn; returns how long it waited.
     fn enter(&mut self, until: Mono, is_busy: bool) -> Span {
-        let deadlines = self.lanes.iter().filter_map(|lane| lane.core.next_deadline());
-        let until = deadlines.fold(until, Mono::min);
+        let until = self.deadlines.first().map_or(until, |(deadline, _)| until.min(*deadline));
         let before = self.ring.now();
         let wake = until - self.settings.spin;
         if is_busy || wake <= before {
@@ -289,8 +330,10 @@ impl Driver for NativeDriver {
     fn submit(&mut self, op: &Op, token: OpToken, now: Mono) -> Submit {
         let home = self.homes[op.namespace as usize];
         let lanes = self.lanes.len();
-        let lane = &mut self.lanes[op.namespace as usize % lanes];
         let is_null = op.kind == OpKind::Null;
+        // Commands of one namespace share a session; a null machine has none, so that any connection may carry any.
+        let at = if is_null { op.index as usize % lanes } else { op.namespace as usize % lanes };
+        let lane = &mut self.lanes[at];
         let GroupId(group) = if is_null { GroupId(op.namespace) } else { group_of(home.nsid, self.settings.groups) };
         let group = group as usize;
         // A null machine has no sessions, and no window of them.
@@ -311,6 +354,7 @@ impl Driver for NativeDriver {
         };
         lane.commands[group] += u64::from(op.kind.is_write());
         lane.flights.insert(ticket, Flight { token, sent: now, kind: op.kind, group, is_asked });
+        touch(&mut self.lanes, &mut self.touched, at);
         Submit::Queued
     }
 
@@ -337,6 +381,26 @@ impl Driver for NativeDriver {
     fn take_breakdown(&mut self, token: OpToken) -> Option<Breakdown> {
         // Almost always there is none to look for.
         if self.breakdowns.is_empty() { None } else { self.breakdowns.remove(&token) }
+    }
+}
+
+impl Drop for NativeDriver {
+    /// Closes what is open first: a ring that ends with thousands of sockets may give up waiting for them.
+    fn drop(&mut self) {
+        self.sockets.keys().for_each(|socket| self.ring.close(*socket));
+        let until = self.ring.now() + CLOSE_MAX;
+        while self.ring.sockets() > 0 && self.ring.now() < until {
+            let wake = self.ring.now() + Span::from_ms(10);
+            self.ring.enter(Wait::Until(wake));
+            self.ring.reap(&mut |_| {});
+        }
+    }
+}
+
+/// Notes that something happened to a lane.
+fn touch(lanes: &mut [Lane], touched: &mut Vec<usize>, at: usize) {
+    if !std::mem::replace(&mut lanes[at].is_touched, true) {
+        touched.push(at);
     }
 }
 

@@ -42,6 +42,13 @@ pub fn write(dir: &Path, result: &BenchResult) -> io::Result<()> {
     fs::rename(unfinished, dir.join(json::FILE))
 }
 
+/// Leaves a plot as a picture of its own.
+///
+/// Errors: those of the file system.
+pub fn write_picture(path: &Path, plot: &str) -> io::Result<()> {
+    fs::write(path, svg::standalone(plot, html::CSS))
+}
+
 #[cfg(test)]
 mod tests {
     use hdrhistogram::Histogram;

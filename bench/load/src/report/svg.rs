@@ -7,12 +7,14 @@ mod axis;
 mod curve;
 mod forest;
 mod percentiles;
+mod scale;
 mod stages;
 mod timeline;
 
 pub use curve::curve;
 pub use forest::forest;
 pub use percentiles::{Line, percentiles};
+pub use scale::{Point, Series, scale};
 pub use stages::stages;
 pub use timeline::timeline;
 

@@ -25,6 +25,7 @@ pub fn run() -> Result<()> {
 fn judge(dir: &Path) -> Result<()> {
     quick(dir)?;
     crashed(dir)?;
+    counted(dir)?;
     interrupted(dir)?;
     replayed(dir)?;
     unreachable()?;
@@ -102,6 +103,24 @@ fn crashed(dir: &Path) -> Result<()> {
     let fault = &result["faults"][0];
     ensure!(fault["kind"].as_str().is_some_and(|kind| kind.starts_with("kill-leader n")), "no fault: {text}");
     println!("  {} at {} s: no answer for {} ms", fault["kind"], fault["at_s"], fault["unavailable_ms"]);
+    std::fs::remove_dir_all(&out)?;
+    is_empty(dir)
+}
+
+/// All nodes of a null machine end with SIGKILL under load, come back, and every acknowledged command is counted.
+fn counted(dir: &Path) -> Result<()> {
+    let place = dir.to_str().context("the temporary path is UTF-8")?;
+    let out = dir.join("out");
+    let out_text = out.to_str().context("the temporary path is UTF-8")?;
+    let load = ["run", "--mix", "null", "--rate", "2k", "--duration", "8s", "--no-steady", "--warmup-max", "2s"];
+    let flags = [&load[..], &["--fault", "3s:kill-all", "--cluster", "3", "--dir", place, "--out", out_text]].concat();
+    let output = bench(&flags)?.output()?;
+    let (text, code) = (text(&output), output.status.code().unwrap_or(-1));
+    ensure!(SOUND.contains(&code), "a crash of all nodes ended with {code}:\n{text}");
+    ensure!(text.contains("NULL MACHINE") && text.contains(" 0 lost, 0 doubled"), "no checks were made:\n{text}");
+    for line in text.lines().filter(|line| line.starts_with("checked")) {
+        println!("  null machine: {line}");
+    }
     std::fs::remove_dir_all(&out)?;
     is_empty(dir)
 }
