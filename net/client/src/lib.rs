@@ -10,6 +10,7 @@ mod codec;
 mod core;
 mod error;
 mod explained;
+pub mod linear;
 mod link;
 mod operation;
 mod request;

@@ -1,7 +1,7 @@
 //! Claim: by their values alone, what clients wrote to a path and read there has an order that respects time.
 //!
 //! Indexes and terms that servers tell are not looked at, so that one that lies consistently is seen too. Each path is a
-//! history of its own ([`crate::linear::path`]), judged by [`crate::linear::wgl`] at the end; of each namespace the paths
+//! history of its own ([`crate::linear::path`]), judged by [`client::linear`] at the end; of each namespace the paths
 //! that were touched most are judged.
 
 mod parts;
@@ -9,12 +9,12 @@ mod parts;
 use std::collections::BTreeMap;
 
 use base::Nsid;
+use client::linear::{Disorder, Sequential, Timed, check_within};
 use meta::Query;
 
 use self::parts::{Parts, blur, seen};
 use crate::linear::history::Ask;
 use crate::linear::path::{Belief, Path, Touch};
-use crate::linear::wgl::{Disorder, Sequential, Timed, check_within};
 use crate::observe::{Asked, Checker, Ended, Event, Time, Violation, Wants};
 
 const NAME: &str = "register";

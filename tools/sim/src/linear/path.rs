@@ -2,7 +2,7 @@
 //!
 //! A belief that says less covers all that it leaves open, so that an order that exists is never missed; a bug may be.
 
-use super::wgl::Sequential;
+use client::linear::Sequential;
 
 /// What is at a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -1,12 +1,16 @@
 //! Linearizability on values alone, after Wing and Gong, with Lowe's memory of configurations that were tried.
 //!
+//! Pure: a history in, a verdict out; the simulator and the suites of real processes share it (docs/TESTING.md).
 //! A configuration is what was put in order so far and the state that this led to. Operations are taken by their
-//! invocation; all before `base` are in order, and of the 64 from `base` on a mask says which are.
+//! invocation; all before `base` are in order, and of the [`WINDOW_MAX`] from `base` on a mask says which are.
 
 use std::collections::BTreeSet;
 
-/// Operations that may be open at once.
-pub const WINDOW_MAX: usize = 64;
+/// Words of a mask.
+const WORDS: usize = 8;
+/// Operations from the first that is not in order to the last that may come before it: while one waits for its answer,
+/// others go on.
+pub const WINDOW_MAX: usize = WORDS * 64;
 
 /// What one copy would do.
 pub trait Sequential {
@@ -78,8 +82,8 @@ pub fn check_within<S: Sequential>(
 ) -> Result<(), Disorder> {
     history.sort_by_key(|timed| timed.invoked);
     let mut too_wide = None;
-    let mut seen: BTreeSet<(usize, u64, S::State)> = BTreeSet::new();
-    let mut stack = vec![(0, 0u64, copy.first())];
+    let mut seen: BTreeSet<(usize, Mask, S::State)> = BTreeSet::new();
+    let mut stack = vec![(0, Mask::default(), copy.first())];
     let mut stuck = 0;
     while let Some((base, mask, state)) = stack.pop() {
         if base == history.len() {
@@ -101,11 +105,11 @@ pub fn check_within<S: Sequential>(
             }
         };
         // The last pushed is tried first: what was asked first.
-        for at in (base..open.end).rev().filter(|at| mask >> (at - base) & 1 == 0) {
+        for at in (base..open.end).rev().filter(|at| !mask.has(at - base)) {
             if history[at].invoked > open.deadline {
                 continue;
             }
-            let (next_base, next_mask) = advance(base, mask | 1 << (at - base));
+            let (next_base, next_mask) = mask.with(at - base).advance(base);
             if at == base && history[at].returned.is_none() {
                 // It never took effect.
                 stack.push((next_base, next_mask, state.clone()));
@@ -126,13 +130,13 @@ struct Open {
     deadline: u64,
 }
 
-fn open_until<T>(history: &[Timed<T>], base: usize, mask: u64) -> Result<Open, Disorder> {
+fn open_until<T>(history: &[Timed<T>], base: usize, mask: Mask) -> Result<Open, Disorder> {
     let (mut deadline, mut end) = (u64::MAX, base);
     while end < history.len() && history[end].invoked <= deadline {
         if end - base >= WINDOW_MAX {
             return Err(Disorder::TooWide { at: base });
         }
-        if mask >> (end - base) & 1 == 0 {
+        if !mask.has(end - base) {
             deadline = deadline.min(history[end].returned.unwrap_or(u64::MAX));
         }
         end += 1;
@@ -140,10 +144,36 @@ fn open_until<T>(history: &[Timed<T>], base: usize, mask: u64) -> Result<Open, D
     Ok(Open { end, deadline })
 }
 
-/// Moves `base` behind what is in order from there on.
-fn advance(base: usize, mask: u64) -> (usize, u64) {
-    let done = mask.trailing_ones();
-    (base + done as usize, mask.checked_shr(done).unwrap_or(0))
+/// Which operations from a base on are in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+struct Mask([u64; WORDS]);
+
+impl Mask {
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    fn with(mut self, at: usize) -> Mask {
+        self.0[at / 64] |= 1 << (at % 64);
+        self
+    }
+
+    /// Moves `base` behind what is in order from there on.
+    fn advance(mut self, mut base: usize) -> (usize, Mask) {
+        while self.0[0] == u64::MAX {
+            self.0.copy_within(1.., 0);
+            self.0[WORDS - 1] = 0;
+            base += 64;
+        }
+        let done = self.0[0].trailing_ones();
+        if done > 0 {
+            for at in 0..WORDS {
+                let above = self.0.get(at + 1).map_or(0, |next| next << (64 - done));
+                self.0[at] = self.0[at] >> done | above;
+            }
+        }
+        (base + done as usize, self)
+    }
 }
 
 /// A register: the plainest copy, e.g. one path, or one file under `update(rev)`.
@@ -295,7 +325,33 @@ mod tests {
             assert!(burst < 2000);
         }
         assert_eq!(check(&Register, &mut long), Ok(()));
-        let mut wide: Vec<_> = (0..70).map(|at| timed(at + 1, 200, Touch::Write(at + 1))).collect();
+        let mut wide: Vec<_> = (0..600).map(|at| timed(at + 1, 1_000, Touch::Write(at + 1))).collect();
         assert_eq!(check(&Register, &mut wide), Err(Disorder::TooWide { at: 0 }));
+    }
+
+    /// One read waits while 200 writes and reads go on; it saw `value`.
+    fn beside_a_slow_read(value: u64) -> Result<(), Disorder> {
+        let quick = (0..200)
+            .map(|at| (at * 10 + 10, if u64::is_multiple_of(at, 2) { Touch::Write(at + 1) } else { Touch::Read(at) }));
+        let quick = quick.map(|(at, operation)| timed(at, at + 5, operation));
+        let mut history: Vec<_> = [timed(1, 3_000, Touch::Read(value))].into_iter().chain(quick).collect();
+        check(&Register, &mut history)
+    }
+
+    #[test]
+    fn an_operation_that_waits_while_many_others_go_on_is_judged() {
+        assert_eq!(beside_a_slow_read(101), Ok(()));
+        assert_eq!(beside_a_slow_read(0), Ok(()));
+        assert!(matches!(beside_a_slow_read(102), Err(Disorder::None { .. })));
+    }
+
+    #[test]
+    fn a_mask_moves_behind_what_is_in_order_over_words() {
+        let all = |range: std::ops::Range<usize>| range.fold(Mask::default(), Mask::with);
+        assert_eq!(all(0..130).advance(5), (135, Mask::default()));
+        assert_eq!(all(0..70).with(75).advance(0), (70, Mask::default().with(5)));
+        assert_eq!(all(1..70).advance(9), (9, all(1..70)));
+        assert_eq!(all(0..WINDOW_MAX).advance(0), (WINDOW_MAX, Mask::default()));
+        assert_eq!(all(0..3).with(511).advance(0), (3, Mask::default().with(508)));
     }
 }
