@@ -11,12 +11,17 @@ mod damaged_log;
 mod damaged_store;
 mod dev;
 mod disk;
+mod faults;
 mod files;
 mod full_log;
 mod full_store;
+mod generator;
 mod load;
 mod members;
+mod network;
+mod overload;
 mod powercut;
+mod registers;
 mod small_disk;
 mod syscalls;
 mod tree;
@@ -28,13 +33,23 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 16] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
     ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
     ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),
     ("powercut", "the power of ext4 disks is cut under a live load; nothing acknowledged is lost", powercut::run),
+    (
+        "faults",
+        "nodes are killed, paused and cut off under full load; nothing is lost, histories are linearizable",
+        faults::run,
+    ),
+    (
+        "overload",
+        "twice the load that saturates: nothing is lost, memory is bounded, and it is over when it is",
+        overload::run,
+    ),
     (
         "full-log",
         "a disk is full until the log can take no more; it is answered, and goes on when there is space",
@@ -75,6 +90,14 @@ pub fn run(names: &[String]) -> Result<()> {
             "full-log" => full_log::run_inside(),
             "full-store" => full_store::run_inside(),
             other => bail!("suite {other:?} has no part that runs in a namespace of its own"),
+        };
+    }
+    if let [inside, name] = names
+        && inside == network::INSIDE
+    {
+        return match name.as_str() {
+            "faults" => faults::run_inside(),
+            other => bail!("suite {other:?} has no part that runs in a network of its own"),
         };
     }
     if let Some(unknown) = names.iter().find(|name| !SUITES.iter().any(|(suite, ..)| suite == name)) {

@@ -40,6 +40,32 @@ pub fn free_ports(count: u16) -> Result<u16> {
     bail!("found no {count} free ports in a row")
 }
 
+/// Where a node lives.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Its address.
+    pub host: String,
+    /// The words before its command line, e.g. those that enter a network namespace. They must become the command by
+    /// `exec`, so that the process is the node. Empty: none.
+    pub enter: Vec<String>,
+}
+
+impl Seat {
+    /// A program that runs there.
+    fn command(&self, program: PathBuf) -> Command {
+        let mut words = self.enter.iter().map(PathBuf::from).chain([program]);
+        let mut command = Command::new(words.next().expect("the program is the last word"));
+        command.args(words);
+        command
+    }
+}
+
+impl Default for Seat {
+    fn default() -> Seat {
+        Seat { host: "127.0.0.1".to_owned(), enter: Vec::new() }
+    }
+}
+
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -51,11 +77,13 @@ pub struct Shape {
     pub process: String,
     /// Where each node's data is to lie. Empty: three nodes, in the cluster's directory.
     pub data: Vec<PathBuf>,
+    /// Where each node lives. Empty: on the loopback.
+    pub seats: Vec<Seat>,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { groups: 8, cores: 2, process: String::new(), data: Vec::new() }
+        Shape { groups: 8, cores: 2, process: String::new(), data: Vec::new(), seats: Vec::new() }
     }
 }
 
@@ -67,6 +95,8 @@ pub struct Node {
     pub config: PathBuf,
     /// Its data.
     pub data: PathBuf,
+    /// Where it lives.
+    pub seat: Seat,
     /// Base of its ports.
     pub port: u16,
     child: Option<Child>,
@@ -133,8 +163,10 @@ impl Cluster {
     pub fn add_node(&mut self, id: u64, port: u16) {
         let data = self.shape.data.get(id as usize - 1).cloned();
         let data = data.unwrap_or_else(|| self.dir.join(format!("n{id}")));
+        let seat = self.shape.seats.get(id as usize - 1).cloned().unwrap_or_default();
         self.nodes.push(Node {
             id,
+            seat,
             config: self.dir.join(format!("n{id}.toml")),
             log: self.dir.join(format!("n{id}.log")),
             data,
@@ -148,8 +180,8 @@ impl Cluster {
     /// Writes a node's configuration that names `members`.
     pub fn write_config(&self, id: u64, members: &[u64]) -> Result<()> {
         let member = |id: &u64| {
-            let port = self.node(*id).port;
-            format!("{{ id = {id}, peer = \"127.0.0.1:{}\", client = \"127.0.0.1:{port}\" }}", port + 20)
+            let Node { port, seat: Seat { host, .. }, .. } = self.node(*id);
+            format!("{{ id = {id}, peer = \"{host}:{}\", client = \"{host}:{port}\" }}", port + 20)
         };
         let nodes: Vec<String> = members.iter().map(member).collect();
         let node = self.node(id);
@@ -158,11 +190,12 @@ impl Cluster {
         let reserve = if is_said { "" } else { "space_reserve_bytes = 1048576" };
         let text = format!(
             "[cluster]\ngroups = {}\ncores = {}\nnodes = [ {} ]\n\n[process]\nprofile = \"dev\"\ndata_dir = \"{}\"\n\
-             listen = \"127.0.0.1\"\nclient_port = {}\npeer_port = {}\n{reserve}\n{}\n",
+             listen = \"{}\"\nclient_port = {}\npeer_port = {}\n{reserve}\n{}\n",
             self.shape.groups,
             self.shape.cores,
             nodes.join(", "),
             node.data.display(),
+            node.seat.host,
             node.port,
             node.port + 20,
             self.shape.process,
@@ -200,7 +233,7 @@ impl Cluster {
         node.log_from = log_from;
         node.starts += 1;
         let log = File::options().create(true).append(true).open(&node.log)?;
-        let mut command = Command::new(binary()?);
+        let mut command = node.seat.command(binary()?);
         command.arg("serve").arg("--config").arg(&node.config);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         node.child = Some(command.spawn().context("could not start `dropstone serve`")?);
@@ -210,7 +243,7 @@ impl Cluster {
     /// Starts the block server.
     pub fn start_block(&mut self) -> Result<()> {
         let config = self.dir.join("block.toml");
-        let targets: Vec<String> = self.nodes.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
+        let targets: Vec<String> = self.addresses().iter().map(|address| format!("{address:?}")).collect();
         let text = format!(
             "[block]\nlisten = \"127.0.0.1:{}\"\ndata_dir = \"{}\"\nserver_id = 1\ntargets = [ {} ]\n",
             self.block_port,
@@ -241,6 +274,12 @@ impl Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Stops a node where it is, or lets it go on.
+    pub fn pause_node(&self, id: u64, is_paused: bool) -> Result<()> {
+        let signal = if is_paused { "-STOP" } else { "-CONT" };
+        run_ok(Command::new("kill").args([signal, &self.pid(id)?.to_string()])).map(drop)
     }
 
     /// SIGTERM to a node; returns its exit code.
@@ -310,7 +349,7 @@ impl Cluster {
 
     /// The client address of every node.
     pub fn addresses(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect()
+        self.nodes.iter().map(|node| format!("{}:{}", node.seat.host, node.port)).collect()
     }
 
     /// `--target` for all nodes.

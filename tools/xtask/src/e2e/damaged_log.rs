@@ -34,7 +34,7 @@ fn resize(path: &Path, to: impl Fn(u64) -> u64) -> Result<()> {
 pub fn run() -> Result<()> {
     let dir = std::env::temp_dir().join(format!("dropstone-e2e-damaged-log-{}", std::process::id()));
     let data = vec![dir.join("n1")];
-    let shape = Shape { groups: 2, cores: 1, process: "segment_bytes = 4194304".to_owned(), data };
+    let shape = Shape { groups: 2, cores: 1, process: "segment_bytes = 4194304".to_owned(), data, ..Shape::default() };
     let mut cluster = Cluster::start_in(dir, shape)?;
     let log = cluster.node(1).data.join("log/c0");
     let mut load = Load::new(&cluster.addresses())?;

@@ -22,7 +22,7 @@ const BACK: &str = "the group has its state again";
 pub fn run() -> Result<()> {
     // Small memtables, and a log that does not reach back: what is lost must come by snapshot.
     let process = "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 64".to_owned();
-    let mut cluster = Cluster::start("damaged-store", Shape { groups: 4, cores: 1, process, data: Vec::new() })?;
+    let mut cluster = Cluster::start("damaged-store", Shape { groups: 4, cores: 1, process, ..Shape::default() })?;
     cluster.wait_ready(Duration::from_secs(30))?;
     let mut load = Load::new(&cluster.addresses())?;
     load.next_round()?;

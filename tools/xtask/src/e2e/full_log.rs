@@ -24,7 +24,7 @@ pub fn run() -> Result<()> {
 /// The suite itself.
 pub fn run_inside() -> Result<()> {
     let process = "segment_bytes = 4194304".to_owned();
-    let shape = Shape { groups: 6, cores: 1, process, data: Vec::new() };
+    let shape = Shape { groups: 6, cores: 1, process, ..Shape::default() };
     small_disk::run("full-log", DISK_BYTES, shape, fill)
 }
 

@@ -30,7 +30,7 @@ pub fn run_inside() -> Result<()> {
     let process = format!(
         "segment_bytes = 4194304\nmemtable_bytes = 1048576\nlog_trailing_entries = 64\nspace_reserve_bytes = {RESERVE_BYTES}"
     );
-    let shape = Shape { groups: 2, cores: 1, process, data: Vec::new() };
+    let shape = Shape { groups: 2, cores: 1, process, ..Shape::default() };
     small_disk::run("full-store", DISK_BYTES, shape, fill)
 }
 

@@ -86,7 +86,7 @@ pub fn run_inside() -> Result<()> {
     Ok(())
 }
 
-fn number(name: &str, otherwise: u64) -> Result<u64> {
+pub fn number(name: &str, otherwise: u64) -> Result<u64> {
     match std::env::var(name) {
         Ok(text) => text.parse().with_context(|| format!("{name} is no number: {text:?}")),
         Err(_) => Ok(otherwise),
