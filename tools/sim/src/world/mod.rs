@@ -283,6 +283,8 @@ pub(crate) struct World<'c> {
     probes: probes::Probes,
     episode: Option<plan::Episode>,
     phase: end::Phase,
+    /// Elections that came once leaders were spread.
+    stirred: u32,
     lies: lies::Lies,
     /// A node goes on that is without something it was told is on its disk, and does not know: what no checksum shows.
     has_forgotten: bool,
@@ -336,6 +338,7 @@ impl<'c> World<'c> {
             probes: probes::Probes::new(shape.groups),
             episode: None,
             phase: end::Phase::Faults,
+            stirred: 0,
             lies: lies::Lies::draw(seed, options.profile, shape.seats, shape.length),
             has_forgotten: false,
             has_stopped_early: false,

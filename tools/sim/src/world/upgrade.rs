@@ -70,6 +70,8 @@ struct Open {
 struct Stage {
     /// The raise may be in the log.
     is_asked: bool,
+    /// The leader that was asked last is of the release before.
+    is_led_by_before: bool,
     /// It was acknowledged.
     is_raised: bool,
     /// A link was tried since, and not refused.
@@ -105,6 +107,9 @@ impl World<'_> {
     pub(super) fn upgrade(&mut self) {
         let is_time = self.now > self.shape.length / 3;
         for group in self.groups() {
+            if std::mem::take(&mut self.upgrade.stages[group.0 as usize].is_led_by_before) {
+                self.give_to_next(group);
+            }
             self.upgrade.asked += 1;
             let (request, stage) = (self.upgrade.asked, self.upgrade.stages[group.0 as usize]);
             let Some(leader) = self.leader_of(group) else { continue };
@@ -154,8 +159,8 @@ impl World<'_> {
                     self.fail("upgrade", format!("group {group}: a link before its level: {:?}", reply.body));
                 }
             }
-            // Its leader is of the release before.
-            (Status::Unsupported, true) => self.give_to_next(group),
+            // The core that answers is in the middle of its turn: what follows waits for the next look.
+            (Status::Unsupported, true) => stage.is_led_by_before = true,
             (Status::Unsupported, false) if was_raised => {
                 let text = String::from_utf8_lossy(reply.body);
                 self.fail("upgrade", format!("group {group}: a link is refused after the raise: {text}"));
