@@ -149,12 +149,13 @@ pub const SOCKETS_MAX: u32 = 16_384;
 /// Connections that may wait to be accepted on one listener.
 pub const LISTEN_BACKLOG_MAX: i32 = 1024;
 
-/// Messages in the ring of one core to another; a power of two.
-pub const MAILBOX_DEPTH_MAX: usize = 128;
+/// Messages in the ring of one core to another; a power of two. Each is a pointer, so a ring has 8 KiB.
+pub const MAILBOX_DEPTH_MAX: usize = 1024;
 /// Messages after which a sender tells the receiver of them, if its turn does not end before.
 pub const MAILBOX_BATCH_MAX: usize = 16;
-/// Requests of one core to another that are not answered. Half the depth, so that a ring has room for answers as well.
-pub const MAILBOX_REQUESTS_MAX: usize = 64;
+/// Requests of one core to another that are not answered: as many as come while a commit waits for the disk. Half the
+/// depth, so that a ring has room for answers as well.
+pub const MAILBOX_REQUESTS_MAX: usize = 512;
 /// Requests of one core to another that wait for those to be answered.
 pub const MAILBOX_WAITING_MAX: usize = 1024;
 /// Bytes of requests of one core to another, waiting and not answered. Above the largest frame.

@@ -134,7 +134,8 @@ fn bytes_have_a_bound_of_their_own() {
 #[test]
 fn a_core_that_stops_gives_back_what_it_has_no_answer_to_and_later_answers_are_dropped() {
     let mut cores = node(2);
-    (0..100).for_each(|_| assert!(cores[0].ask(1, vec![1])));
+    let asked = MAILBOX_REQUESTS_MAX + 36;
+    (0..asked).for_each(|_| assert!(cores[0].ask(1, vec![1])));
     cores[0].room.publish();
     cores[1].receive();
     // Two answers are there when the stop comes, of which one is looked at only afterwards.
@@ -147,7 +148,7 @@ fn a_core_that_stops_gives_back_what_it_has_no_answer_to_and_later_answers_are_d
         *(if is_sent { &mut sent } else { &mut waiting }) += 1;
     });
     // One answer had made room for one of those that waited.
-    assert_eq!((sent, waiting), (MAILBOX_REQUESTS_MAX, 100 - MAILBOX_REQUESTS_MAX - 1));
+    assert_eq!((sent, waiting), (MAILBOX_REQUESTS_MAX, asked - MAILBOX_REQUESTS_MAX - 1));
     assert!(!cores[0].ask(1, vec![1]), "nothing is taken any more");
     cores[0].deliver();
     cores[0].room.publish();
@@ -182,9 +183,10 @@ fn nothing_is_allocated_for_a_forwarded_command() {
     let mut held = Vec::new();
     let body = [7; 300];
     let mut answered = 0u64;
-    // Bursts above the credits, so that the waiting places are used too.
+    // Above the credits, so that the waiting places are used too.
+    const BURST: u64 = MAILBOX_REQUESTS_MAX as u64 + 200;
     let mut turn = || {
-        for request in 0..200 {
+        for request in 0..BURST {
             let asked = Asked { connection: 1, request, kind: 1, group: GroupId(1), begun: Stamp::default() };
             assert!(home.forward(CoreId(1), asked, &body));
         }
@@ -203,7 +205,7 @@ fn nothing_is_allocated_for_a_forwarded_command() {
     };
     (0..50).for_each(|_| turn());
     let counted = allocation_counter::measure(|| (0..500).for_each(|_| turn()));
-    assert_eq!(answered, 550 * 200);
+    assert_eq!(answered, 550 * BURST);
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
