@@ -1,4 +1,5 @@
-//! Counts instructions with valgrind: twice the iterations less once the iterations, so that what is made before falls out.
+//! Counts instructions with valgrind: of the iterations alone, twice as many less once as many, so that what is made before
+//! and what only the first of them do fall out.
 //!
 //! The committed counts are compared; docs/adr/2026-11-22-instructions-by-difference.md says why no crate does this.
 
@@ -8,6 +9,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::counts::{Change, Counts, GROWTH_MAX};
+
+/// The function that is counted; callgrind knows it with a hash behind its name.
+pub const COUNTED: &str = "micro::iterate*";
 
 /// A build of `micro-callgrind`.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ impl Counter {
         let directory = std::env::temp_dir();
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(format!("--toggle-collect={COUNTED}"))
             .arg(&self.program)
             .args([id, &iterations.to_string()])
             .env_clear()
@@ -75,7 +80,9 @@ impl Counter {
             .context("could not run valgrind")?;
         let told = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{id} under valgrind ended with {}:\n{told}", output.status);
-        total_of(&told).with_context(|| format!("valgrind told no total of {id}:\n{told}"))
+        let total = total_of(&told).with_context(|| format!("valgrind told no total of {id}:\n{told}"))?;
+        ensure!(total > 0, "{id} never came by {COUNTED}; build dropstone-micro with its symbols");
+        Ok(total)
     }
 
     fn cannot(&self) -> String {

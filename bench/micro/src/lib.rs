@@ -81,7 +81,18 @@ pub fn all() -> Vec<Bench> {
 /// Runs so many iterations on one state: the hash of all that they came to.
 pub fn run(bench: &Bench, scale: Scale, iterations: u64) -> u64 {
     let mut body = (bench.make)(scale);
-    (0..iterations).fold(0, |hash, _| ::base::mix64(hash ^ body()))
+    iterate(&mut body, iterations)
+}
+
+/// Runs so many iterations. Callgrind counts what happens in here, and finds it by its name: [`callgrind::COUNTED`]. A
+/// closure in it would have that name as well.
+#[inline(never)]
+fn iterate(body: &mut Body, iterations: u64) -> u64 {
+    let mut hash = 0;
+    for _ in 0..iterations {
+        hash = ::base::mix64(hash ^ body());
+    }
+    hash
 }
 
 /// An iteration of `times` operations, each told which one it is.
