@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base::Mono;
 use seglog::{OpResult, OpToken};
@@ -80,14 +81,35 @@ pub enum Wait {
     Until(Mono),
 }
 
+/// How long the other end of a connection may be silent when an answer of its kernel is due: then the connection ends.
+/// The kernel watches, so a connection at rest costs no turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// Bytes that are not acknowledged, a window that stays shut, an attempt to connect: TCP_USER_TIMEOUT of tcp(7).
+    pub unacknowledged: Duration,
+    /// A connection at rest is probed each time this has passed, in whole seconds: TCP_KEEPIDLE and TCP_KEEPINTVL of
+    /// tcp(7). An end that knows the connection no more answers with a reset.
+    pub probe: Duration,
+}
+
+impl Patience {
+    /// Between nodes. After a cut the kernel repeats at twice the distance each time, up to seconds late; a new connection
+    /// is there in one round trip, and raft repeats what was lost.
+    pub const PEER: Patience = Patience { unacknowledged: Duration::from_secs(1), probe: Duration::from_secs(1) };
+    /// Of a server with a client, who may be far away, and asleep.
+    pub const CLIENT: Patience = Patience { unacknowledged: Duration::from_secs(60), probe: Duration::from_secs(60) };
+    /// Of a client with a server, which has neighbours that answer as well.
+    pub const SERVER: Patience = Patience { unacknowledged: Duration::from_secs(10), probe: Duration::from_secs(10) };
+}
+
 /// What a core asks of sockets and time. Calls queue; only `enter` is a system call.
 pub trait Io {
     /// Accepts connections for ever on a listener that is bound to `address` with SO_REUSEPORT. Blocking is allowed:
     /// only called before the loop starts. Port 0 takes any; returns the address bound.
-    fn listen(&mut self, tag: u64, address: SocketAddr) -> std::io::Result<SocketAddr>;
+    fn listen(&mut self, tag: u64, address: SocketAddr, patience: Patience) -> std::io::Result<SocketAddr>;
 
     /// Begins a connection; [`Event::Connected`] or [`Event::ConnectFailed`] follows.
-    fn connect(&mut self, tag: u64, address: SocketAddr);
+    fn connect(&mut self, tag: u64, address: SocketAddr, patience: Patience);
 
     /// Sends the whole buffer; one send in flight per socket. Panics if one is.
     fn send(&mut self, socket: SocketId, buffer: Vec<u8>);

@@ -26,7 +26,7 @@ pub mod system;
 
 pub use backend::{Backend, BackendWish};
 pub use inbox::{Doorbell, Inbox, Sender, inbox};
-pub use io::{Event, Io, SocketId, Wait};
+pub use io::{Event, Io, Patience, SocketId, Wait};
 pub use mailbox::{Mailbox, Outbox, mailbox};
 pub use mmap_disk::MmapDisk;
 pub use ring::{Counters, LogFiles, Ring, RingConfig};

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use base::Mono;
 use base::limits::LISTEN_BACKLOG_MAX;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::io::Patience;
 
 /// Addresses on which this process listens, with the number of its listeners. SO_REUSEPORT lets any process of the same
 /// user share a port, and a second server on our port by mistake would get half of our connections in silence: so the
@@ -31,10 +33,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. Accepted sockets inherit TCP_NODELAY, so no call is needed for each.
+    /// Binds and listens. Accepted sockets inherit TCP_NODELAY and the patience, so no call is needed for each.
     ///
     /// Errors: the address is in use by another process, or not of this machine, or its port is not allowed.
-    pub(crate) fn bind(tag: u64, address: SocketAddr) -> io::Result<Listener> {
+    pub(crate) fn bind(tag: u64, address: SocketAddr, patience: Patience) -> io::Result<Listener> {
         let mut bound = BOUND.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = bound.get_or_insert_with(HashMap::new);
         if address.port() != 0 && !bound.contains_key(&address) {
@@ -45,6 +47,7 @@ impl Listener {
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.set_tcp_nodelay(true)?;
+        set_patience(&socket, patience)?;
         socket.bind(&address.into())?;
         socket.listen(LISTEN_BACKLOG_MAX)?;
         let address = socket.local_addr()?.as_socket().expect("an IP socket has an IP address");
@@ -66,6 +69,13 @@ impl Drop for Listener {
     }
 }
 
+/// What the kernel does about a silent other end.
+pub(crate) fn set_patience(socket: &Socket, patience: Patience) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(patience.probe).with_interval(patience.probe);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(patience.unacknowledged))
+}
+
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -78,17 +88,23 @@ mod tests {
 
     #[test]
     fn two_cores_share_a_port() {
-        let first = Listener::bind(1, "127.0.0.1:0".parse().unwrap()).unwrap();
-        let second = Listener::bind(2, first.address).unwrap();
+        let first = Listener::bind(1, "127.0.0.1:0".parse().unwrap(), Patience::PEER).unwrap();
+        let second = Listener::bind(2, first.address, Patience::PEER).unwrap();
         assert_eq!(first.address, second.address);
     }
 
     #[test]
-    fn accepted_sockets_inherit_no_delay() {
-        let listener = Listener::bind(1, "127.0.0.1:0".parse().unwrap()).unwrap();
+    fn accepted_sockets_inherit_no_delay_and_patience() {
+        let listener = Listener::bind(1, "127.0.0.1:0".parse().unwrap(), Patience::PEER).unwrap();
         let _peer = std::net::TcpStream::connect(listener.address).unwrap();
         let listening = std::net::TcpListener::from(listener.fd.try_clone().unwrap());
-        assert!(listening.accept().unwrap().0.nodelay().unwrap());
+        let accepted = listening.accept().unwrap().0;
+        assert!(accepted.nodelay().unwrap());
+        let accepted = socket2::SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Patience::PEER.unacknowledged));
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Patience::PEER.probe);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), Patience::PEER.probe);
     }
 
     #[test]
@@ -98,9 +114,9 @@ mod tests {
         theirs.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         theirs.listen(1).unwrap();
         let address = theirs.local_addr().unwrap().as_socket().unwrap();
-        let error = Listener::bind(1, address).unwrap_err();
+        let error = Listener::bind(1, address, Patience::PEER).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(theirs);
-        Listener::bind(1, address).unwrap();
+        Listener::bind(1, address, Patience::PEER).unwrap();
     }
 }

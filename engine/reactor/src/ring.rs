@@ -18,7 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use base::Mono;
 use base::mono::Span;
@@ -30,8 +29,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::buffers::BufferPool;
 use crate::clock;
 use crate::inbox::Doorbell;
-use crate::io::{Event, Io, SocketId, Wait};
-use crate::listener::Listener;
+use crate::io::{Event, Io, Patience, SocketId, Wait};
+use crate::listener::{Listener, set_patience};
 use crate::op::{Kind, Token};
 use crate::selftest;
 use crate::setup::{self, Machine, RingError};
@@ -43,8 +42,6 @@ pub use config::{Counters, RingConfig};
 const BUFFER_GROUP: u16 = 0;
 /// Threads of the kernel for buffered writes and syncs, and for all else: few, for each takes a processor from cores.
 const WORKERS_MAX: [u32; 2] = [4, 2];
-/// A connection attempt or unacknowledged bytes end after this time.
-const DEAD_PEER_AFTER: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process is out of descriptors.
 const ACCEPT_REST: Span = Span::from_ms(100);
 /// How long dropping a ring waits for its sockets before it gives their memory up.
@@ -360,10 +357,10 @@ impl Ring {
     }
 
     /// A connecting socket in a slot.
-    fn begin_connect(&mut self, tag: u64, address: SocketAddr) -> io::Result<()> {
+    fn begin_connect(&mut self, tag: u64, address: SocketAddr, patience: Patience) -> io::Result<()> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_user_timeout(Some(DEAD_PEER_AFTER))?;
+        set_patience(&socket, patience)?;
         let Ok(index) = self.slots.insert(socket.into(), State::Connecting, tag) else {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         };
@@ -385,16 +382,16 @@ impl Ring {
 }
 
 impl Io for Ring {
-    fn listen(&mut self, tag: u64, address: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = Listener::bind(tag, address)?;
+    fn listen(&mut self, tag: u64, address: SocketAddr, patience: Patience) -> io::Result<SocketAddr> {
+        let listener = Listener::bind(tag, address, patience)?;
         let address = listener.address;
         self.listeners.push(listener);
         self.arm_accept(self.listeners.len() - 1);
         Ok(address)
     }
 
-    fn connect(&mut self, tag: u64, address: SocketAddr) {
-        if let Err(error) = self.begin_connect(tag, address) {
+    fn connect(&mut self, tag: u64, address: SocketAddr, patience: Patience) {
+        if let Err(error) = self.begin_connect(tag, address, patience) {
             self.failed.push_back((tag, error.raw_os_error().unwrap_or(libc::EINVAL)));
         }
     }

@@ -8,12 +8,12 @@ use std::net::TcpStream;
 
 use base::mono::Span;
 use common::{Seen, collect, loopback, small, turn};
-use reactor::{Io as _, Ring};
+use reactor::{Io as _, Patience, Ring};
 
 #[test]
 fn accepting_rests_without_descriptors_and_goes_on_with_them() {
     let mut ring = Ring::new(&small()).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     rlimit::Resource::NOFILE.set(64, 64).unwrap();
     let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     assert!(files.len() < 64);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use base::{Mono, Prng};
 use common::{EchoServer, Seen, reap, until};
-use reactor::{Counters, Io as _, Ring, RingConfig, SocketId, Wait};
+use reactor::{Counters, Io as _, Patience, Ring, RingConfig, SocketId, Wait};
 
 /// One client connection: it sends a message, waits for its echo, sends the next.
 struct Talker {
@@ -36,7 +36,7 @@ fn echo(connections: u64, messages: u32, sizes: impl Fn(&mut Prng) -> usize) -> 
     let server = EchoServer::start(RingConfig::default());
     let mut ring = Ring::new(&RingConfig::default()).unwrap();
     let mut talkers: HashMap<SocketId, Talker> = HashMap::new();
-    (0..connections).for_each(|tag| ring.connect(tag, server.address));
+    (0..connections).for_each(|tag| ring.connect(tag, server.address, Patience::CLIENT));
     let mut done = 0;
     let mut closed = 0;
     let mut connected = Counters::default();
@@ -130,7 +130,7 @@ fn two_hundred_connections_come_and_go() {
     let mut ring = Ring::new(&RingConfig::default()).unwrap();
     for round in 0..5 {
         let mut prng = Prng::new(round);
-        (0..200).for_each(|tag| ring.connect(tag, server.address));
+        (0..200).for_each(|tag| ring.connect(tag, server.address, Patience::CLIENT));
         let mut closed = 0;
         until(&mut ring, |ring, seen| {
             match seen {

@@ -8,7 +8,7 @@ use std::thread;
 
 use base::mono::Span;
 use common::{Seen, collect, loopback, reap, small, turn, until};
-use reactor::{Io as _, Ring, RingConfig, SocketId, Wait};
+use reactor::{Io as _, Patience, Ring, RingConfig, SocketId, Wait};
 
 fn accepted(seen: Seen) -> Option<SocketId> {
     match seen {
@@ -27,7 +27,7 @@ fn a_refused_connection_says_so_and_leaves_nothing_behind() {
     let address = nobody.local_addr().unwrap();
     drop(nobody);
     let mut ring = Ring::new(&small()).unwrap();
-    (0..10).for_each(|tag| ring.connect(tag, address));
+    (0..10).for_each(|tag| ring.connect(tag, address, Patience::CLIENT));
     let mut failed = collect(&mut ring, 10, |seen| match seen {
         Seen::ConnectFailed(tag, errno) => {
             assert_eq!(errno, 111, "ECONNREFUSED");
@@ -46,8 +46,8 @@ fn a_refused_connection_says_so_and_leaves_nothing_behind() {
 fn a_connection_beyond_the_table_fails_at_once() {
     let listener = TcpListener::bind(loopback()).unwrap();
     let mut ring = Ring::new(&RingConfig { sockets_max: 1, ..small() }).unwrap();
-    ring.connect(1, listener.local_addr().unwrap());
-    ring.connect(2, listener.local_addr().unwrap());
+    ring.connect(1, listener.local_addr().unwrap(), Patience::CLIENT);
+    ring.connect(2, listener.local_addr().unwrap(), Patience::CLIENT);
     let failed = collect(&mut ring, 1, |seen| match seen {
         Seen::ConnectFailed(tag, errno) => Some((tag, errno)),
         _ => None,
@@ -58,7 +58,7 @@ fn a_connection_beyond_the_table_fails_at_once() {
 #[test]
 fn a_reset_closes_with_its_errno_also_while_sending() {
     let mut ring = Ring::new(&small()).unwrap();
-    let address = ring.listen(7, loopback()).unwrap();
+    let address = ring.listen(7, loopback(), Patience::CLIENT).unwrap();
     for is_sending in [false, true] {
         let peer = TcpStream::connect(address).unwrap();
         let socket = collect(&mut ring, 1, accepted)[0];
@@ -81,7 +81,7 @@ fn a_reset_closes_with_its_errno_also_while_sending() {
 #[test]
 fn the_end_of_a_stream_comes_after_its_last_byte() {
     let mut ring = Ring::new(&small()).unwrap();
-    let address = ring.listen(7, loopback()).unwrap();
+    let address = ring.listen(7, loopback(), Patience::CLIENT).unwrap();
     let mut peer = TcpStream::connect(address).unwrap();
     peer.write_all(b"last words").unwrap();
     drop(peer);
@@ -104,7 +104,7 @@ fn the_end_of_a_stream_comes_after_its_last_byte() {
 fn a_paused_socket_holds_its_peer_back_and_a_resumed_one_misses_nothing() {
     const TOTAL: usize = 32 << 20;
     let mut ring = Ring::new(&small()).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     let writer = thread::spawn(move || {
         let mut peer = TcpStream::connect(address).unwrap();
         let bytes: Vec<u8> = (0..TOTAL).map(byte_at).collect();
@@ -155,7 +155,7 @@ fn receiving_goes_on_after_the_buffers_ran_out() {
     const EACH: usize = 64 << 10;
     let config = RingConfig { buffers: 4, buffer_bytes: 1024, ..RingConfig::default() };
     let mut ring = Ring::new(&config).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     let writers: Vec<_> = (0..20)
         .map(|_| {
             thread::spawn(move || {
@@ -191,7 +191,7 @@ fn receiving_goes_on_after_the_buffers_ran_out() {
 #[test]
 fn a_slot_is_used_again_under_another_name() {
     let mut ring = Ring::new(&small()).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     let mut names = Vec::new();
     for _ in 0..50 {
         let mut peer = TcpStream::connect(address).unwrap();
@@ -220,7 +220,7 @@ fn a_slot_is_used_again_under_another_name() {
 #[test]
 fn connections_beyond_the_table_wait_until_slots_are_free() {
     let mut ring = Ring::new(&RingConfig { sockets_max: 4, ..small() }).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     let peers: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(address).unwrap()).collect();
     let mut served = 0;
     let mut open = 0;
@@ -250,7 +250,7 @@ fn nothing_is_lost_when_the_completion_queue_overflows() {
     const ROUNDS: usize = 50;
     let config = RingConfig { entries: 16, completions: 64, buffers: 512, ..RingConfig::default() };
     let mut ring = Ring::new(&config).unwrap();
-    let address = ring.listen(1, loopback()).unwrap();
+    let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
     let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| TcpStream::connect(address).unwrap()).collect();
     let sockets = collect(&mut ring, PEERS, accepted);
     let mut sent = 0;
@@ -291,7 +291,7 @@ fn a_ring_with_everything_in_flight_can_be_dropped_and_its_port_used_again() {
     let mut address = loopback();
     for _ in 0..5 {
         let mut ring = Ring::new(&small()).unwrap();
-        address = ring.listen(1, address).unwrap();
+        address = ring.listen(1, address, Patience::CLIENT).unwrap();
         let doorbell = reactor::Doorbell::new().unwrap();
         ring.attach_doorbell(&doorbell);
         let peers: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -299,7 +299,7 @@ fn a_ring_with_everything_in_flight_can_be_dropped_and_its_port_used_again() {
             ring.send(socket, vec![1; 8 << 20]);
         }
         // A connection to an address that never answers (TEST-NET-1), or that the machine refuses; either will do.
-        ring.connect(2, "192.0.2.1:9".parse().unwrap());
+        ring.connect(2, "192.0.2.1:9".parse().unwrap(), Patience::CLIENT);
         ring.enter(Wait::No);
         drop(ring);
         drop(peers);

@@ -16,7 +16,7 @@ use reactor::flight::Flight;
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
 use reactor::system::disk_space;
-use reactor::{Backend, BackendWish, Doorbell, Io, Ring, RingConfig, Sender, inbox, log_selftest};
+use reactor::{Backend, BackendWish, Doorbell, Io, Patience, Ring, RingConfig, Sender, inbox, log_selftest};
 use seglog::{Health, RecoverError, Recovered, SegLog};
 use shard::{MachineKind, Shard};
 use store::{LsmStore, OpenSettings};
@@ -535,8 +535,10 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let client = SocketAddr::new(process.listen, process.client_port);
     let own = SocketAddr::new(process.listen, process.client_port + 1 + id.0);
     let peer = SocketAddr::new(process.listen, process.peer_port + id.0);
-    for (tag, address) in [(TAG_CLIENT, client), (TAG_CLIENT, own), (TAG_PEER, peer)] {
-        ring.listen(tag, address).map_err(|source| StartError::Listen { address, source })?;
+    let listeners =
+        [(TAG_CLIENT, client, Patience::CLIENT), (TAG_CLIENT, own, Patience::CLIENT), (TAG_PEER, peer, Patience::PEER)];
+    for (tag, address, patience) in listeners {
+        ring.listen(tag, address, patience).map_err(|source| StartError::Listen { address, source })?;
     }
     let clients = Clients::new(ServerHello {
         version: WIRE_VERSION,

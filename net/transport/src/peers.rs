@@ -14,7 +14,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use base::limits::WIRE_FRAME_BYTES_MAX;
 use base::mono::Span;
 use base::{CoreId, IdMap, Mono, NodeId, NodeUuid};
-use reactor::io::{Io, SocketId};
+use reactor::io::{Io, Patience, SocketId};
 use wire::{Link, PeerFrame, PeerFrameWriter, PeerHello, PeerMessage};
 
 use crate::Connection;
@@ -153,7 +153,7 @@ impl Peers {
             match address {
                 Some(address) => {
                     peer.state = State::Dialing;
-                    io.connect(node.0, address);
+                    io.connect(node.0, address, Patience::PEER);
                 }
                 None => peer.state = State::Down { retry_at: now + RETRY },
             }

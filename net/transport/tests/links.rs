@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use base::{ClusterId, CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Prng, Term};
-use reactor::io::{Event, Io, SocketId, Wait};
+use reactor::io::{Event, Io, Patience, SocketId, Wait};
 use transport::{ClientEvent, Clients, PeerEvent, PeerSettings, Peers, Registry};
 use wire::{ClientHello, FrameClass, FrameWriter, PeerHello, ReplyStatus, ServerHello};
 
@@ -17,10 +17,11 @@ struct ListIo {
 }
 
 impl Io for ListIo {
-    fn listen(&mut self, _tag: u64, address: SocketAddr) -> std::io::Result<SocketAddr> {
+    fn listen(&mut self, _tag: u64, address: SocketAddr, _patience: Patience) -> std::io::Result<SocketAddr> {
         Ok(address)
     }
-    fn connect(&mut self, tag: u64, _address: SocketAddr) {
+    fn connect(&mut self, tag: u64, _address: SocketAddr, patience: Patience) {
+        assert_eq!(patience, Patience::PEER);
         self.dialled.push(tag);
     }
     fn send(&mut self, socket: SocketId, buffer: Vec<u8>) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use base::Mono;
 use base::mono::Span;
-use reactor::{Event, Io, Ring, RingConfig, SocketId, Wait};
+use reactor::{Event, Io, Patience, Ring, RingConfig, SocketId, Wait};
 
 use super::PeerError;
 
@@ -41,7 +41,7 @@ impl Sockets {
         let link = || Link { socket: None, spare: Vec::new(), is_sending: false, input: Vec::new() };
         let mut links: Vec<Link> = addresses.iter().map(|_| link()).collect();
         for (tag, address) in (0..).zip(addresses) {
-            ring.connect(tag, *address);
+            ring.connect(tag, *address, Patience::SERVER);
         }
         let until = ring.now() + patience;
         let mut of_socket = HashMap::new();

@@ -19,7 +19,7 @@ use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, SOCKETS_MAX, WIRE_
 use base::mono::Span;
 use base::{Acct, CoreId, GroupId, Mono, Nsid, group_of};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Seed, Ticket};
-use reactor::{Event, Io, Ring, RingConfig, RingError, SocketId, Wait};
+use reactor::{Event, Io, Patience, Ring, RingConfig, RingError, SocketId, Wait};
 use transport::Connection;
 
 use crate::content::Contents;
@@ -226,7 +226,7 @@ impl NativeDriver {
         let lane = &mut self.lanes[at];
         match action {
             Action::Connect { link, address } => match resolve(&address) {
-                Some(address) => self.ring.connect(tag_of(at, link), address),
+                Some(address) => self.ring.connect(tag_of(at, link), address, Patience::SERVER),
                 None => lane.core.handle_closed(link, "the name has no address", now),
             },
             Action::Send { link, bytes } => {

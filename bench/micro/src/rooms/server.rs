@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use base::stages::{ON, Stamp};
 use base::{Acct, ClusterId, CoreId, Mono, NodeId};
 use reactor::clock::StampClock;
-use reactor::{Event, Io, SocketId, Wait};
+use reactor::{Event, Io, Patience, SocketId, Wait};
 use server::profile::{CoreProfile, Counts, Watch};
 use shard::{Border, Ticket};
 use transport::{ClientEvent, Clients};
@@ -40,11 +40,11 @@ struct Wires {
 }
 
 impl Io for Wires {
-    fn listen(&mut self, _: u64, address: SocketAddr) -> std::io::Result<SocketAddr> {
+    fn listen(&mut self, _: u64, address: SocketAddr, _: Patience) -> std::io::Result<SocketAddr> {
         Ok(address)
     }
 
-    fn connect(&mut self, _: u64, _: SocketAddr) {}
+    fn connect(&mut self, _: u64, _: SocketAddr, _: Patience) {}
 
     fn send(&mut self, _: SocketId, buffer: Vec<u8>) {
         assert!(self.sent.replace(buffer).is_none(), "one send is in flight at a time");

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use base::Mono;
 use base::mono::Span;
-use reactor::{Counters, Doorbell, Event, Io, Ring, RingConfig, Sender, SocketId, Wait, inbox};
+use reactor::{Counters, Doorbell, Event, Io, Patience, Ring, RingConfig, Sender, SocketId, Wait, inbox};
 use seglog::{OpResult, OpToken};
 
 /// Turns of 10 ms without any event after which a test has failed.
@@ -109,7 +109,7 @@ impl EchoServer {
             let doorbell = Doorbell::new().unwrap();
             let (stop, mut stopped) = inbox(1, &doorbell);
             ring.attach_doorbell(&doorbell);
-            let address = ring.listen(1, loopback()).unwrap();
+            let address = ring.listen(1, loopback(), Patience::CLIENT).unwrap();
             tell.send((address, stop)).unwrap();
             let (mut accepted, mut closed) = (0, 0);
             let mut peers: HashMap<SocketId, Peer> = HashMap::new();
