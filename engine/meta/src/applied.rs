@@ -45,6 +45,12 @@ impl Applied {
         self.ranges.iter().map(|range| &self.bytes[range.clone()])
     }
 
+    /// The encoded outcome of the command at this place of the entry. Panics if there is none.
+    #[must_use]
+    pub fn outcome(&self, place: u32) -> &[u8] {
+        &self.bytes[self.ranges[place as usize].clone()]
+    }
+
     /// The namespaces whose journal moved, with the new heads; each once, ascending.
     #[must_use]
     pub fn advances(&self) -> &[(Nsid, Jid)] {

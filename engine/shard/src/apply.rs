@@ -1,14 +1,15 @@
 //! Committed entries meet the machine; those who wait for them are answered.
 
 use base::limits::TRAILING_ENTRIES;
-use base::{Jid, LogIndex, Nsid, mutate};
+use base::stages::Stamp;
+use base::{GroupId, Jid, LogIndex, Nsid, Term, mutate};
 use meta::{EntryKind, EntryRef, Store};
 use raft::Input;
 use seglog::{Disk, Slice};
 
-use crate::group::{ApplyWait, Watcher};
+use crate::group::{ApplyWait, Group, Watcher};
 use crate::sweep::SWEEPER;
-use crate::{Effect, MachineKind, Replies, Shard, Status, StopReason};
+use crate::{Effect, Replies, Shard, Status, StopReason, Ticket};
 
 /// Entries of one group applied before the next group has its turn.
 const APPLY_ENTRIES_MAX: usize = 64;
@@ -23,6 +24,49 @@ enum Step {
     Waiting,
     /// Nothing is committed beyond what is applied.
     Idle,
+}
+
+/// An entry that was applied, for those who proposed it.
+pub(crate) struct Answered {
+    pub index: LogIndex,
+    pub term: Term,
+    /// Commands in it.
+    pub commands: usize,
+    /// Its rows had to be read from the disk.
+    pub is_cold: bool,
+    pub now: Stamp,
+}
+
+impl Answered {
+    /// Answers what was proposed up to this entry: of its own commands `done` answers one after the other, and says whether
+    /// it did; those of entries whose place this one took are sent to the leader.
+    pub fn answer(
+        &self,
+        slot: &mut Group,
+        replies: &mut Replies,
+        mut done: impl FnMut(&mut Replies, GroupId, Ticket, Effect) -> bool,
+    ) {
+        let Answered { index, term, commands, is_cold, now } = *self;
+        while slot.proposed.front().is_some_and(|front| front.index <= index) {
+            let entry = slot.proposed.pop_front().expect("the front was just seen");
+            if entry.index == index && entry.term == term {
+                let proposed = entry.tickets.len();
+                assert!(proposed == commands, "group {}: entry {index} has {commands} of {proposed} commands", slot.id);
+                let timed = replies.add_timing(entry.timing(slot.id, is_cold, now));
+                for (place, (ticket, class)) in (0..).zip(entry.tickets.iter().zip(&entry.classes)) {
+                    if done(replies, slot.id, *ticket, Effect { index, term, place, path: None }) {
+                        replies.time_last(timed, *class);
+                    }
+                }
+            } else {
+                // Another leader's entry took the place: the commands are not in the log here; repeat them there.
+                base::mark::hit!("shard.apply.proposal_replaced");
+                let status = Status::NotLeader(slot.leader_hint());
+                entry.tickets.iter().for_each(|ticket| replies.bare(*ticket, slot.id, status));
+            }
+            slot.keep_lists(entry);
+        }
+    }
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -109,9 +153,11 @@ impl<D: Disk, S: Store> Shard<D, S> {
             kind: record.entry_kind().expect("the log holds entries of known kinds"),
             payload: record.payload(),
         };
-        if self.settings.machine == MachineKind::Null {
+        if self.settings.machine.is_null() {
             self.counter.apply(&mut self.store, group, entry);
-            self.groups[at as usize].applied = index;
+            let slot = &mut self.groups[at as usize];
+            slot.applied = index;
+            self.balance.note_applied(at, self.counter.commands(), slot.commit.0 - index.0, self.turn_now);
             self.note_state(at, index);
             self.answer_counted(at, index, term);
             return Step::Applied;
@@ -159,40 +205,22 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     /// Answers those who proposed the entry just applied.
-    fn answer_proposed(&mut self, at: u32, index: LogIndex, term: base::Term, is_cold: bool) {
+    fn answer_proposed(&mut self, at: u32, index: LogIndex, term: Term, is_cold: bool) {
         let mut swept = Vec::new();
+        let applied = &self.applied;
+        let commands = applied.outcomes().len();
         let slot = &mut self.groups[at as usize];
-        while slot.proposed.front().is_some_and(|front| front.index <= index) {
-            let entry = slot.proposed.pop_front().expect("the front was just seen");
-            let is_ours = entry.index == index && entry.term == term;
-            if is_ours {
-                assert!(
-                    entry.tickets.len() == self.applied.outcomes().len(),
-                    "group {}: entry {index} has {} outcomes for {} commands",
-                    slot.id,
-                    self.applied.outcomes().len(),
-                    entry.tickets.len()
-                );
-                let timed = self.replies.add_timing(entry.timing(slot.id, is_cold, self.stages.now));
-                let waiting = entry.tickets.iter().zip(&entry.classes);
-                for (place, ((ticket, class), outcome)) in (0..).zip(waiting.zip(self.applied.outcomes())) {
-                    if ticket.connection == SWEEPER {
-                        base::mark::hit!("shard.sweep.applied", ticket.kind == 0);
-                        swept.push((Nsid(ticket.request), ticket.kind, outcome.to_vec()));
-                        continue;
-                    }
-                    let effect = Effect { index, term, place, path: None };
-                    self.replies.done(*ticket, slot.id, effect, |out| out.extend_from_slice(outcome));
-                    self.replies.time_last(timed, *class);
-                }
-            } else {
-                // Another leader's entry took the place: the commands are not in the log here; repeat them there.
-                base::mark::hit!("shard.apply.proposal_replaced");
-                let status = Status::NotLeader(slot.raft.leader().unwrap_or_default());
-                entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
+        let entry = Answered { index, term, commands, is_cold, now: self.stages.now };
+        entry.answer(slot, &mut self.replies, |replies, group, ticket, effect| {
+            let outcome = applied.outcome(effect.place);
+            if ticket.connection == SWEEPER {
+                base::mark::hit!("shard.sweep.applied", ticket.kind == 0);
+                swept.push((Nsid(ticket.request), ticket.kind, outcome.to_vec()));
+                return false;
             }
-            slot.keep_lists(entry);
-        }
+            replies.done(ticket, group, effect, |out| out.extend_from_slice(outcome));
+            true
+        });
         for (nsid, kind, outcome) in swept {
             match kind {
                 0 => self.handle_swept(at, nsid, &outcome),

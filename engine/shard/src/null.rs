@@ -8,11 +8,12 @@
 
 use base::limits::COMMAND_BYTES_MAX;
 use base::stages::OpClass;
-use base::{Acct, GroupId, LogIndex, NodeId, Nsid, Term};
+use base::{Acct, GroupId, LogIndex, Nsid, Term};
 use meta::payload::Commands;
 use meta::{EntryKind, EntryRef, Machine, Query, RowBatch, Store};
 use seglog::Disk;
 
+use crate::apply::Answered;
 use crate::group::Read;
 use crate::{Effect, Shard, Status, Ticket};
 
@@ -40,6 +41,12 @@ impl MachineKind {
             MachineKind::Files => "files",
             MachineKind::Null => "null",
         }
+    }
+
+    /// It counts.
+    #[must_use]
+    pub const fn is_null(self) -> bool {
+        matches!(self, MachineKind::Null)
     }
 
     /// The kind of a name.
@@ -91,6 +98,11 @@ impl Counter {
         store.write(group, &self.none, machine);
     }
 
+    /// Commands of the entry applied last.
+    pub(crate) fn commands(&self) -> usize {
+        self.last.0 as usize
+    }
+
     /// Copies the machine row into memory that is kept.
     fn take(&mut self, found: Option<&Machine>) {
         let mut config = std::mem::take(&mut self.machine.config);
@@ -99,15 +111,7 @@ impl Counter {
             None => Machine { config, ..Machine::default() },
             Some(found) => {
                 config.extend_from_slice(&found.config);
-                Machine {
-                    applied_index: found.applied_index,
-                    applied_term: found.applied_term,
-                    applied_crc: found.applied_crc,
-                    stamp_ms: found.stamp_ms,
-                    state_hash: found.state_hash,
-                    config_index: found.config_index,
-                    config,
-                }
+                Machine { config, ..*found }
             }
         };
     }
@@ -121,7 +125,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        self.settings.machine == MachineKind::Null
+        self.settings.machine.is_null()
     }
 
     /// True when the cluster holds files; otherwise the asker was told that it does not.
@@ -187,26 +191,13 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// Answers those who proposed the entry just counted, each with the count as of its own command.
     pub(crate) fn answer_counted(&mut self, at: u32, index: LogIndex, term: Term) {
         let (commands, count) = self.counter.last;
-        let slot = &mut self.groups[at as usize];
-        while slot.proposed.front().is_some_and(|front| front.index <= index) {
-            let entry = slot.proposed.pop_front().expect("the front was just seen");
-            if entry.index == index && entry.term == term {
-                assert!(entry.tickets.len() as u64 == commands, "group {}: entry {index} is another one", slot.id);
-                let timed = self.replies.add_timing(entry.timing(slot.id, false, self.stages.now));
-                let (group, first) = (slot.id, count - commands + 1);
-                for (ticket, place) in entry.tickets.iter().zip(0u32..) {
-                    let effect = Effect { index, term, place, path: None };
-                    let count = first + u64::from(place);
-                    self.replies.done(*ticket, group, effect, |out| out.extend_from_slice(&count.to_le_bytes()));
-                    self.replies.time_last(timed, OpClass::Put);
-                }
-            } else {
-                base::mark::hit!("shard.null.proposal_replaced");
-                let status = Status::NotLeader(slot.raft.leader().unwrap_or(NodeId(0)));
-                entry.tickets.iter().for_each(|ticket| self.replies.bare(*ticket, slot.id, status));
-            }
-            slot.keep_lists(entry);
-        }
+        let first = count - commands + 1;
+        let entry = Answered { index, term, commands: commands as usize, is_cold: false, now: self.stages.now };
+        entry.answer(&mut self.groups[at as usize], &mut self.replies, |replies, group, ticket, effect| {
+            let count = first + u64::from(effect.place);
+            replies.done(ticket, group, effect, |out| out.extend_from_slice(&count.to_le_bytes()));
+            true
+        });
     }
 }
 

@@ -148,7 +148,7 @@ pub fn create(
 ) -> Result<Manifest, BackupError> {
     let data = config.process.data_dir.as_path();
     let identity = Identity::read(data)?;
-    if identity.machine == MachineKind::Null {
+    if identity.machine.is_null() {
         return Err(BackupError::Null(data.to_owned()));
     }
     if fs::read_dir(to).is_ok_and(|mut found| found.next().is_some()) {

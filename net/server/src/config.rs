@@ -235,7 +235,7 @@ impl ClusterConfig {
         for value in [self.groups, self.election_ms_min, self.election_ms_max, self.heartbeat_ms] {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
-        if self.machine == MachineKind::Null {
+        if self.machine.is_null() {
             bytes.extend_from_slice(&1u32.to_le_bytes());
         }
         base::checksum::crc32c(&bytes)

@@ -368,7 +368,7 @@ fn encode(identity: &Identity, copy: u8) -> [u8; COPY_BYTES] {
     put_u64(&mut bytes, 48, identity.node.0);
     put_u64(&mut bytes, 56, identity.incarnation);
     put_u32(&mut bytes, 64, identity.groups);
-    let is_null = identity.machine == MachineKind::Null;
+    let is_null = identity.machine.is_null();
     put_u32(&mut bytes, 68, if identity.joins { FLAG_JOINS } else { 0 } | if is_null { FLAG_NULL } else { 0 });
     put_u64(&mut bytes, 72, identity.segment_bytes);
     let crc = crc32c(&bytes[..CRC_AT]);

@@ -4,7 +4,7 @@
 use base::stages::Stamp;
 use base::{CoreId, GroupId, Mono, NodeId};
 use raft::ConfigChange;
-use shard::{MachineKind, Ticket};
+use shard::Ticket;
 use transport::{Asked, ClientEvent};
 use wire::client::{ChangeMembers, Watch, parse_node, parse_query, put_core};
 use wire::explain::EXPLAIN;
@@ -199,7 +199,7 @@ fn status(hands: &mut Hands) -> CoreStatus {
     (counters.sync_p50_us, counters.sync_p99_us) = hands.sync_percentiles();
     counters.feature_level_known = u64::from(meta::Release::THIS.level_known);
     note_led(&mut counters, &hands.shard);
-    counters.machine_null = u64::from(hands.shard.machine() == MachineKind::Null);
+    counters.machine_null = u64::from(hands.shard.machine().is_null());
     counters.entries = groups.iter().map(|group| group.last_index.0).sum();
     counters.applied = groups.iter().map(|group| group.applied_index.0).sum();
     let groups = groups

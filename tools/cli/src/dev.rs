@@ -123,7 +123,7 @@ impl Dev {
         let nodes = start_nodes(layout, plan, template)?;
         let targets: Vec<String> =
             (1..=layout.shape.nodes).map(|node| format!("127.0.0.1:{}", plan.client(node))).collect();
-        if layout.shape.machine == MachineKind::Null {
+        if layout.shape.machine.is_null() {
             return Ok(Dev { plan, targets, nodes, blocks: None });
         }
         let data_dir = layout.block_dir();
@@ -228,7 +228,7 @@ impl Dev {
         let target =
             if args.port == ports::BASE_DEFAULT { String::new() } else { format!(" --target {}", self.targets[0]) };
         println!("try, in another terminal:");
-        if layout.shape.machine == MachineKind::Null {
+        if layout.shape.machine.is_null() {
             println!("  dropstone bench run --mix null --closed --clients 1024 --duration 10s{target}");
             println!("Ctrl-C stops it; the data stays");
             return;
