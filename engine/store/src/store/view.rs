@@ -60,8 +60,9 @@ impl View {
         self.filters.iter().flatten().copied()
     }
 
-    /// False when no table has a row of the key; `told`: by the store's own filters. Of thousands of rows that are nowhere one may be somewhere, as far as the
-    /// filter of a run knows; and after many rows that were somewhere the next few are not looked for.
+    /// False when no table has a row of the key; `told`: by the store's own filters. Of thousands of rows that are nowhere
+    /// one may be somewhere, as far as the filter of a run knows; and after many rows that were somewhere the next few are
+    /// not looked for.
     pub(super) fn may_have(&self, (group, life): GroupLife, key: &[u8], told: Told) -> bool {
         let streak = &self.streaks[usize::from(table_of(key))];
         if streak.get() > STREAK {
