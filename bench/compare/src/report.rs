@@ -316,17 +316,9 @@ fn three(value: f64) -> String {
     }
 }
 
-/// Whole, with commas.
-fn whole(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+/// Rounded to a whole number, with thin groups of three: `1,234,567`.
+pub(crate) fn whole(value: f64) -> String {
+    load::report::words::whole(value.max(0.0).round() as u64)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod listener;
 pub mod log_selftest;
 pub mod mailbox;
 pub mod mmap_disk;
+#[cfg(all(test, loom))]
+mod models;
 mod op;
 pub mod pin;
 pub mod probes;

@@ -15,11 +15,11 @@ use reactor::device::families_cpu_us;
 use serde_json::{Value, json};
 use wire::CoreCounters;
 
-use super::report::thousands;
 use super::{Machine, median, settings};
 use crate::args::ScaleArgs;
 use crate::block::{self, Block, BlockSettings};
 use crate::cluster::{Cluster, Shape, find, native};
+use crate::report::whole;
 use crate::target::{System, Target};
 
 /// Operations in flight.
@@ -300,8 +300,8 @@ fn shown(rows: &[Row]) -> String {
             out += &format!(
                 "| {} | {} | {} | {:.1} | {role} | {:.2} | {} | {:.4} | {:.0} | {:.0} | {} |\n",
                 row.machine.name(),
-                thousands(row.in_flight.into()),
-                thousands(row.rate),
+                whole(row.in_flight.into()),
+                whole(row.rate),
                 row.commands_per_entry,
                 cost.cpu_us,
                 optional(cost.syscalls),

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use wire::ClientHello;
 use wire::hello::SERVER_HELLO_BYTES;
 
-use super::report::thousands;
 use super::{Machine, median, settings};
 use crate::args::ScaleArgs;
 use crate::block::{self, Block};
 use crate::cluster::{Cluster, Shape};
+use crate::report::whole;
 use crate::target::{System, Target};
 use crate::versus::{Level, ratio, run_level};
 
@@ -49,7 +49,7 @@ pub fn groups(args: &ScaleArgs, stop: &AtomicBool) -> Result<(Value, String)> {
     for (groups, seconds, shares, memory) in &rows {
         let shares: Vec<String> = shares.iter().map(|share| format!("{:.2} %", share * 100.0)).collect();
         let memory: Vec<String> = memory.iter().map(|mib| format!("{mib:.0}")).collect();
-        let groups = thousands((*groups).into());
+        let groups = whole((*groups).into());
         table += &format!("| {groups} | {seconds:.0} | {} | {} |\n", shares.join(", "), memory.join(", "));
     }
     let found = rows.iter().map(|(groups, seconds, shares, memory)| {
@@ -126,9 +126,9 @@ fn row(machine: Machine, (held, kib): (usize, f64), level: &Level<Block>) -> Str
     format!(
         "| {} | {}, {kib:.1} | {}, {} | {} | {} |\n",
         machine.name(),
-        thousands(held as f64),
-        thousands(rate(0)),
-        thousands(rate(1)),
+        whole(held as f64),
+        whole(rate(0)),
+        whole(rate(1)),
         shown(ratio(level, |block| Some(block.rate()))),
         shown(ratio(level, p99)),
     )

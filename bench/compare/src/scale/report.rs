@@ -76,30 +76,17 @@ pub fn points_table(axis: Axis, points: &[Point]) -> String {
         out += &format!(
             "| {} | {} | {} | {} ({} to {}) | {}, {} | {} | {} | {} |\n",
             point.machine.name(),
-            thousands(point.value.into()),
-            thousands(point.connections as f64),
-            thousands(point.median(|block| Some(block.rate())).unwrap_or(0.0)),
-            thousands(low),
-            thousands(high),
+            crate::report::whole(point.value.into()),
+            crate::report::whole(point.connections as f64),
+            crate::report::whole(point.median(|block| Some(block.rate())).unwrap_or(0.0)),
+            crate::report::whole(low),
+            crate::report::whole(high),
             ms(0.5),
             ms(0.99),
             figure(cpu, 2),
-            cpu.map_or("-".to_owned(), |us| thousands(1e6 / us)),
+            cpu.map_or("-".to_owned(), |us| crate::report::whole(1e6 / us)),
             point.class().name(),
         );
-    }
-    out
-}
-
-/// `1,234,567`.
-pub fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.max(0.0));
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
     }
     out
 }
@@ -116,15 +103,4 @@ pub fn plot(axis: Axis, points: &[Point]) -> Option<String> {
     });
     let series: Vec<Series> = series.into_iter().filter(|series| !series.points.is_empty()).collect();
     scale(axis.name(), &format!("Throughput against {}", axis.words()), axis.words(), &series)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_have_commas_between_thousands() {
-        let shown = [0.0, 12.4, 999.6, 123_456.0, 1_234_567.0].map(thousands);
-        assert_eq!(shown, ["0", "12", "1,000", "123,456", "1,234,567"]);
-    }
 }

@@ -5,15 +5,7 @@
 //! ```
 
 use super::{Doorbell, inbox};
-
-/// Orders in which one thread is put aside for another at most so often; more find nothing new in code this short.
-const PREEMPTIONS_MAX: usize = 3;
-
-fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS_MAX);
-    builder.check(model);
-}
+use crate::models::explore;
 
 #[test]
 fn no_core_sleeps_over_mail() {

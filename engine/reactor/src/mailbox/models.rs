@@ -6,15 +6,7 @@
 
 use super::with_depth;
 use crate::inbox::Doorbell;
-
-/// As in `inbox/models.rs`.
-const PREEMPTIONS_MAX: usize = 3;
-
-fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS_MAX);
-    builder.check(model);
-}
+use crate::models::explore;
 
 #[test]
 fn no_core_sleeps_over_a_mailbox_with_mail() {
