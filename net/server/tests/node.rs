@@ -58,11 +58,11 @@ fn format(config: &NodeConfig, node: u64) {
     let request = FormatRequest {
         cluster: ClusterId([5; 16]),
         node: NodeId(node),
-        cores: 1,
-        groups: GROUPS,
-        segment_bytes: SEGMENT_BYTES,
+        cores: config.cluster.cores,
+        groups: config.cluster.groups,
+        segment_bytes: config.process.segment_bytes,
         joins: false,
-        machine: identity::MachineKind::Files,
+        machine: config.cluster.machine,
     };
     identity::format(&config.process.data_dir, request).expect("the directory is fresh");
 }

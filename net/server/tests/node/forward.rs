@@ -19,16 +19,7 @@ const FOUR_GROUPS: u32 = 4;
 fn two_cores(dir: &Path, base: u16) -> NodeConfig {
     let mut config = config(dir, 1, 1, base);
     (config.cluster.cores, config.cluster.groups) = (CORES, FOUR_GROUPS);
-    let request = FormatRequest {
-        cluster: ClusterId([5; 16]),
-        node: NodeId(1),
-        cores: CORES,
-        groups: FOUR_GROUPS,
-        segment_bytes: SEGMENT_BYTES,
-        joins: false,
-        machine: identity::MachineKind::Files,
-    };
-    identity::format(&config.process.data_dir, request).expect("the directory is fresh");
+    format(&config, 1);
     config
 }
 

@@ -17,16 +17,7 @@ fn three(dir: &Path) -> Vec<NodeConfig> {
         })
         .collect();
     for (config, node) in configs.iter().zip(1..) {
-        let request = FormatRequest {
-            cluster: ClusterId([5; 16]),
-            node: NodeId(node),
-            cores: 1,
-            groups: GROUPS,
-            segment_bytes: SEGMENT_BYTES,
-            joins: false,
-            machine: MachineKind::Null,
-        };
-        identity::format(&config.process.data_dir, request).expect("the directory is fresh");
+        format(config, node);
     }
     configs
 }
