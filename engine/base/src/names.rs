@@ -102,6 +102,17 @@ pub fn path_key(path: &str) -> String {
     name_key(path)
 }
 
+/// The code points of [`path_key`], one after the other.
+pub fn key_chars(path: &str) -> impl Iterator<Item = char> {
+    path.chars().map(simple_lower)
+}
+
+/// The last name of a path in normal form; empty for the root.
+#[must_use]
+pub fn name_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// A digest of the tables that keys depend on, over all code points: lower case, decomposition, composition and the
 /// order of combining marks.
 #[must_use]

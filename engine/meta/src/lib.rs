@@ -49,6 +49,7 @@ pub mod query;
 pub mod query_codec;
 mod read;
 mod read_feed;
+pub mod render;
 mod rows;
 pub mod scope;
 mod sessions;
