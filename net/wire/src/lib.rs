@@ -4,6 +4,8 @@
 //! for metaservers and block servers alike; *peer frames* ([`peer`]) carry Raft between the cores of two nodes. Every link
 //! begins with a hello ([`hello`], [`peer_hello`]). [`FrameReader`] cuts a byte stream into frames.
 //!
+//! Beside them, [`memcache`]: the memcached protocol, as far as it is served.
+//!
 //! Bytes from outside become types or an error, never a panic; decoders borrow; encoders reuse their buffers.
 //! Formats: docs/design/wire.md, and docs/design/raft.md 15 for peer frames.
 
@@ -13,6 +15,7 @@ pub mod cluster;
 pub mod explain;
 pub mod frame;
 pub mod hello;
+pub mod memcache;
 pub mod peer;
 pub mod peer_hello;
 pub mod peer_writer;
