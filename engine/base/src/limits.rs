@@ -163,6 +163,20 @@ pub const MAILBOX_BYTES_MAX: usize = 16 << 20;
 /// Memory that a message's buffer keeps when its message is over.
 pub const PARCEL_KEPT_BYTES: usize = 16 << 10;
 
+// Memcached port (docs/design/memcache.md).
+/// Commands of one connection that are not answered; more are not read.
+pub const MEMCACHE_COMMANDS_MAX: usize = 1024;
+/// Keys of one connection that are looked up at a time; more wait in their command.
+pub const MEMCACHE_LOOKUPS_MAX: usize = 256;
+/// Bytes that wait to be sent to one connection, beyond which none are read from it.
+pub const MEMCACHE_OUT_BYTES_SOFT: usize = 256 << 10;
+/// Bytes of one connection's answers, sent and not, beyond which a command is refused.
+pub const MEMCACHE_OUT_BYTES_MAX: usize = 4 << 20;
+/// Commands that a core keeps the memory of.
+pub const MEMCACHE_COMMANDS_KEPT: usize = 4096;
+/// And how much of each.
+pub const MEMCACHE_COMMAND_KEPT_BYTES: usize = 8 << 10;
+
 // Block server (docs/design/blocks.md).
 /// The largest frame on a link of a block server: one block, its commit and room for headers.
 pub const BLOCK_FRAME_BYTES_MAX: usize = 6 << 20;

@@ -93,6 +93,6 @@ pub use query::{
     AccountInfo, AccountKey, Answer, Change, DeltaIn, Entry, MountPlace, NodeInfo, Query, ROOT, ServerInfo,
     UploadState, What,
 };
-pub use read::{head, pending_sweep, query, trim_floor};
+pub use read::{head, lookup_as_of, pending_sweep, query, trim_floor};
 pub use scope::Scope;
 pub use store::{Cold, Frozen, Machine, Pressure, Row, Rows, Store, StoreEvent, Want};

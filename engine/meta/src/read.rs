@@ -58,6 +58,33 @@ pub fn head<S: Store>(store: &S, group: GroupId, nsid: Nsid, wants: &mut Vec<Wan
     Ok(Tree { source: &mut view, nsid }.namespace()?.map_or(Jid(0), |row| row.head))
 }
 
+/// What is at a path of a namespace, for the system, with the newest change that shaped the answer (`as_of`): of what is
+/// there, the newest row that names it or a folder above it; of what is not, the journal's head. For one path that never
+/// runs back. It is 0 where there is no such namespace.
+///
+/// Shape: the answers of [`Query::Lookup`].
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn lookup_as_of<S: Store>(
+    store: &S,
+    group: GroupId,
+    nsid: Nsid,
+    at: &At,
+    wants: &mut Vec<Want>,
+) -> Result<(Answer, Jid), Cold> {
+    let mut view = View { store, group, wants };
+    let mut tree = Tree { source: &mut view, nsid };
+    let Some(namespace) = tree.namespace()? else { return Ok((Answer::NotFound, Jid(0))) };
+    let found = tree.find(at).and_then(|found| Ok((tree.path_of(found.node)?, found)));
+    match found {
+        Ok((path, found)) => {
+            let meta = found.row.metadata(nsid, found.node);
+            Ok((Answer::Entry(Entry { path_display: path.display, meta }), path.newest))
+        }
+        Err(Halt::With(outcome)) => Ok((refusal(outcome), namespace.head)),
+        Err(Halt::Cold) => Err(Cold),
+    }
+}
+
 /// A namespace of the group in which a sweep is pending, for a new leader: it proposes `Sweep` there.
 ///
 /// Errors: [`Cold`]: prefetch `wants` and ask again.

@@ -70,6 +70,8 @@ pub(crate) struct NodePath {
     pub is_live: bool,
     /// It is below a folder that no path leads to.
     pub is_hidden: bool,
+    /// The newest journal row that names the node or a folder above it.
+    pub newest: Jid,
 }
 
 /// The tree of one namespace, read from `source`.
@@ -143,8 +145,9 @@ impl<R: Source> Tree<'_, R> {
 
     pub fn path_of(&mut self, node: TreeNode) -> Result<NodePath, Halt> {
         let mut names = Vec::new();
-        let (mut is_live, mut is_hidden) = (true, false);
+        let (mut is_live, mut is_hidden, mut newest) = (true, false, Jid(0));
         self.walk_up(node, |at, row| {
+            newest = newest.max(row.last_jid);
             is_live &= row.is_seen();
             is_hidden |= row.flags & NODE_HIDDEN != 0;
             if at != ROOT {
@@ -157,7 +160,7 @@ impl<R: Source> Tree<'_, R> {
             display.push('/');
             display.push_str(name);
         }
-        Ok(NodePath { display, is_live, is_hidden })
+        Ok(NodePath { display, is_live, is_hidden, newest })
     }
 
     /// The live node where a path begins. `NotFound` when it is not live.

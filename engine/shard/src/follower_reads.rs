@@ -6,7 +6,7 @@ use meta::Store;
 use raft::{Effects, Input, Outcome};
 use seglog::Disk;
 
-use crate::group::Read;
+use crate::group::{Form, Read};
 use crate::stages::class_of_query;
 use crate::{Shard, Status, Ticket};
 
@@ -18,7 +18,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let slot = &mut self.groups[at as usize];
         let class = class_of_query(&query);
-        let read = Read { ticket, acct, nsid, query, path: None, slot: self.stages.begin_slot(), class };
+        let (form, timed) = (Form::Native, self.stages.begin_slot());
+        let read = Read { ticket, acct, nsid, query, form, path: None, slot: timed, class };
         if slot.is_leader {
             base::mark::hit!("shard.follower_read.at_the_leader");
             slot.turn_reads.push(read);

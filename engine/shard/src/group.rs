@@ -33,6 +33,15 @@ impl Proposed {
     }
 }
 
+/// What the answer of a read looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `meta`'s encoding.
+    Native,
+    /// [`crate::MetadataAnswer`], of a lookup by path.
+    Metadata,
+}
+
 /// A read on its way: joined, then confirmed, then served once enough is applied.
 #[derive(Debug, Clone)]
 pub(crate) struct Read {
@@ -40,6 +49,8 @@ pub(crate) struct Read {
     pub acct: base::Acct,
     pub nsid: Nsid,
     pub query: meta::Query,
+    /// What its answer looks like.
+    pub form: Form,
     /// How it was confirmed, once it was.
     pub path: Option<raft::ReadPath>,
     pub slot: Slot,

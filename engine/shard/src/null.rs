@@ -14,7 +14,7 @@ use meta::{EntryKind, EntryRef, Machine, Query, RowBatch, Store};
 use seglog::Disk;
 
 use crate::apply::Answered;
-use crate::group::Read;
+use crate::group::{Form, Read};
 use crate::{Effect, Shard, Status, Ticket};
 
 /// Said to who wants files of a cluster that counts.
@@ -175,7 +175,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return;
         }
         // Which query it is makes no difference: every read of a null machine is its count.
-        self.join_query(ticket, at, (Acct(0), Nsid(0)), Query::Head, OpClass::Get);
+        self.join_query(ticket, at, (Acct(0), Nsid(0)), (Query::Head, Form::Native), OpClass::Get);
     }
 
     /// The answer of every read, once it may be served.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use base::stages::Stage;
-use base::{GroupId, LogIndex, Mono, NodeId, Nsid};
+use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid};
 use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
 
-use crate::group::{ApplyWait, Read};
+use crate::group::{ApplyWait, Form, Read};
+use crate::metadata_read::{self, path_asked};
 use crate::stages::Timing;
 use crate::{Shard, Status};
 
@@ -28,6 +29,20 @@ pub(crate) enum Waiting {
     Sweeps { at: u32 },
     /// Look at the group's feature level again.
     Level { at: u32 },
+}
+
+/// What a read came to.
+enum Answered {
+    Native(meta::Answer),
+    Metadata(meta::Answer, Jid),
+}
+
+fn answer<S: Store>(store: &S, group: GroupId, read: &Read, wants: &mut Vec<Want>) -> Result<Answered, meta::Cold> {
+    match read.form {
+        Form::Native => meta::query(store, group, read.acct, read.nsid, &read.query, wants).map(Answered::Native),
+        Form::Metadata => meta::lookup_as_of(store, group, read.nsid, path_asked(&read.query), wants)
+            .map(|(answer, as_of)| Answered::Metadata(answer, as_of)),
+    }
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
@@ -100,13 +115,16 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.serve_count(at, &read);
         }
         let mut wants = Vec::new();
-        match meta::query(&self.store, group, read.acct, read.nsid, &read.query, &mut wants) {
+        match answer(&self.store, group, &read, &mut wants) {
             Ok(answer) => {
                 // A snapshot is the state from when the store has it, before the log has restarted behind it.
                 let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
                 let index = self.groups[at as usize].applied.max(shown);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
-                self.replies.done(read.ticket, group, effect, |out| answer.encode(out));
+                self.replies.done(read.ticket, group, effect, |out| match &answer {
+                    Answered::Native(answer) => answer.encode(out),
+                    Answered::Metadata(answer, as_of) => metadata_read::encode(answer, *as_of, out),
+                });
                 self.time_read(&read, group, index, !tokens.is_empty());
                 tokens.drain(..).for_each(|token| self.store.release(token));
             }

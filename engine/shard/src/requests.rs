@@ -7,7 +7,7 @@ use meta::{Pressure, Store};
 use raft::{ConfigChange, HANDOVER_LAG_MAX, Input, Outcome};
 use seglog::Disk;
 
-use crate::group::{Read, Watcher};
+use crate::group::{Form, Read, Watcher};
 use crate::stages::{class_of_command, class_of_query};
 use crate::sweep::SWEEPER;
 use crate::{Shard, Status, Ticket};
@@ -103,7 +103,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_query(&mut self, ticket: Ticket, group: GroupId, acct: Acct, nsid: Nsid, query: &[u8]) {
         let Some((at, query)) = self.take_query(ticket, group, query) else { return };
         let class = class_of_query(&query);
-        self.join_query(ticket, at, (acct, nsid), query, class);
+        self.join_query(ticket, at, (acct, nsid), (query, Form::Native), class);
     }
 
     /// A query joins this turn's reads of its group.
@@ -112,7 +112,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         ticket: Ticket,
         at: u32,
         (acct, nsid): (Acct, Nsid),
-        query: meta::Query,
+        (query, form): (meta::Query, Form),
         class: OpClass,
     ) {
         let slot = &mut self.groups[at as usize];
@@ -121,7 +121,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.leader_hint();
             return self.replies.bare(ticket, slot.id, Status::NotLeader(hint));
         }
-        slot.turn_reads.push(Read { ticket, acct, nsid, query, path: None, slot: self.stages.begin_slot(), class });
+        let timed = self.stages.begin_slot();
+        slot.turn_reads.push(Read { ticket, acct, nsid, query, form, path: None, slot: timed, class });
         self.note_turn(at);
     }
 
@@ -207,7 +208,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn handle_stale_query(&mut self, ticket: Ticket, group: GroupId, nsid: Nsid, query: meta::Query) {
         if let Some(at) = self.local(group) {
             let (slot, class) = (self.stages.begin_slot(), class_of_query(&query));
-            self.serve(at, Read { ticket, acct: Acct(0), nsid, query, path: None, slot, class }, Vec::new());
+            let form = Form::Native;
+            self.serve(at, Read { ticket, acct: Acct(0), nsid, query, form, path: None, slot, class }, Vec::new());
         }
     }
 

@@ -464,6 +464,7 @@ fn a_snapshot_serves_the_confirmed_reads_that_wait_for_its_index() {
             acct: Acct(1),
             nsid: Nsid(10_000_000_000),
             query: meta::Query::Head,
+            form: crate::group::Form::Native,
             path: Some(raft::ReadPath::Round),
             slot: rig.shard.stages.begin_slot(),
             class: crate::stages::class_of_query(&meta::Query::Head),
