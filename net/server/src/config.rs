@@ -101,6 +101,9 @@ pub struct ProcessConfig {
     pub peer_port: u16,
     /// The admin port (HTTP: metrics, profile), on loopback alone; 0: none.
     pub admin_port: u16,
+    /// Where the memcached port listens, on all cores; none by default. It asks nobody who he is: whoever reaches it reads
+    /// the metadata of all accounts.
+    pub memcache_listen: Option<SocketAddr>,
     /// Bytes of a core's flight ring; 0: none.
     pub flight_bytes: u64,
     /// Bytes of one log segment, fixed at format. Invariant: a power of two.

@@ -12,7 +12,7 @@ use reactor::mmap_disk::MmapDisk;
 use reactor::storage::StorageDone;
 use reactor::{Event, Inbox, Io, Ring, SocketId, Wait};
 use seglog::{DiskOp, OpToken};
-use shard::{Border, MachineKind, PeerOut, Reply, Resting, Shard, StateDiffers, Status, StopReason, Ticket, Wrong};
+use shard::{Border, MachineKind, PeerOut, Reply, Resting, Shard, Status, StopReason, Ticket};
 use store::LsmStore;
 use transport::{Clients, PeerEvent, Peers};
 use wire::{
@@ -22,11 +22,12 @@ use wire::{
 
 use crate::exit::ExitCode;
 use crate::forward::Rooms;
+use crate::memcache::{self, Memcache};
 use crate::profile::{CoreProfile, Counts};
 use crate::requests::{Ask, Desk};
 use crate::shared::Shared;
 use crate::stall::Step;
-use crate::{address_book, forward, requests};
+use crate::{address_book, forward, requests, tell};
 
 /// Completions taken in one turn before the turn goes on.
 const REAPS_MAX: usize = 16;
@@ -39,6 +40,7 @@ pub(crate) const INTERNAL: u64 = u64::MAX;
 /// Listener tags.
 pub(crate) const TAG_CLIENT: u64 = u64::MAX;
 pub(crate) const TAG_PEER: u64 = u64::MAX - 1;
+pub(crate) const TAG_MEMCACHE: u64 = u64::MAX - 2;
 
 /// What threads that are no cores tell a core.
 pub enum Mail {
@@ -65,6 +67,7 @@ pub(crate) struct Hands {
     pub cores: u16,
     pub shard: NodeShard,
     pub clients: Clients,
+    pub memcache: Memcache,
     pub peers: Peers,
     /// To and from the other cores of this node.
     pub mailroom: Rooms,
@@ -101,7 +104,7 @@ impl Core {
         inbox: Inbox<Mail>,
         (node, id, cores): (NodeId, CoreId, u16),
         shard: NodeShard,
-        clients: Clients,
+        (clients, memcache): (Clients, Memcache),
         peers: Peers,
         (shared, profile, mailroom): (Arc<Shared>, CoreProfile, Rooms),
     ) -> Core {
@@ -114,6 +117,7 @@ impl Core {
             cores,
             shard,
             clients,
+            memcache,
             peers,
             mailroom,
             shared,
@@ -202,6 +206,8 @@ impl Core {
         hands.begin_operations(&mut self.ring);
         hands.peers.flush(&mut self.ring);
         hands.flush_clients(&mut self.ring);
+        let (memcache, mut reach) = hands.port();
+        memcache.flush(&mut self.ring, &mut reach);
         hands.mailroom.publish();
         hands.counters.enters = self.ring.counters().enters;
         hands.end_second();
@@ -216,10 +222,12 @@ impl Core {
         if hands.shared.is_stopping() && !hands.is_stopping {
             return Wait::No;
         }
-        if hands.shard.has_work() || hands.clients.has_work() || !hands.asks.is_empty() || !self.inbox.is_empty() {
+        let is_served = !hands.clients.has_work() && !hands.memcache.has_work();
+        if hands.shard.has_work() || !is_served || !hands.asks.is_empty() || !self.inbox.is_empty() {
             return Wait::No;
         }
         let deadline = hands.shard.next_deadline().min(hands.peers.next_deadline()).min(hands.next_address_book);
+        let deadline = deadline.min(hands.memcache.next_deadline());
         Wait::Until(deadline.min(hands.now + IDLE_MAX))
     }
 }
@@ -229,6 +237,7 @@ impl Hands {
         self.now = now;
         self.counters.turns += 1;
         self.shard.begin_turn(now, wall_ms);
+        self.memcache.begin_turn(now, wall_ms);
         // Before anything of the turn is served: a lease says nothing of the time that the clock did not count.
         if let Some(slept) = self.suspend_watch.look() {
             self.suspends += 1;
@@ -282,6 +291,7 @@ impl Hands {
         let now = self.now;
         match event {
             Event::Accepted { tag: TAG_PEER, socket } => self.peers.handle_accepted(socket),
+            Event::Accepted { tag: TAG_MEMCACHE, socket } => self.memcache.handle_accepted(socket),
             Event::Accepted { socket, .. } => self.clients.handle_accepted(socket),
             Event::Connected { tag, socket } => self.peers.handle_connected(tag, socket),
             Event::ConnectFailed { tag, errno } => {
@@ -292,6 +302,8 @@ impl Hands {
             Event::Sent { socket, buffer } => {
                 if self.clients.has(socket) {
                     self.clients.handle_sent(socket, buffer);
+                } else if self.memcache.has(socket) {
+                    self.memcache.handle_sent(socket, buffer);
                 } else {
                     self.peers.handle_sent(socket, buffer);
                 }
@@ -300,7 +312,7 @@ impl Hands {
                 if let Some(connection) = self.clients.handle_closed(socket) {
                     self.explains.retain(|(wanted, _)| *wanted != connection);
                     self.shard.handle_connection_closed(connection);
-                } else {
+                } else if !self.memcache.handle_closed(socket) {
                     let shard = &mut self.shard;
                     self.peers.handle_closed(socket, now, |event| handle_peer_event(shard, event, now));
                 }
@@ -315,6 +327,9 @@ impl Hands {
         if self.clients.has(socket) {
             let (clients, mut desk) = self.desk();
             clients.handle_received(socket, bytes, |event| desk.handle(&event));
+        } else if self.memcache.has(socket) {
+            let (memcache, mut reach) = self.port();
+            memcache.handle_received(socket, bytes, &mut reach);
         } else {
             let shard = &mut self.shard;
             self.peers.handle_received(socket, bytes, &*self.shared, |event| handle_peer_event(shard, event, now));
@@ -411,7 +426,7 @@ impl Hands {
             }
         }
         while let Some(found) = self.shard.poll_difference() {
-            tell_difference(&found);
+            tell::difference(&found);
         }
         while let Some((group, notice)) = self.shard.poll_notice() {
             let group = group.0;
@@ -462,7 +477,8 @@ impl Hands {
         }
         self.asks = asks;
         self.asks.clear();
-        let Hands { clients, shard, counters, shared, profile, explains, id, node, has_replied, mailroom, .. } = self;
+        let Hands { clients, shard, counters, shared, profile, explains, id, node, .. } = self;
+        let Hands { has_replied, mailroom, memcache, .. } = self;
         let replies = shard.replies();
         let timings = replies.timings();
         profile.begin_replies(timings.len());
@@ -470,6 +486,10 @@ impl Hands {
             let Ticket { connection, request, .. } = reply.ticket;
             if connection == INTERNAL {
                 address_book::learn(shared, &reply);
+                continue;
+            }
+            if memcache::is_ours(connection) {
+                memcache.handle_answer(connection, request, memcache::answered(reply.status, reply.body));
                 continue;
             }
             if let Some(place) = forward::place_of(reply.ticket) {
@@ -577,6 +597,7 @@ impl Hands {
             self.is_stopping = true;
             self.shard.prepare_stop();
             self.clients.close_all();
+            self.memcache.close_all();
         }
     }
 
@@ -638,18 +659,6 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
         return clients.reply_explained((connection, request, kind), status, reply.group, explanation, write);
     }
     clients.reply(connection, request, kind, status, reply.group, is_last, |out| put_body(reply, out));
-}
-
-/// Replicas have parted: whoever reads the log must know where, and whom to replace.
-fn tell_difference(found: &StateDiffers) {
-    let StateDiffers { group, index, own, peer, other, wrong } = *found;
-    let what_next = match wrong {
-        Wrong::Here => "a majority has the other's state: the group stops here; replace this node under a new id",
-        Wrong::There => "a majority has this node's state: that node's group stops; replace it under a new id",
-        Wrong::Unknown => "no majority is known to have either state: compare `admin status` of all nodes",
-    };
-    let (own, other) = (format!("{own:016x}"), format!("{other:016x}"));
-    tracing::error!(group = group.0, index = index.0, peer = peer.0, own, other, "replicas differ: {what_next}");
 }
 
 fn handle_peer_event(shard: &mut NodeShard, event: PeerEvent<'_>, now: Mono) {

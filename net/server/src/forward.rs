@@ -12,6 +12,7 @@ use wire::explain::MAILBOX_HOP;
 use wire::{ReplyStatus, RequestKind};
 
 use crate::core::{Hands, count_reply, put_body, reply_status, take_explain};
+use crate::memcache;
 use crate::requests::{self, Ask};
 
 /// One core's mailroom; an answer brings the time of what was done.
@@ -42,6 +43,9 @@ impl Hands {
         let Hands { mailroom, shard, asks, now, .. } = self;
         mailroom.serve(|Incoming { place, kind, group, body }| {
             let ticket = ticket(place, kind);
+            if kind == memcache::LOOKUP {
+                return memcache::serve_lookup(shard, ticket, group, body);
+            }
             match RequestKind::from_u8(kind) {
                 Some(kind) => requests::serve(shard, asks, ticket, kind, (group, body), *now),
                 None => asks.push(Ask::Unsupported(ticket, group)),
@@ -51,11 +55,14 @@ impl Hands {
 
     /// Writes the answers that came home into their connections' buffers. A connection that is gone wants none.
     pub(crate) fn deliver_forwarded(&mut self) {
-        let Hands { mailroom, clients, counters, profile, explains, node, has_replied, .. } = self;
+        let Hands { mailroom, clients, counters, profile, explains, node, has_replied, memcache, .. } = self;
         mailroom.deliver(|returned| {
             let Returned { asked: Asked { connection, request, kind, group, begun }, core, status, note, body } =
                 returned;
             let (connection, status) = (*connection, *status);
+            if memcache::is_ours(connection) {
+                return memcache.handle_answer(connection, *request, memcache::answered_by_mail(status, body));
+            }
             count_reply(counters, status, *kind);
             let is_explained = !explains.is_empty() && take_explain(explains, connection, *request);
             if !clients.has_connection(connection) {
@@ -84,10 +91,13 @@ impl Hands {
 
     /// The core is about to stop: whoever waits for another core's answer is told so. What was not sent was not done.
     pub(crate) fn refuse_forwarded(&mut self) {
-        let Hands { mailroom, clients, .. } = self;
+        let Hands { mailroom, clients, memcache, .. } = self;
         mailroom.stop(|asked, is_sent| {
             let Asked { connection, request, kind, group, .. } = *asked;
             let status = if is_sent { ReplyStatus::Unavailable } else { ReplyStatus::NotLeader };
+            if memcache::is_ours(connection) {
+                return memcache.handle_answer(connection, request, memcache::answered_by_mail(status, &[]));
+            }
             clients.reply(connection, request, kind, status, group, true, |out| {
                 if !is_sent {
                     put_node(out, None);

@@ -10,11 +10,13 @@ pub mod exit;
 mod flow_runner;
 mod forward;
 pub mod identity;
+mod memcache;
 pub mod node;
 pub mod profile;
 mod recovery;
 mod requests;
 pub mod shared;
 pub mod stall;
+mod tell;
 
 pub use node::{Node, StartError};

@@ -26,11 +26,12 @@ use wire::{PeerHello, ServerHello, WIRE_VERSION};
 use crate::admin::{AdminPort, Shown};
 use crate::announce::Announcer;
 use crate::config::{NodeConfig, Pin, Profile};
-use crate::core::{Core, Mail, TAG_CLIENT, TAG_PEER};
+use crate::core::{Core, Mail, TAG_CLIENT, TAG_MEMCACHE, TAG_PEER};
 use crate::exit::ExitCode;
 use crate::flow_runner::FlowRunner;
 use crate::forward::Rooms;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
+use crate::memcache::{self, Memcache};
 use crate::profile::{CoreProfile, Feed, Watch};
 use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
@@ -118,6 +119,7 @@ pub struct Node {
     _watch: Watch,
     _stall_watch: StallWatch,
     client_address: SocketAddr,
+    memcache_address: Option<SocketAddr>,
     id: NodeId,
     log_backend: Backend,
     _lock: Lock,
@@ -229,6 +231,7 @@ impl Node {
             _watch: watch,
             _stall_watch: stall_watch,
             client_address: SocketAddr::new(config.process.listen, config.process.client_port),
+            memcache_address: config.process.memcache_listen,
             id: identity.node,
             log_backend: backend,
             _lock: lock,
@@ -262,6 +265,12 @@ impl Node {
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Where its memcached port listens, if it has one.
+    #[must_use]
+    pub fn memcache_address(&self) -> Option<SocketAddr> {
+        self.memcache_address
     }
 
     /// This node.
@@ -535,9 +544,10 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let client = SocketAddr::new(process.listen, process.client_port);
     let own = SocketAddr::new(process.listen, process.client_port + 1 + id.0);
     let peer = SocketAddr::new(process.listen, process.peer_port + id.0);
-    let listeners =
+    let memcache = process.memcache_listen.map(|address| (TAG_MEMCACHE, address, Patience::CLIENT));
+    let ports =
         [(TAG_CLIENT, client, Patience::CLIENT), (TAG_CLIENT, own, Patience::CLIENT), (TAG_PEER, peer, Patience::PEER)];
-    for (tag, address, patience) in listeners {
+    for (tag, address, patience) in ports.into_iter().chain(memcache) {
         ring.listen(tag, address, patience).map_err(|source| StartError::Listen { address, source })?;
     }
     let clients = Clients::new(ServerHello {
@@ -564,9 +574,17 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
             config_hash: hash,
         },
     });
+    let settings = memcache::Settings {
+        core: id,
+        groups: identity.groups,
+        listen: process.memcache_listen,
+        client_port: process.client_port,
+    };
+    let memcache = Memcache::new(settings, shared.clone(), now);
     let flight = open_flight(&config, identity.node, id, &stamp_clock);
     let profile = CoreProfile::new(stamp_clock, feed, now).with_flight(flight, identity.incarnation);
-    Ok(Core::new(ring, inbox, (identity.node, id, identity.cores), shard, clients, peers, (shared, profile, mailroom)))
+    let names = (identity.node, id, identity.cores);
+    Ok(Core::new(ring, inbox, names, shard, (clients, memcache), peers, (shared, profile, mailroom)))
 }
 
 /// Pinning is a help and not a need: a refusal is told once and the core floats.

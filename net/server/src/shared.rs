@@ -12,6 +12,7 @@ use wire::{ClusterMap, NodeAddress};
 
 use crate::config::{Address, NodeConfig};
 use crate::exit::ExitCode;
+use crate::memcache::MemcacheStats;
 use crate::stall::Beats;
 
 /// One member, as the address book knows it.
@@ -48,6 +49,8 @@ pub struct Shared {
     failure: Mutex<Option<Failure>>,
     /// Where each core stands in its turn.
     pub beats: Arc<Beats>,
+    /// What the memcached ports of all cores counted.
+    pub(crate) memcache: MemcacheStats,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             is_stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             beats: Arc::new(Beats::new(config.cluster.cores)),
+            memcache: MemcacheStats::new(config.cluster.cores),
         }
     }
 
@@ -92,6 +96,12 @@ impl Shared {
     #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
         self.members.read().keys().copied().collect()
+    }
+
+    /// The shared client port of a member.
+    #[must_use]
+    pub fn client_address(&self, node: NodeId) -> Option<Address> {
+        self.members.read().get(&node).map(|member| member.client.clone())
     }
 
     /// Publishes who leads a group.

@@ -2,6 +2,10 @@
 
 #[path = "node/forward.rs"]
 mod forward;
+#[path = "node/memcache.rs"]
+mod memcache;
+#[path = "node/memcache_oracle.rs"]
+mod memcache_oracle;
 #[path = "node/null.rs"]
 mod null;
 #[path = "node/profile.rs"]

@@ -113,7 +113,7 @@ fn what_is_wrong_is_told_as_memcached_tells_it() {
         ("mg 1/a Cx", "CLIENT_ERROR bad token in command line format"),
         ("mg !!! b v", "CLIENT_ERROR error decoding key"),
         (&opaque, "CLIENT_ERROR opaque token too long"),
-        (&many, "CLIENT_ERROR options flags too long"),
+        (&many, "CLIENT_ERROR options flags are too long"),
         ("get a", "CLIENT_ERROR bad key"),
         ("get 1/a 1/b c", "CLIENT_ERROR bad key"),
         ("mg 1/(a) v", "CLIENT_ERROR bad key"),

@@ -1,6 +1,6 @@
 //! From text with origins to checked values: every bound of the configuration is judged here, once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use base::limits::{CORES_MAX, GROUPS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VOTERS_MAX};
@@ -158,6 +158,7 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         client_port,
         peer_port,
         admin_port: values.number("process.admin_port", 0, 65_535)? as u16,
+        memcache_listen: memcache_listen(values)?,
         flight_bytes: values.bytes("process.flight_bytes", 0, FLIGHT_BYTES_MAX)?,
         segment_bytes,
         log_backend: log_backend(values)?,
@@ -189,6 +190,18 @@ fn check_ports(values: &Values, client: u16, peer: u16, cores: u16) -> Result<()
         return Err(invalid(origin, "process.peer_port", &text, &why));
     }
     Ok(())
+}
+
+fn memcache_listen(values: &Values) -> Result<Option<SocketAddr>, ConfigError> {
+    const KEY: &str = "memcache.listen";
+    let (text, _) = values.of(KEY);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.trim().parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(Some(address)),
+        _ => Err(values.wrong(KEY, "is not an IP address and a port; write for example 127.0.0.1:11211")),
+    }
 }
 
 fn log_backend(values: &Values) -> Result<BackendWish, ConfigError> {

@@ -196,6 +196,13 @@ const SETTINGS: &[Setting] = &[
     setting("process.pin", Kind::List, "auto", "auto, off, or the processors of core threads: \"2,3\" or [2, 3]")
         .dev("off")
         .shared("off"),
+    setting(
+        "memcache.listen",
+        Kind::Text,
+        "",
+        "IP:port of the memcached port, read only; it asks for no password: whoever reaches it reads the metadata of all \
+         accounts, so let it be loopback or a closed network; empty is none",
+    ),
     setting("process.log_level", Kind::Text, "info", "log filter: error, warn, info, debug, or target=level lists"),
 ];
 

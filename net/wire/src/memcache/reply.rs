@@ -49,7 +49,7 @@ impl Refusal {
             Refusal::BadKey => "CLIENT_ERROR bad key",
             Refusal::BadChunk => "CLIENT_ERROR bad data chunk",
             Refusal::OpaqueTooLong => "CLIENT_ERROR opaque token too long",
-            Refusal::TooManyFlags => "CLIENT_ERROR options flags too long",
+            Refusal::TooManyFlags => "CLIENT_ERROR options flags are too long",
             Refusal::DuplicateFlag => "CLIENT_ERROR duplicate flag",
             Refusal::InvalidFlag => "CLIENT_ERROR invalid flag",
             Refusal::BadToken => "CLIENT_ERROR bad token in command line format",
