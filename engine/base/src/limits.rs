@@ -193,6 +193,17 @@ pub const BLOCKS_DELIVERED_MAX: usize = 4096;
 /// Blocklists that one connection of a block server remembers.
 pub const BLOCKLISTS_CACHED_MAX: usize = 16;
 
+// Read cache (docs/design/cache.md).
+/// Bytes of a cached key; answers of longer paths are not cached. As in the store.
+pub const CACHE_KEY_BYTES_MAX: usize = 1280;
+/// Stripes of a group, of which the first is of rows; a power of two. A model under loom has as few of all
+/// this as it can.
+pub const CACHE_STRIPES: usize = if cfg!(loom) { 4 } else { 1024 };
+/// Times that a reader looks at a bucket that changes meanwhile; then it is a miss.
+pub const CACHE_TRIES_MAX: usize = if cfg!(loom) { 1 } else { 3 };
+/// Keys that are read at once.
+pub const CACHE_BATCH_MAX: usize = 32;
+
 // Client library (docs/design/wire.md).
 /// The largest frame that a client sends.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 1 << 20;

@@ -9,11 +9,12 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 19] = [
+pub const ROOMS: [(&str, &str, u8); 20] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
     ("meta", "engine/meta", 1),
+    ("cache", "engine/cache", 1),
     ("store", "engine/store", 2),
     ("shard", "engine/shard", 2),
     ("reactor", "engine/reactor", 2),
