@@ -72,9 +72,9 @@ impl Bench {
 /// All benchmarks, by room.
 #[must_use]
 pub fn all() -> Vec<Bench> {
-    use rooms::{base, load, meta, raft, reactor, seglog, server, shard, store, wire};
+    use rooms::{base, cache, load, meta, raft, reactor, seglog, server, shard, store, wire};
     let rooms = [base::benches, raft::benches, seglog::benches, meta::benches, store::benches, shard::benches];
-    let faces = [reactor::benches, wire::benches, server::benches, load::benches];
+    let faces = [cache::benches, reactor::benches, wire::benches, server::benches, load::benches];
     rooms.into_iter().chain(faces).flat_map(|benches| benches()).collect()
 }
 

@@ -1,6 +1,7 @@
 //! The bodies, one file for each room.
 
 pub mod base;
+pub mod cache;
 pub mod core_rig;
 pub mod flat_disk;
 pub mod load;
