@@ -1,8 +1,10 @@
 //! The tokio face of the client, for servers that are asynchronous anyway. The driver is the same thread; a call awaits
 //! its own answer.
 
+use std::sync::Arc;
+
 use base::mono::Span;
-use base::{Acct, Nsid};
+use base::{Acct, Jid, Nsid};
 use meta::{Answer, Command, Outcome, Query};
 use tokio::sync::oneshot;
 use wire::ClusterMap;
@@ -10,6 +12,18 @@ use wire::ClusterMap;
 use crate::blocking::Client;
 use crate::error::{ClientError, ConnectError};
 use crate::operation::{ClientOptions, Operation, Reply};
+
+/// A watch that lasts as long as this value.
+pub struct HeadWatch {
+    client: Client,
+    id: u64,
+}
+
+impl Drop for HeadWatch {
+    fn drop(&mut self) {
+        self.client.cancel(self.id);
+    }
+}
 
 /// As [`Client`], with calls that are awaited.
 #[derive(Clone)]
@@ -40,6 +54,23 @@ impl AsyncClient {
             Reply::Answer(answer) => Ok(answer),
             _ => Err(ClientError::Undecodable { what: "a query" }),
         }
+    }
+
+    /// Watches a namespace's journal from `since` on, as [`Client::watch`] does. `on_head` hears of each head that passes
+    /// the last one told, and of `None` once the watch cannot be kept up; it is called on the driver's thread and must not
+    /// block. Dropping the guard ends the watch.
+    pub fn watch(
+        &self,
+        acct: Acct,
+        nsid: Nsid,
+        since: Jid,
+        on_head: impl Fn(Option<Jid>) + Send + Sync + 'static,
+    ) -> HeadWatch {
+        let told = Arc::new(on_head);
+        let ends = Arc::clone(&told);
+        let on_head = Box::new(move |head| told(Some(head)));
+        let id = self.client.watch_with(acct, nsid, since, on_head, Box::new(move |_| ends(None)));
+        HeadWatch { client: self.client.clone(), id }
     }
 
     /// As [`Client::cluster_map`].

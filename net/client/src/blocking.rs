@@ -220,10 +220,21 @@ impl Client {
         // Nobody listens any more once the watch is dropped.
         let on_head: OnHead = Box::new(move |head| drop(heads.send(Ok(head))));
         let on_done: OnDone = Box::new(move |end| drop(ends.send(Err(end.err().unwrap_or(ClientError::Closed)))));
+        let id = self.watch_with(acct, nsid, since, on_head, on_done);
+        Ok(Watch { client: self.clone(), id, told })
+    }
+
+    /// Leaves a watch, and gives its name for [`Client::cancel`].
+    pub(crate) fn watch_with(&self, acct: Acct, nsid: Nsid, since: Jid, on_head: OnHead, on_done: OnDone) -> u64 {
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let operation = Operation::Watch { acct, nsid, since };
         self.inner.driver.handle().submit(id, operation, self.inner.options.deadline, Some(on_head), on_done);
-        Ok(Watch { client: self.clone(), id, told })
+        id
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancel(&self, id: u64) {
+        self.inner.driver.handle().cancel(id);
     }
 
     /// Leaves an operation and goes on; its end is in [`Submitted::wait`].

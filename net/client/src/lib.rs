@@ -23,7 +23,7 @@ mod driver;
 
 pub use crate::core::{Action, Core, LinkId};
 #[cfg(feature = "tokio")]
-pub use asynchronous::AsyncClient;
+pub use asynchronous::{AsyncClient, HeadWatch};
 pub use blocking::{Client, NodeStatus, Submitted, Watch};
 pub use error::{ClientError, ConnectError, Tried};
 pub use explained::Explained;

@@ -226,7 +226,13 @@ mod tests {
 
     /// A group 0 with a list of what was revoked.
     #[derive(Default)]
-    struct List(Mutex<(Vec<[u8; 32]>, Vec<(Acct, u32)>)>);
+    struct List(Mutex<Lists>);
+
+    #[derive(Clone, Default)]
+    struct Lists {
+        tokens: Vec<[u8; 32]>,
+        generations: Vec<(Acct, u32)>,
+    }
 
     impl Metaserver for List {
         fn command(&self, _: Acct, _: Nsid, _: Command) -> Asked<'_, Outcome> {
@@ -234,7 +240,7 @@ mod tests {
         }
 
         fn query(&self, _: Acct, _: Nsid, query: Query) -> Asked<'_, Answer> {
-            let (tokens, generations) = self.0.lock().expect("no panics").clone();
+            let Lists { tokens, generations } = self.0.lock().expect("no panics").clone();
             Box::pin(async move {
                 match query {
                     Query::Group0(Group0Query::Revoked { .. }) => {
@@ -261,10 +267,10 @@ mod tests {
         assert_eq!(auth.user(&text).map(|caller| (caller.acct, caller.root)), Ok((Acct(5), Nsid(7))));
         assert_eq!(auth.user("sl.x"), Err(ApiError::Auth("invalid_access_token")));
         assert_eq!(auth.user(&token(1).text(&keys)), Err(ApiError::Auth("expired_access_token")));
-        list.0.lock().expect("no panics").0.push(token::digest(&text));
+        list.0.lock().expect("no panics").tokens.push(token::digest(&text));
         auth.refresh().await.expect("it is fetched");
         assert_eq!(auth.user(&text), Err(ApiError::Auth("invalid_access_token")));
-        *list.0.lock().expect("no panics") = (Vec::new(), vec![(Acct(5), 2)]);
+        *list.0.lock().expect("no panics") = Lists { tokens: Vec::new(), generations: vec![(Acct(5), 2)] };
         auth.refresh().await.expect("it is fetched");
         assert_eq!(auth.user(&text), Err(ApiError::Auth("invalid_access_token")), "of an older generation");
     }

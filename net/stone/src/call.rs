@@ -1,7 +1,7 @@
 //! One call of a route: who calls, with which argument, from which path root.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -45,6 +45,23 @@ impl Stone {
     }
 }
 
+/// The content of a request, taken once. Calls are shared between threads, which bodies cannot be.
+#[derive(Debug, Default)]
+pub struct Content(Mutex<Option<Body>>);
+
+impl Content {
+    /// It is to be taken.
+    #[must_use]
+    pub fn new(body: Body) -> Content {
+        Content(Mutex::new(Some(body)))
+    }
+
+    /// The bytes to come; empty the second time.
+    pub fn take(&self) -> Body {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
 /// One call.
 #[derive(Debug)]
 pub struct Call {
@@ -64,8 +81,8 @@ pub struct Call {
     pub query: Form,
     /// All headers.
     pub headers: HeaderMap,
-    /// The content that is sent; empty unless the style is upload.
-    pub body: Body,
+    /// The content that is sent; nothing unless the style is upload.
+    pub body: Content,
 }
 
 impl Call {

@@ -27,7 +27,7 @@ pub mod token;
 pub use arg::{Arg, Union};
 pub use auth::{Authenticator, Caller};
 pub use ca::{CaError, DevCa};
-pub use call::{Call, Stone};
+pub use call::{Call, Content, Stone};
 pub use entries::Writer;
 pub use error::ApiError;
 pub use form::Form;

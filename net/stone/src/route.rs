@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::arg::Arg;
 use crate::auth::{Caller, Credentials};
-use crate::call::{Call, Stone, path_root};
+use crate::call::{Call, Content, Stone, path_root};
 use crate::error::ApiError;
 use crate::form::Form;
 use crate::ids::hex;
@@ -199,8 +199,8 @@ async fn admit<S>(
         return Err(ApiError::MissingScope(scope));
     }
     let (arg, body) = match route.style {
-        Style::Rpc => (rpc_arg(&head.headers, &query, body).await?, Body::empty()),
-        Style::Upload | Style::Download => (header_arg(&head.headers, &query)?, body),
+        Style::Rpc => (rpc_arg(&head.headers, &query, body).await?, Content::default()),
+        Style::Upload | Style::Download => (header_arg(&head.headers, &query)?, Content::new(body)),
     };
     let base = match &caller {
         Some(caller) => {

@@ -1,0 +1,169 @@
+//! The configuration of a gateway: the table `[gateway]` of a TOML file, parsed once, unknown keys refused.
+//!
+//! ```toml
+//! [gateway]
+//! listen = "10.0.0.4:7443"                                        # where clients reach it; HTTPS
+//! www = "https://files.example.com"                               # what links begin with; default: https:// and listen
+//! targets = ["10.0.0.1:7100", "10.0.0.2:7100", "10.0.0.3:7100"]   # metaservers to begin with
+//! server_id = 1                                                   # from 1, unique among the gateways
+//! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
+//! certificate = "/etc/dropstone/gateway.pem"                      # the chain
+//! key = "/etc/dropstone/gateway.key"
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base::Acct;
+use base::limits::CONFIG_FILE_BYTES_MAX;
+use serde::Deserialize;
+
+/// What a listener shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// A chain and its key, in PEM files.
+    Files {
+        /// The chain.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// The authority of `dropstone dev`, in this directory.
+    Dev(PathBuf),
+    /// None: HTTP, on loopback only, for the load generator.
+    Plain,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What links begin with, without a slash at the end; `None`: the address.
+    pub www: Option<String>,
+    /// `host:port` of metaservers; at least one.
+    pub targets: Vec<String>,
+    /// Its number among the gateways, from 1.
+    pub server_id: u64,
+    /// The cluster's secret.
+    pub secret_file: PathBuf,
+    /// What it shows.
+    pub tls: Tls,
+    /// `dropstone dev`: this account approves every app at once.
+    pub dev: Option<Acct>,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("could not read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is far too long.
+    #[error("{path} has more than {CONFIG_FILE_BYTES_MAX} bytes, which is no configuration")]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The text is no TOML of this shape; line and field are in the message.
+    #[error("bad configuration: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// A value that cannot be.
+    #[error("bad configuration: gateway.{key} {why}")]
+    Value {
+        /// Which.
+        key: &'static str,
+        /// What is wrong, and what would be right.
+        why: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    gateway: Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    listen: SocketAddr,
+    www: Option<String>,
+    targets: Vec<String>,
+    server_id: u64,
+    secret_file: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl GatewayConfig {
+    /// Reads and checks a file.
+    ///
+    /// Errors: [`ConfigError`].
+    pub fn load(path: &Path) -> Result<GatewayConfig, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(read)?.len() > CONFIG_FILE_BYTES_MAX {
+            return Err(ConfigError::TooLong { path: path.to_owned() });
+        }
+        GatewayConfig::parse(&std::fs::read_to_string(path).map_err(read)?)
+    }
+
+    /// Parses and checks the text of a file.
+    ///
+    /// Errors: [`ConfigError`].
+    pub fn parse(text: &str) -> Result<GatewayConfig, ConfigError> {
+        let File { gateway: Table { listen, www, targets, server_id, secret_file, certificate, key } } =
+            toml::from_str(text)?;
+        let tls = Tls::Files { certificate, key };
+        let config = GatewayConfig { listen, www, targets, server_id, secret_file, tls, dev: None };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// Errors: [`ConfigError::Value`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key, why| Err(ConfigError::Value { key, why });
+        if self.targets.is_empty() {
+            return bad("targets", "is empty; name the client address of at least one metaserver");
+        }
+        if self.server_id == 0 {
+            return bad("server_id", "is 0; numbers begin with 1");
+        }
+        match &self.www {
+            Some(www) if !www.starts_with("https://") || www.ends_with('/') => {
+                bad("www", "is not https://host or https://host:port, without a slash at the end")
+            }
+            None if self.listen.ip().is_unspecified() => {
+                bad("www", "is missing; links need the name under which clients reach this gateway")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "[gateway]\nlisten = \"10.0.0.4:7443\"\ntargets = [\"10.0.0.1:7100\"]\nserver_id = 1\n\
+        secret_file = \"/s\"\ncertificate = \"/c\"\nkey = \"/k\"\n";
+
+    #[test]
+    fn a_good_file_is_taken_and_a_bad_value_is_named() {
+        let config = GatewayConfig::parse(GOOD).expect("good");
+        assert_eq!((config.server_id, config.dev), (1, None));
+        let bad = |from: &str, to: &str| GatewayConfig::parse(&GOOD.replace(from, to)).expect_err("bad").to_string();
+        assert!(bad("server_id = 1", "server_id = 0").contains("gateway.server_id is 0"));
+        assert!(bad("[\"10.0.0.1:7100\"]", "[]").contains("gateway.targets is empty"));
+        assert!(bad("10.0.0.4", "0.0.0.0").contains("gateway.www is missing"));
+        assert!(bad("server_id = 1", "server_id = 1\nwww = \"http://a/\"").contains("gateway.www is not https://"));
+        assert!(bad("server_id", "servre_id").contains("unknown field"));
+    }
+}

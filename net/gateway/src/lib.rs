@@ -1,0 +1,24 @@
+//! The gateway: the rpc routes of files, accounts and sharing, sign-in, and the pages of links.
+//!
+//! It keeps nothing: kill it at any moment, run as many as you like. What a route means is in docs/design/gateway.md;
+//! who may call it, and how arguments and errors look, is `stone`'s.
+
+mod cluster;
+pub mod config;
+mod files;
+mod heads;
+mod jobs;
+mod oauth;
+mod pages;
+mod server;
+mod sharing;
+mod state;
+mod table;
+mod tokens;
+mod users;
+
+pub use cluster::Cluster;
+pub use config::{ConfigError, GatewayConfig, Tls};
+pub use server::{GatewayServer, StartError, start, start_with};
+pub use table::ROUTES;
+pub use tokens::{GrantError, Granted, grant};

@@ -1,0 +1,223 @@
+//! The gateway as a running thing: its threads, its port, its announcements.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use base::{Acct, Nsid};
+use meta::{Command, ServerPut, ServerRole};
+use stone::ca::tls_of_files;
+use stone::keys::SecretError;
+use stone::{CaError, DevCa, Host, Keys, ListenError, Listener, Metaserver, Secret, Stone, listen, router, unknown};
+use tokio::sync::watch;
+
+use crate::cluster::Cluster;
+use crate::config::{ConfigError, GatewayConfig, Tls};
+use crate::heads::Heads;
+use crate::jobs::Jobs;
+use crate::state::Gateway;
+use crate::table::{ELSEWHERE, ROUTES};
+use crate::{oauth, pages};
+
+/// The time between two announcements, and after a failed one.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(500);
+/// What is in flight at a stop gets this long.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// Nothing is elsewhere where one listener serves everything.
+const NOTHING: &[(&str, Host)] = &[];
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CaError),
+    /// The port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The process cannot have threads.
+    #[error("could not start the gateway's threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// A running gateway. Dropping it stops it.
+#[derive(Debug)]
+pub struct GatewayServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl GatewayServer {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it and waits for it, at most a few seconds.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        // The thread may have ended already; then nobody listens.
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the gateway's thread had panicked");
+        }
+    }
+}
+
+impl Drop for GatewayServer {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Starts a gateway alone: routes of other hosts are refused with the name of their host.
+///
+/// Errors: [`StartError`].
+pub fn start(config: &GatewayConfig) -> Result<GatewayServer, StartError> {
+    start_on(config, |_| None)
+}
+
+/// Starts a gateway that serves the routes of the content host too (`--all-routes`): `content` makes their router, which
+/// has no fallback, over the same keys and cluster. It is called inside the runtime.
+///
+/// Errors: [`StartError`].
+pub fn start_with(
+    config: &GatewayConfig,
+    content: impl FnOnce(&Arc<Stone>) -> Router,
+) -> Result<GatewayServer, StartError> {
+    start_on(config, |stone| Some(content(stone)))
+}
+
+fn start_on(
+    config: &GatewayConfig,
+    content: impl FnOnce(&Arc<Stone>) -> Option<Router>,
+) -> Result<GatewayServer, StartError> {
+    config.check()?;
+    let secret = match &config.tls {
+        Tls::Dev(_) | Tls::Plain => Secret::load_or_make(&config.secret_file)?,
+        Tls::Files { .. } => Secret::load(&config.secret_file)?,
+    };
+    let tls = match &config.tls {
+        Tls::Files { certificate, key } => Some(tls_of_files(certificate, key)?),
+        Tls::Dev(dir) => Some(DevCa::open(dir)?.tls(&[])?),
+        Tls::Plain => None,
+    };
+    let listener = listen(config.listen, tls)?;
+    let address = listener.address();
+    let www = config.www.clone().unwrap_or_else(|| own_url(&config.tls, address));
+    let cluster = Arc::new(Cluster::new(config.targets.clone()));
+    let meta: Arc<dyn Metaserver> = cluster.clone();
+    let stone = Arc::new(Stone::new(meta, Keys::new(&secret), config.dev.is_some(), www));
+    let heads = Heads::new(cluster);
+    let gateway = Arc::new(Gateway { stone: Arc::clone(&stone), heads, jobs: Jobs::default(), dev: config.dev });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("gateway")
+        .enable_all()
+        .build()
+        .map_err(StartError::Threads)?;
+    let entered = runtime.enter();
+    let routes = routes(&gateway, content(&stone));
+    drop(entered);
+    let (stop, stopped) = watch::channel(false);
+    let server_id = config.server_id;
+    let work = serve(listener, routes, stone, server_id, address, stopped);
+    let main = move || {
+        runtime.block_on(work);
+        runtime.shutdown_timeout(STOP_TIME_MAX);
+    };
+    let thread =
+        std::thread::Builder::new().name("gateway-main".to_owned()).spawn(main).map_err(StartError::Threads)?;
+    tracing::info!(%address, "the gateway listens");
+    Ok(GatewayServer { address, stop, thread: Some(thread) })
+}
+
+/// How clients name a gateway that has no name: the leaf of `dev` is for `localhost`.
+fn own_url(tls: &Tls, address: SocketAddr) -> String {
+    match tls {
+        Tls::Plain => format!("http://{address}"),
+        _ if address.ip().is_loopback() => format!("https://localhost:{}", address.port()),
+        _ => format!("https://{address}"),
+    }
+}
+
+/// All that it serves.
+fn routes(gateway: &Arc<Gateway>, content: Option<Router>) -> Router {
+    let token = |gateway: &Arc<Gateway>| {
+        let gateway = Arc::clone(gateway);
+        post(move |request: Request| oauth::token(Arc::clone(&gateway), request))
+    };
+    let (for_authorize, for_link) = (Arc::clone(gateway), Arc::clone(gateway));
+    let all = router(ROUTES, &gateway.stone, gateway)
+        .route("/", get(|| async { (StatusCode::OK, "dropstone\n") }))
+        .route("/oauth2/token", token(gateway))
+        .route("/1/oauth2/token", token(gateway))
+        .route("/oauth2/authorize", get(move |request: Request| oauth::authorize(Arc::clone(&for_authorize), request)))
+        .route("/s/{*rest}", get(move |request: Request| pages::link(Arc::clone(&for_link), request)));
+    match content {
+        Some(content) => all.merge(content).fallback_service(Router::new().fallback(unknown(NOTHING))),
+        None => all.fallback_service(Router::new().fallback(unknown(ELSEWHERE))),
+    }
+}
+
+async fn serve(
+    listener: Listener,
+    routes: Router,
+    stone: Arc<Stone>,
+    server_id: u64,
+    address: SocketAddr,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let announcing = tokio::spawn(announce(Arc::clone(&stone), server_id, address));
+    let fresh = tokio::spawn(async move { stone.auth.keep_fresh().await });
+    tokio::select! {
+        ended = listener.serve(routes) => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the gateway's port was lost");
+            }
+        }
+        // An error is a dropped handle: a stop as well.
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+    announcing.abort();
+    fresh.abort();
+}
+
+async fn announce(stone: Arc<Stone>, server: u64, address: SocketAddr) {
+    let mut is_known = None;
+    loop {
+        let put = ServerPut { server, role: ServerRole::Gateway, address: address.to_string() };
+        let announced = stone.meta.command(Acct(0), Nsid(0), Command::ServerPut(put)).await;
+        let is_announced = announced.as_ref().is_ok_and(meta::Outcome::is_ok);
+        if is_known != Some(is_announced) {
+            match (&announced, is_announced) {
+                (_, true) => tracing::info!(server, %address, "announced to the cluster"),
+                (Err(error), _) => {
+                    tracing::warn!(server, %error, "could not announce to the cluster yet; trying again")
+                }
+                (Ok(outcome), _) => tracing::warn!(server, ?outcome, "the cluster did not take the announcement"),
+            }
+        }
+        is_known = Some(is_announced);
+        tokio::time::sleep(if is_announced { ANNOUNCE_EVERY } else { ANNOUNCE_AGAIN }).await;
+    }
+}

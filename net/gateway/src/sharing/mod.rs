@@ -1,0 +1,5 @@
+//! Sharing: folders that become namespaces, and links.
+
+pub mod flows;
+pub mod folders;
+pub mod links;
