@@ -239,7 +239,8 @@ pub struct SessionAppend {
     /// Where the call's bytes begin; another place than the session's end is `IncorrectOffset`. Concurrent: a multiple
     /// of 4 MiB.
     pub offset: u64,
-    /// Whole blocks that are now complete, at most `COMMAND_BLOCKS_MAX`, all of them put by a block server.
+    /// Whole blocks that are now complete, at most `COMMAND_BLOCKS_MAX`, all of them put by a block server. Of the call
+    /// that closes, the last one may be short, if no tail follows.
     pub blocks: Vec<PresentBlock>,
     /// Bytes after the last whole block, less than 4 MiB.
     pub tail_bytes: u32,
@@ -248,6 +249,9 @@ pub struct SessionAppend {
     /// Nothing comes after it.
     pub close: bool,
 }
+
+/// In a finish: the hash of what the session and the last blocks are. No SHA-256 is known to be zero.
+pub const HASH_OF_SESSION: [u8; 32] = [0; 32];
 
 /// Puts the file of an upload session.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -258,7 +262,7 @@ pub struct SessionFinish {
     pub offset: u64,
     /// Blocks after those: what the tail has become. None of a concurrent session.
     pub rest: Vec<PresentBlock>,
-    /// Where and how; size and hash are of the whole, and it names no blocks.
+    /// Where and how; size and hash are of the whole, and it names no blocks. The hash may be [`HASH_OF_SESSION`].
     pub commit: CommitFile,
     /// The file was put in another namespace, as this; the session ends. Only servers may say so.
     pub result: Option<Metadata>,

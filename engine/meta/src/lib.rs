@@ -71,9 +71,10 @@ pub use batch::RowBatch;
 pub use block_scan::{BlockPage, BlockPlace, BlockScan};
 pub use codec::DecodeError;
 pub use command::{
-    At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, CopyStep, Delete, Freeze, ListStage,
-    MemberPut, MemberRole, MemberState, Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart, PutMode,
-    Restore, ServerPut, ServerRole, SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer, UploadId,
+    At, Attested, Command, CommandHeader, CommitBatch, CommitFile, Copy, CopyStep, Delete, Freeze, HASH_OF_SESSION,
+    ListStage, MemberPut, MemberRole, MemberState, Mkdir, Mount, MountSwap, Move, NodePut, PresentBlock, PresentPart,
+    PutMode, Restore, ServerPut, ServerRole, SessionAppend, SessionFinish, SetAttr, Step, StoreAndCommit, Transfer,
+    UploadId,
 };
 pub use command_codec::{decode_command, encode_command};
 pub use delta::{DeltaCursor, Expansion};

@@ -3,11 +3,15 @@
 //! Blocks are known and counted as they come, in a list that the session uses until a file does. What is no whole block
 //! yet is an object beside the blocks, named in the row.
 
+use std::borrow::Cow;
+
 use base::limits::{BLOCK_BYTES, FILE_BLOCKS_MAX};
 use base::{Acct, BlockHash, Nsid};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::command::{Command, CommandHeader, CommitFile, PresentBlock, SessionAppend, SessionFinish, UploadId};
+use crate::command::{
+    Command, CommandHeader, CommitFile, HASH_OF_SESSION, PresentBlock, SessionAppend, SessionFinish, UploadId,
+};
 use crate::command_codec::encode_command;
 use crate::editor::{Blocks, Editor};
 use crate::files;
@@ -91,12 +95,16 @@ pub(crate) fn append<S: Store>(editor: &mut Editor<'_, '_, S>, append: &SessionA
     if offset != row.offset {
         return Err(Outcome::IncorrectOffset { correct: row.offset }.into());
     }
-    let whole = u64::from(row.blocks) + blocks.len() as u64;
-    let end = whole * BLOCK_BYTES + u64::from(tail_bytes);
-    if blocks.iter().any(|block| u64::from(block.bytes) != BLOCK_BYTES) || end < row.offset {
+    let bytes: u64 = blocks.iter().map(|block| u64::from(block.bytes)).sum();
+    let end = u64::from(row.blocks) * BLOCK_BYTES + bytes + u64::from(tail_bytes);
+    // The closing call may bring the file's last block, so that the session needs nothing more to become a file.
+    let last = blocks.len().saturating_sub(1);
+    let is_last = |at| close && tail_bytes == 0 && at == last;
+    let is_whole = |(at, block): (usize, &PresentBlock)| u64::from(block.bytes) == BLOCK_BYTES || is_last(at);
+    if !blocks.iter().enumerate().all(is_whole) || end < row.offset {
         return Err(Outcome::Malformed.into());
     }
-    if whole >= FILE_BLOCKS_MAX {
+    if u64::from(row.blocks) + blocks.len() as u64 >= FILE_BLOCKS_MAX {
         return Err(Outcome::TooLarge.into());
     }
     take_blocks(editor, &mut row, blocks)?;
@@ -253,7 +261,10 @@ pub(crate) fn seal<S: Store>(editor: &mut Editor<'_, '_, S>, id: UploadId) -> Re
 /// A target in another namespace is noted before anybody puts the file there: nobody here can tell whether that was done,
 /// so from then on the session ends in that namespace or not at all. There it is put once, under the session's id.
 pub(crate) fn finish<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish) -> Result<Outcome, Halt> {
-    let asked = SessionFinish { result: None, ..finish.clone() };
+    // The last blocks are not part of what was asked: a repeat may come when nobody can tell them any more, and is known
+    // by its offset, size and place.
+    let commit = finish.commit.clone();
+    let asked = SessionFinish { id: finish.id, offset: finish.offset, rest: Vec::new(), commit, result: None };
     let place = place_of(editor, finish.id, &Command::SessionFinish(Box::new(asked)));
     let noted = match kept_under(editor, finish.id)? {
         Some((digest, Kept::Sent { nsid, rest })) => {
@@ -311,10 +322,25 @@ fn finish_here<S: Store>(editor: &mut Editor<'_, '_, S>, finish: &SessionFinish)
             return Err(Outcome::MissingData.into());
         }
     }
-    let commit = &finish.commit;
+    // A closed session may still lack the block that its tail becomes, and nothing else.
+    if !row.is_concurrent && row.is_closed && row.tail_bytes == 0 && !finish.rest.is_empty() {
+        return Err(Outcome::Closed.into());
+    }
+    let commit = &with_hash(&finish.commit, &row, &finish.rest);
     let outcome = files::put_at(editor, commit, |editor| complete(editor, row, commit, &finish.rest))?;
     end(editor, id, &row, &outcome)?;
     Ok(outcome)
+}
+
+/// The put with the hash of what the session has, where it names none.
+fn with_hash<'a>(commit: &'a CommitFile, row: &UploadRow, rest: &[PresentBlock]) -> Cow<'a, CommitFile> {
+    if commit.content_hash != HASH_OF_SESSION {
+        return Cow::Borrowed(commit);
+    }
+    base::mark::hit!("meta.upload.own_hash");
+    let mut hash = row.hash;
+    rest.iter().for_each(|block| hash.push(&block.hash));
+    Cow::Owned(CommitFile { content_hash: hash.finish(), ..commit.clone() })
 }
 
 /// What is kept under an id.

@@ -409,7 +409,8 @@ impl Run {
         let so_far = open.as_ref().map_or(0, |open| open.offset);
         let offset = if self.prng.one_in(8) { self.prng.below(3) * BLOCK_BYTES } else { so_far };
         if self.prng.one_in(2) {
-            let (has_short, close) = (self.prng.one_in(10), self.prng.one_in(8));
+            let close = self.prng.one_in(8);
+            let has_short = self.prng.one_in(if close { 2 } else { 10 });
             let blocks = self.upload_blocks(2, has_short);
             let tail_bytes = if self.prng.one_in(3) { self.prng.below(100) as u32 } else { 0 };
             return Command::SessionAppend(SessionAppend { id, offset, blocks, tail_bytes, tail: 7, close });
@@ -417,7 +418,10 @@ impl Run {
         let rest = self.upload_blocks(2, true);
         let mut names = open.map(|open| open.names).unwrap_or_default();
         names.extend(rest.iter().map(|block| block.hash));
-        let commit = self.commit_of(&names);
+        let mut commit = self.commit_of(&names);
+        if self.prng.one_in(3) {
+            commit.content_hash = HASH_OF_SESSION;
+        }
         Command::SessionFinish(Box::new(SessionFinish { id, offset, rest, commit, result: None }))
     }
 

@@ -129,6 +129,56 @@ fn a_wrong_offset_is_told_the_right_one_and_appends_nothing() {
     assert!(world.run(finish(id, BLOCK + 10, "/f", &all, 1)).is_ok());
 }
 
+/// As a server asks that has not seen the whole: the hash is left to the session.
+fn unhashed(command: Command) -> Command {
+    let Command::SessionFinish(mut finish) = command else { panic!("it is a finish") };
+    finish.commit.content_hash = HASH_OF_SESSION;
+    Command::SessionFinish(finish)
+}
+
+#[test]
+fn a_closing_call_may_end_in_a_short_block_and_the_session_is_then_a_file_by_its_offset_alone() {
+    let mut world = World::new();
+    let id = id(1);
+    let all = [whole(0), whole(1), short(2, 700)];
+    assert_eq!(world.run(append(id, 0, vec![whole(0)], 9)), Outcome::Done);
+    let with_tail = closing(append(id, BLOCK + 9, vec![whole(1), short(2, 700)], 3));
+    assert_eq!(world.run(with_tail), Outcome::Malformed, "a short block is the last one");
+    let not_last = closing(append(id, BLOCK + 9, vec![short(2, 700), whole(1)], 0));
+    assert_eq!(world.run(not_last), Outcome::Malformed);
+    assert_eq!(world.run(closing(append(id, BLOCK + 9, all[1..].to_vec(), 0))), Outcome::Done);
+    assert_eq!(world.run(append(id, 2 * BLOCK + 700, vec![], 1)), Outcome::Closed);
+    let more = [all.as_slice(), &[short(3, 5)]].concat();
+    assert_eq!(world.run(unhashed(finish(id, 2 * BLOCK + 700, "/f", &more, 1))), Outcome::Closed);
+    let asked = unhashed(finish(id, 2 * BLOCK + 700, "/f", &all, 0));
+    let told = world.run(asked.clone());
+    let meta = told.metadata().expect("it was put").clone();
+    assert_eq!((meta.size, meta.content_hash), (2 * BLOCK + 700, content_hash(&names(&all))));
+    assert_eq!(blocklist(&mut world, "/f"), all.iter().map(|block| (block.hash, block.bytes)).collect::<Vec<_>>());
+    assert_eq!(world.run(asked), told);
+    world.check();
+}
+
+#[test]
+fn a_finish_without_a_hash_is_judged_by_the_sessions_own() {
+    let mut world = World::new();
+    let all = [whole(0), short(1, 10)];
+    assert_eq!(world.run(append(id(1), 0, vec![whole(0)], 10)), Outcome::Done);
+    let tailed = unhashed(finish(id(1), BLOCK + 10, "/f", &all[..1], 0));
+    assert_eq!(world.run(tailed), Outcome::BadContentHash, "an open tail is no block yet");
+    let told = world.run(unhashed(finish(id(1), BLOCK + 10, "/f", &all, 1)));
+    assert!(matches!(told, Outcome::Applied(_)), "{told:?}");
+    // The last blocks are not part of the question: whoever asks again cannot tell them any more.
+    let Command::SessionFinish(mut again) = unhashed(finish(id(1), BLOCK + 10, "/f", &all, 1)) else { panic!() };
+    again.rest.clear();
+    assert_eq!(world.run(Command::SessionFinish(again)), told);
+    // The same content at the same place is no new revision.
+    assert_eq!(world.run(append(id(2), 0, vec![whole(0)], 10)), Outcome::Done);
+    let same = world.run(unhashed(finish(id(2), BLOCK + 10, "/f", &all, 1)));
+    assert!(matches!(same, Outcome::Unchanged(_)), "{same:?}");
+    world.check();
+}
+
 #[test]
 fn a_session_is_its_accounts_and_lives_seven_days() {
     let mut world = World::new();

@@ -105,8 +105,13 @@ impl Naive {
         if append.offset != upload.offset {
             return Err(Outcome::IncorrectOffset { correct: upload.offset });
         }
-        let end = (upload.names.len() + append.blocks.len()) as u64 * BLOCK + u64::from(append.tail_bytes);
-        if append.blocks.iter().any(|block| u64::from(block.bytes) != BLOCK) || end < upload.offset {
+        let lengths: Vec<u64> = append.blocks.iter().map(|block| u64::from(block.bytes)).collect();
+        let end = upload.names.len() as u64 * BLOCK + lengths.iter().sum::<u64>() + u64::from(append.tail_bytes);
+        let mut to_be_whole = &lengths[..];
+        if append.close && append.tail_bytes == 0 && !lengths.is_empty() {
+            to_be_whole = &lengths[..lengths.len() - 1];
+        }
+        if to_be_whole.iter().any(|bytes| *bytes != BLOCK) || end < upload.offset {
             return Err(Outcome::Malformed);
         }
         self.take(&mut upload, &append.blocks)?;
@@ -160,7 +165,7 @@ impl Naive {
     }
 
     pub(super) fn finish(&mut self, acct: Acct, finish: &SessionFinish) -> Judged {
-        let command = Command::SessionFinish(Box::new(finish.clone()));
+        let command = Command::SessionFinish(Box::new(SessionFinish { rest: Vec::new(), ..finish.clone() }));
         self.once(finish.id, acct, &command)?;
         let key = (finish.id.nonce, acct);
         let sent = self.uploads.sent.get(&key).cloned();
@@ -196,7 +201,17 @@ impl Naive {
         if finish.offset != upload.offset {
             return Err(Outcome::IncorrectOffset { correct: upload.offset });
         }
-        let outcome = self.put_judged(acct, &finish.commit, |it| it.whole(upload, &finish.commit, &finish.rest))?;
+        let has_tail = upload.offset > upload.names.len() as u64 * BLOCK;
+        if upload.is_closed && !has_tail && !finish.rest.is_empty() {
+            return Err(Outcome::Closed);
+        }
+        let mut commit = finish.commit.clone();
+        if commit.content_hash == HASH_OF_SESSION {
+            let rest = finish.rest.iter().map(|block| block.hash);
+            let names: Vec<BlockHash> = upload.names.iter().copied().chain(rest).collect();
+            commit.content_hash = hash_of_names(&names);
+        }
+        let outcome = self.put_judged(acct, &commit, |it| it.whole(upload, &commit, &finish.rest))?;
         self.end(finish.id, &outcome);
         self.keep(finish.id, acct, command.clone(), &outcome);
         Ok(outcome)
