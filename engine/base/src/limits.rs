@@ -192,6 +192,12 @@ pub const BLOCK_CONNECTIONS_MAX: usize = 512;
 pub const BLOCKS_DELIVERED_MAX: usize = 4096;
 /// Blocklists that one connection of a block server remembers.
 pub const BLOCKLISTS_CACHED_MAX: usize = 16;
+/// Blocks that one call of the content host holds in memory.
+pub const BLOCKS_IN_FLIGHT_MAX: usize = 4;
+/// The body of one call of the content host.
+pub const CONTENT_BODY_BYTES_MAX: u64 = 150 << 20;
+/// Entries of one batch of finishes, and sessions that one call starts.
+pub const FINISH_BATCH_MAX: usize = 1000;
 
 // Read cache (docs/design/cache.md).
 /// Bytes of a cached key; answers of longer paths are not cached. As in the store.

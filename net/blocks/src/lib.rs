@@ -10,6 +10,7 @@ mod block_client;
 mod cluster;
 pub mod config;
 mod connection;
+pub mod content;
 pub mod gc;
 pub mod metaserver;
 mod requests;

@@ -3,6 +3,7 @@
 //! `blocks/<first two hex digits>/<64 hex digits>`, put only if absent, checked against its name whenever it is read.
 //! What was put is durable when [`BlockStore::put`] returns. Layout and reasons: docs/design/blocks.md.
 
+pub(crate) mod tails;
 pub(crate) mod trash;
 
 use std::path::{Path, PathBuf};
@@ -157,6 +158,8 @@ impl BlockStore {
         for first in 0..=u8::MAX {
             std::fs::create_dir_all(blocks.join(format!("{first:02x}"))).map_err(failed)?;
         }
+        // Tails come and go all the time; their directory stays.
+        std::fs::create_dir_all(path.join("tails")).map_err(failed)?;
         for made in [&blocks, &path] {
             sync_directory(made).map_err(failed)?;
         }

@@ -381,7 +381,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, hash) = filled(directory.path(), b"content");
         let tails = directory.path().join("tails");
-        std::fs::create_dir(&tails).unwrap();
+        assert!(tails.is_dir());
         let staged = file(directory.path(), hash).with_extension("#1");
         for path in [&tails.join("old"), &tails.join("new"), &staged] {
             std::fs::write(path, b"x").unwrap();
