@@ -12,15 +12,17 @@
 mod links;
 mod replies;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use base::limits::CLIENT_REQUESTS_MAX;
 use base::mono::Span;
-use base::{ClusterId, GroupId, Jid, Mono, NodeId, Nsid, Prng, mutate};
+use base::{ClusterId, GroupId, IdMap, Jid, Mono, NodeId, Nsid, Prng, mutate};
 use meta::Query;
 use wire::{ClientHello, ClusterMap, RequestKind};
 
 use crate::backoff::backoff;
+use crate::deadlines::Deadlines;
 use crate::error::{ClientError, Tried};
 use crate::explained::Explained;
 use crate::link::{Link, LinkState};
@@ -79,10 +81,10 @@ pub struct Core {
     routes: Routes,
     cluster: Option<ClusterId>,
     sessions: BTreeMap<GroupId, Session>,
-    requests: HashMap<u64, Request>,
+    requests: IdMap<u64, Request>,
     ready: VecDeque<u64>,
     links: BTreeMap<LinkId, Link>,
-    deadlines: BTreeSet<(Mono, u64)>,
+    deadlines: Deadlines,
     delays: BTreeSet<(Mono, u64)>,
     actions: VecDeque<Action>,
     explained: VecDeque<Explained>,
@@ -109,10 +111,10 @@ impl Core {
             routes: Routes::new(targets, options.only_core),
             cluster: None,
             sessions: BTreeMap::new(),
-            requests: HashMap::new(),
+            requests: IdMap::default(),
             ready: VecDeque::new(),
             links: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             delays: BTreeSet::new(),
             actions: VecDeque::new(),
             explained: VecDeque::new(),
@@ -206,7 +208,8 @@ impl Core {
         let Some(lost) = self.links.remove(&link) else { return };
         base::mark::hit!("client.link.lost");
         self.routes.handle_failure(&lost.address, now, &mut self.prng);
-        let sent = lost.in_flight.iter().map(|id| (*id, true));
+        let sent = self.requests.iter().filter(|(_, request)| request.place == Place::InFlight(link));
+        let sent = sent.map(|(id, _)| (*id, true));
         let unsent = lost.waiting.iter().map(|id| (*id, false));
         let all: BTreeMap<u64, bool> = unsent.chain(sent).collect();
         for (id, was_sent) in all {
@@ -217,7 +220,7 @@ impl Core {
     /// Does what time and the events since the last call ask for. Call it once per turn and at [`Core::next_deadline`].
     pub fn advance(&mut self, now: Mono) {
         self.check_links(now);
-        while let Some((deadline, id)) = self.deadlines.first().copied()
+        while let Some((deadline, id)) = self.deadlines.first()
             && deadline <= now
         {
             self.time_out(id);
@@ -249,9 +252,10 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
         let links = self.links.values().filter_map(|link| link.deadline(&self.options));
-        let sets = [&self.deadlines, &self.delays].into_iter().filter_map(|set| set.first().map(|(time, _)| *time));
+        let times = [self.deadlines.first(), self.delays.first().copied()];
+        let times = times.into_iter().flatten().map(|(time, _)| time);
         let ready = (!self.ready.is_empty()).then_some(Mono(0));
-        links.chain(sets).chain(ready).min()
+        links.chain(times).chain(ready).min()
     }
 
     /// The cluster map, once there is one.
@@ -266,7 +270,7 @@ impl Core {
         let id = self.next_request;
         self.next_request += 1;
         if request.deadline < Mono::MAX {
-            self.deadlines.insert((request.deadline, id));
+            self.deadlines.insert(request.deadline, id);
         }
         self.requests.insert(id, request);
         self.ready.push_back(id);
@@ -277,7 +281,7 @@ impl Core {
     /// `ack_below` has passed it, a late copy of it is dropped.
     fn remove(&mut self, id: u64) -> Option<Request> {
         let request = self.requests.remove(&id)?;
-        self.deadlines.remove(&(request.deadline, id));
+        self.forget_deadline(request.deadline, id);
         match request.place {
             Place::Delayed(until) => {
                 self.delays.remove(&(until, id));
@@ -289,7 +293,7 @@ impl Core {
             }
             Place::InFlight(link) => {
                 if let Some(entry) = self.links.get_mut(&link) {
-                    entry.in_flight.remove(&id);
+                    entry.in_flight -= 1;
                 }
             }
             Place::Ready | Place::NoMap | Place::Session => {}
@@ -304,6 +308,15 @@ impl Core {
             self.wake_session(group);
         }
         Some(request)
+    }
+
+    /// The request has ended, or has another deadline now.
+    fn forget_deadline(&mut self, deadline: Mono, id: u64) {
+        if deadline < Mono::MAX {
+            let Core { deadlines, requests, .. } = self;
+            let is_live = |deadline, id: u64| requests.get(&id).is_some_and(|request| request.deadline == deadline);
+            deadlines.remove(deadline, id, is_live);
+        }
     }
 
     fn complete(&mut self, id: u64, result: Result<Reply, ClientError>) {
@@ -393,7 +406,7 @@ impl Core {
             return;
         }
         let route = if let Some(address) = request.pinned() {
-            Route::To { address: address.to_owned(), node: None }
+            Route::To { address: address.into(), node: None }
         } else if request.kind() == RequestKind::ClusterMap {
             self.routes.route_any(now)
         } else {
@@ -510,7 +523,7 @@ impl Core {
         }
     }
 
-    fn enqueue(&mut self, id: u64, address: String, node: Option<NodeId>, now: Mono) {
+    fn enqueue(&mut self, id: u64, address: Arc<str>, node: Option<NodeId>, now: Mono) {
         let request = self.requests.get_mut(&id).expect("the caller has just found it");
         let is_watch = request.is_watch();
         let found = self.links.iter().find(|(_, link)| link.address == address && link.is_watch == is_watch);
@@ -520,7 +533,7 @@ impl Core {
                 let link = LinkId(self.next_link);
                 self.next_link += 1;
                 self.links.insert(link, Link::new(address.clone(), node, is_watch, now));
-                self.actions.push_back(Action::Connect { link, address });
+                self.actions.push_back(Action::Connect { link, address: address.to_string() });
                 link
             }
         };

@@ -8,6 +8,7 @@ mod backoff;
 mod blocking;
 mod codec;
 mod core;
+mod deadlines;
 mod error;
 mod explained;
 pub mod linear;

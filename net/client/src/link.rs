@@ -1,6 +1,7 @@
 //! One connection as the core sees it: greeted or not, what waits for it, what is on its way.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use base::limits::{CLIENT_FRAME_BYTES_MAX, WIRE_FRAME_BYTES_MAX};
 use base::{Mono, NodeId};
@@ -21,7 +22,7 @@ pub(crate) enum LinkState {
 
 /// One connection.
 pub(crate) struct Link {
-    pub(crate) address: String,
+    pub(crate) address: Arc<str>,
     /// Whose it is: first as the map says, then as the hello says.
     pub(crate) node: Option<NodeId>,
     /// It carries watches only, so that closing it ends them.
@@ -31,8 +32,8 @@ pub(crate) struct Link {
     pub(crate) writer: FrameWriter,
     /// Requests to be sent on it.
     pub(crate) waiting: VecDeque<u64>,
-    /// Requests sent on it without a last reply.
-    pub(crate) in_flight: BTreeSet<u64>,
+    /// How many requests were sent on it without a last reply; they have it for their place.
+    pub(crate) in_flight: usize,
     pub(crate) opened: Mono,
     /// When bytes last came, or when the first request was sent after an idle time.
     pub(crate) heard: Mono,
@@ -41,7 +42,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(address: String, node: Option<NodeId>, is_watch: bool, now: Mono) -> Link {
+    pub(crate) fn new(address: Arc<str>, node: Option<NodeId>, is_watch: bool, now: Mono) -> Link {
         Link {
             address,
             node,
@@ -50,7 +51,7 @@ impl Link {
             reader: Link::empty_reader(),
             writer: FrameWriter::new(FrameClass::Request, CLIENT_FRAME_BYTES_MAX),
             waiting: VecDeque::new(),
-            in_flight: BTreeSet::new(),
+            in_flight: 0,
             opened: now,
             heard: now,
             is_pinged: false,
@@ -65,7 +66,7 @@ impl Link {
     pub(crate) fn deadline(&self, options: &ClientOptions) -> Option<Mono> {
         match self.state {
             LinkState::Connecting | LinkState::Greeting => Some(self.opened + options.link_deadline),
-            LinkState::Ready if self.in_flight.is_empty() => None,
+            LinkState::Ready if self.in_flight == 0 => None,
             LinkState::Ready if self.is_pinged => {
                 Some(self.heard + options.silence + options.silence + options.silence)
             }
@@ -80,6 +81,6 @@ impl Link {
 
     /// True when nothing waits for it and nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty()
+        self.waiting.is_empty() && self.in_flight == 0
     }
 }

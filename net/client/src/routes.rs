@@ -1,6 +1,7 @@
 //! Where a request goes: the cluster map, the believed leaders, and which addresses rest after a failure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use base::{CoreId, GroupId, Mono, NodeId, Nsid, Prng, core_of, group_of};
 use wire::ClusterMap;
@@ -13,7 +14,7 @@ pub(crate) enum Route {
     /// This address, which is this node's.
     To {
         /// `host:port`.
-        address: String,
+        address: Arc<str>,
         /// Whose it is, where the map says.
         node: Option<NodeId>,
     },
@@ -42,6 +43,8 @@ pub(crate) struct Routes {
     targets: Vec<String>,
     target_cursor: usize,
     map: Option<ClusterMap>,
+    /// By node as the map lists them, the address of each core.
+    cores: Vec<(NodeId, Vec<Option<Arc<str>>>)>,
     beliefs: Vec<Belief>,
     resting: HashMap<String, Rest>,
     /// The core that is sent to instead of a group's own.
@@ -51,7 +54,15 @@ pub(crate) struct Routes {
 impl Routes {
     /// `only_core`: see [`crate::ClientOptions`].
     pub(crate) fn new(targets: Vec<String>, only_core: Option<CoreId>) -> Routes {
-        Routes { targets, target_cursor: 0, map: None, beliefs: Vec::new(), resting: HashMap::new(), only_core }
+        Routes {
+            targets,
+            target_cursor: 0,
+            map: None,
+            cores: Vec::new(),
+            beliefs: Vec::new(),
+            resting: HashMap::new(),
+            only_core,
+        }
     }
 
     pub(crate) fn map(&self) -> Option<&ClusterMap> {
@@ -68,7 +79,16 @@ impl Routes {
         for (belief, leader) in self.beliefs.iter_mut().zip(&map.leaders) {
             belief.leader = belief.leader.filter(|node| map.address_of(*node).is_some()).or(*leader);
         }
+        let cores_of =
+            |base: &str| (0..map.cores).map(|core| core_address(base, CoreId(core)).map(Arc::from)).collect();
+        self.cores = map.nodes.iter().map(|node| (node.id, cores_of(&node.address))).collect();
         self.map = Some(map);
+    }
+
+    /// Where a core of a node listens, if the map has it.
+    fn address(&self, node: NodeId, core: CoreId) -> Option<&Arc<str>> {
+        let (_, cores) = self.cores.iter().find(|(id, _)| *id == node)?;
+        cores.get(usize::from(core.0))?.as_ref()
     }
 
     /// Any node, by its shared port: the targets in turn, then the map's nodes.
@@ -78,7 +98,7 @@ impl Routes {
         let turn = (0..all.len()).map(|step| all[(self.target_cursor + step) % all.len()]);
         let awake = turn.clone().find(|address| !self.is_resting(address, now));
         match awake {
-            Some(address) => Route::To { address: address.clone(), node: None },
+            Some(address) => Route::To { address: address.as_str().into(), node: None },
             None => Route::Wait(turn.map(|address| self.rests_until(address)).min().unwrap_or(now)),
         }
     }
@@ -100,19 +120,18 @@ impl Routes {
         let Some(map) = &self.map else { return Route::NoMap };
         let core = if is_watch { core_of(group, map.cores) } else { self.core_for(group, map) };
         let Some(belief) = self.beliefs.get(group.0 as usize).copied() else { return Route::NoMap };
-        let address_of = |node: NodeId| map.address_of(node).and_then(|base| core_address(base, core));
         if let Some(node) = belief.leader
-            && let Some(address) = address_of(node)
-            && !self.is_resting(&address, now)
+            && let Some(address) = self.address(node, core)
+            && !self.is_resting(address, now)
         {
-            return Route::To { address, node: Some(node) };
+            return Route::To { address: Arc::clone(address), node: Some(node) };
         }
         let nodes = &map.nodes;
         let turn = (0..nodes.len()).map(|step| &nodes[(belief.cursor + step) % nodes.len()]);
-        let turn = turn.filter_map(|node| Some((node.id, core_address(&node.address, core)?)));
+        let turn = turn.filter_map(|node| Some((node.id, self.address(node.id, core)?)));
         match turn.clone().find(|(_, address)| !self.is_resting(address, now)) {
-            Some((node, address)) => Route::To { address, node: Some(node) },
-            None => Route::Wait(turn.map(|(_, address)| self.rests_until(&address)).min().unwrap_or(now)),
+            Some((node, address)) => Route::To { address: Arc::clone(address), node: Some(node) },
+            None => Route::Wait(turn.map(|(_, address)| self.rests_until(address)).min().unwrap_or(now)),
         }
     }
 
@@ -126,11 +145,11 @@ impl Routes {
     ) -> bool {
         let Some(map) = &self.map else { return false };
         let core = self.core_for(group, map);
-        let hinted = hint.and_then(|hint| core_address(map.address_of(hint)?, core));
-        let is_useful = hint != node && hinted.is_some_and(|address| !self.is_resting(&address, now));
+        let hinted = hint.and_then(|hint| self.address(hint, core));
+        let is_useful = hint != node && hinted.is_some_and(|address| !self.is_resting(address, now));
         let Some(believed) = self.beliefs.get(group.0 as usize).map(|belief| belief.leader) else { return false };
-        let address = believed.and_then(|leader| core_address(map.address_of(leader)?, core));
-        let is_awake = address.is_some_and(|address| !self.is_resting(&address, now));
+        let address = believed.and_then(|leader| self.address(leader, core));
+        let is_awake = address.is_some_and(|address| !self.is_resting(address, now));
         // A belief that has moved on since this request was sent is newer than the reply. But when the one believed in
         // rests, others are asked in its place, and what they say counts: it may never come back.
         if is_awake && believed != node {
@@ -179,7 +198,8 @@ impl Routes {
     }
 
     fn is_resting(&self, address: &str, now: Mono) -> bool {
-        self.resting.get(address).is_some_and(|rest| now < rest.until)
+        // As a rule none rests, and nothing is hashed.
+        !self.resting.is_empty() && self.resting.get(address).is_some_and(|rest| now < rest.until)
     }
 
     fn rests_until(&self, address: &str) -> Mono {

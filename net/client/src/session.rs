@@ -1,6 +1,6 @@
 //! The exactly-once session of one group (docs/design/metadata.md 10).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use base::limits::SESSION_INFLIGHT_MAX;
 use base::{Sequence, SessionId};
@@ -14,7 +14,8 @@ pub(crate) struct Session {
     id: SessionId,
     /// The sequence of the next new command.
     next: u64,
-    unanswered: BTreeSet<u64>,
+    /// Of the sequences before `next`, from the lowest unanswered one on: was it answered? Invariant: the first was not.
+    answered: VecDeque<bool>,
     /// One above the highest sequence that is known to have been executed. The server counts its window from there at
     /// the latest, whatever was given up meanwhile.
     executed_below: u64,
@@ -45,7 +46,7 @@ impl Session {
         }
         let sequence = self.next;
         self.next += 1;
-        self.unanswered.insert(sequence);
+        self.answered.push_back(false);
         Some((self.id, Sequence(sequence)))
     }
 
@@ -56,13 +57,19 @@ impl Session {
     }
 
     fn lowest_unanswered(&self) -> u64 {
-        self.unanswered.first().copied().unwrap_or(self.next)
+        self.next - self.answered.len() as u64
     }
 
     /// The command is answered, or nobody waits for its answer any more.
     pub(crate) fn handle_answered(&mut self, session: SessionId, sequence: Sequence) {
         if session == self.id {
-            self.unanswered.remove(&sequence.0);
+            let at = sequence.0.checked_sub(self.lowest_unanswered());
+            if let Some(answered) = at.and_then(|at| self.answered.get_mut(at as usize)) {
+                *answered = true;
+            }
+            while self.answered.front() == Some(&true) {
+                self.answered.pop_front();
+            }
         }
     }
 
@@ -79,7 +86,7 @@ impl Session {
             self.id = id;
             self.next = 1;
             self.executed_below = 1;
-            self.unanswered.clear();
+            self.answered.clear();
         }
         self.is_open = true;
         self.register = None;

@@ -11,13 +11,13 @@ mod convert;
 mod inspect;
 mod populate;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use base::limits::{CLIENT_REQUESTS_MAX, SESSION_INFLIGHT_MAX, SOCKETS_MAX, WIRE_FRAME_BYTES_MAX};
 use base::mono::Span;
-use base::{Acct, CoreId, GroupId, Mono, Nsid, group_of};
+use base::{Acct, CoreId, GroupId, IdMap, Mono, Nsid, group_of};
 use client::{Action, ClientOptions, Core, LinkId, Operation, Seed, Ticket};
 use reactor::{Event, Io, Patience, Ring, RingConfig, RingError, SocketId, Wait};
 use transport::Connection;
@@ -93,8 +93,8 @@ struct Flight {
 struct Lane {
     core: Core,
     /// Connections that are up.
-    links: HashMap<LinkId, Connection>,
-    flights: HashMap<Ticket, Flight>,
+    links: IdMap<LinkId, Connection>,
+    flights: IdMap<Ticket, Flight>,
     /// Commands in flight, by group.
     commands: Vec<u64>,
     /// Something happened since it was last advanced.
@@ -112,14 +112,14 @@ pub struct NativeDriver {
     /// By time, of lanes that have one.
     deadlines: BTreeSet<(Mono, usize)>,
     /// Whose a socket is.
-    sockets: HashMap<SocketId, (usize, LinkId)>,
+    sockets: IdMap<SocketId, (usize, LinkId)>,
     homes: Arc<Vec<Home>>,
     settings: NativeSettings,
     contents: Contents,
     /// Each operation whose index is a multiple of this asks where its time goes; 0 is none.
     explain_every: u64,
     /// Of operations that have ended and asked, until they are taken.
-    breakdowns: HashMap<OpToken, Breakdown>,
+    breakdowns: IdMap<OpToken, Breakdown>,
     /// Milliseconds since 1970, read once a turn: blocks are put now.
     wall_ms: u64,
     now: Mono,
@@ -157,8 +157,8 @@ impl NativeDriver {
             let options = ClientOptions { only_core: settings.only_core, ..ClientOptions::default() };
             lanes.push(Lane {
                 core: Core::new(settings.targets.clone(), options, seed),
-                links: HashMap::new(),
-                flights: HashMap::new(),
+                links: IdMap::default(),
+                flights: IdMap::default(),
                 commands: vec![0; settings.groups as usize],
                 is_touched: false,
                 deadline: Mono::MAX,
@@ -173,12 +173,12 @@ impl NativeDriver {
             lanes,
             touched: Vec::new(),
             deadlines: BTreeSet::new(),
-            sockets: HashMap::new(),
+            sockets: IdMap::default(),
             homes,
             settings,
             contents,
             explain_every: 0,
-            breakdowns: HashMap::new(),
+            breakdowns: IdMap::default(),
             wall_ms,
             now,
             opaque,

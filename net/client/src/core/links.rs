@@ -20,7 +20,7 @@ impl Core {
     pub(super) fn send(&mut self, now: Mono) {
         let mut too_large: Vec<(u64, ItemTooLarge)> = Vec::new();
         for (name, link) in self.links.iter_mut().filter(|(_, link)| link.state == LinkState::Ready) {
-            while link.in_flight.len() < CONNECTION_REQUESTS_MAX
+            while link.in_flight < CONNECTION_REQUESTS_MAX
                 && let Some(id) = link.waiting.pop_front()
             {
                 let Some(request) = self.requests.get_mut(&id) else { continue };
@@ -38,13 +38,13 @@ impl Core {
                     request.group.unwrap_or_default(),
                     |out| put_body(out, request, register, ack_below),
                 );
-                if link.in_flight.is_empty() {
+                if link.in_flight == 0 {
                     link.heard = now;
                     link.is_pinged = false;
                 }
                 // One that is too large is counted too; it ends below, which takes it out again.
                 request.place = Place::InFlight(*name);
-                link.in_flight.insert(id);
+                link.in_flight += 1;
                 too_large.extend(written.err().map(|error| (id, error)));
             }
             if !link.writer.is_empty() {
@@ -140,7 +140,7 @@ impl Core {
         }
         if request.is_watch() && request.deadline == Mono::MAX {
             request.deadline = now + self.options.deadline;
-            self.deadlines.insert((request.deadline, id));
+            self.deadlines.insert(request.deadline, id);
         }
         match group {
             Some(group) => self.routes.forget_leader(group, lost.node),

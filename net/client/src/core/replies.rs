@@ -16,12 +16,12 @@ impl Core {
     pub(super) fn handle_reply(&mut self, link: LinkId, item: &ReplyItem<'_>, now: Mono) {
         let id = item.request_id;
         let Some(entry) = self.links.get_mut(&link) else { return };
-        if !entry.in_flight.contains(&id) {
+        let request = self.requests.get_mut(&id).filter(|request| request.place == Place::InFlight(link));
+        let Some(request) = request else {
             base::mark::hit!("client.reply.late");
             return; // The answer to a Ping, or to what was given up.
-        }
+        };
         let node = entry.node;
-        let Some(request) = self.requests.get_mut(&id) else { return };
         let group = request.group;
         if item.reply_status() == Some(ReplyStatus::Ok) {
             if let Some(group) = group {
@@ -31,11 +31,11 @@ impl Core {
             return self.handle_ok(id, item.body, now);
         }
         let address = entry.address.clone();
-        entry.in_flight.remove(&id);
+        entry.in_flight -= 1;
         request.place = Place::Ready;
         if request.is_watch() && request.deadline == Mono::MAX {
             request.deadline = now + self.options.deadline;
-            self.deadlines.insert((request.deadline, id));
+            self.deadlines.insert(request.deadline, id);
         }
         if matches!(request.work, Work::Map) {
             // Whatever this node has against it, others may answer.
@@ -136,9 +136,9 @@ impl Core {
                         self.actions.push_back(Action::Head { ticket: Ticket(id), head });
                     }
                 }
-                self.deadlines.remove(&(request.deadline, id));
-                (request.deadline, request.tries) = (Mono::MAX, 0);
-                return;
+                let before = std::mem::replace(&mut request.deadline, Mono::MAX);
+                request.tries = 0;
+                return self.forget_deadline(before, id);
             }
             Work::Operation(Operation::Command { .. }) => match codec::outcome(body) {
                 Ok(Outcome::SessionGone) => return self.handle_session_gone(id, now),
@@ -238,7 +238,7 @@ impl Core {
             && let Some(entry) = self.links.get_mut(&link)
         {
             request.tried.note(&entry.address, "does not know the session");
-            entry.in_flight.remove(&id);
+            entry.in_flight -= 1;
         }
         request.place = Place::Ready;
         self.retry(id, now);
