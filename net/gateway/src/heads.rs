@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{Jid, Nsid};
 use client::HeadWatch;
 use parking_lot::Mutex;
-use stone::MetaserverError;
 use tokio::sync::Notify;
 
 use crate::cluster::Cluster;
@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 pub struct Heads {
     cluster: Arc<Cluster>,
     watched: Arc<Mutex<HashMap<Nsid, Watched>>>,
+    next_id: AtomicU64,
 }
 
 struct Watched {
@@ -49,17 +50,13 @@ impl Heads {
     /// Nobody waits yet.
     #[must_use]
     pub fn new(cluster: Arc<Cluster>) -> Heads {
-        Heads { cluster, watched: Arc::default() }
+        Heads { cluster, watched: Arc::default(), next_id: AtomicU64::new(1) }
     }
 
-    /// `notify` is woken as soon as the journal has passed `since`, or when nobody can tell any more.
-    ///
-    /// Errors: those of the cluster.
-    pub async fn wait(&self, nsid: Nsid, since: Jid, notify: &Arc<Notify>) -> Result<Waiter, MetaserverError> {
-        let mut id = [0; 8];
-        // Two equal ones of one namespace would at worst end each other's wait.
-        let _ = getrandom::fill(&mut id);
-        let id = u64::from_le_bytes(id);
+    /// `notify` is woken as soon as the journal has passed `since`, or when nobody can tell any more. Inside a runtime.
+    #[must_use]
+    pub fn wait(&self, nsid: Nsid, since: Jid, notify: &Arc<Notify>) -> Waiter {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let is_new = {
             let mut watched = self.watched.lock();
             let is_new = !watched.contains_key(&nsid);
@@ -70,22 +67,30 @@ impl Heads {
             }
             is_new
         };
-        let waiter = Waiter { watched: Arc::clone(&self.watched), nsid, id };
         if is_new {
-            let told = Arc::clone(&self.watched);
-            let watch = self.cluster.watch(nsid, since, move |head| tell(&told, nsid, head)).await?;
-            // Whoever came meanwhile waits for the same watch; if all have gone it ends here.
-            if let Some(entry) = self.watched.lock().get_mut(&nsid) {
-                entry.watch = Some(watch);
-            }
+            // A task of its own: others may wait for this watch when the first one has gone already.
+            tokio::spawn(watch(Arc::clone(&self.cluster), Arc::clone(&self.watched), nsid, since));
         }
-        Ok(waiter)
+        Waiter { watched: Arc::clone(&self.watched), nsid, id }
     }
+}
 
-    /// Namespaces that are watched.
-    #[cfg(test)]
-    pub fn count(&self) -> usize {
-        self.watched.lock().len()
+/// Makes the watch of a namespace for which somebody waits.
+async fn watch(cluster: Arc<Cluster>, watched: Arc<Mutex<HashMap<Nsid, Watched>>>, nsid: Nsid, since: Jid) {
+    let told = Arc::clone(&watched);
+    match cluster.watch(nsid, since, move |head| tell(&told, nsid, head)).await {
+        Ok(watch) => {
+            // If all have gone meanwhile, it ends here, outside of the lock.
+            let mut watch = Some(watch);
+            if let Some(entry) = watched.lock().get_mut(&nsid) {
+                std::mem::swap(&mut entry.watch, &mut watch);
+            }
+            drop(watch);
+        }
+        Err(error) => {
+            tracing::warn!(%nsid, %error, "could not watch a journal; those who wait look for themselves");
+            tell(&watched, nsid, None);
+        }
     }
 }
 

@@ -19,6 +19,6 @@ mod users;
 
 pub use cluster::Cluster;
 pub use config::{ConfigError, GatewayConfig, Tls};
-pub use server::{GatewayServer, StartError, start, start_with};
+pub use server::{GatewayServer, Hosts, StartError, start};
 pub use table::ROUTES;
 pub use tokens::{GrantError, Granted, grant};

@@ -89,27 +89,23 @@ impl Drop for GatewayServer {
     }
 }
 
-/// Starts a gateway alone: routes of other hosts are refused with the name of their host.
-///
-/// Errors: [`StartError`].
-pub fn start(config: &GatewayConfig) -> Result<GatewayServer, StartError> {
-    start_on(config, |_| None)
+/// Which hosts a listener serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hosts {
+    /// The api host; routes of the content host are refused with its name.
+    Api,
+    /// All of them, on one listener (`--all-routes`).
+    All,
 }
 
-/// Starts a gateway that serves the routes of the content host too (`--all-routes`): `content` makes their router, which
-/// has no fallback, over the same keys and cluster. It is called inside the runtime.
+/// Starts a gateway. `more` makes a router of routes that other rooms bring, without a fallback, over the same keys and
+/// cluster: of the api host, or with [`Hosts::All`] of the content host too. It is called inside the runtime.
 ///
 /// Errors: [`StartError`].
-pub fn start_with(
+pub fn start(
     config: &GatewayConfig,
-    content: impl FnOnce(&Arc<Stone>) -> Router,
-) -> Result<GatewayServer, StartError> {
-    start_on(config, |stone| Some(content(stone)))
-}
-
-fn start_on(
-    config: &GatewayConfig,
-    content: impl FnOnce(&Arc<Stone>) -> Option<Router>,
+    hosts: Hosts,
+    more: impl FnOnce(&Arc<Stone>) -> Router,
 ) -> Result<GatewayServer, StartError> {
     config.check()?;
     let secret = match &config.tls {
@@ -136,7 +132,7 @@ fn start_on(
         .build()
         .map_err(StartError::Threads)?;
     let entered = runtime.enter();
-    let routes = routes(&gateway, content(&stone));
+    let routes = routes(&gateway, hosts).merge(more(&stone));
     drop(entered);
     let (stop, stopped) = watch::channel(false);
     let server_id = config.server_id;
@@ -161,22 +157,20 @@ fn own_url(tls: &Tls, address: SocketAddr) -> String {
 }
 
 /// All that it serves.
-fn routes(gateway: &Arc<Gateway>, content: Option<Router>) -> Router {
+fn routes(gateway: &Arc<Gateway>, hosts: Hosts) -> Router {
     let token = |gateway: &Arc<Gateway>| {
         let gateway = Arc::clone(gateway);
         post(move |request: Request| oauth::token(Arc::clone(&gateway), request))
     };
     let (for_authorize, for_link) = (Arc::clone(gateway), Arc::clone(gateway));
-    let all = router(ROUTES, &gateway.stone, gateway)
+    let elsewhere = if hosts == Hosts::All { NOTHING } else { ELSEWHERE };
+    router(ROUTES, &gateway.stone, gateway)
         .route("/", get(|| async { (StatusCode::OK, "dropstone\n") }))
         .route("/oauth2/token", token(gateway))
         .route("/1/oauth2/token", token(gateway))
         .route("/oauth2/authorize", get(move |request: Request| oauth::authorize(Arc::clone(&for_authorize), request)))
-        .route("/s/{*rest}", get(move |request: Request| pages::link(Arc::clone(&for_link), request)));
-    match content {
-        Some(content) => all.merge(content).fallback_service(Router::new().fallback(unknown(NOTHING))),
-        None => all.fallback_service(Router::new().fallback(unknown(ELSEWHERE))),
-    }
+        .route("/s/{*rest}", get(move |request: Request| pages::link(Arc::clone(&for_link), request)))
+        .fallback_service(Router::new().fallback(unknown(elsewhere)))
 }
 
 async fn serve(

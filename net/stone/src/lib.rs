@@ -24,6 +24,8 @@ pub mod scope;
 pub mod stamp;
 pub mod token;
 
+pub use axum::Router;
+
 pub use arg::{Arg, Union};
 pub use auth::{Authenticator, Caller};
 pub use ca::{CaError, DevCa};

@@ -5,6 +5,7 @@ mod leader;
 mod member;
 mod profile;
 mod status;
+mod token;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -34,6 +35,12 @@ pub enum AdminCommand {
     /// Move leaders.
     #[command(subcommand)]
     Leader(LeaderCommand),
+    /// Make, list and revoke tokens of accounts.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Make and list the apps that users may let in.
+    #[command(subcommand)]
+    App(token::AppCommand),
     /// Go on to the next release's feature level.
     #[command(subcommand)]
     Upgrade(UpgradeCommand),
@@ -141,6 +148,8 @@ pub fn run(command: &AdminCommand, target: &Target) -> Result<ExitCode> {
         AdminCommand::Top(_) | AdminCommand::Slow(_) | AdminCommand::Metrics => unreachable!("done above"),
         AdminCommand::Flight(_) | AdminCommand::Trace(_) => unreachable!("done above"),
         AdminCommand::Status => status::show(&client, target.json),
+        AdminCommand::Token(command) => token::run(&client, command, target),
+        AdminCommand::App(command) => token::run_app(&client, command, target.json),
         AdminCommand::Member(MemberCommand::Ls) => member::list(&client, target.json),
         AdminCommand::Member(MemberCommand::Replace(args)) => member::replace(&client, args),
         AdminCommand::Upgrade(UpgradeCommand::Check) => upgrade::check(&client, target.json),

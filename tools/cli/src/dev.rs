@@ -1,9 +1,11 @@
 //! `dropstone dev`: a whole cluster in one process on loopback. It proves itself, then serves until it is stopped.
 //!
 //! ```text
-//! layout (formatted at first) ─▶ nodes, at once ─▶ a leader in every group ─▶ block server ─▶ account "dev" ─▶ self-check ─▶ serve
+//! layout (formatted at first) ─▶ nodes, at once ─▶ a leader in every group ─▶ block server ─▶ account "dev" ─▶ self-check
+//!   ─▶ gateway ─▶ serve
 //! ```
 
+mod http;
 mod layout;
 mod temporary;
 
@@ -27,6 +29,7 @@ use crate::cluster;
 use crate::exit::exit;
 use crate::ports::{self, PortPlan};
 use crate::{block, selfcheck, stop};
+pub use http::{EnvArgs, env};
 use layout::Layout;
 pub use layout::Wanted;
 pub use temporary::TemporaryCluster;
@@ -53,6 +56,7 @@ Ports, with BASE from --port and node i at B = BASE + 100 * (i - 1):
   B + 1 + c     client RPC of core c
   B + 50 + c    peer frames of core c
   BASE + 44     block server
+  BASE + 343    gateway, HTTPS (see `dropstone env --help`)
 
 Examples:
   dropstone dev
@@ -141,6 +145,7 @@ impl Dev {
 
     fn serve(&self, layout: &Layout, args: &DevArgs, stopping: &StopSignal, begun: Instant) -> Result<ExitCode> {
         let client = cluster::connect(&self.targets)?;
+        let mut gateway = None;
         if !self.await_leaders(&client, layout, stopping)? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -150,6 +155,9 @@ impl Dev {
             println!("  account {} ({ACCOUNT}) with root {}", account.acct, account.root);
             let figures = selfcheck::check(&client, account, CHECK_TIME, selfcheck::IN_FLIGHT_DEFAULT);
             print!("self-check\n{}", figures.context("the self-check failed")?.text());
+            let http = http::start(layout, self.plan, &self.targets, account)?;
+            println!("{}", http.text());
+            gateway = Some(http);
         } else {
             println!("  THE MACHINE IS NULL: commands are logged, replicated and counted; there are no files");
             println!("self-check\n{}", count_once(&client, layout.shape.groups)?);
@@ -164,6 +172,7 @@ impl Dev {
             std::thread::sleep(WATCH_EVERY);
         }
         println!("stopping");
+        drop(gateway);
         Ok(ExitCode::SUCCESS)
     }
 
@@ -236,6 +245,10 @@ impl Dev {
         println!("  dropstone put README.md /README.md{target} && dropstone ls /{target}");
         println!("  dropstone watch /{target}");
         println!("  dropstone admin status{target}");
+        println!(
+            "  eval \"$(dropstone env --data {})\"        then unmodified clients find this cluster",
+            args.data.display()
+        );
         println!("Ctrl-C stops it; the data stays");
     }
 

@@ -13,6 +13,7 @@ mod exit;
 mod files;
 mod flow;
 mod format;
+mod gateway;
 mod gc;
 mod log;
 mod ports;
@@ -59,6 +60,8 @@ enum Command {
     Dev(dev::DevArgs),
     Serve(serve::ServeArgs),
     Block(block::BlockArgs),
+    Gateway(gateway::GatewayArgs),
+    Env(dev::EnvArgs),
     Format(format::FormatArgs),
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -94,6 +97,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Block(args) => block::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
+        Command::Env(args) => dev::env(&args),
         Command::Format(args) => format::run(&args),
         Command::Backup(command) => backup::run(&command, cli.cluster.json),
         Command::Restore(args) => backup::restore(&args),
@@ -115,7 +120,7 @@ fn main() -> ExitCode {
 /// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors and CI read the code, with 2
 /// as tools do elsewhere.
 fn usage(error: &clap::Error) -> ExitCode {
-    const ROLES: [&str; 7] = ["bench", "dev", "serve", "block", "format", "config", "doctor"];
+    const ROLES: [&str; 8] = ["bench", "dev", "serve", "block", "gateway", "format", "config", "doctor"];
     // A closed pipe leaves nobody to tell.
     let _ = error.print();
     let is_role =

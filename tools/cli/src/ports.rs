@@ -4,7 +4,7 @@
 //! node i, i = 1..3, B = BASE + 100 * (i - 1)
 //!   B            client RPC, all cores          B + 1 + c     client RPC of core c, c < 16
 //!   B + 50 + c   peer frames of core c          BASE + 44     block server
-//!   B + 40       admin, HTTP
+//!   B + 40       admin, HTTP                       BASE + 343    gateway, HTTPS
 //! ```
 
 use std::ops::RangeInclusive;
@@ -20,9 +20,10 @@ const NODE_STEP: u16 = 100;
 const PEER_OFFSET: u16 = 50;
 const BLOCK_OFFSET: u16 = 44;
 const ADMIN_OFFSET: u16 = 40;
+const GATEWAY_OFFSET: u16 = 343;
 
 /// Bases whose whole plan lies inside the port numbers.
-pub const BASE_RANGE: RangeInclusive<u16> = 1024..=65_535 - NODE_STEP * NODES_MAX;
+pub const BASE_RANGE: RangeInclusive<u16> = 1024..=65_535 - GATEWAY_OFFSET;
 
 /// The plan from one base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,11 @@ impl PortPlan {
     /// The admin port of node `node`.
     pub fn admin(self, node: u16) -> u16 {
         self.client(node) + ADMIN_OFFSET
+    }
+
+    /// The gateway's port.
+    pub fn gateway(self) -> u16 {
+        self.base + GATEWAY_OFFSET
     }
 
     /// The block server's port.
@@ -73,7 +79,7 @@ mod tests {
     fn no_two_listeners_meet_with_as_many_cores_as_fit() {
         for base in [*BASE_RANGE.start(), BASE_DEFAULT, *BASE_RANGE.end()] {
             let plan = PortPlan { base };
-            let mut ports = vec![plan.block()];
+            let mut ports = vec![plan.block(), plan.gateway()];
             for node in 1..=NODES_MAX {
                 ports.extend(plan.client(node)..=plan.client(node) + CORES_MAX);
                 ports.push(plan.admin(node));

@@ -22,6 +22,7 @@ mod network;
 mod overload;
 mod powercut;
 mod registers;
+mod sdk;
 mod small_disk;
 mod syscalls;
 mod tree;
@@ -33,7 +34,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 16] = [
+const SUITES: [Suite; 17] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
@@ -71,6 +72,7 @@ const SUITES: [Suite; 16] = [
         damaged_store::run,
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
+    ("dropbox-sdk", "the unmodified Python SDK does all that the gateway serves, over HTTPS", sdk::run),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),

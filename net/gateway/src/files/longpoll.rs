@@ -30,7 +30,7 @@ pub async fn longpoll(call: Call, gateway: Shared) -> Result<Reply, ApiError> {
     for (nsid, jid) in &cursor.heads {
         // The cursor is authentic; its account may have lost the namespace since.
         match gateway.stone.meta.query(cursor.acct, *nsid, Query::Head).await? {
-            Answer::Head(_) => waiters.push(gateway.heads.wait(*nsid, *jid, &notify).await?),
+            Answer::Head(_) => waiters.push(gateway.heads.wait(*nsid, *jid, &notify)),
             _ if *nsid == cursor.nsid => return Err(ApiError::tag("reset")),
             _ => {}
         }

@@ -5,6 +5,7 @@
 //! DATA/n1..n3     data directories of the nodes                  formatted next; what is there already is kept
 //! DATA/dev.toml   is_complete = true                             written last
 //! DATA/blocks     the block server's
+//! DATA/http       the gateway's: ca.pem, ca.key, secret, and what `dropstone env` prints
 //! ```
 //! A crash at any point is taken up by the next start. Once complete, a node's directory that is missing is a lost disk
 //! and is not made again: the node would not know what it promised.
@@ -117,6 +118,11 @@ impl Layout {
     /// The block server's directory.
     pub fn block_dir(&self) -> PathBuf {
         self.dir.join("blocks")
+    }
+
+    /// Where the gateway keeps its certificate authority and secret.
+    pub fn http_dir(&self) -> PathBuf {
+        self.dir.join("http")
     }
 }
 

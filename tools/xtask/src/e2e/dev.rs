@@ -49,7 +49,7 @@ fn command(binary: &std::path::Path, prefix: &[String]) -> Command {
 }
 
 fn judge_binary(binary: &std::path::Path, dir: &std::path::Path, prefix: &[String]) -> Result<()> {
-    let port = free_ports(340)?.to_string();
+    let port = free_ports(344)?.to_string();
     let data = dir.to_str().context("the temporary path is UTF-8")?;
     let began = Instant::now();
     let arguments = ["dev", "--data", data, "--port", &port];

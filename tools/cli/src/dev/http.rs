@@ -1,0 +1,137 @@
+//! The HTTP side of `dropstone dev`: a gateway over HTTPS with a certificate of its own, a token, and `dropstone env`,
+//! which tells unmodified clients where all that is.
+
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gateway::{GatewayConfig, GatewayServer, Granted, Hosts, Tls};
+use stone::Router;
+
+use super::DATA_DEFAULT;
+use super::layout::Layout;
+use crate::cluster::Account;
+use crate::exit::exit;
+use crate::ports::PortPlan;
+
+/// What `dropstone env` prints: a name and a value a line.
+const ENV: &str = "env";
+/// Our authority beside those of the system.
+const BUNDLE: &str = "bundle.pem";
+const SECRET: &str = "secret";
+/// Where systems keep the authorities that they trust.
+const SYSTEM_BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Print the variables by which unmodified clients find the cluster of `dropstone dev`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  eval \"$(dropstone env)\"
+  python3 -c 'import os, dropbox; print(dropbox.Dropbox(os.environ[\"DROPSTONE_TOKEN\"]).users_get_current_account().email)'
+
+The Python SDK and what is built on it read DROPBOX_API_HOST and its like when they are imported. REQUESTS_CA_BUNDLE,
+SSL_CERT_FILE and NODE_EXTRA_CA_CERTS name a file with the system's authorities and that of this cluster.
+DROPSTONE_TOKEN is an access token of the account \"dev\" that does not end; DROPBOX_REFRESH_TOKEN gives others.
+They are made anew whenever `dropstone dev` starts, and whoever has them has all files of that account.")]
+pub struct EnvArgs {
+    /// The data directory of `dropstone dev`.
+    #[arg(long, value_name = "DIR", default_value = DATA_DEFAULT)]
+    data: PathBuf,
+}
+
+/// Runs `dropstone env`.
+pub fn env(args: &EnvArgs) -> Result<ExitCode> {
+    let path = args.data.join("http").join(ENV);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("could not read {}; start `dropstone dev` first, or name its --data", path.display())
+    })?;
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once('=') else { bail!("{} is damaged", path.display()) };
+        println!("export {name}='{}'", value.replace('\'', r"'\''"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A gateway that runs; it ends with this value.
+pub struct Http {
+    server: GatewayServer,
+    granted: Granted,
+    dir: PathBuf,
+}
+
+/// Starts the gateway, makes tokens for the account, and writes what `dropstone env` prints.
+pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Account) -> Result<Http> {
+    let dir = layout.http_dir();
+    fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
+    let config = GatewayConfig {
+        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.gateway()),
+        www: None,
+        targets: targets.to_vec(),
+        server_id: 1,
+        secret_file: dir.join(SECRET),
+        tls: Tls::Dev(dir.clone()),
+        dev: Some(account.acct),
+    };
+    let server = gateway::start(&config, Hosts::Api, |_| Router::new())
+        .map_err(|error| exit(crate::gateway::code_of(&error), error))?;
+    let granted = gateway::grant(targets, &config.secret_file, account.acct, stone::scope::ALL, true)?;
+    let http = Http { server, granted, dir };
+    http.write_bundle()?;
+    http.write_env()?;
+    Ok(http)
+}
+
+impl Http {
+    /// What the banner tells of it.
+    pub fn text(&self) -> String {
+        let port = self.server.address().port();
+        format!("  gateway       https://localhost:{port}\n  token         {}", self.granted.access)
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.dir.join(BUNDLE)
+    }
+
+    /// A bundle with our authority alone would break all other https of whoever uses it.
+    fn write_bundle(&self) -> Result<()> {
+        let mut bundle = SYSTEM_BUNDLES.iter().find_map(|path| fs::read(path).ok()).unwrap_or_default();
+        if bundle.last().is_some_and(|byte| *byte != b'\n') {
+            bundle.push(b'\n');
+        }
+        bundle.extend(fs::read(self.dir.join("ca.pem")).context("could not read the certificate authority")?);
+        replace(&self.bundle(), &bundle, 0o644)
+    }
+
+    fn write_env(&self) -> Result<()> {
+        let host = format!("localhost:{}", self.server.address().port());
+        let bundle = fs::canonicalize(self.bundle())?;
+        let bundle = bundle.to_str().context("the data directory's path is not UTF-8")?;
+        let refresh = self.granted.refresh.as_deref().unwrap_or_default();
+        let mut text = String::new();
+        let hosts = ["DROPBOX_API_HOST", "DROPBOX_API_CONTENT_HOST", "DROPBOX_API_NOTIFY_HOST", "DROPBOX_WEB_HOST"];
+        let hosts = hosts.map(|name| (name, host.as_str()));
+        let bundles = ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"].map(|name| (name, bundle));
+        let tokens = [("DROPSTONE_TOKEN", self.granted.access.as_str()), ("DROPBOX_REFRESH_TOKEN", refresh)];
+        let url = format!("https://{host}");
+        for (name, value) in hosts.into_iter().chain(bundles).chain(tokens).chain([("DROPSTONE_URL", url.as_str())]) {
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        replace(&self.dir.join(ENV), text.as_bytes(), 0o600)
+    }
+}
+
+/// Writes a file anew, so that a reader finds the old one or the new one.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let new = path.with_extension("new");
+    // One that a start left which was cut off.
+    let _ = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    fs::rename(&new, path).with_context(|| format!("could not write {}", path.display()))
+}

@@ -1,0 +1,60 @@
+//! `dropstone gateway`: one gateway as a process of its own.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use gateway::{GatewayConfig, Hosts, StartError};
+use server::exit::ExitCode as Code;
+use stone::Router;
+
+use crate::exit::{exit, usage};
+use crate::stop;
+
+/// Run one gateway until SIGTERM or SIGINT: the HTTP API of files, accounts and sharing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  dropstone gateway --config gateway.toml
+
+  with in gateway.toml:
+    [gateway]
+    listen = \"10.0.0.4:7443\"
+    www = \"https://files.example.com\"
+    targets = [\"10.0.0.1:7100\", \"10.0.0.2:7100\", \"10.0.0.3:7100\"]
+    server_id = 1
+    secret_file = \"/etc/dropstone/secret\"        64 hex digits, mode 0400, the same on all servers
+    certificate = \"/etc/dropstone/gateway.pem\"
+    key = \"/etc/dropstone/gateway.key\"
+
+Exit codes: 0 clean stop, 64 usage, configuration, secret or certificate, 69 address in use")]
+pub struct GatewayArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The log filter.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "DROPSTONE_LOG")]
+    log: String,
+}
+
+/// Runs it.
+pub fn run(args: &GatewayArgs) -> Result<ExitCode> {
+    let config = GatewayConfig::load(&args.config).map_err(usage)?;
+    let stopping = stop::begin(&args.log)?;
+    let server =
+        gateway::start(&config, Hosts::Api, |_| Router::new()).map_err(|error| exit(code_of(&error), error))?;
+    tracing::info!(server = config.server_id, address = %server.address(), "gateway runs");
+    stopping.wait();
+    server.stop();
+    tracing::info!(code = 0, reason = "stopped by signal", "gateway ends");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code that a start error calls for.
+pub fn code_of(error: &StartError) -> Code {
+    match error {
+        StartError::Config(_) | StartError::Secret(_) | StartError::Certificate(_) => Code::Usage,
+        StartError::Listen(_) | StartError::Threads(_) => Code::Unavailable,
+    }
+}

@@ -1,0 +1,131 @@
+//! Two accounts: nothing of one is reachable by the other, and what is shared is shared.
+
+use gateway::ROUTES;
+use serde_json::{Value, json};
+use stone::Needs;
+
+use crate::dev::{Api, dev};
+
+/// In every name of the one account; no answer to the other may hold it.
+const CANARY: &str = "canary-of-ada";
+
+fn canaries(api: &Api) -> Vec<String> {
+    api.put(&format!("/{CANARY}/a.txt"), CANARY);
+    api.put(&format!("/{CANARY}/a.txt"), "again");
+    let file = api.ok("files/get_metadata", &json!({ "path": format!("/{CANARY}/a.txt") }).to_string());
+    let folder = api.ok("files/get_metadata", &json!({ "path": format!("/{CANARY}") }).to_string());
+    let root = api.ok("users/get_current_account", "null")["root_info"]["root_namespace_id"].clone();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let rev = text(&file["rev"]);
+    let ns = format!("ns:{}", text(&root));
+    vec![text(&file["id"]), text(&folder["id"]), format!("rev:{rev}"), format!("{ns}/{CANARY}/a.txt"), ns, rev]
+}
+
+#[test]
+fn no_route_yields_anything_of_another_account() {
+    let dev = dev();
+    let (ada, bob) = (dev.account("ada", None), dev.account("bob", None));
+    let names = canaries(&ada);
+    let listed = ada.ok("files/list_folder", r#"{"path":"","recursive":true}"#);
+    let link = json!({ "path": format!("/{CANARY}/a.txt") }).to_string();
+    let link = ada.ok("sharing/create_shared_link_with_settings", &link)["url"].clone();
+    let job = ada.ok("files/create_folder_batch", &format!(r#"{{"paths":["/{CANARY}/j"],"force_async":true}}"#));
+    let account = ada.ok("users/get_current_account", "null")["account_id"].clone();
+    let secrets = json!({ "cursor": listed["cursor"], "async_job_id": job["async_job_id"], "account_id": account });
+    let mut calls = 0;
+    for route in ROUTES.iter().filter(|route| route.needs != Needs::Nobody && route.needs != Needs::App) {
+        if route.name == "auth/token/revoke" {
+            continue;
+        }
+        for name in &names {
+            let mut arg = secrets.clone();
+            let fields = json!({ "path": name, "from_path": name, "to_path": "/taken", "rev": names[5], "query": "q",
+                "paths": [name], "entries": [{ "path": name }], "url": link, "mode": "id" });
+            arg.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+            let reply = bob.call(route.name, &arg.to_string());
+            calls += 1;
+            // A list of revoked links would name nothing: the URL itself was sent along.
+            let told = reply.text.replace(&format!("/{CANARY}/a.txt"), "");
+            let is_echo = reply.status == 400;
+            assert!(is_echo || !told.contains(CANARY), "{} {name}: {reply:?}", route.name);
+            assert!(reply.status != 500 && reply.status != 503, "{} {name}: {reply:?}", route.name);
+        }
+        let root = json!({ ".tag": "namespace_id", "namespace_id": names[4].trim_start_matches("ns:") }).to_string();
+        let reply = bob.call_with(route.name, r#"{"path":""}"#, &[("dropbox-api-path-root", &root)]);
+        assert_eq!((reply.status, reply.summary().as_str()), (422, "no_permission/"), "{}", route.name);
+    }
+    assert!(calls > 100);
+    // Nothing of it has changed, either.
+    let file = ada.ok("files/get_metadata", &json!({ "path": format!("/{CANARY}/a.txt") }).to_string());
+    assert_eq!(file["rev"], names[5].as_str());
+    assert_eq!(ada.ok("sharing/list_shared_links", "{}")["links"].as_array().expect("links").len(), 1);
+    assert_eq!(bob.call("users/get_account", &json!({ "account_id": account }).to_string()).status, 409);
+    let unknown = bob.call("files/get_metadata", r#"{"path":"id:AAAAAlQL5AAAAAAAAAAABw"}"#);
+    let foreign = bob.call("files/get_metadata", &json!({ "path": names[0] }).to_string());
+    assert_eq!(unknown.summary(), foreign.summary(), "no access and not found are one answer");
+}
+
+#[test]
+fn a_link_shows_its_page_until_it_is_revoked() {
+    let api = dev().account("linker", None);
+    api.put("/l/<b>.txt", "content");
+    let made = api.ok("sharing/create_shared_link_with_settings", r#"{"path":"/l/<b>.txt"}"#);
+    assert_eq!((&made[".tag"], &made["size"]), (&json!("file"), &json!(7)));
+    let url = made["url"].as_str().expect("a URL");
+    let path = url.strip_prefix(&api.dev.url).expect("of this host");
+    let page = api.dev.send("GET", path, &[], "");
+    assert!(page.status == 200 && page.text.contains("&lt;b&gt;.txt"), "{page:?}");
+    let again = api.call("sharing/create_shared_link_with_settings", r#"{"path":"/l/<b>.txt"}"#);
+    assert_eq!(again.json()["error"]["shared_link_already_exists"]["metadata"]["url"], url);
+    let locked = r#"{"path":"/l","settings":{"require_password":true,"link_password":"x"}}"#;
+    assert_eq!(api.refused("sharing/create_shared_link_with_settings", locked), "settings_error/not_authorized/");
+    let above = api.ok("sharing/list_shared_links", r#"{"path":"/l/<b>.txt"}"#);
+    assert_eq!(above["links"][0]["url"], url);
+    assert_eq!(api.ok("sharing/revoke_shared_link", &json!({ "url": url }).to_string()), Value::Null);
+    assert_eq!(api.dev.send("GET", path, &[], "").status, 404);
+    assert_eq!(api.refused("sharing/revoke_shared_link", &json!({ "url": url }).to_string()), "shared_link_not_found/");
+    let malformed = api.refused("sharing/revoke_shared_link", r#"{"url":"https://example.com/s/x"}"#);
+    assert_eq!(malformed, "shared_link_malformed/");
+}
+
+#[test]
+fn a_shared_folder_is_a_namespace_that_its_members_see() {
+    let dev = dev();
+    let (owner, guest) = (dev.account("owner", None), dev.account("guest", None));
+    owner.put("/team/plan.txt", "plan");
+    let shared = owner.ok("sharing/share_folder", r#"{"path":"/team"}"#);
+    assert_eq!((&shared[".tag"], &shared["access_type"][".tag"]), (&json!("complete"), &json!("owner")));
+    assert_eq!((&shared["name"], &shared["path_lower"]), (&json!("team"), &json!("/team")));
+    let nsid = shared["shared_folder_id"].as_str().expect("an id");
+    let again = owner.call("sharing/share_folder", r#"{"path":"/team"}"#);
+    assert_eq!(again.summary(), "bad_path/already_shared/");
+    let root = owner.ok("files/get_metadata", &json!({ "path": format!("ns:{nsid}") }).to_string());
+    assert_eq!(
+        (&root[".tag"], &root["name"], &root["shared_folder_id"]),
+        (&json!("folder"), &json!("team"), &json!(nsid))
+    );
+    assert_eq!(
+        guest.refused("files/list_folder", &json!({ "path": format!("ns:{nsid}") }).to_string()),
+        "path/not_found/"
+    );
+    dev.run(&["share", "/team", "--with", "guest", "--account", &owner.account]);
+    dev.run(&["accept", nsid, "/from owner", "--account", &guest.account]);
+    let file = guest.ok("files/get_metadata", r#"{"path":"/From Owner/PLAN.txt"}"#);
+    assert_eq!(file["path_display"], "/from owner/plan.txt");
+    assert_eq!(file["sharing_info"]["parent_shared_folder_id"], nsid);
+    let listed = guest.ok("files/list_folder", r#"{"path":"","recursive":true}"#);
+    assert_eq!(listed["entries"].as_array().expect("entries").len(), 2);
+    let made = guest.ok("files/create_folder_v2", r#"{"path":"/from owner/new/deep"}"#);
+    assert_eq!(made["metadata"]["path_display"], "/from owner/new/deep");
+    assert_eq!(owner.ok("files/get_metadata", r#"{"path":"/team/new/deep"}"#)["name"], "deep");
+    // Between namespaces: a file by its blocks, a folder by a flow of the cluster.
+    let moved = guest.ok("files/move_v2", r#"{"from_path":"/from owner/plan.txt","to_path":"/mine.txt"}"#);
+    assert_eq!((&moved["metadata"]["path_display"], &moved["metadata"]["size"]), (&json!("/mine.txt"), &json!(4)));
+    guest.ok("files/copy_v2", r#"{"from_path":"/mine.txt","to_path":"/from owner/new/back.txt"}"#);
+    guest.ok("files/move_v2", r#"{"from_path":"/from owner/new","to_path":"/taken"}"#);
+    assert_eq!(guest.ok("files/get_metadata", r#"{"path":"/taken/back.txt"}"#)["size"], 4);
+    assert_eq!(owner.refused("files/get_metadata", r#"{"path":"/team/new"}"#), "path/not_found/");
+    let owner_id = owner.ok("users/get_current_account", "null")["account_id"].clone();
+    let known = guest.ok("users/get_account", &json!({ "account_id": owner_id }).to_string());
+    assert_eq!(known["name"]["display_name"], "owner");
+}
