@@ -12,11 +12,12 @@ mod hash;
 mod put;
 mod range;
 mod session;
-mod session_id;
+mod sessions;
 
 use std::sync::Arc;
 
-use crate::metaserver::Metaserver;
+use stone::{Keys, Metaserver};
+
 use crate::store::BlockStore;
 use crate::store::trash::wall_ms;
 
@@ -28,7 +29,7 @@ pub use hash::{ContentHasher, content_hash_of};
 pub use put::{Mode, Put, PutTarget};
 pub use range::{Conditions, Selection};
 pub use session::StartSession;
-pub use session_id::{SessionIdError, SessionKeys, UploadSession};
+pub use sessions::Sessions;
 
 /// Who asks, and where its paths begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,34 +41,21 @@ pub struct Caller {
 }
 
 /// The engine behind the content routes. Clones share all.
-#[derive(Debug)]
-pub struct Content<M> {
+#[derive(Clone, Debug)]
+pub struct Content {
     store: BlockStore,
-    meta: Arc<M>,
+    sessions: Sessions,
     uploads: Arc<BlockMemory>,
     /// A pool of its own: whoever reads slowly keeps nobody from writing.
     downloads: Arc<BlockMemory>,
-    keys: SessionKeys,
 }
 
-impl<M> Clone for Content<M> {
-    fn clone(&self) -> Content<M> {
-        Content {
-            store: self.store.clone(),
-            meta: Arc::clone(&self.meta),
-            uploads: Arc::clone(&self.uploads),
-            downloads: Arc::clone(&self.downloads),
-            keys: self.keys.clone(),
-        }
-    }
-}
-
-impl<M: Metaserver> Content<M> {
+impl Content {
     /// Over this store and these metaservers; all block servers of a cluster have the same keys.
     #[must_use]
-    pub fn new(store: BlockStore, meta: Arc<M>, keys: SessionKeys) -> Content<M> {
+    pub fn new(store: BlockStore, meta: Arc<dyn Metaserver>, keys: Arc<Keys>) -> Content {
         let (uploads, downloads) = (Arc::default(), Arc::default());
-        Content { store, meta, uploads, downloads, keys }
+        Content { store, sessions: Sessions::new(meta, keys), uploads, downloads }
     }
 
     /// What its calls hold of bodies that come.
@@ -82,10 +70,10 @@ impl<M: Metaserver> Content<M> {
         &self.downloads
     }
 
-    /// The metaservers that it asks.
+    /// What needs no content: batches, and starts without bytes.
     #[must_use]
-    pub fn metaserver(&self) -> &M {
-        &self.meta
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Takes what is left of a body, so that a client that sends all before it reads can read the refusal. As much as a
@@ -105,7 +93,7 @@ impl<M: Metaserver> Content<M> {
 /// hour. Milliseconds.
 const ATTEST_AGE_MAX_MS: u64 = 50 * 60 * 1000;
 
-impl<M: Metaserver> Content<M> {
+impl Content {
     /// Puts blocks again that were put too long ago to be believed, as of a slow body.
     async fn refresh(&self, blocks: &mut [meta::PresentBlock]) -> Result<(), ContentError> {
         for block in blocks {

@@ -12,6 +12,7 @@ pub mod config;
 mod connection;
 pub mod content;
 pub mod gc;
+pub mod http;
 pub mod metaserver;
 mod requests;
 pub mod server;

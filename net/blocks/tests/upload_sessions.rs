@@ -21,20 +21,20 @@ fn pieces(bytes: &[u8]) -> Pieces {
     Pieces::of(bytes, 123_457)
 }
 
-async fn start(server: &Content<Machine>) -> String {
+async fn start(server: &Content) -> String {
     server.start_session(OWNER, StartSession::default(), &mut EmptyBody).await.unwrap()
 }
 
-async fn start_concurrent(server: &Content<Machine>) -> String {
+async fn start_concurrent(server: &Content) -> String {
     let start = StartSession { is_concurrent: true, ..StartSession::default() };
     server.start_session(OWNER, start, &mut EmptyBody).await.unwrap()
 }
 
-async fn append(server: &Content<Machine>, id: &str, offset: usize, bytes: &[u8]) -> Result<(), AppendError> {
+async fn append(server: &Content, id: &str, offset: usize, bytes: &[u8]) -> Result<(), AppendError> {
     server.append_session(OWNER, (id, offset as u64), false, Some(content_hash(bytes)), &mut pieces(bytes)).await
 }
 
-async fn close(server: &Content<Machine>, id: &str, offset: usize, bytes: &[u8]) -> Result<(), AppendError> {
+async fn close(server: &Content, id: &str, offset: usize, bytes: &[u8]) -> Result<(), AppendError> {
     server.append_session(OWNER, (id, offset as u64), true, None, &mut pieces(bytes)).await
 }
 
@@ -42,13 +42,7 @@ fn entry(id: &str, offset: usize, target: PutTarget) -> FinishEntry {
     FinishEntry { session_id: id.to_owned(), offset: offset as u64, target }
 }
 
-async fn finish(
-    server: &Content<Machine>,
-    id: &str,
-    offset: usize,
-    path: &str,
-    last: &[u8],
-) -> Result<Put, FinishError> {
+async fn finish(server: &Content, id: &str, offset: usize, path: &str, last: &[u8]) -> Result<Put, FinishError> {
     server.finish_session(OWNER, &entry(id, offset, at(path)), Some(content_hash(last)), &mut pieces(last)).await
 }
 
@@ -320,12 +314,12 @@ async fn a_batch_of_closed_sessions_is_one_command_and_is_told_again() {
         entries.push(entry(&id, length, at(at_path)));
     }
     world.machine.reset();
-    let ends = server.finish_sessions(OWNER, &entries).await.unwrap();
+    let ends = server.sessions().finish_sessions(OWNER, &entries).await.unwrap();
     assert_eq!(world.machine.counts(), (vec![(BATCH, 1)], 0));
     let first: Vec<Put> = ends.into_iter().map(Result::unwrap).collect();
     assert!(first.iter().all(|put| matches!(put.outcome, Outcome::Applied(_))), "{first:?}");
     assert_eq!(first[1].path_display.as_deref(), Some("/b"));
-    let again = world.server().finish_sessions(OWNER, &entries).await.unwrap();
+    let again = world.server().sessions().finish_sessions(OWNER, &entries).await.unwrap();
     assert_eq!(again.into_iter().map(Result::unwrap).collect::<Vec<_>>(), first);
     assert!(read(&server, "/b").await == random(BLOCK as u64 + 5, BLOCK + 5));
 }
@@ -366,7 +360,7 @@ async fn each_entry_of_a_batch_is_judged_by_itself_and_in_order() {
     ];
     // Asked again, all is told the same.
     for _ in 0..2 {
-        let mut ends = server.finish_sessions(OWNER, &entries).await.unwrap().into_iter();
+        let mut ends = server.sessions().finish_sessions(OWNER, &entries).await.unwrap().into_iter();
         let mut next = || ends.next().unwrap();
         for _ in 0..3 {
             assert_eq!(finish_lookup(next()), LookupError::NotClosed);
@@ -423,7 +417,7 @@ async fn a_session_ends_in_the_namespace_of_its_target_however_that_is_named() {
 async fn many_ids_are_drawn_at_once_and_are_all_different() {
     let world = World::new();
     let caller: Caller = OWNER;
-    let ids = world.server().start_sessions(caller, 1000, false).unwrap();
+    let ids = world.server().sessions().start(caller, 1000, false).unwrap();
     assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
     assert_eq!(world.machine.counts(), (vec![], 0));
     close(&world.server(), &ids[999], 0, b"one of them").await.unwrap();

@@ -13,6 +13,7 @@ pub mod error;
 pub mod form;
 pub mod ids;
 pub mod keys;
+pub mod links;
 pub mod listen;
 pub mod metaserver;
 pub mod outcome;

@@ -13,7 +13,6 @@ use super::body::{BlockLease, MemoryShare};
 use super::error::{ContentError, ReadError};
 use super::put::HOPS_MAX;
 use super::{Caller, Content};
-use crate::metaserver::Metaserver;
 use crate::store::GetError;
 
 /// Blocks held at once: one that is sent and one that is read.
@@ -41,7 +40,7 @@ impl ReadPlan {
     }
 }
 
-impl<M: Metaserver> Content<M> {
+impl Content {
     /// What is to be read: metadata and blocklist of one revision, by one query (one more for each mount on the path).
     ///
     /// Errors: [`ReadError`].
@@ -54,7 +53,7 @@ impl<M: Metaserver> Content<M> {
         }
         for _ in 0..HOPS_MAX {
             let query = Query::Blocklist { what: what.clone(), first: 0 };
-            match self.meta.query(caller.acct, nsid, query).await.map_err(ContentError::from)? {
+            match self.sessions.meta.query(caller.acct, nsid, query).await.map_err(ContentError::from)? {
                 Answer::Blocklist { entry, first, total, blocks } => {
                     let path_display = asked.as_deref().map(|asked| path_as_asked(asked, &what, &entry));
                     let names = blocks.into_iter().map(|(name, _)| name).collect();
@@ -74,7 +73,7 @@ impl<M: Metaserver> Content<M> {
 
     /// Reads bytes of a planned file, which lie inside it.
     #[must_use]
-    pub fn read(&self, caller: Caller, plan: ReadPlan, bytes: Range<u64>) -> Download<M> {
+    pub fn read(&self, caller: Caller, plan: ReadPlan, bytes: Range<u64>) -> Download {
         assert!(bytes.end <= plan.size(), "the range was judged by the same plan");
         let position = u32::try_from(bytes.start / BLOCK_BYTES).expect("a file has fewer blocks");
         Download {
@@ -98,8 +97,8 @@ fn path_as_asked(asked: &str, what: &What, entry: &Entry) -> String {
 
 /// The bytes of a download, in order.
 #[derive(Debug)]
-pub struct Download<M> {
-    content: Content<M>,
+pub struct Download {
+    content: Content,
     share: MemoryShare,
     acct: Acct,
     plan: ReadPlan,
@@ -123,7 +122,7 @@ impl AsRef<[u8]> for Leased {
     }
 }
 
-impl<M: Metaserver> Download<M> {
+impl Download {
     /// The next bytes, of one block; `None` after the last. An error ends the download before any byte of the block that
     /// is missing or corrupt.
     pub async fn next(&mut self) -> Option<Result<Bytes, ContentError>> {
@@ -181,7 +180,7 @@ impl<M: Metaserver> Download<M> {
         let meta = &plan.entry.meta;
         // By its revision: another may be there by now.
         let query = Query::Blocklist { what: What::Rev(meta.rev_jid), first: position };
-        match self.content.meta.query(self.acct, meta.nsid, query).await? {
+        match self.content.sessions.meta.query(self.acct, meta.nsid, query).await? {
             Answer::Blocklist { first, total, blocks, .. } if total == plan.total => {
                 plan.first = first;
                 plan.names = blocks.into_iter().map(|(name, _)| name).collect();
@@ -194,7 +193,7 @@ impl<M: Metaserver> Download<M> {
     }
 }
 
-impl<M> Drop for Download<M> {
+impl Drop for Download {
     fn drop(&mut self) {
         self.reads.iter().for_each(JoinHandle::abort);
     }

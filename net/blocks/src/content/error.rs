@@ -1,9 +1,9 @@
 //! How calls of the content host end when they do not end well; the HTTP face turns these into the answers of the API.
 
 use meta::Outcome;
+use stone::MetaserverError;
 
 use super::body::BodyError;
-use crate::metaserver::MetaserverError;
 use crate::store::{GetError, PutError};
 
 /// What any call that brings or takes content can end in.
@@ -24,6 +24,9 @@ pub enum ContentError {
     /// No leader in time, or the object store failed. Asking again is harmless.
     #[error("{0}")]
     Unavailable(String),
+    /// Too much is asked at once. Asking again later is harmless.
+    #[error("{0}")]
+    Overloaded(String),
     /// The cluster refused what this server should not have asked, or a block is missing or corrupt.
     #[error("{0}")]
     Internal(String),
@@ -34,6 +37,7 @@ impl From<MetaserverError> for ContentError {
         match error {
             MetaserverError::Unavailable(text) => ContentError::Unavailable(text),
             MetaserverError::Refused(text) => ContentError::Internal(text),
+            MetaserverError::Overloaded(text) => ContentError::Overloaded(text),
         }
     }
 }

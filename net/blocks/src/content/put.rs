@@ -1,8 +1,6 @@
 //! `files/upload`: one body becomes one file by one command, and the way of any put through mounts.
 
-use std::time::Duration;
-
-use base::{Acct, Jid, Nsid};
+use base::{Jid, Nsid};
 use meta::{At, Command, CommitFile, Metadata, Outcome, PresentBlock, PresentPart, PutMode, Rev, StoreAndCommit};
 
 use super::body::Body;
@@ -10,12 +8,9 @@ use super::cut::{CutOptions, cut};
 use super::error::{ContentError, unexpected};
 use super::hash::content_hash_of;
 use super::{Caller, Content};
-use crate::metaserver::Metaserver;
 
 /// Namespaces that one path can lead through: a root and what hangs in it.
 pub(super) const HOPS_MAX: usize = 3;
-/// Waits for a folder that is frozen, in all; after that the caller is told to come again.
-const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a put does when something is at its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -91,7 +86,7 @@ impl PutTarget {
     }
 }
 
-impl<M: Metaserver> Content<M> {
+impl Content {
     /// `files/upload`: cuts the body and puts the file, by one `StoreAndCommit` (one more for each mount on its path).
     ///
     /// What the machine refuses is the [`Put::outcome`]. Errors: [`ContentError`]; then nothing was put.
@@ -114,7 +109,7 @@ impl<M: Metaserver> Content<M> {
             commit.content_hash = content_hash_of(&names);
             commit.blocks = names.clone();
             let both = StoreAndCommit { commit, present: present_parts(&cut.blocks) };
-            match self.command(caller.acct, nsid, Command::StoreAndCommit(both)).await? {
+            match self.sessions.command(caller.acct, nsid, Command::StoreAndCommit(both)).await? {
                 Outcome::Elsewhere { nsid: next, rest } => (nsid, at) = (next, At::path(&rest)),
                 outcome @ (Outcome::NeedBlocks(_) | Outcome::BadContentHash) => {
                     return Err(unexpected("an upload", &outcome));
@@ -123,19 +118,6 @@ impl<M: Metaserver> Content<M> {
             }
         }
         Err(ContentError::Internal(format!("a path leads through more than {HOPS_MAX} namespaces")))
-    }
-
-    /// A command; one that is held off by a freeze is sent again for a while.
-    pub(super) async fn command(&self, acct: Acct, nsid: Nsid, command: Command) -> Result<Outcome, ContentError> {
-        let begun = tokio::time::Instant::now();
-        loop {
-            let outcome = self.meta.command(acct, nsid, command.clone()).await?;
-            let Outcome::Busy { retry_ms } = outcome else { return Ok(outcome) };
-            if begun.elapsed() >= BUSY_TIME_MAX {
-                return Ok(outcome);
-            }
-            tokio::time::sleep(Duration::from_millis(u64::from(retry_ms.clamp(10, 1000)))).await;
-        }
     }
 }
 

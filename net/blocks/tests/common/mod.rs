@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod https;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -10,10 +12,10 @@ use std::time::SystemTime;
 use base::record::EntryKind;
 use base::{Acct, GroupId, LogIndex, Nsid, Prng, Sequence, SessionId, Term};
 use blocks::BlockStore;
-use blocks::content::{Body, BodyError, Caller, Content, PutTarget, SessionKeys};
-use blocks::metaserver::{Metaserver, MetaserverError};
+use blocks::content::{Body, BodyError, Caller, Content, PutTarget};
 use bytes::Bytes;
 use meta::*;
+use stone::{Asked, Keys, Metaserver, MetaserverError, Secret};
 
 pub const OWNER: Caller = Caller { acct: Acct(5), home: Nsid(10_000_000_001) };
 pub const STRANGER: Caller = Caller { acct: Acct(6), home: Nsid(10_000_000_002) };
@@ -113,6 +115,11 @@ impl Machine {
         (state.commands.iter().map(|(kind, count)| (*kind, *count)).collect(), state.queries)
     }
 
+    fn check_leader(&self) -> Result<(), MetaserverError> {
+        let is_away = self.0.lock().unwrap().is_away;
+        if is_away { Err(MetaserverError::Unavailable("no leader".to_owned())) } else { Ok(()) }
+    }
+
     pub fn set_away(&self, is_away: bool) {
         self.0.lock().unwrap().is_away = is_away;
     }
@@ -137,23 +144,19 @@ impl Machine {
 }
 
 impl Metaserver for Machine {
-    async fn command(&self, acct: Acct, nsid: Nsid, command: Command) -> Result<Outcome, MetaserverError> {
-        if self.0.lock().unwrap().is_away {
-            return Err(MetaserverError::Unavailable("no leader".to_owned()));
-        }
-        Ok(self.run(acct, nsid, command))
+    fn command(&self, acct: Acct, nsid: Nsid, command: Command) -> Asked<'_, Outcome> {
+        Box::pin(async move {
+            self.check_leader()?;
+            Ok(self.run(acct, nsid, command))
+        })
     }
 
-    async fn groups(&self) -> Result<u32, MetaserverError> {
-        Ok(1)
-    }
-
-    async fn query(&self, acct: Acct, nsid: Nsid, question: Query) -> Result<Answer, MetaserverError> {
-        self.0.lock().unwrap().queries += 1;
-        if self.0.lock().unwrap().is_away {
-            return Err(MetaserverError::Unavailable("no leader".to_owned()));
-        }
-        Ok(self.ask(acct, nsid, &question))
+    fn query(&self, acct: Acct, nsid: Nsid, question: Query) -> Asked<'_, Answer> {
+        Box::pin(async move {
+            self.0.lock().unwrap().queries += 1;
+            self.check_leader()?;
+            Ok(self.ask(acct, nsid, &question))
+        })
     }
 }
 
@@ -172,9 +175,9 @@ impl World {
     }
 
     /// Another block server: it shares nothing with the others but the store and the cluster.
-    pub fn server(&self) -> Content<Machine> {
-        let keys = SessionKeys::new([7; 32], None);
-        Content::new(self.store.clone(), Arc::new(self.machine.clone()), keys)
+    pub fn server(&self) -> Content {
+        let keys = Keys::new(&Secret::from_bytes([7; 32]));
+        Content::new(self.store.clone(), Arc::new(self.machine.clone()), Arc::new(keys))
     }
 
     /// Objects that hold what is no block yet.
@@ -239,17 +242,13 @@ pub fn content_hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Reads a file of the owner.
-pub async fn read(server: &Content<Machine>, path: &str) -> Vec<u8> {
+pub async fn read(server: &Content, path: &str) -> Vec<u8> {
     let plan = server.plan(OWNER, OWNER.home, What::At(At::path(path))).await.unwrap();
     let size = plan.size();
     read_bytes(server, plan, 0..size).await
 }
 
-pub async fn read_bytes(
-    server: &Content<Machine>,
-    plan: blocks::content::ReadPlan,
-    range: std::ops::Range<u64>,
-) -> Vec<u8> {
+pub async fn read_bytes(server: &Content, plan: blocks::content::ReadPlan, range: std::ops::Range<u64>) -> Vec<u8> {
     let mut download = server.read(OWNER, plan, range);
     let mut all = Vec::new();
     while let Some(bytes) = download.next().await {
