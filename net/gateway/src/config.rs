@@ -5,7 +5,7 @@
 //! listen = "10.0.0.4:7443"                                        # where clients reach it; HTTPS
 //! www = "https://files.example.com"                               # what links begin with; default: https:// and listen
 //! targets = ["10.0.0.1:7100", "10.0.0.2:7100", "10.0.0.3:7100"]   # metaservers to begin with
-//! server_id = 1                                                   # from 1, unique among the gateways
+//! server_id = 1                                                   # from 1, unique among all servers of the cluster
 //! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
 //! certificate = "/etc/dropstone/gateway.pem"                      # the chain
 //! key = "/etc/dropstone/gateway.key"
@@ -43,7 +43,7 @@ pub struct GatewayConfig {
     pub www: Option<String>,
     /// `host:port` of metaservers; at least one.
     pub targets: Vec<String>,
-    /// Its number among the gateways, from 1.
+    /// Its number, from 1; unique among all servers of the cluster, block servers too.
     pub server_id: u64,
     /// The cluster's secret.
     pub secret_file: PathBuf,

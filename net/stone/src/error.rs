@@ -115,11 +115,18 @@ fn with_summary(error: &Value, dots: u8) -> Value {
     json!({ "error_summary": summary, "error": error })
 }
 
+/// Members that hold a struct with a tag of its own, not another union.
+const STRUCTS: [&str; 2] = ["invalid_root", "metadata"];
+
 /// The tags from the outside in, each with a slash behind it.
 fn push_tags(summary: &mut String, error: &Value) {
     let Some(tag) = error[".tag"].as_str() else { return };
     summary.push_str(tag);
     summary.push('/');
+    // What a struct is like is no part of an error.
+    if STRUCTS.contains(&tag) {
+        return;
+    }
     // A member that is a flattened struct tells why under `reason`.
     let inner = [&error[tag], &error["reason"]].into_iter().find(|inner| inner[".tag"].is_string());
     if let Some(inner) = inner {

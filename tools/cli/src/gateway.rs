@@ -23,7 +23,7 @@ Example:
     listen = \"10.0.0.4:7443\"
     www = \"https://files.example.com\"
     targets = [\"10.0.0.1:7100\", \"10.0.0.2:7100\", \"10.0.0.3:7100\"]
-    server_id = 1
+    server_id = 2                               unique among all servers, block servers too
     secret_file = \"/etc/dropstone/secret\"        64 hex digits, mode 0400, the same on all servers
     certificate = \"/etc/dropstone/gateway.pem\"
     key = \"/etc/dropstone/gateway.key\"

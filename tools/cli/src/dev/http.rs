@@ -24,6 +24,8 @@ const ENV: &str = "env";
 /// Our authority beside those of the system.
 const BUNDLE: &str = "bundle.pem";
 const SECRET: &str = "secret";
+/// Its number among the servers of the cluster; the block server is 1.
+const SERVER_ID: u64 = 2;
 /// Where systems keep the authorities that they trust.
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -73,7 +75,7 @@ pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Accou
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.gateway()),
         www: None,
         targets: targets.to_vec(),
-        server_id: 1,
+        server_id: SERVER_ID,
         secret_file: dir.join(SECRET),
         tls: Tls::Dev(dir.clone()),
         dev: Some(account.acct),
