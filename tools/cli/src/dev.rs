@@ -133,7 +133,7 @@ impl Dev {
         let data_dir = layout.block_dir();
         let config = BlockConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.block()),
-            store: data_dir.join("objects").to_str().context("the data directory's path is not UTF-8")?.to_owned(),
+            store: store_of(layout)?,
             data_dir,
             targets: targets.clone(),
             server_id: 1,
@@ -155,7 +155,7 @@ impl Dev {
             println!("  account {} ({ACCOUNT}) with root {}", account.acct, account.root);
             let figures = selfcheck::check(&client, account, CHECK_TIME, selfcheck::IN_FLIGHT_DEFAULT);
             print!("self-check\n{}", figures.context("the self-check failed")?.text());
-            let http = http::start(layout, self.plan, &self.targets, account)?;
+            let http = http::start(layout, self.plan, &self.targets, account, &store_of(layout)?)?;
             println!("{}", http.text());
             gateway = Some(http);
         } else {
@@ -258,6 +258,12 @@ impl Dev {
         }
         self.nodes.into_iter().for_each(Node::stop);
     }
+}
+
+/// Where content lies.
+fn store_of(layout: &Layout) -> Result<String> {
+    let store = layout.block_dir().join("objects");
+    Ok(store.to_str().context("the data directory's path is not UTF-8")?.to_owned())
 }
 
 fn parse_machine(text: &str) -> Result<MachineKind, String> {

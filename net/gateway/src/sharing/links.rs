@@ -5,12 +5,11 @@ use meta::{
     Answer, At, Command, Group0Answer, Group0Query, LinkCommand, LinkInfo, LinkSettings, LinksOf, NodeKind, Outcome,
     Query, ROOT,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use stone::error::{nested, tagged};
-use stone::form::escape;
-use stone::ids::{file_id, link_token, parse_link_token};
+use stone::ids::parse_link_token;
+use stone::links::{metadata, token_of};
 use stone::outcome::in_path;
-use stone::stamp;
 use stone::{ApiError, Call, Found, PathKinds, Reply};
 
 use crate::files::path_of;
@@ -35,9 +34,9 @@ pub async fn create(call: Call, _: Shared) -> Result<Reply, ApiError> {
     let (nsid, at) = shown(&found);
     let command = LinkCommand::Create { at, settings: LinkSettings::default() };
     match call.command(nsid, Command::Link(Box::new(command))).await? {
-        Outcome::Made { id } => Ok(Reply::from(metadata(&call, nsid, id, &found))),
+        Outcome::Made { id } => Ok(Reply::from(metadata(&call.stone, (nsid, id), &found, true))),
         Outcome::Exists { id } => {
-            let there = nested("metadata", metadata(&call, nsid, id, &found));
+            let there = nested("metadata", metadata(&call.stone, (nsid, id), &found, true));
             Err(ApiError::Route(nested("shared_link_already_exists", there)))
         }
         Outcome::NoAccess => Err(ApiError::tag("access_denied")),
@@ -81,7 +80,7 @@ pub async fn list(call: Call, _: Shared) -> Result<Reply, ApiError> {
     for (nsid, info) in links {
         let link = info.link;
         let found = call.found(info.entry).await?;
-        told.push(metadata(&call, nsid, link, &found));
+        told.push(metadata(&call.stone, (nsid, link), &found, true));
     }
     Ok(Reply::from(json!({ "links": told, "has_more": false })))
 }
@@ -129,49 +128,6 @@ pub async fn revoke(call: Call, _: Shared) -> Result<Reply, ApiError> {
     }
 }
 
-/// The token of a link's URL: of our host, or the one that clients expect.
-#[must_use]
-pub fn token_of(www: &str, url: &str) -> Option<String> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-    let (host, path) = rest.split_once('/')?;
-    let own = www.split_once("://").map_or(www, |(_, host)| host);
-    if host != own && host != "www.dropbox.com" {
-        return None;
-    }
-    let mut parts = path.split(['/', '?', '#']);
-    let kind = parts.next()?;
-    matches!(kind, "s" | "sh" | "scl").then(|| parts.next().unwrap_or_default().to_owned())
-}
-
-/// The SharedLinkMetadata of a link.
-fn metadata(call: &Call, nsid: Nsid, link: u64, found: &Found) -> Value {
-    let meta = &found.entry.meta;
-    let name = &meta.name;
-    let url = format!("{}/s/{}/{}?dl=0", call.stone.www, link_token(&call.stone.keys, nsid, link), escape(name));
-    let is_file = meta.kind == NodeKind::File;
-    let mut told = json!({
-        ".tag": if is_file { "file" } else { "folder" },
-        "url": url,
-        "id": file_id(meta.nsid, meta.node),
-        "name": name,
-        "path_lower": base::names::path_key(&found.path()),
-        "link_permissions": {
-            "can_revoke": true, "visibility_policies": [], "can_set_expiry": false, "can_remove_expiry": false,
-            "allow_download": true, "can_allow_download": true, "can_disallow_download": false, "allow_comments": true,
-            "team_restricts_comments": false,
-            "resolved_visibility": tagged("public"), "requested_visibility": tagged("public"),
-            "effective_audience": tagged("public"), "link_access_level": tagged("viewer"),
-        },
-    });
-    if let Some(rev) = meta.rev() {
-        told["client_modified"] = stamp::text(meta.client_mtime().unwrap_or(meta.server_mtime_ms)).into();
-        told["server_modified"] = stamp::text(meta.server_mtime_ms).into();
-        told["rev"] = rev.to_string().into();
-        told["size"] = meta.size.into();
-    }
-    told
-}
-
 /// What a link shows to whoever has it; nothing where it is none, or no more.
 ///
 /// Errors: those of the cluster.
@@ -181,21 +137,5 @@ pub async fn open(stone: &stone::Stone, token: &str) -> Result<Option<LinkInfo>,
         Answer::Link(info) => Ok(Some(*info)),
         Answer::NotFound | Answer::NoAccess => Ok(None),
         other => Err(ApiError::unexpected(&other)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_is_of_our_host_or_of_the_one_that_clients_expect() {
-        let token = |url| token_of("https://localhost:7443", url);
-        assert_eq!(token("https://localhost:7443/s/abc/a.txt?dl=0").as_deref(), Some("abc"));
-        assert_eq!(token("https://www.dropbox.com/s/abc/a.txt").as_deref(), Some("abc"));
-        assert_eq!(token("https://www.dropbox.com/sh/abc?dl=0").as_deref(), Some("abc"));
-        assert_eq!(token("https://example.com/s/abc"), None);
-        assert_eq!(token("https://localhost:7443/home"), None);
-        assert_eq!(token("nonsense"), None);
     }
 }

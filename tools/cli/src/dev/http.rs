@@ -7,11 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use blocks::BlockStore;
 use clap::Args;
 use gateway::{GatewayConfig, GatewayServer, Granted, Hosts, Tls};
-use stone::Router;
+use stone::Stone;
 
 use super::DATA_DEFAULT;
 use super::layout::Layout;
@@ -67,8 +69,9 @@ pub struct Http {
     dir: PathBuf,
 }
 
-/// Starts the gateway, makes tokens for the account, and writes what `dropstone env` prints.
-pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Account) -> Result<Http> {
+/// Starts the gateway with the routes of all hosts, makes tokens for the account, and writes what `dropstone env` prints.
+/// `store`: where the block server keeps content; this process puts and reads it there too.
+pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Account, store: &str) -> Result<Http> {
     let dir = layout.http_dir();
     fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
     let config = GatewayConfig {
@@ -80,8 +83,13 @@ pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Accou
         tls: Tls::Dev(dir.clone()),
         dev: Some(account.acct),
     };
-    let server = gateway::start(&config, Hosts::Api, |_| Router::new())
-        .map_err(|error| exit(crate::gateway::code_of(&error), error))?;
+    let store = BlockStore::open(store)?;
+    let more = |stone: &Arc<Stone>| {
+        let content = blocks::http::content_of(stone, store);
+        blocks::http::router(stone, &content).merge(blocks::http::api_router(stone, content.sessions()))
+    };
+    let server =
+        gateway::start(&config, Hosts::All, more).map_err(|error| exit(crate::gateway::code_of(&error), error))?;
     let granted = gateway::grant(targets, &config.secret_file, account.acct, stone::scope::ALL, true)?;
     let http = Http { server, granted, dir };
     http.write_bundle()?;
