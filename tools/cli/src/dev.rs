@@ -28,6 +28,7 @@ use server::identity::MachineKind;
 use crate::cluster;
 use crate::exit::exit;
 use crate::ports::{self, PortPlan};
+use crate::serve::ReadMode;
 use crate::{block, selfcheck, stop};
 pub use http::{EnvArgs, env};
 use layout::Layout;
@@ -55,6 +56,7 @@ Ports, with BASE from --port and node i at B = BASE + 100 * (i - 1):
   B             client RPC, all cores of node i
   B + 1 + c     client RPC of core c
   B + 50 + c    peer frames of core c
+  B + 41        memcached, read only: get <namespace>/<path>
   BASE + 44     block server
   BASE + 343    gateway, HTTPS (see `dropstone env --help`)
 
@@ -93,6 +95,9 @@ pub struct DevArgs {
     /// How frames reach the files of the nodes' logs: auto (a self-test at start chooses), direct, pwrite or mmap.
     #[arg(long, value_name = "BACKEND", default_value_t = BackendWish::Auto)]
     log_backend: BackendWish,
+    /// How leaders confirm reads: under their lease, or by a round to a quorum each.
+    #[arg(long, value_name = "MODE", default_value = "lease")]
+    read_mode: ReadMode,
     /// The log filter.
     #[arg(long, value_name = "FILTER", default_value = "warn", env = "DROPSTONE_LOG")]
     log: String,
@@ -106,6 +111,7 @@ pub fn run(args: &DevArgs) -> Result<ExitCode> {
     let wanted = Wanted { nodes, cores: args.cores, groups: args.groups, machine: args.machine };
     let mut template = NodeConfig::of_profile(Profile::Dev);
     template.process.log_backend = args.log_backend;
+    template.cluster.lease = args.read_mode == ReadMode::Lease;
     let layout = Layout::open(&args.data, wanted, template.process.segment_bytes)?;
     let dev = Dev::start(&layout, PortPlan { base: args.port }, &template)?;
     let outcome = dev.serve(&layout, args, &stopping, begun);
@@ -229,6 +235,8 @@ impl Dev {
         }
         if let Some(blocks) = &self.blocks {
             println!("  block server  127.0.0.1:{}", blocks.address().port());
+            let ports = self.nodes.iter().filter_map(Node::memcache_address).map(|address| address.to_string());
+            println!("  memcached     {}", ports.collect::<Vec<_>>().join(" "));
         }
         println!("  {} groups, {} cores a node", shape.groups, shape.cores);
     }
@@ -330,5 +338,8 @@ fn node_config(layout: &Layout, plan: PortPlan, template: &NodeConfig, node: u16
     config.process.client_port = plan.client(node);
     config.process.peer_port = plan.peer(node);
     config.process.admin_port = plan.admin(node);
+    if layout.shape.machine == MachineKind::Files {
+        config.process.memcache_listen = Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.memcache(node)));
+    }
     config
 }

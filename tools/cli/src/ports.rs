@@ -4,7 +4,8 @@
 //! node i, i = 1..3, B = BASE + 100 * (i - 1)
 //!   B            client RPC, all cores          B + 1 + c     client RPC of core c, c < 16
 //!   B + 50 + c   peer frames of core c          BASE + 44     block server
-//!   B + 40       admin, HTTP                       BASE + 343    gateway, HTTPS
+//!   B + 40       admin, HTTP                    B + 41        memcached
+//!                                               BASE + 343    gateway, HTTPS
 //! ```
 
 use std::ops::RangeInclusive;
@@ -21,6 +22,7 @@ const PEER_OFFSET: u16 = 50;
 const BLOCK_OFFSET: u16 = 44;
 const ADMIN_OFFSET: u16 = 40;
 const GATEWAY_OFFSET: u16 = 343;
+const MEMCACHE_OFFSET: u16 = 41;
 
 /// Bases whose whole plan lies inside the port numbers.
 pub const BASE_RANGE: RangeInclusive<u16> = 1024..=65_535 - GATEWAY_OFFSET;
@@ -53,6 +55,11 @@ impl PortPlan {
         self.base + GATEWAY_OFFSET
     }
 
+    /// The memcached port of node `node`.
+    pub fn memcache(self, node: u16) -> u16 {
+        self.client(node) + MEMCACHE_OFFSET
+    }
+
     /// The block server's port.
     pub fn block(self) -> u16 {
         self.base + BLOCK_OFFSET
@@ -82,7 +89,7 @@ mod tests {
             let mut ports = vec![plan.block(), plan.gateway()];
             for node in 1..=NODES_MAX {
                 ports.extend(plan.client(node)..=plan.client(node) + CORES_MAX);
-                ports.push(plan.admin(node));
+                ports.extend([plan.admin(node), plan.memcache(node)]);
                 ports.extend(plan.peer(node)..plan.peer(node) + CORES_MAX);
             }
             let all = ports.len();

@@ -39,9 +39,22 @@ pub struct ServeArgs {
     /// a self-test at start chooses, and says why].
     #[arg(long, value_name = "BACKEND")]
     log_backend: Option<BackendWish>,
+    /// How this node confirms reads where it leads: under its lease, or by a round to a quorum each, which asks nothing
+    /// of clocks [default: lease, unless cluster.lease is off].
+    #[arg(long, value_name = "MODE")]
+    read_mode: Option<ReadMode>,
     /// Stop when this process is no longer the parent: a tool that started the node and was killed leaves none behind.
     #[arg(long, value_name = "PID", hide = true)]
     with_parent: Option<u32>,
+}
+
+/// How a leader makes sure that it still leads before it answers a read.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadMode {
+    /// Until its lease ends, nobody else can lead: no message is needed.
+    Lease,
+    /// A quorum says so, in a round that all reads of a turn share.
+    Quorum,
 }
 
 impl ServeArgs {
@@ -60,6 +73,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         Err(error) => return Err(exit(error.exit_code(), error)),
     };
     config.process.log_backend = args.log_backend.unwrap_or(config.process.log_backend);
+    config.cluster.lease = args.read_mode.map_or(config.cluster.lease, |mode| mode == ReadMode::Lease);
     let stopping = stop::begin(&config.process.log_level)?;
     let cluster = (config.cluster.groups, config.cluster.cores);
     let node = match Node::start(config) {

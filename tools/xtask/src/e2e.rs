@@ -18,6 +18,7 @@ mod full_store;
 mod generator;
 mod load;
 mod members;
+mod memcache;
 mod network;
 mod overload;
 mod powercut;
@@ -37,6 +38,7 @@ type Suite = (&'static str, &'static str, fn() -> Result<()>);
 const SUITES: [Suite; 17] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
+    ("memcache", "tools of libmemcached read what was put, and change nothing", memcache::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
     ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
     ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),

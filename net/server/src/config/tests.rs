@@ -112,6 +112,15 @@ fn a_wrong_type_or_bound_names_what_would_be_right() {
 }
 
 #[test]
+fn the_memcached_port_is_off_until_an_address_is_named() {
+    assert_eq!(parse("").process.memcache_listen, None);
+    let set = parse("[memcache]\nlisten = \"127.0.0.1:11211\"");
+    assert_eq!(set.process.memcache_listen, Some(([127, 0, 0, 1], 11_211).into()));
+    assert!(refusal("[memcache]\nlisten = \"11211\"").contains("write for example 127.0.0.1:11211"));
+    assert!(refusal("[memcache]\nlisten = \"127.0.0.1:0\"").contains("is not an IP address and a port"));
+}
+
+#[test]
 fn the_rules_of_consensus_are_set_by_name_and_default_to_its_own() {
     assert_eq!(parse("").cluster.raft_settings(), raft::Settings::default());
     let text = "[cluster]\nlease = \"off\"\nquiesce_after_s = 60\npromote_learners = \"off\"\ndoubt_wait_s = 0\n";

@@ -102,8 +102,8 @@ impl MemcacheStats {
     }
 }
 
-/// What `version` tells.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What `version` tells: the memcached whose protocol is spoken, since clients go by it, and this release.
+pub(super) const VERSION: &str = concat!("1.6.18-dropstone-", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
 mod tests {

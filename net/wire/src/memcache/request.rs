@@ -369,14 +369,14 @@ fn judge_setting<'a>(command: &[u8], words: &Words<'a>) -> Judged<'a> {
     let is_quiet = words.wants_no_answer();
     if command == b"verbosity" {
         return match words.count {
-            2..=4 if number(words.first[1]).is_none() => Refusal::BadFormat.into(),
-            2..=4 => Request::Verbosity { is_quiet }.into(),
+            2..=3 if is_quiet || number(words.first[1]).is_some() => Request::Verbosity { is_quiet }.into(),
+            2..=3 => Refusal::BadFormat.into(),
             _ => Refusal::Unknown.into(),
         };
     }
     let has_delay = words.count > if is_quiet { 2 } else { 1 };
     match words.count {
-        1..=3 if has_delay && signed(words.first[1]).is_none() => Refusal::BadFormat.into(),
+        1..=3 if has_delay && !is_quiet && signed(words.first[1]).is_none() => Refusal::BadFormat.into(),
         1..=3 => Request::FlushAll { is_quiet }.into(),
         _ => Refusal::Unknown.into(),
     }
