@@ -102,6 +102,43 @@ fn the_leader_serves_under_its_lease_until_the_clock_jumps() {
     assert!(world.shard(leader).lease_until(GROUP()).is_some(), "rounds sent later count");
 }
 
+/// Asks for what is at a path, and waits for the answer.
+fn metadata(world: &mut World, id: NodeId, path: &str) -> (Status, Vec<u8>) {
+    let ticket = Ticket { connection: 1, request: 79, kind: 2 };
+    world.shard(id).handle_metadata(ticket, GROUP(), ROOT, path);
+    for _ in 0..10_000 {
+        world.turn();
+        if let Some(answer) = world.answers.remove(&79) {
+            return answer;
+        }
+    }
+    panic!("a read was never answered");
+}
+
+#[test]
+fn what_is_at_a_path_is_told_with_its_version_by_the_leader_alone() {
+    use shard::{MetadataAnswer, MetadataKind};
+    let mut world = World::new(5, 10_000);
+    let session = begin(&mut world);
+    world.command(100, header(session, 1, ROOT), &mkdir("/Folder"));
+    let (leader, others) = followers(&mut world);
+    let (status, body) = metadata(&mut world, leader, "/folder");
+    let answer = MetadataAnswer::parse(&body).expect("it is an answer");
+    assert_eq!((status, answer.kind), (Status::Ok, MetadataKind::Folder));
+    let json = std::str::from_utf8(answer.json).expect("JSON is text");
+    let head = r#"{".tag":"folder","name":"Folder","path_lower":"/folder","path_display":"/Folder","id":"id:"#;
+    assert!(json.starts_with(head), "{json}");
+    let first = answer.as_of;
+    world.command(101, header(session, 2, ROOT), &mkdir("/another"));
+    let (_, body) = metadata(&mut world, leader, "/folder");
+    assert_eq!(MetadataAnswer::parse(&body).expect("it is an answer").as_of, first, "nothing of it has changed");
+
+    let kind = |body: &[u8]| MetadataAnswer::parse(body).expect("it is an answer").kind;
+    assert_eq!(kind(&metadata(&mut world, leader, "/none").1), MetadataKind::Absent);
+    assert_eq!(kind(&metadata(&mut world, leader, "/a/").1), MetadataKind::Malformed);
+    assert_eq!(metadata(&mut world, others[0], "/folder").0, Status::NotLeader(leader));
+}
+
 #[test]
 fn reads_end_when_the_leader_is_gone() {
     let mut world = World::new(6, 10_000);
