@@ -166,6 +166,8 @@ pub const PARCEL_KEPT_BYTES: usize = 16 << 10;
 // Memcached port (docs/design/memcache.md).
 /// Commands of one connection that are not answered; more are not read.
 pub const MEMCACHE_COMMANDS_MAX: usize = 1024;
+/// Bytes of keys of one connection's commands that are not answered, beyond which none are read from it.
+pub const MEMCACHE_ASKED_BYTES_SOFT: usize = 256 << 10;
 /// Keys of one connection that are looked up at a time; more wait in their command.
 pub const MEMCACHE_LOOKUPS_MAX: usize = 256;
 /// Bytes that wait to be sent to one connection, beyond which none are read from it.

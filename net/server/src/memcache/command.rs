@@ -52,8 +52,8 @@ struct Found {
 #[derive(Debug)]
 pub(super) struct Command {
     pub kind: Kind,
-    /// When it came.
-    pub begun: Mono,
+    /// When one of its keys was last looked up or answered.
+    pub moved: Mono,
     /// The keys of a `get`; else the key, a space and the flags.
     text: Vec<u8>,
     /// Where the text goes on behind the keys that are being looked up.
@@ -69,7 +69,7 @@ impl Command {
     pub(super) fn new() -> Command {
         Command {
             kind: Kind::Literal,
-            begun: Mono(0),
+            moved: Mono(0),
             text: Vec::new(),
             next: 0,
             keys: Vec::new(),
@@ -80,9 +80,9 @@ impl Command {
     }
 
     /// Begins anew, with its keys.
-    pub(super) fn begin(&mut self, kind: Kind, now: Mono, key: &[u8], flags: &[u8]) {
+    pub(super) fn begin(&mut self, kind: Kind, key: &[u8], flags: &[u8]) {
         debug_assert!(self.text.is_empty() && self.keys.is_empty() && self.values.is_empty());
-        (self.kind, self.begun) = (kind, now);
+        self.kind = kind;
         self.text.extend_from_slice(key);
         if matches!(kind, Kind::MetaGet { .. }) {
             self.text.push(b' ');
@@ -127,6 +127,11 @@ impl Command {
         self.keys.push(Looked { key: range.start as u32..range.end as u32, item: None });
         self.waiting += 1;
         Some((self.keys.len() - 1, &self.text[range]))
+    }
+
+    /// Some of its keys are being looked up.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting > 0 && self.refused.is_none()
     }
 
     /// Are the keys base64?
@@ -191,6 +196,11 @@ impl Command {
     /// Why it is refused, if it is.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// Bytes of keys and flags held.
+    pub(super) fn asked_bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Bytes of values held.

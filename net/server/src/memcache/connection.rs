@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use base::limits::{MEMCACHE_COMMANDS_MAX, MEMCACHE_LOOKUPS_MAX, MEMCACHE_OUT_BYTES_MAX, MEMCACHE_OUT_BYTES_SOFT};
+use base::limits::{
+    MEMCACHE_ASKED_BYTES_SOFT, MEMCACHE_COMMANDS_MAX, MEMCACHE_LOOKUPS_MAX, MEMCACHE_OUT_BYTES_MAX,
+    MEMCACHE_OUT_BYTES_SOFT,
+};
 use base::{Mono, NodeId, group_of};
 use reactor::SocketId;
 use reactor::io::Io;
@@ -40,6 +43,8 @@ pub(super) struct Connection {
     looking: u64,
     /// Keys that are being looked up. Invariant: at most `MEMCACHE_LOOKUPS_MAX`.
     lookups: usize,
+    /// Bytes of keys and flags that commands hold.
+    asked_bytes: usize,
     /// Bytes of values that commands hold.
     held_bytes: usize,
     is_sending: bool,
@@ -65,6 +70,7 @@ impl Connection {
             first: 0,
             looking: 0,
             lookups: 0,
+            asked_bytes: 0,
             held_bytes: 0,
             is_sending: false,
             is_closing: false,
@@ -78,7 +84,9 @@ impl Connection {
 
     /// May another command be taken?
     pub(super) fn has_place(&self) -> bool {
-        self.commands.len() < MEMCACHE_COMMANDS_MAX && self.out.len() < MEMCACHE_OUT_BYTES_SOFT
+        self.commands.len() < MEMCACHE_COMMANDS_MAX
+            && self.asked_bytes < MEMCACHE_ASKED_BYTES_SOFT
+            && self.out.len() < MEMCACHE_OUT_BYTES_SOFT
     }
 
     /// Closes once what is written has left.
@@ -93,6 +101,7 @@ impl Connection {
     }
 
     pub(super) fn push(&mut self, command: Box<Command>) {
+        self.asked_bytes += command.asked_bytes();
         self.held_bytes += command.value_bytes();
         self.commands.push_back(command);
     }
@@ -103,12 +112,13 @@ impl Connection {
     }
 
     /// Begins lookups, as many as may be on their way. True when the shard of this core was asked.
-    pub(super) fn look_up(&mut self, name: u64, groups: u32, reach: &mut Reach<'_>) -> bool {
+    pub(super) fn look_up(&mut self, name: u64, groups: u32, now: Mono, reach: &mut Reach<'_>) -> bool {
         let mut has_asked = false;
         while self.looking < self.first + self.commands.len() as u64 && self.lookups < MEMCACHE_LOOKUPS_MAX {
             let number = self.looking;
             let command = &mut self.commands[(number - self.first) as usize];
             let is_base64 = command.is_base64();
+            command.moved = now;
             let Some((place, key)) = command.take_key() else {
                 self.looking += 1;
                 continue;
@@ -129,13 +139,14 @@ impl Connection {
     }
 
     /// A lookup has ended.
-    pub(super) fn handle_answer(&mut self, request: u64, answered: Answered<'_>) {
+    pub(super) fn handle_answer(&mut self, request: u64, answered: Answered<'_>, now: Mono) {
         self.lookups -= 1;
         let (number, place) = (request >> 16, (request & 0xFFFF) as usize);
         // A command that was refused meanwhile wants no answer.
         let Some(at) = number.checked_sub(self.first).filter(|at| *at < self.commands.len() as u64) else { return };
         let is_full = self.held_bytes + self.out.len() > MEMCACHE_OUT_BYTES_MAX;
         let command = &mut self.commands[at as usize];
+        command.moved = now;
         let before = command.value_bytes();
         let refused = match answered {
             Answered::Body(body) => match MetadataAnswer::parse(body) {
@@ -163,17 +174,26 @@ impl Connection {
         let command = self.commands.pop_front_if(|command| command.is_done())?;
         self.first += 1;
         self.looking = self.looking.max(self.first);
+        self.asked_bytes -= command.asked_bytes();
         self.held_bytes -= command.value_bytes();
         Some(command)
     }
 
-    /// Refuses what came at or before `begun` and is not answered.
-    pub(super) fn refuse_before(&mut self, begun: Mono, refusal: Refusal) {
-        for command in self.commands.iter_mut().take_while(|command| command.begun <= begun) {
-            if !command.is_done() {
-                self.held_bytes -= command.value_bytes();
-                command.refuse(Refused::Line(refusal));
-            }
+    /// Refuses commands that have waited for an answer since `moved` or longer. A long `get` may take its time, as long as
+    /// its keys are answered.
+    pub(super) fn refuse_stuck(&mut self, moved: Mono, refusal: Refusal) {
+        let is_stuck = |command: &&mut Box<Command>| command.is_waiting() && command.moved <= moved;
+        for command in self.commands.iter_mut().filter(is_stuck) {
+            self.held_bytes -= command.value_bytes();
+            command.refuse(Refused::Line(refusal));
+        }
+    }
+
+    /// Refuses all that is not answered.
+    pub(super) fn refuse_all(&mut self, refusal: Refusal) {
+        for command in self.commands.iter_mut().filter(|command| !command.is_done()) {
+            self.held_bytes -= command.value_bytes();
+            command.refuse(Refused::Line(refusal));
         }
     }
 

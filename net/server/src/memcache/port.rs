@@ -111,7 +111,7 @@ impl Memcache {
     pub(crate) fn handle_answer(&mut self, connection: u64, request: u64, answered: Answered<'_>) {
         let socket = SocketId { index: connection as u32, generation: (connection >> 32) as u32 & 0xFF_FFFF };
         self.with(socket, |port, connection| {
-            connection.handle_answer(request, answered);
+            connection.handle_answer(request, answered, port.now);
             port.queue(connection);
         });
     }
@@ -168,7 +168,7 @@ impl Memcache {
         for at in 0..self.connections.len() {
             let Some(socket) = self.connections[at].as_ref().map(|connection| connection.socket) else { continue };
             self.with(socket, |port, connection| {
-                connection.refuse_before(Mono::MAX, Refusal::NotReady);
+                connection.refuse_all(Refusal::NotReady);
                 port.write_done(connection);
                 connection.close_after_flush();
                 port.queue(connection);
@@ -179,7 +179,7 @@ impl Memcache {
     /// Refuses what has waited too long for a quorum.
     fn sweep(&mut self) {
         self.next_sweep = Mono::MAX;
-        let begun = self.now - QUORUM_WAIT_MAX;
+        let moved = self.now - QUORUM_WAIT_MAX;
         for at in 0..self.connections.len() {
             let Some(connection) = self.connections[at].as_deref() else { continue };
             if !connection.is_waiting() {
@@ -187,7 +187,7 @@ impl Memcache {
             }
             self.next_sweep = self.now + SWEEP_EVERY;
             self.with(connection.socket, |port, connection| {
-                connection.refuse_before(begun, Refusal::NoQuorum);
+                connection.refuse_stuck(moved, Refusal::NoQuorum);
                 port.queue(connection);
             });
         }
@@ -275,7 +275,7 @@ impl Memcache {
     /// A command whose keys are to be looked up.
     fn begin(&mut self, connection: &mut Connection, kind: Kind, (key, flags): (&[u8], &[u8])) {
         let mut command = self.spare.pop().unwrap_or_else(|| Box::new(Command::new()));
-        command.begin(kind, self.now, key, flags);
+        command.begin(kind, key, flags);
         connection.push(command);
         if self.next_sweep == Mono::MAX {
             self.next_sweep = self.now + SWEEP_EVERY;
@@ -288,7 +288,7 @@ impl Memcache {
             return write(self, &mut connection.out);
         }
         let mut command = self.spare.pop().unwrap_or_else(|| Box::new(Command::new()));
-        command.begin(Kind::Literal, self.now, b"", b"");
+        command.begin(Kind::Literal, b"", b"");
         write(self, command.literal());
         connection.push(command);
     }
@@ -343,12 +343,12 @@ impl Memcache {
             return connection.close_after_flush();
         }
         let mut command = self.spare.pop().unwrap_or_else(|| Box::new(Command::new()));
-        command.begin(Kind::Quit, self.now, b"", b"");
+        command.begin(Kind::Quit, b"", b"");
         connection.push(command);
     }
 
     fn look_up(&mut self, connection: &mut Connection, reach: &mut Reach<'_>) {
-        self.has_asked |= connection.look_up(name(connection.socket), self.settings.groups, reach);
+        self.has_asked |= connection.look_up(name(connection.socket), self.settings.groups, self.now, reach);
     }
 
     /// Writes the replies that are complete, in order.

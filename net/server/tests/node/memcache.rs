@@ -390,6 +390,14 @@ fn a_client_that_asks_without_reading_is_held_and_not_forgotten() {
     let told = text.ask(&format!("get {}\r\n", key.repeat(keys)));
     assert_eq!(told.matches("VALUE ").count(), keys);
     assert!(told.ends_with("}\r\nEND\r\n"));
+    // Twenty of them at once, with few answers: more bytes of keys than are held for one connection.
+    let absent = format!("{odd}/none ").repeat((wire::memcache::GET_LINE_BYTES_MAX - 4) / 17);
+    let asked = format!("get {absent}{odd}/a\r\n").repeat(20);
+    let mut writer = text.stream.try_clone().expect("a clone");
+    let sending = std::thread::spawn(move || writer.write_all((asked + "mn\r\n").as_bytes()).expect("bytes are taken"));
+    let told = text.read_until("MN\r\n");
+    sending.join().expect("it sends");
+    assert_eq!((told.matches("VALUE ").count(), told.matches("\r\nEND\r\n").count()), (20, 20));
     cluster.stop();
 }
 
