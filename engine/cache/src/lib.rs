@@ -18,6 +18,7 @@ mod hash;
 mod index;
 mod invariants;
 mod layout;
+mod lent;
 mod memory;
 #[cfg(all(test, loom))]
 mod models;
@@ -34,6 +35,7 @@ mod writer;
 pub use batch::{EarlyLoad, Prefetch};
 pub use buffer::ValueBuffer;
 pub use layout::{Kind, key};
+pub use lent::Lent;
 pub use memory::{Line, leak};
 pub use node::{Asked, NodeCache};
 pub use publish::LEASE_GUARD;

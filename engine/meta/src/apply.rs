@@ -87,6 +87,12 @@ impl Applier {
         Ok(())
     }
 
+    /// The rows that the last entry changed.
+    #[must_use]
+    pub fn batch(&self) -> &RowBatch {
+        &self.batch
+    }
+
     /// What the last [`Cold`] try wanted.
     #[must_use]
     pub fn wants(&self) -> &[Want] {

@@ -69,6 +69,16 @@ impl RowBatch {
         (0..self.len()).map(|number| self.row(number))
     }
 
+    /// What the batch does to a row: `None` nothing, `Some(None)` a delete.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let found = self.rows.binary_search_by(|place| {
+            let (at, length) = place.key;
+            self.bytes[at as usize..][..length as usize].cmp(key)
+        });
+        found.ok().map(|number| self.row(number).1)
+    }
+
     /// The rows from `number` on, in order.
     pub fn from(&self, number: usize) -> impl Iterator<Item = Change<'_>> + Clone {
         (number..self.len()).map(|number| self.row(number))
@@ -103,6 +113,7 @@ mod tests {
         let mut batch: RowBatch = rows.iter().copied().collect();
         assert!(batch.iter().eq(rows.iter().copied()) && batch.from(1).eq(rows[1..].iter().copied()));
         assert_eq!((batch.len(), batch.row(2)), (3, rows[2]));
+        assert_eq!((batch.get(b"a"), batch.get(b"ab"), batch.get(b"aa")), (Some(Some(&b""[..])), Some(None), None));
         let shape = b"\x01\0\0\0a\0\0\0\0\x02\0\0\0ab\xff\xff\xff\xff\x01\0\0\0b\x05\0\0\0value";
         assert_eq!(batch.bytes(), shape);
         batch.clear();

@@ -8,6 +8,7 @@
 
 mod access;
 pub mod across;
+mod answers;
 pub mod applied;
 mod apply;
 mod autorename;
@@ -65,6 +66,7 @@ pub use across::{
     Carried, CarriedFile, CarriedItem, CarryPlace, Export, ExportPage, Import, ImportEnd, ImportEndHow, ImportInfo,
     MemberInfo,
 };
+pub use answers::{Changed, Point, changed, may_read, path_key, point};
 pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use batch::RowBatch;

@@ -120,7 +120,7 @@ pub fn trim_floor<S: Store>(
 }
 
 /// A command's way to end, as a query's answer.
-fn refusal(outcome: Outcome) -> Answer {
+pub(crate) fn refusal(outcome: Outcome) -> Answer {
     base::mark::hit!("meta.query.not_found", outcome == Outcome::NotFound);
     base::mark::hit!("meta.query.malformed", outcome == Outcome::Malformed);
     match outcome {
@@ -220,7 +220,7 @@ fn page_limit(limit: u32) -> usize {
 }
 
 /// The entry, and the content row of a file.
-fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Option<JournalRow>), Halt> {
+pub(crate) fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Option<JournalRow>), Halt> {
     match what {
         What::At(at) => {
             let found = tree.find(at)?;

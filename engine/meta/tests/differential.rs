@@ -12,7 +12,7 @@ use base::names::path_key;
 use base::{Acct, BlockHash, Jid, Nsid, Prng, Sequence, SessionId, TreeNode};
 use meta::*;
 use naive::Naive;
-use world::{NAMES, NSID, OWNER, Replica, STAMP_MS, content_hash, payload, pick};
+use world::{Answers, NAMES, NSID, OWNER, Replica, STAMP_MS, content_hash, payload, pick};
 
 const GRANT_BYTES: u64 = 60 << 20;
 /// A root, and what may hang in it.
@@ -59,6 +59,7 @@ impl Run {
         let session = replica.register(OWNER, 1);
         let mut prng = Prng::new(seed);
         replica.store.set_cold(prng.one_in(4));
+        replica.answers = Some(Answers::new());
         Run {
             prng,
             replica,
@@ -573,7 +574,7 @@ fn bytes_of(n: u64) -> u32 {
 const CODES: [u8; 21] = [1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21, 23, 24, 27, 30, 40];
 
 fn run(seeds: std::ops::Range<u64>) {
-    let mut codes = BTreeSet::new();
+    let (mut codes, mut answers) = (BTreeSet::new(), [0; 3]);
     for seed in seeds {
         let mut run = Run::new(seed);
         for step in 0..COMMANDS_PER_RUN {
@@ -582,7 +583,11 @@ fn run(seeds: std::ops::Range<u64>) {
         run.compare_revisions(&format!("DIFFERENTIAL_SEED={seed}, at the end"));
         run.read_on(&format!("DIFFERENTIAL_SEED={seed}, at the end"));
         codes.extend(run.codes);
+        let counts = run.replica.answers.map_or([0; 3], |answers| answers.counts);
+        answers.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
+    let [paths, namespaces, compared] = answers;
+    assert!(paths > 100 && namespaces > 100 && compared > 1000, "answers by path: {answers:?}");
     assert_eq!(codes.into_iter().collect::<Vec<_>>(), CODES, "every outcome that should occur has occurred");
 }
 

@@ -186,6 +186,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return Step::Waiting;
         }
         slot.applied = index;
+        self.forget_changed(at, index);
+        let slot = &mut self.groups[at as usize];
         let behind = slot.commit.0 - index.0;
         self.balance.note_applied(at, self.applied.outcomes().len(), behind, self.turn_now);
         let was_cold = !slot.apply_tokens.is_empty();

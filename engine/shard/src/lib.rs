@@ -10,11 +10,12 @@
 //!               peer messages ▼ │ Synced ◀─────────────┘
 //!                            commit ─▶ meta over store ─▶ replies, watchers
 //! ```
-//! Layer 2: sees base, raft, seglog and meta, and nothing of sockets.
+//! Layer 2: sees base, raft, seglog, meta and cache, and nothing of sockets.
 
 mod admit;
 mod apply;
 mod balance;
+mod cached;
 mod checkpoint;
 mod deadlines;
 mod disk_lag;

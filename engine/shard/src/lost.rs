@@ -102,6 +102,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         self.forget_half(group, at);
         self.store.drop_group(group);
+        self.forget_answers(at);
         self.forget_level(at);
         self.forget_states(at);
         self.queue_apply(at);

@@ -8,8 +8,8 @@ use meta::{Store, Want};
 use raft::{Input, Outcome, ReadsConfirmed};
 use seglog::Disk;
 
-use crate::group::{ApplyWait, Form, Read};
-use crate::metadata_read::{self, path_asked};
+use crate::group::{ApplyWait, Read};
+use crate::metadata_read;
 use crate::stages::Timing;
 use crate::{Shard, Status};
 
@@ -32,22 +32,15 @@ pub(crate) enum Waiting {
 }
 
 /// What a read came to.
-enum Answered {
+pub(crate) enum Answered {
     Native(meta::Answer),
     Metadata(meta::Answer, Jid),
-}
-
-fn answer<S: Store>(store: &S, group: GroupId, read: &Read, wants: &mut Vec<Want>) -> Result<Answered, meta::Cold> {
-    match read.form {
-        Form::Native => meta::query(store, group, read.acct, read.nsid, &read.query, wants).map(Answered::Native),
-        Form::Metadata => meta::lookup_as_of(store, group, read.nsid, path_asked(&read.query), wants)
-            .map(|(answer, as_of)| Answered::Metadata(answer, as_of)),
-    }
 }
 
 impl<D: Disk, S: Store> Shard<D, S> {
     /// All reads of one turn join one position.
     pub(crate) fn join_reads(&mut self, at: u32, now: Mono) {
+        self.answer_cached_reads(at, now);
         if self.groups[at as usize].turn_reads.is_empty() {
             return;
         }
@@ -115,11 +108,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return self.serve_count(at, &read);
         }
         let mut wants = Vec::new();
-        match answer(&self.store, group, &read, &mut wants) {
+        match self.answer(at, &read, &mut wants) {
             Ok(answer) => {
-                // A snapshot is the state from when the store has it, before the log has restarted behind it.
-                let shown = self.store.machine(group).map_or(LogIndex(0), |machine| machine.applied_index);
-                let index = self.groups[at as usize].applied.max(shown);
+                let index = self.shown_index(at);
                 let effect = crate::Effect { index, path: read.path, ..crate::Effect::default() };
                 self.replies.done(read.ticket, group, effect, |out| match &answer {
                     Answered::Native(answer) => answer.encode(out),
@@ -138,6 +129,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
     }
 
+    /// The entry that answers are of now.
+    pub(crate) fn shown_index(&self, at: u32) -> LogIndex {
+        let slot = &self.groups[at as usize];
+        // A snapshot is the state from when the store has it, before the log has restarted behind it.
+        let shown = self.store.machine(slot.id).map_or(LogIndex(0), |machine| machine.applied_index);
+        slot.applied.max(shown)
+    }
+
     /// The answer just added is that of this read.
     pub(crate) fn time_read(&mut self, read: &Read, group: GroupId, index: LogIndex, is_cold: bool) {
         let (slot, closed_by) = (read.slot, NodeId(0));
@@ -148,7 +147,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// A group that an alarm stopped may be in a wrong state, and so may one that is quarantined: perhaps it was stopped
     /// before the last start. Only what this node reads for itself, which nothing confirms, is then as good as ever.
-    fn may_serve(&self, at: u32, read: &Read) -> bool {
+    pub(crate) fn may_serve(&self, at: u32, read: &Read) -> bool {
         let slot = &self.groups[at as usize];
         slot.alarm.is_none() && (read.path.is_none() || slot.raft.health() != raft::Health::Quarantined)
     }

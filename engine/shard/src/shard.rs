@@ -12,6 +12,7 @@ use seglog::{Disk, DiskOp, OpResult, OpToken, SegLog, Unreadable};
 
 use crate::admit::Admit;
 use crate::balance::Balance;
+use crate::cached::Cached;
 use crate::deadlines::Deadlines;
 use crate::disk_lag::DiskLag;
 use crate::disk_pace::DiskPace;
@@ -200,6 +201,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) stages: Stages,
     pub(crate) cold_reads: ColdReads,
     pub(crate) read_counts: ReadCounts,
+    pub(crate) cached: Option<Box<Cached>>,
     pub(crate) snapshots: Snapshots,
     pub(crate) replies: Replies,
     pub(crate) peer_out: VecDeque<PeerOut>,
@@ -302,6 +304,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             stages: Stages::default(),
             cold_reads: ColdReads::default(),
             read_counts: ReadCounts::default(),
+            cached: None,
             snapshots: Snapshots::default(),
             replies: Replies::default(),
             peer_out: VecDeque::new(),
@@ -460,6 +463,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         };
         base::mark::hit!("shard.snapshot.installed");
         group.installing = None;
+        self.forget_answers(at);
+        let group = &mut self.groups[at as usize];
         // The state that came may have been found damaged since: then the log alone has begun anew behind it.
         if self.store.machine(group.id).is_some_and(|machine| machine.applied_index >= installed.index) {
             group.applied = installed.index;

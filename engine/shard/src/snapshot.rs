@@ -474,6 +474,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             machine.config.shrink_to_fit();
             self.store.install_begin(group, machine);
             self.groups[at as usize].installing = Some(now);
+            self.forget_answers(at);
             let half =
                 Incoming { id: snapshot, from, next_part: 1, index, heard: now, is_whole: false, owes_ack: false };
             self.snapshots.incoming.insert(group, half);

@@ -256,6 +256,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             self.mark_dirty(at);
         }
         self.note_rest(at);
+        self.publish_lease(at);
     }
 
     pub(crate) fn mark_dirty(&mut self, at: u32) {

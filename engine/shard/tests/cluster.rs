@@ -3,6 +3,8 @@
 
 #[path = "cluster/balance.rs"]
 mod balance;
+#[path = "cluster/cached.rs"]
+mod cached;
 #[path = "cluster/checklist.rs"]
 mod checklist;
 #[path = "cluster/levels.rs"]

@@ -74,7 +74,7 @@ enum Command {
 /// What is common to all.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Common {
-    /// standard, dense, clock, clock-broken, hopeless, liar or upgrade.
+    /// standard, dense, clock, clock-broken, hopeless, liar, upgrade or cached.
     #[arg(long, default_value = "dense", value_parser = profile)]
     profile: Profile,
     /// Classes of faults that never strike, e.g. NET1,PROC5.

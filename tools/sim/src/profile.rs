@@ -36,11 +36,13 @@ pub enum Profile {
     Liar,
     /// Dense, with nodes of two releases, and a feature level that is raised under load.
     Upgrade,
+    /// Dense, with leases and a read cache on every core.
+    Cached,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 7] = [
+    pub const ALL: [Profile; 8] = [
         Profile::Standard,
         Profile::Dense,
         Profile::Clock,
@@ -48,6 +50,7 @@ impl Profile {
         Profile::Hopeless,
         Profile::Liar,
         Profile::Upgrade,
+        Profile::Cached,
     ];
 
     /// As on the command line.
@@ -61,6 +64,7 @@ impl Profile {
             Profile::Hopeless => "hopeless",
             Profile::Liar => "liar",
             Profile::Upgrade => "upgrade",
+            Profile::Cached => "cached",
         }
     }
 
@@ -117,6 +121,12 @@ impl Profile {
     #[must_use]
     pub fn has_two_releases(self) -> bool {
         self == Profile::Upgrade
+    }
+
+    /// Reads by path are answered from a cache where they can be; leases are on in all runs.
+    #[must_use]
+    pub fn has_cache(self) -> bool {
+        self == Profile::Cached
     }
 
     /// How often a class may strike.

@@ -1,11 +1,10 @@
 //! The read cache, beside a map behind sharded locks and quick_cache: keys of 40 bytes, values of 200, drawn evenly.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use base::{GroupId, Mono, Prng};
-use cache::{Asked, EarlyLoad, Item, Kind, Line, NodeCache, Read, Rule, Settings, ValueBuffer, Writer, key};
+use cache::{Asked, EarlyLoad, Item, Kind, Lent, NodeCache, Read, Rule, Settings, ValueBuffer, Writer, key};
 use parking_lot::RwLock;
 
 use crate::{Bench, Body, Scale, each};
@@ -51,44 +50,29 @@ fn item(key: &[u8], as_of: u64) -> Item<'_> {
     Item { key, kind: Kind::File, as_of, value: &VALUE }
 }
 
-thread_local! {
-    /// Memory of a cache is never given back, so it is used again.
-    static MEMORY: RefCell<Vec<&'static [Line]>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A cache with items 0 to `items`, and a reader.
 struct Rig {
-    lines: &'static [Line],
     writer: Writer,
     node: NodeCache,
     buffer: ValueBuffer,
+    /// The last to go.
+    _memory: Lent,
 }
 
 impl Rig {
     fn new(scale: Scale) -> Rig {
         // A fifth more than they take.
         let bytes = items(scale) as usize * 330 + (1 << 20);
-        let free = MEMORY.with_borrow_mut(|memory| {
-            let at = memory.iter().position(|lines| size_of_val(*lines) == bytes.next_multiple_of(64))?;
-            Some(memory.swap_remove(at))
-        });
-        let lines = free.unwrap_or_else(|| cache::leak(bytes));
-        lines.as_flattened().iter().for_each(|word| word.store(0, std::sync::atomic::Ordering::Relaxed));
+        let memory = Lent::new(bytes);
         let settings = Settings { segment_bytes: 32 << 10, ..Settings::new(1, 1, bytes, 1) };
-        let mut writer = Writer::new(lines, &settings).expect("it is large enough");
+        let mut writer = Writer::new(memory.lines(), &settings).expect("it is large enough");
         writer.publish_lease(0, Mono(1 << 62));
         for number in 0..items(scale) {
             let _ = writer.insert(0, &item(&key_of(number), 0));
         }
         let node = NodeCache::new(vec![writer.reader()]);
         let buffer = node.value_buffer();
-        Rig { lines, writer, node, buffer }
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        MEMORY.with_borrow_mut(|memory| memory.push(self.lines));
+        Rig { writer, node, buffer, _memory: memory }
     }
 }
 

@@ -1,9 +1,11 @@
 //! One replica of one group with one namespace, and trees as a client keeps them.
 #![allow(dead_code, missing_docs)] // shared by several tests, each of which uses part of it
 
+mod answers;
+
 use std::collections::BTreeMap;
 
-use base::names::path_key;
+pub use answers::Answers;
 use base::record::EntryKind;
 use base::{Acct, BlockHash, GroupId, Jid, LogIndex, Nsid, Prng, Sequence, SessionId, Term, TreeNode};
 use meta::*;
@@ -20,6 +22,8 @@ pub struct Replica {
     pub store: MemoryStore,
     applier: Applier,
     pub prefetches: u64,
+    /// Where wanted: answers that a cache would hold.
+    pub answers: Option<Answers>,
 }
 
 impl Replica {
@@ -28,7 +32,7 @@ impl Replica {
     }
 
     pub fn of(group: GroupId) -> Replica {
-        Replica { group, store: MemoryStore::new(), applier: Applier::new(), prefetches: 0 }
+        Replica { group, store: MemoryStore::new(), applier: Applier::new(), prefetches: 0, answers: None }
     }
 
     /// With the namespace, made by entry 1.
@@ -67,6 +71,9 @@ impl Replica {
             self.store.prefetch(self.prefetches, self.group, self.applier.wants());
         }
         (before..self.prefetches).for_each(|token| self.store.release(token + 1));
+        if let Some(answers) = &mut self.answers {
+            answers.follow(&self.store, self.group, self.applier.batch());
+        }
         applied.outcomes().map(|bytes| Outcome::decode(bytes).expect("outcomes decode")).collect()
     }
 
@@ -217,7 +224,7 @@ pub fn take_out(tree: &mut Tree, path: &str) -> Vec<(String, Thing)> {
 pub fn apply_change(tree: &mut Tree, change: &Change) {
     let entry = match change {
         Change::Deleted { path_display } => {
-            take_out(tree, &path_key(path_display));
+            take_out(tree, &base::names::path_key(path_display));
             return;
         }
         Change::Present(entry) => entry,

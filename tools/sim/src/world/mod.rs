@@ -96,6 +96,8 @@ pub(crate) struct Shape {
     pub has_strays: bool,
     /// In three quarters of the runs leaders are spread over the nodes.
     pub balance: shard::Balancing,
+    /// Every core has a read cache.
+    pub has_cache: bool,
     /// Seats that begin with the release before.
     pub old_release: u32,
     /// The machine in this seat errs.
@@ -121,7 +123,8 @@ impl Shape {
         }
         let mut raft = raft::Settings::default();
         let mut raft_dice = prng(seed, Stream::Shape, 1, 0);
-        if raft_dice.below(2) == 0 && !options.profile.is_of_clocks() || options.has_no_leases {
+        let has_leases = options.profile.is_of_clocks() || options.profile.has_cache();
+        if raft_dice.below(2) == 0 && !has_leases || options.has_no_leases {
             raft.lease = None;
         }
         if raft_dice.below(2) == 0 {
@@ -156,6 +159,7 @@ impl Shape {
             // As with the batches.
             has_strays: has_strays && options.schedule.is_none(),
             balance: draw_balance(seed, options),
+            has_cache: options.profile.has_cache(),
             old_release: upgrade::draw(seed, options.profile, seats),
             erring: None,
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use base::{CoreId, GroupId, LogIndex, Mono, NodeId, NodeUuid, Term};
+use cache::Lent;
 use reactor::Doorbell;
 use seglog::{OpResult, OpToken, SegLog};
 use shard::Shard;
@@ -93,6 +94,8 @@ pub(crate) struct Look {
 /// A core of a running process.
 pub(crate) struct Core {
     pub shard: SimShard,
+    /// Of the shard's cache; goes after it.
+    pub cache: Option<Lent>,
     /// To and from the other cores of the node; the bell only counts what is in it.
     pub mailroom: Mailroom<Option<Token>>,
     pub doorbell: Doorbell,
@@ -144,6 +147,7 @@ impl Core {
         let (doorbell, mailroom) = room;
         Core {
             shard,
+            cache: None,
             mailroom,
             doorbell,
             has_parcels_due: false,

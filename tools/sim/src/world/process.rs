@@ -8,8 +8,8 @@ use seglog::SegLog;
 use shard::Shard;
 use transport::Mailroom;
 
-use super::node::{Core, Mail, Node, Remains, ShardLog, State, log_settings, state_of};
-use super::{MS, SECOND, What, World};
+use super::node::{Core, Mail, Node, Remains, ShardLog, SimShard, State, log_settings, state_of};
+use super::{MS, SECOND, Shape, What, World};
 use crate::clock::Clock;
 use crate::disk::{Cut, SimDisk, SimLogReader};
 use crate::draw::{Stream, draw, log_between, prng};
@@ -179,7 +179,11 @@ impl World<'_> {
         }
         let shard = Shard::new(settings, log, store, node.clock.mono(self.now));
         self.show_forgotten(seat, &forgotten, &shard);
-        Ok(Box::new(Core::new(shard, room, self.shape.seats, groups, self.now)))
+        let mut core = Box::new(Core::new(shard, room, self.shape.seats, groups, self.now));
+        if self.shape.has_cache {
+            core.cache = Some(attach_cache(&mut core.shard, &self.shape, salt));
+        }
+        Ok(core)
     }
 
     fn show_boot(&mut self, seat: usize) {
@@ -355,4 +359,14 @@ impl World<'_> {
             self.mail(seat, core, mail);
         }
     }
+}
+
+/// A cache so small that its items go all the time.
+fn attach_cache(shard: &mut SimShard, shape: &Shape, seed: u64) -> cache::Lent {
+    let usual = cache::Settings::new(shape.groups, shape.cores, 0, seed);
+    let settings = cache::Settings { segment_bytes: 2048, item_bytes_max: 1024, ..usual };
+    // The least, and a bit.
+    let memory = cache::Lent::new(settings.places() * (8192 + 128) + (24 << 10));
+    shard.attach_cache(cache::Writer::new(memory.lines(), &settings).expect("it is large enough"));
+    memory
 }

@@ -75,7 +75,9 @@ fn check_lints(source: &Source) -> Option<Finding> {
 fn check_time(source: &Source, code: &str) -> Vec<Finding> {
     let Some(room) = room_of_path(&source.path) else { return Vec::new() };
     let name = source.path.rsplit('/').next().unwrap_or_default();
-    let is_test = source.path.contains("/tests/") || name == "tests.rs" || source.path.contains("/benches/");
+    let is_test = source.path.contains("/tests/")
+        || ["tests.rs", "models.rs"].contains(&name)
+        || source.path.contains("/benches/");
     let is_driver =
         room == "client" && ["driver", "blocking", "asynchronous"].iter().any(|stem| name.starts_with(stem));
     let is_pure = PURE_ROOMS.contains(&room);

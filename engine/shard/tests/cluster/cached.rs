@@ -1,0 +1,97 @@
+//! The read cache of a shard: what any core may read of it, and until when.
+
+use base::GroupId;
+use cache::{Kind, Read, Rule, Writer, key};
+
+use super::*;
+
+const GROUP: fn() -> GroupId = || base::group_of(ROOT, GROUPS);
+
+fn cached_world(seed: u64) -> World {
+    let mut world = World::new(seed, 10_000);
+    for id in world.nodes.keys().copied().collect::<Vec<_>>() {
+        let settings = cache::Settings::new(GROUPS, 1, 0, seed);
+        world.shard(id).attach_cache(Writer::new(cache::leak(4 << 20), &settings).expect("it is large enough"));
+    }
+    world
+}
+
+/// Looks a path up at the shard of `id`.
+fn look_up(world: &mut World, id: NodeId, path: &str) -> (Status, Vec<u8>) {
+    let mut query = Vec::new();
+    meta::Query::Lookup(meta::What::At(meta::At::path(path))).encode(&mut query);
+    world.shard(id).handle_query(Ticket { connection: 1, request: 79, kind: 2 }, GROUP(), Acct(1), ROOT, &query);
+    for _ in 0..10_000 {
+        world.turn();
+        if let Some(answer) = world.answers.remove(&79) {
+            return answer;
+        }
+    }
+    panic!("a read was never answered");
+}
+
+/// What another core of `id` reads now: kind and value, or why there is none.
+fn read(world: &mut World, id: NodeId, path: &str) -> Result<(Kind, Vec<u8>), &'static str> {
+    let (now, reader) = (world.now, world.shard(id).cache_reader().expect("it has a cache"));
+    let (mut wanted, mut buffer) = (Vec::new(), reader.value_buffer());
+    key::encode(key::PATH, ROOT, path.as_bytes(), &mut wanted);
+    match reader.get(GROUP().0 as usize, &wanted, Rule::Lease(now), &mut buffer) {
+        Read::Hit(hit) => Ok((hit.kind, hit.value.to_vec())),
+        Read::Miss => Err("miss"),
+        Read::NotHere => Err("not here"),
+    }
+}
+
+#[test]
+fn any_core_of_the_leader_reads_what_the_shard_answered_until_it_changes() {
+    let mut world = cached_world(11);
+    let session = begin(&mut world);
+    assert!(world.command(100, header(session, 1, ROOT), &mkdir("/a folder")).is_ok());
+    world.run(Span::from_ms(200));
+    let leader = world.leader(GROUP()).expect("somebody leads");
+    assert_eq!(read(&mut world, leader, "/a folder"), Err("miss"));
+    let (status, body) = look_up(&mut world, leader, "/A Folder");
+    assert_eq!(status, Status::Ok);
+    assert_eq!(read(&mut world, leader, "/a folder"), Ok((Kind::Folder, body.clone())));
+    // And so does the shard, by the same lease, with the same bytes.
+    let before = world.shard(leader).read_counts().lease;
+    assert_eq!(look_up(&mut world, leader, "/a folder"), (Status::Ok, body));
+    assert_eq!(world.shard(leader).read_counts().lease, before + 1);
+
+    let (status, absent) = look_up(&mut world, leader, "/b");
+    assert_eq!((status, meta::Answer::decode(&absent)), (Status::Ok, Ok(meta::Answer::NotFound)));
+    assert_eq!(read(&mut world, leader, "/b"), Ok((Kind::Absent, Vec::new())));
+    assert_eq!(look_up(&mut world, leader, "/b"), (Status::Ok, absent), "from the cache");
+    assert!(world.command(101, header(session, 2, ROOT), &mkdir("/b")).is_ok());
+    assert_eq!(read(&mut world, leader, "/b"), Err("miss"));
+    let (_, body) = look_up(&mut world, leader, "/b");
+    assert!(matches!(meta::Answer::decode(&body), Ok(meta::Answer::Entry(_))));
+}
+
+#[test]
+fn nobody_reads_at_a_follower_or_without_a_lease() {
+    let mut world = cached_world(12);
+    let session = begin(&mut world);
+    assert!(world.command(100, header(session, 1, ROOT), &mkdir("/a")).is_ok());
+    world.run(Span::from_ms(200));
+    let leader = world.leader(GROUP()).expect("somebody leads");
+    look_up(&mut world, leader, "/a");
+    let follower = world.nodes.keys().copied().find(|id| *id != leader).expect("there are three");
+    assert_eq!(read(&mut world, follower, "/a"), Err("not here"));
+    let reader = world.shard(follower).cache_reader().expect("it has a cache");
+    assert_eq!(reader.leader_hint(GROUP().0 as usize), Some(leader));
+    assert!(read(&mut world, leader, "/a").is_ok());
+    let now = world.now;
+    world.shard(leader).handle_clock_jump(now);
+    assert_eq!(read(&mut world, leader, "/a"), Err("not here"), "before anything else happens");
+    assert_eq!(look_up(&mut world, leader, "/a").0, Status::Ok, "by a round");
+    world.run(Span::from_ms(200));
+    assert!(read(&mut world, leader, "/a").is_ok(), "with a new lease");
+    let now = world.now;
+    world.shard(leader).handle_transfer(Ticket { connection: 1, request: 80, kind: 2 }, GROUP(), follower, now);
+    world.run(Span::from_ms(1000));
+    assert_eq!(world.leader(GROUP()), Some(follower));
+    assert_eq!(read(&mut world, leader, "/a"), Err("not here"));
+    assert_eq!(look_up(&mut world, follower, "/a").0, Status::Ok);
+    assert!(read(&mut world, follower, "/a").is_ok());
+}
