@@ -35,7 +35,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 18] = [
+const SUITES: [Suite; 19] = [
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("memcache", "tools of libmemcached read what was put, and change nothing", memcache::run),
@@ -75,6 +75,7 @@ const SUITES: [Suite; 18] = [
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("dropbox-sdk", "the unmodified Python SDK does all that the gateway serves, over HTTPS", sdk::run),
+    ("maestral", "two unmodified Maestral clients keep two folders in sync, conflicts too", sdk::run_maestral),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
