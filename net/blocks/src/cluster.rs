@@ -56,6 +56,37 @@ impl Cluster {
     }
 }
 
+/// For the HTTP roles' skeleton, which tells a client that is full from a cluster that is away.
+impl stone::Metaserver for Cluster {
+    fn command(&self, acct: Acct, nsid: Nsid, command: Command) -> stone::Asked<'_, Outcome> {
+        Box::pin(async move {
+            let client = self.client().await.map_err(told_to_http)?;
+            client.command(acct, nsid, command).await.map_err(overloaded_or_told)
+        })
+    }
+
+    fn query(&self, acct: Acct, nsid: Nsid, query: Query) -> stone::Asked<'_, Answer> {
+        Box::pin(async move {
+            let client = self.client().await.map_err(told_to_http)?;
+            client.query(acct, nsid, query).await.map_err(overloaded_or_told)
+        })
+    }
+}
+
+fn told_to_http(error: MetaserverError) -> stone::MetaserverError {
+    match error {
+        MetaserverError::Unavailable(text) => stone::MetaserverError::Unavailable(text),
+        MetaserverError::Refused(text) => stone::MetaserverError::Refused(text),
+    }
+}
+
+fn overloaded_or_told(error: ClientError) -> stone::MetaserverError {
+    match error {
+        ClientError::Overloaded { .. } => stone::MetaserverError::Overloaded(error.to_string()),
+        error => told_to_http(told(error)),
+    }
+}
+
 impl Metaserver for Cluster {
     async fn command(&self, acct: Acct, nsid: Nsid, command: Command) -> Result<Outcome, MetaserverError> {
         self.client().await?.command(acct, nsid, command).await.map_err(told)

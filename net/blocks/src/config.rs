@@ -15,6 +15,13 @@
 //! every_hours = 24                                                # from the end of a cycle to the next
 //! objects_per_second = 100                                        # moved or deleted at most
 //! scrub_days = 14                                                 # every object is re-hashed once in so long; 0 is never
+//!
+//! [block.https]                                                   # the content host of the HTTP API; without it there is none
+//! listen = "10.0.0.4:7444"                                        # where clients reach it
+//! www = "https://files.example.com"                               # what shared links begin with, as the gateways have it
+//! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
+//! certificate = "/etc/dropstone/content.pem"                      # the chain
+//! key = "/etc/dropstone/content.key"
 //! ```
 
 use std::net::SocketAddr;
@@ -41,6 +48,24 @@ pub struct BlockConfig {
     pub server_id: u64,
     /// How it collects what nobody refers to.
     pub gc: GcConfig,
+    /// The content host of the HTTP API, where this server is one.
+    pub https: Option<HttpsConfig>,
+}
+
+/// The table `[block.https]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpsConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What shared links begin with, without a slash at the end: the gateways' own.
+    pub www: String,
+    /// The cluster's secret.
+    pub secret_file: PathBuf,
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
 }
 
 /// Why a configuration is refused.
@@ -179,6 +204,7 @@ struct Table {
     server_id: u64,
     #[serde(default)]
     gc: GcConfig,
+    https: Option<HttpsConfig>,
 }
 
 impl BlockConfig {
@@ -197,7 +223,7 @@ impl BlockConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn parse(text: &str) -> Result<BlockConfig, ConfigError> {
-        let File { block: Table { listen, store, data_dir, targets, server_id, gc } } = toml::from_str(text)?;
+        let File { block: Table { listen, store, data_dir, targets, server_id, gc, https } } = toml::from_str(text)?;
         let store = match store {
             Some(store) => store,
             None => {
@@ -206,7 +232,7 @@ impl BlockConfig {
                 path.into_string().map_err(|_| ConfigError::Value { key: "data_dir", why })?
             }
         };
-        let config = BlockConfig { listen, store, data_dir, targets, server_id, gc };
+        let config = BlockConfig { listen, store, data_dir, targets, server_id, gc, https };
         config.check()?;
         Ok(config)
     }
@@ -230,6 +256,12 @@ impl BlockConfig {
         }
         if self.store.is_empty() {
             return bad("store", "is empty; give a path, file:///path or s3://bucket/prefix");
+        }
+        match &self.https {
+            Some(https) if !https.www.starts_with("https://") || https.www.ends_with('/') => {
+                return bad("https.www", "does not begin with https:// or ends with a slash");
+            }
+            _ => {}
         }
         self.gc.check()
     }
@@ -260,6 +292,27 @@ mod tests {
         assert_eq!(config.gc.rules().trash_ms, (7 * 24 + 1) * 60 * 60 * 1000);
         let named = GOOD.replace("server_id", "store = \"s3://bucket/prefix\"\nserver_id");
         assert_eq!(BlockConfig::parse(&named).unwrap().store, "s3://bucket/prefix");
+    }
+
+    const HTTPS: &str = r#"
+        [block.https]
+        listen = "127.0.0.1:7445"
+        www = "https://files.example"
+        secret_file = "/etc/secret"
+        certificate = "/etc/chain.pem"
+        key = "/etc/key.pem"
+    "#;
+
+    #[test]
+    fn a_content_host_is_a_table_of_its_own() {
+        assert_eq!(BlockConfig::parse(GOOD).unwrap().https, None);
+        let https = BlockConfig::parse(&format!("{GOOD}{HTTPS}")).unwrap().https.unwrap();
+        assert_eq!((https.listen.port(), &https.www[..]), (7445, "https://files.example"));
+        for (from, to) in [("https://files", "http://files"), (".example", ".example/")] {
+            let refused = BlockConfig::parse(&format!("{GOOD}{}", HTTPS.replace(from, to))).unwrap_err().to_string();
+            assert!(refused.contains("block.https.www"), "{refused}");
+        }
+        assert!(BlockConfig::parse(&format!("{GOOD}{}", HTTPS.replace("key =", "kee ="))).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod args;
 mod batch;
 mod downloads;
 mod ends;
+mod host;
 mod streams;
 mod uploads;
 
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use stone::{Call, Handler, Host, Needs, Route, Scope, Stone, Style};
+
+pub(crate) use host::ContentHost;
 
 use crate::content::{Content, Sessions};
 use crate::store::BlockStore;
@@ -66,6 +69,17 @@ pub static API_ROUTES: &[Route<Sessions>] = &[
 #[must_use]
 pub fn content_of(stone: &Stone, store: BlockStore) -> Content {
     Content::new(store, Arc::clone(&stone.meta), Arc::clone(&stone.keys))
+}
+
+/// Everything, for a process that is all hosts in one. Without a fallback.
+pub fn all_routes(stone: &Arc<Stone>, store: BlockStore) -> Router {
+    let content = content_of(stone, store);
+    router(stone, &content).merge(api_router(stone, content.sessions()))
+}
+
+/// What an api host needs of upload sessions, without a store. Without a fallback.
+pub fn session_routes(stone: &Arc<Stone>) -> Router {
+    api_router(stone, &Sessions::new(Arc::clone(&stone.meta), Arc::clone(&stone.keys)))
 }
 
 /// The content host. Without a fallback, so that it can be merged with other tables.

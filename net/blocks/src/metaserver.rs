@@ -38,6 +38,30 @@ pub trait Metaserver: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Answer, MetaserverError>> + Send;
 }
 
+impl<M: Metaserver> Metaserver for std::sync::Arc<M> {
+    fn command(
+        &self,
+        acct: Acct,
+        nsid: Nsid,
+        command: Command,
+    ) -> impl Future<Output = Result<Outcome, MetaserverError>> + Send {
+        M::command(self, acct, nsid, command)
+    }
+
+    fn groups(&self) -> impl Future<Output = Result<u32, MetaserverError>> + Send {
+        M::groups(self)
+    }
+
+    fn query(
+        &self,
+        acct: Acct,
+        nsid: Nsid,
+        query: Query,
+    ) -> impl Future<Output = Result<Answer, MetaserverError>> + Send {
+        M::query(self, acct, nsid, query)
+    }
+}
+
 /// The block names of a revision that `acct` may read, in order.
 ///
 /// Errors: [`MetaserverError::Refused`] when there is no such revision, or none for this account.

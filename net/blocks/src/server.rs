@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::config::{BlockConfig, ConfigError};
 use crate::connection::{self, Shared};
 use crate::gc;
+use crate::http::ContentHost;
 use crate::metaserver::{self, Metaserver};
 use crate::store::{BlockStore, OpenStoreError};
 
@@ -49,6 +50,15 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The content host has no secret.
+    #[error(transparent)]
+    Secret(#[from] stone::keys::SecretError),
+    /// The content host has no certificate.
+    #[error(transparent)]
+    Certificate(#[from] stone::CaError),
+    /// The content host's port cannot be had.
+    #[error(transparent)]
+    Https(#[from] stone::ListenError),
     /// The process cannot have threads.
     #[error("could not start the block server's threads: {0}")]
     Threads(std::io::Error),
@@ -58,6 +68,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct BlockServer {
     address: SocketAddr,
+    https: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,6 +78,12 @@ impl BlockServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it is the content host of the HTTP API.
+    #[must_use]
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Stops it and waits for it, at most a few seconds. Nothing that was acknowledged is lost by a stop, nor by a kill.
@@ -95,13 +112,35 @@ impl Drop for BlockServer {
 ///
 /// Errors: [`StartError`].
 pub fn start(config: &BlockConfig) -> Result<BlockServer, StartError> {
-    start_with(config, Cluster::new(config.targets.clone()))
+    let cluster = Arc::new(Cluster::new(config.targets.clone()));
+    let meta: Arc<dyn stone::Metaserver> = Arc::clone(&cluster) as _;
+    start_all(config, cluster, meta)
 }
 
-/// Starts a block server that asks `meta`: opens the store, takes the port, and answers from its own threads on return.
+/// Starts a block server that asks `meta` for native clients and `http` for those of the content host, if it is one.
+///
+/// Errors: [`StartError`].
+pub fn start_all<M: Metaserver>(
+    config: &BlockConfig,
+    meta: M,
+    http: Arc<dyn stone::Metaserver>,
+) -> Result<BlockServer, StartError> {
+    let https = config.https.as_ref().map(|config| ContentHost::open(config, http)).transpose()?;
+    start_on(config, meta, https)
+}
+
+/// Starts a block server that asks `meta`, without HTTP: opens the store, takes the port, and answers from its own threads on return.
 ///
 /// Errors: [`StartError`].
 pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockServer, StartError> {
+    start_on(config, meta, None)
+}
+
+fn start_on<M: Metaserver>(
+    config: &BlockConfig,
+    meta: M,
+    https: Option<ContentHost>,
+) -> Result<BlockServer, StartError> {
     config.check()?;
     let data_dir = |source| StartError::DataDir { path: config.data_dir.clone(), source };
     std::fs::create_dir_all(&config.data_dir).map_err(data_dir)?;
@@ -121,6 +160,7 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
         let _entered = runtime.enter();
         tokio::net::TcpListener::from_std(listener).map_err(listen)?
     };
+    let https_address = https.as_ref().map(ContentHost::address);
     let (stop, stopped) = watch::channel(false);
     let gc = config.gc.clone();
     let (server_id, shared) = (config.server_id, Arc::new(Shared::new(store, meta)));
@@ -130,6 +170,7 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
             let shared = Arc::clone(&shared);
             tokio::spawn(async move { gc::collect_forever(&shared.store, &shared.meta, &gc, server_id).await })
         });
+        let content = https.map(|https| tokio::spawn(https.serve(shared.store.clone())));
         let mut stopped = stopped;
         tokio::select! {
             () = accept(listener, shared) => {}
@@ -137,6 +178,7 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
             _ = stopped.wait_for(|stop| *stop) => {}
         }
         announcer.abort();
+        content.inspect(tokio::task::JoinHandle::abort);
         // Whatever it was at, the next one begins with a listing of its own.
         collector.inspect(tokio::task::JoinHandle::abort);
     };
@@ -146,7 +188,10 @@ pub fn start_with<M: Metaserver>(config: &BlockConfig, meta: M) -> Result<BlockS
     };
     let thread = std::thread::Builder::new().name("blocks-main".to_owned()).spawn(main).map_err(StartError::Threads)?;
     tracing::info!(%address, "the block server listens");
-    Ok(BlockServer { address, stop, thread: Some(thread) })
+    if let Some(address) = https_address {
+        tracing::info!(%address, "the content host listens");
+    }
+    Ok(BlockServer { address, https: https_address, stop, thread: Some(thread) })
 }
 
 async fn accept<M: Metaserver>(listener: tokio::net::TcpListener, shared: Arc<Shared<M>>) {

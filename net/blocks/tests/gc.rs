@@ -77,6 +77,7 @@ fn config(directory: &Path) -> BlockConfig {
         targets: vec!["127.0.0.1:1".to_owned()],
         server_id: 7,
         gc: GcConfig { unsafe_short_ms: Some(GRACE_MS), objects_per_second: 100_000, ..GcConfig::default() },
+        https: None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use base::BlockHash;
 use base::limits::{BLOCK_BYTES, CONTENT_BODY_BYTES_MAX};
 use common::https::Server;
@@ -392,6 +394,49 @@ async fn no_leader_is_a_503_that_asks_to_come_again() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     world.machine.set_away(false);
     put(&server, "/f", b"x").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_server_is_a_content_host_where_its_configuration_says_so() {
+    let world = World::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(path("chain.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+    std::fs::write(path("secret"), "07".repeat(32)).unwrap();
+    std::fs::set_permissions(path("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+    let config = blocks::BlockConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        store: world.directory.path().to_str().unwrap().to_owned(),
+        data_dir: directory.path().to_owned(),
+        targets: vec!["127.0.0.1:1".to_owned()],
+        server_id: 7,
+        gc: blocks::GcConfig { enabled: false, ..blocks::GcConfig::default() },
+        https: Some(blocks::HttpsConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            www: "https://files.example".to_owned(),
+            secret_file: path("secret"),
+            certificate: path("chain.pem"),
+            key: path("key.pem"),
+        }),
+    };
+    let running = blocks::start_all(&config, world.machine.clone(), Arc::new(world.machine.clone())).unwrap();
+    let server = Server::attach(&world, running.https_address().unwrap(), &path("chain.pem")).await;
+    // It lets nobody in before it has seen what was revoked.
+    while server.call("files/download", r#"{"path":"/none"}"#).send(b"").await.status == 503 {
+        tokio::task::yield_now().await;
+    }
+    put(&server, "/f", b"by a server of its own").await;
+    assert_eq!(read(&server.content, "/f").await, b"by a server of its own", "another server has the same store");
+    let elsewhere = server.call("files/upload_session/start_batch", r#"{"num_sessions":1}"#).send_rpc().await;
+    assert!(elsewhere.status == 400 && elsewhere.text().contains("api host"), "{}", elsewhere.text());
+    let unsafe_secret = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+    std::fs::set_permissions(path("secret"), unsafe_secret).unwrap();
+    let refused = blocks::start_all(&config, world.machine.clone(), Arc::new(world.machine.clone())).unwrap_err();
+    assert!(refused.to_string().contains("can be read by others"), "{refused}");
+    tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
 }
 
 /// One mebibyte at a time, so that neither side ever has the whole.

@@ -115,6 +115,7 @@ impl World {
             targets: vec!["127.0.0.1:1".to_owned()],
             server_id: 7,
             gc: blocks::GcConfig { enabled: false, ..blocks::GcConfig::default() },
+            https: None,
         };
         let cluster = FakeCluster::default();
         let server = blocks::start_with(&config, cluster.clone()).unwrap();

@@ -24,6 +24,7 @@ Example:
     targets = [\"10.0.0.1:7100\", \"10.0.0.2:7100\", \"10.0.0.3:7100\"]
     server_id = 1
     # store = \"s3://bucket/prefix\"      default: objects in data_dir; S3 needs a build with --features s3
+    # [block.https]                        the content host of the HTTP API: listen, www, secret_file, certificate, key
 
 Exit codes: 0 clean stop, 64 usage or configuration, 69 address in use, 76 the store does not open")]
 pub struct BlockArgs {
@@ -50,8 +51,8 @@ pub fn run(args: &BlockArgs) -> Result<ExitCode> {
 /// The exit code that a start error calls for.
 pub fn code_of(error: &StartError) -> Code {
     match error {
-        StartError::Config(_) => Code::Usage,
+        StartError::Config(_) | StartError::Secret(_) | StartError::Certificate(_) => Code::Usage,
         StartError::Store(_) | StartError::DataDir { .. } => Code::Data,
-        StartError::Listen { .. } | StartError::Threads(_) => Code::Unavailable,
+        StartError::Listen { .. } | StartError::Https(_) | StartError::Threads(_) => Code::Unavailable,
     }
 }

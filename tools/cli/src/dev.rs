@@ -144,6 +144,7 @@ impl Dev {
             targets: targets.clone(),
             server_id: 1,
             gc: blocks::GcConfig::default(),
+            https: None,
         };
         let blocks = blocks::start(&config).map_err(|error| exit(block::code_of(&error), error))?;
         Ok(Dev { plan, targets, nodes, blocks: Some(blocks) })

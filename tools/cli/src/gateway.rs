@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
-use blocks::content::Sessions;
 use clap::Args;
 use gateway::{GatewayConfig, Hosts, StartError};
 use server::exit::ExitCode as Code;
-use stone::{Router, Stone};
 
 use crate::exit::{exit, usage};
 use crate::stop;
@@ -44,18 +41,13 @@ pub struct GatewayArgs {
 pub fn run(args: &GatewayArgs) -> Result<ExitCode> {
     let config = GatewayConfig::load(&args.config).map_err(usage)?;
     let stopping = stop::begin(&args.log)?;
-    let server = gateway::start(&config, Hosts::Api, uploads).map_err(|error| exit(code_of(&error), error))?;
+    let server = gateway::start(&config, Hosts::Api, blocks::http::session_routes)
+        .map_err(|error| exit(code_of(&error), error))?;
     tracing::info!(server = config.server_id, address = %server.address(), "gateway runs");
     stopping.wait();
     server.stop();
     tracing::info!(code = 0, reason = "stopped by signal", "gateway ends");
     Ok(ExitCode::SUCCESS)
-}
-
-/// The routes of upload sessions that bring no content.
-fn uploads(stone: &Arc<Stone>) -> Router {
-    let sessions = Sessions::new(Arc::clone(&stone.meta), Arc::clone(&stone.keys));
-    blocks::http::api_router(stone, &sessions)
 }
 
 /// The exit code that a start error calls for.

@@ -83,6 +83,7 @@ fn config_of(args: &StoreArgs, target: &Target) -> Result<BlockConfig> {
             targets: target.targets(),
             server_id: 1,
             gc: GcConfig::default(),
+            https: None,
         },
     };
     // Opening a directory makes it: a name that was mistyped must not become a store.

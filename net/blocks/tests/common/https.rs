@@ -1,5 +1,7 @@
 //! A content host over HTTPS, and a client that says exactly what a test wants.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ const ELSEWHERE: &[(&str, Host)] = &[("files/get_metadata", Host::Api)];
 pub struct Server {
     pub stone: Arc<Stone>,
     pub content: Content,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     connector: TlsConnector,
     task: tokio::task::JoinHandle<()>,
     _ca: tempfile::TempDir,
@@ -51,13 +53,15 @@ impl Server {
             .merge(http::api_router(&stone, content.sessions()))
             .fallback_service(unknown(ELSEWHERE));
         let task = tokio::spawn(async move { listener.serve(router).await.unwrap() });
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(ca.certificate()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = connector(&ca.certificate());
         Server { stone, content, address, connector, task, _ca: directory }
+    }
+
+    /// One that runs by itself, with the same secret; it shows this certificate.
+    pub async fn attach(world: &World, address: SocketAddr, certificate: &Path) -> Server {
+        let mut server = Server::start(world).await;
+        (server.address, server.connector) = (address, connector(certificate));
+        server
     }
 
     pub fn token(&self, caller: Caller, scopes: u64) -> String {
@@ -77,6 +81,15 @@ impl Server {
         let headers = vec![("Authorization".to_owned(), format!("Bearer {token}").into_bytes())];
         Call { server: self, method: "POST", path: format!("/2/{route}"), headers, arg: arg.to_owned(), body: vec![] }
     }
+}
+
+/// Trusts this certificate alone.
+fn connector(certificate: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 pub struct Call<'a> {

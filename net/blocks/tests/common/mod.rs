@@ -160,6 +160,31 @@ impl Metaserver for Machine {
     }
 }
 
+/// For the native side of a server that runs.
+impl blocks::metaserver::Metaserver for Machine {
+    async fn command(
+        &self,
+        acct: Acct,
+        nsid: Nsid,
+        command: Command,
+    ) -> Result<Outcome, blocks::metaserver::MetaserverError> {
+        Ok(self.run(acct, nsid, command))
+    }
+
+    async fn groups(&self) -> Result<u32, blocks::metaserver::MetaserverError> {
+        Ok(1)
+    }
+
+    async fn query(
+        &self,
+        acct: Acct,
+        nsid: Nsid,
+        question: Query,
+    ) -> Result<Answer, blocks::metaserver::MetaserverError> {
+        Ok(self.ask(acct, nsid, &question))
+    }
+}
+
 /// A cluster, a store, and servers over both.
 pub struct World {
     pub machine: Machine,

@@ -7,13 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use blocks::BlockStore;
 use clap::Args;
 use gateway::{GatewayConfig, GatewayServer, Granted, Hosts, Tls};
-use stone::Stone;
 
 use super::DATA_DEFAULT;
 use super::layout::Layout;
@@ -84,12 +82,8 @@ pub fn start(layout: &Layout, plan: PortPlan, targets: &[String], account: Accou
         dev: Some(account.acct),
     };
     let store = BlockStore::open(store)?;
-    let more = |stone: &Arc<Stone>| {
-        let content = blocks::http::content_of(stone, store);
-        blocks::http::router(stone, &content).merge(blocks::http::api_router(stone, content.sessions()))
-    };
-    let server =
-        gateway::start(&config, Hosts::All, more).map_err(|error| exit(crate::gateway::code_of(&error), error))?;
+    let server = gateway::start(&config, Hosts::All, |stone| blocks::http::all_routes(stone, store))
+        .map_err(|error| exit(crate::gateway::code_of(&error), error))?;
     let granted = gateway::grant(targets, &config.secret_file, account.acct, stone::scope::ALL, true)?;
     let http = Http { server, granted, dir };
     http.write_bundle()?;

@@ -1,7 +1,9 @@
 """The unmodified Python SDK against `dropstone dev`: what it decodes, it has validated against its own types."""
 
 import os
+import random
 import sys
+import tempfile
 import threading
 
 import dropbox
@@ -180,6 +182,112 @@ if content_is_served():
         assert changed.id == put.id
         conflicted = dbx.files_upload(b"four", "/sdk/a.txt", mode=update, autorename=True)
         assert "conflicted copy" in conflicted.name
+
+    def blob(seed, size):
+        return random.Random(seed).randbytes(size)
+
+    @flow
+    def downloads_in_parts():
+        data = blob(1, 9 * 1024 * 1024 + 7)
+        put = dbx.files_upload(data, "/sdk/parts.bin")
+        for path in ("/sdk/PARTS.bin", put.id, "rev:" + put.rev):
+            metadata, response = dbx.files_download(path)
+            assert response.content == data and metadata.content_hash == put.content_hash
+        saved = os.path.join(tempfile.mkdtemp(), "parts.bin")
+        dbx.files_download_to_file(saved, "/sdk/parts.bin")
+        with open(saved, "rb") as file:
+            assert file.read() == data
+        # The SDK has no argument for a range: its session sends what it is told.
+        dbx._session.headers["Range"] = "bytes=4194300-4194310"
+        try:
+            _, response = dbx.files_download("/sdk/parts.bin")
+        finally:
+            del dbx._session.headers["Range"]
+        assert response.status_code == 206 and response.content == data[4194300:4194311]
+        error = refused(exceptions.ApiError, dbx.files_download, "/sdk/none").error
+        assert error.get_path().is_not_found()
+        error = refused(exceptions.ApiError, dbx.files_export, "/sdk/parts.bin").error
+        assert error.is_non_exportable()
+
+    @flow
+    def upload_session_in_order():
+        data = blob(2, 13 * 1024 * 1024 + 54321)
+        session = dbx.files_upload_session_start(data[:100]).session_id
+        offset = 100
+        for size in (184564, 4 * 1024 * 1024, 1, 5 * 1024 * 1024):
+            cursor = files.UploadSessionCursor(session, offset)
+            dbx.files_upload_session_append_v2(data[offset:offset + size], cursor)
+            offset += size
+        wrong = files.UploadSessionCursor(session, offset - 1)
+        error = refused(exceptions.ApiError, dbx.files_upload_session_append_v2, b"x", wrong).error
+        assert error.get_incorrect_offset().correct_offset == offset
+        commit = files.CommitInfo("/sdk/session.bin")
+        error = refused(exceptions.ApiError, dbx.files_upload_session_finish, b"", wrong, commit).error
+        assert error.get_lookup_failed().get_incorrect_offset().correct_offset == offset
+        cursor = files.UploadSessionCursor(session, offset)
+        put = dbx.files_upload_session_finish(data[offset:], cursor, commit)
+        assert put.size == len(data)
+        again = dbx.files_upload_session_finish(data[offset:], cursor, commit)
+        assert again.rev == put.rev
+        assert dbx.files_download("/sdk/session.bin")[1].content == data
+        error = refused(exceptions.ApiError, dbx.files_upload_session_append_v2, b"x", cursor).error
+        assert error.is_not_found()
+
+    @flow
+    def upload_session_in_any_order():
+        block = 4 * 1024 * 1024
+        data = blob(3, 2 * block + 99)
+        kind = files.UploadSessionType.concurrent
+        session = dbx.files_upload_session_start(b"", session_type=kind).session_id
+        for at, close in ((2 * block, True), (0, False), (block, False)):
+            cursor = files.UploadSessionCursor(session, at)
+            dbx.files_upload_session_append_v2(data[at:at + block], cursor, close=close)
+        cursor = files.UploadSessionCursor(session, len(data))
+        dbx.files_upload_session_finish(b"", cursor, files.CommitInfo("/sdk/concurrent.bin"))
+        assert dbx.files_download("/sdk/concurrent.bin")[1].content == data
+
+    @flow
+    def batch_of_upload_sessions():
+        ids = dbx.files_upload_session_start_batch(3).session_ids
+        entries = []
+        for number, session in enumerate(ids):
+            data = blob(number, 1000 * number)
+            cursor = files.UploadSessionCursor(session, 0)
+            dbx.files_upload_session_append_v2(data, cursor, close=number < 2)
+            cursor = files.UploadSessionCursor(session, len(data))
+            commit = files.CommitInfo("/sdk/batch %d" % number, mode=files.WriteMode.overwrite)
+            entries.append(files.UploadSessionFinishArg(cursor, commit))
+        told = dbx.files_upload_session_finish_batch_v2(entries).entries
+        assert told[0].get_success().size == 0 and told[1].get_success().name == "batch 1"
+        assert told[2].get_failure().get_lookup_failed().is_not_closed()
+        told = dbx.files_upload_session_finish_batch(entries[:2]).get_complete().entries
+        assert [entry.is_success() for entry in told] == [True, True]
+        error = refused(exceptions.ApiError, dbx.files_upload_session_finish_batch_check, "none").error
+        assert error.is_invalid_async_job_id()
+
+    @flow
+    def wrong_hash_and_shared_folder():
+        error = refused(exceptions.ApiError, dbx.files_upload, b"x", "/sdk/bad", content_hash="0" * 64).error
+        assert error.is_content_hash_mismatch()
+        inside = dbx.files_upload(b"inside", "/sdk/shared/file")
+        assert inside.sharing_info.parent_shared_folder_id
+        assert inside.path_display == "/sdk/shared/file"
+        cursor = files.UploadSessionCursor(dbx.files_upload_session_start(b"by ").session_id, 3)
+        commit = files.CommitInfo("/sdk/shared/session")
+        put = dbx.files_upload_session_finish(b"session", cursor, commit)
+        again = dbx.files_upload_session_finish(b"session", cursor, commit)
+        assert put.rev == again.rev and put.sharing_info.parent_shared_folder_id
+        assert dbx.files_download("/sdk/shared/session")[1].content == b"by session"
+
+    @flow
+    def file_behind_a_link():
+        dbx.files_upload(b"linked", "/sdk/linked.txt")
+        made = dbx.sharing_create_shared_link_with_settings("/sdk/linked.txt")
+        metadata, response = dbx.sharing_get_shared_link_file(made.url)
+        assert isinstance(metadata, sharing.FileLinkMetadata) and response.content == b"linked"
+        dbx.sharing_revoke_shared_link(made.url)
+        error = refused(exceptions.ApiError, dbx.sharing_get_shared_link_file, made.url).error
+        assert error.is_shared_link_not_found()
 
 else:
     print("  SKIPPED content: no content host behind this gateway")
