@@ -610,6 +610,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         &mut self.replies
     }
 
+    /// Are there answers that were not taken yet?
+    #[must_use]
+    pub fn has_replies(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// The log's memory, for the executor of its operations.
     pub fn log_mut(&mut self) -> &mut SegLog<D> {
         &mut self.log

@@ -222,7 +222,8 @@ impl Core {
         if hands.shared.is_stopping() && !hands.is_stopping {
             return Wait::No;
         }
-        let is_served = !hands.clients.has_work() && !hands.memcache.has_work();
+        // Of a connection that is read on again, requests may be refused after the turn's answers have left.
+        let is_served = !hands.clients.has_work() && !hands.memcache.has_work() && !hands.shard.has_replies();
         if hands.shard.has_work() || !is_served || !hands.asks.is_empty() || !self.inbox.is_empty() {
             return Wait::No;
         }
