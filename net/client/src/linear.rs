@@ -6,11 +6,9 @@
 
 use std::collections::BTreeSet;
 
-/// Words of a mask.
-const WORDS: usize = 8;
 /// Operations from the first that is not in order to the last that may come before it: while one waits for its answer,
-/// others go on.
-pub const WINDOW_MAX: usize = WORDS * 64;
+/// others go on, three thousand of them in two seconds.
+pub const WINDOW_MAX: usize = 4096;
 
 /// What one copy would do.
 pub trait Sequential {
@@ -89,14 +87,14 @@ pub fn check_within<S: Sequential>(
         if base == history.len() {
             return Ok(());
         }
-        if !seen.insert((base, mask, state.clone())) {
+        if !seen.insert((base, mask.clone(), state.clone())) {
             continue;
         }
         if seen.len() > configurations_max {
             return Err(Disorder::TooMany { tried: configurations_max });
         }
         stuck = stuck.max(base);
-        let open = match open_until(history, base, mask) {
+        let open = match open_until(history, base, &mask) {
             Ok(open) => open,
             Err(wide) => {
                 // Another configuration may still lead to the end.
@@ -112,7 +110,7 @@ pub fn check_within<S: Sequential>(
             let (next_base, next_mask) = mask.with(at - base).advance(base);
             if at == base && history[at].returned.is_none() {
                 // It never took effect.
-                stack.push((next_base, next_mask, state.clone()));
+                stack.push((next_base, next_mask.clone(), state.clone()));
             }
             if let Some(next) = copy.step(&state, &history[at].operation) {
                 stack.push((next_base, next_mask, next));
@@ -130,7 +128,7 @@ struct Open {
     deadline: u64,
 }
 
-fn open_until<T>(history: &[Timed<T>], base: usize, mask: Mask) -> Result<Open, Disorder> {
+fn open_until<T>(history: &[Timed<T>], base: usize, mask: &Mask) -> Result<Open, Disorder> {
     let (mut deadline, mut end) = (u64::MAX, base);
     while end < history.len() && history[end].invoked <= deadline {
         if end - base >= WINDOW_MAX {
@@ -144,35 +142,37 @@ fn open_until<T>(history: &[Timed<T>], base: usize, mask: Mask) -> Result<Open, 
     Ok(Open { end, deadline })
 }
 
-/// Which operations from a base on are in order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
-struct Mask([u64; WORDS]);
+/// Which operations from a base on are in order. Shape: bits, 64 to a word, the last word is never 0: as a rule there are
+/// few of them, and a window is wide only while one operation waits for long.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+struct Mask(Vec<u64>);
 
 impl Mask {
     fn has(&self, at: usize) -> bool {
-        self.0[at / 64] >> (at % 64) & 1 == 1
+        self.0.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
-    fn with(mut self, at: usize) -> Mask {
-        self.0[at / 64] |= 1 << (at % 64);
-        self
+    fn with(&self, at: usize) -> Mask {
+        let mut words = self.0.clone();
+        words.resize(words.len().max(at / 64 + 1), 0);
+        words[at / 64] |= 1 << (at % 64);
+        Mask(words)
     }
 
     /// Moves `base` behind what is in order from there on.
-    fn advance(mut self, mut base: usize) -> (usize, Mask) {
-        while self.0[0] == u64::MAX {
-            self.0.copy_within(1.., 0);
-            self.0[WORDS - 1] = 0;
-            base += 64;
-        }
-        let done = self.0[0].trailing_ones();
+    fn advance(mut self, base: usize) -> (usize, Mask) {
+        let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
+        self.0.drain(..full);
+        let done = self.0.first().map_or(0, |word| word.trailing_ones());
         if done > 0 {
-            for at in 0..WORDS {
+            for at in 0..self.0.len() {
                 let above = self.0.get(at + 1).map_or(0, |next| next << (64 - done));
                 self.0[at] = self.0[at] >> done | above;
             }
+            // Only bits of the last word can have gone.
+            self.0.pop_if(|last| *last == 0);
         }
-        (base + done as usize, self)
+        (base + 64 * full + done as usize, self)
     }
 }
 
@@ -325,16 +325,17 @@ mod tests {
             assert!(burst < 2000);
         }
         assert_eq!(check(&Register, &mut long), Ok(()));
-        let mut wide: Vec<_> = (0..600).map(|at| timed(at + 1, 1_000, Touch::Write(at + 1))).collect();
+        let mut wide: Vec<_> =
+            (0..WINDOW_MAX as u64 + 88).map(|at| timed(at + 1, 9_000, Touch::Write(at + 1))).collect();
         assert_eq!(check(&Register, &mut wide), Err(Disorder::TooWide { at: 0 }));
     }
 
-    /// One read waits while 200 writes and reads go on; it saw `value`.
+    /// One read waits while 2,000 writes and reads go on; it saw `value`.
     fn beside_a_slow_read(value: u64) -> Result<(), Disorder> {
-        let quick = (0..200)
+        let quick = (0..2_000)
             .map(|at| (at * 10 + 10, if u64::is_multiple_of(at, 2) { Touch::Write(at + 1) } else { Touch::Read(at) }));
         let quick = quick.map(|(at, operation)| timed(at, at + 5, operation));
-        let mut history: Vec<_> = [timed(1, 3_000, Touch::Read(value))].into_iter().chain(quick).collect();
+        let mut history: Vec<_> = [timed(1, 30_000, Touch::Read(value))].into_iter().chain(quick).collect();
         check(&Register, &mut history)
     }
 
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_mask_moves_behind_what_is_in_order_over_words() {
-        let all = |range: std::ops::Range<usize>| range.fold(Mask::default(), Mask::with);
+        let all = |range: std::ops::Range<usize>| range.fold(Mask::default(), |mask, at| mask.with(at));
         assert_eq!(all(0..130).advance(5), (135, Mask::default()));
         assert_eq!(all(0..70).with(75).advance(0), (70, Mask::default().with(5)));
         assert_eq!(all(1..70).advance(9), (9, all(1..70)));
