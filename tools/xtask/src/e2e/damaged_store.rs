@@ -13,7 +13,10 @@ use super::load::Load;
 
 /// Tables smaller than this are most likely to be compacted away before they are looked at.
 const TABLE_BYTES_MIN: u64 = 200_000;
-/// How many tables may turn out to have been in the making.
+/// A table that nobody has written to for so long is made, and most likely part of the store. One that is written right
+/// now is not, and a node that is killed at once after its start may be making its first one every time.
+const TABLE_AGE_MIN: Duration = Duration::from_secs(1);
+/// How many tables may turn out not to be part of the store.
 const ATTEMPTS_MAX: usize = 8;
 /// What the log says of a group that lost its state, and of one that has it again.
 const LOST: &str = "does not serve the group until it has its state again";
@@ -59,10 +62,14 @@ pub fn run() -> Result<()> {
 fn damage_one(cluster: &mut Cluster, victim: u64) -> Result<(u64, usize)> {
     let tables = cluster.node(victim).data.join("store/c0/tables");
     for _ in 0..ATTEMPTS_MAX {
-        wait_for(Duration::from_secs(120), || Ok(largest(&tables)?.filter(|(bytes, _)| *bytes >= TABLE_BYTES_MIN)))
-            .context("the load fills no table")?;
+        let (bytes, path) = wait_for(Duration::from_secs(120), || largest(&tables))
+            .context("the load fills no table, or none that stays for a while")?;
         cluster.kill_node(victim)?;
-        let (bytes, path) = largest(&tables)?.context("the store has tables")?;
+        if !path.exists() {
+            println!("  the table was compacted away; another one");
+            cluster.start_node(victim)?;
+            continue;
+        }
         rot(&path)?;
         let link = cluster.node(victim).data.join("rotten");
         fs::hard_link(&path, &link)?;
@@ -90,14 +97,16 @@ fn said(cluster: &Cluster, node: u64, from: usize, what: &str) -> usize {
     cluster.log_of(node)[from..].matches(what).count()
 }
 
-/// The largest table, and its bytes. Tables come and go while the node runs.
+/// The largest table that is made and large enough, and its bytes. Tables come and go while the node runs.
 fn largest(tables: &Path) -> Result<Option<(u64, PathBuf)>> {
     let Ok(found) = fs::read_dir(tables) else { return Ok(None) };
-    let sizes = found.filter_map(|entry| {
+    let made = found.filter_map(|entry| {
         let entry = entry.ok()?;
-        Some((entry.metadata().ok()?.len(), entry.path()))
+        let metadata = entry.metadata().ok()?;
+        let is_made = metadata.modified().ok()?.elapsed().ok()? >= TABLE_AGE_MIN;
+        (is_made && metadata.len() >= TABLE_BYTES_MIN).then(|| (metadata.len(), entry.path()))
     });
-    Ok(sizes.max())
+    Ok(made.max())
 }
 
 /// Other bytes in every block of the first half of a table: rows come first in it, and what is read at open last.
