@@ -1,4 +1,4 @@
-//! Little-endian fields in byte slices: the readers and writers of every hand-made format.
+//! Little-endian fields in byte slices, and numbers as text: the readers and writers of every hand-made format.
 //!
 //! The `get_*` readers return `None` past the end, so that parsing outside bytes is a chain of `?`.
 
@@ -29,6 +29,21 @@ field!(get_i64, put_i64, i64);
 #[must_use]
 pub fn get_array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
+}
+
+/// Appends the number in decimal, without an allocation of its own.
+pub fn push_decimal(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let (mut at, mut left) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// `value` rounded up to a multiple of `align`, a power of two.

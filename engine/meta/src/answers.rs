@@ -15,8 +15,8 @@ use crate::keys::table;
 use crate::metadata::NodeKind;
 use crate::outcome::Outcome;
 use crate::overlay::View;
-use crate::query::{Answer, ROOT, What};
-use crate::read::{lookup, refusal};
+use crate::query::{Answer, ROOT};
+use crate::read::{entry_at, refusal};
 use crate::rows::{DeadRow, DirentRow, NodeRow, RowValue as _};
 use crate::store::{Cold, Store, Want};
 use crate::tree::{Halt, Tree};
@@ -50,30 +50,13 @@ pub fn point<S: Store>(
     if access(tree.source, nsid, &namespace, acct)? < Access::Read {
         return Ok(Point { answer: Answer::NoAccess, as_of: None });
     }
-    let found = lookup(&mut tree, &What::At(At { node: TreeNode(0), path: path.to_owned() }));
-    let as_of = match &found {
-        Ok((entry, _)) => newest(&mut tree, entry.meta.node),
-        Err(Halt::With(Outcome::NotFound)) => Ok(Some(namespace.head)),
-        Err(_) => Ok(None),
-    };
-    match (found, as_of) {
-        (Err(Halt::Cold), _) | (_, Err(Cold)) => Err(Cold),
-        (Ok((entry, _)), Ok(as_of)) => Ok(Point { answer: Answer::Entry(entry), as_of }),
-        (Err(Halt::With(outcome)), Ok(as_of)) => Ok(Point { answer: refusal(outcome), as_of }),
-    }
-}
-
-/// The last row that names the node or one above it.
-fn newest<S: Store>(tree: &mut Tree<'_, View<'_, S>>, node: TreeNode) -> Result<Option<Jid>, Cold> {
-    let mut newest = Jid(0);
-    let walked = tree.walk_up(node, |_, row| {
-        newest = newest.max(row.last_jid);
-        true
-    });
-    match walked {
-        Ok(()) => Ok(Some(newest)),
+    match entry_at(&mut tree, &At::path(path)) {
+        Ok((entry, newest)) => Ok(Point { answer: Answer::Entry(entry), as_of: Some(newest) }),
+        Err(Halt::With(outcome)) => {
+            let as_of = (outcome == Outcome::NotFound).then_some(namespace.head);
+            Ok(Point { answer: refusal(outcome), as_of })
+        }
         Err(Halt::Cold) => Err(Cold),
-        Err(Halt::With(_)) => Ok(None),
     }
 }
 

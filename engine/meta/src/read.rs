@@ -74,12 +74,8 @@ pub fn lookup_as_of<S: Store>(
     let mut view = View { store, group, wants };
     let mut tree = Tree { source: &mut view, nsid };
     let Some(namespace) = tree.namespace()? else { return Ok((Answer::NotFound, Jid(0))) };
-    let found = tree.find(at).and_then(|found| Ok((tree.path_of(found.node)?, found)));
-    match found {
-        Ok((path, found)) => {
-            let meta = found.row.metadata(nsid, found.node);
-            Ok((Answer::Entry(Entry { path_display: path.display, meta }), path.newest))
-        }
+    match entry_at(&mut tree, at) {
+        Ok((entry, newest)) => Ok((Answer::Entry(entry), newest)),
         Err(Halt::With(outcome)) => Ok((refusal(outcome), namespace.head)),
         Err(Halt::Cold) => Err(Cold),
     }
@@ -219,14 +215,17 @@ fn page_limit(limit: u32) -> usize {
     at_most(limit, LIST_PAGE_MAX) as usize
 }
 
+/// What is at a place, and the last journal row that names it or a folder above it.
+pub(crate) fn entry_at<R: Source>(tree: &mut Tree<'_, R>, at: &At) -> Result<(Entry, Jid), Halt> {
+    let found = tree.find(at)?;
+    let path = tree.path_of(found.node)?;
+    Ok((Entry { path_display: path.display, meta: found.row.metadata(tree.nsid, found.node) }, path.newest))
+}
+
 /// The entry, and the content row of a file.
-pub(crate) fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Option<JournalRow>), Halt> {
+fn lookup<R: Source>(tree: &mut Tree<'_, R>, what: &What) -> Result<(Entry, Option<JournalRow>), Halt> {
     match what {
-        What::At(at) => {
-            let found = tree.find(at)?;
-            let path = tree.path_of(found.node)?;
-            Ok((Entry { path_display: path.display, meta: found.row.metadata(tree.nsid, found.node) }, None))
-        }
+        What::At(at) => Ok((entry_at(tree, at)?.0, None)),
         What::Rev(jid) => {
             let row = if jid.0 == 0 { None } else { tree.journal(*jid)? };
             let Some(row) = row.filter(|row| row.content.is_some()) else { return Err(Outcome::NotFound.into()) };

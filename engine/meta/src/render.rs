@@ -11,6 +11,7 @@
 //! ```
 //! A mount is a folder with `shared_folder_id`.
 
+use base::bytes::push_decimal;
 use base::names::{key_chars, name_of};
 use base::{Nsid, TreeNode};
 
@@ -128,7 +129,7 @@ fn file_fields(meta: &Metadata, style: &Style<'_>, out: &mut Vec<u8>) {
     hex_digits(meta.rev_jid.0, 15, out);
     hex_digits(meta.nsid.0, 16, out);
     out.extend_from_slice(b"\",\"size\":");
-    number(meta.size, out);
+    push_decimal(meta.size, out);
     out.extend_from_slice(b",\"is_downloadable\":true,\"content_hash\":\"");
     meta.content_hash.iter().for_each(|byte| hex_digits(u64::from(*byte), 2, out));
     out.push(b'"');
@@ -177,27 +178,13 @@ fn field(name: &str, out: &mut Vec<u8>) {
 fn id_field(start: &str, id: Nsid, out: &mut Vec<u8>) {
     out.extend_from_slice(start.as_bytes());
     out.push(b'"');
-    number(id.0, out);
+    push_decimal(id.0, out);
     out.push(b'"');
 }
 
 /// The last `digits` digits.
 fn hex_digits(number: u64, digits: u32, out: &mut Vec<u8>) {
     out.extend((0..digits).rev().map(|place| HEX[(number >> (4 * place)) as usize & 15]));
-}
-
-fn number(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let (mut at, mut left) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 fn char_escaped(c: char, is_ascii: bool, out: &mut Vec<u8>) {
@@ -290,7 +277,7 @@ mod tests {
     #[test]
     fn numbers_have_all_their_digits() {
         for value in [0, 9, 10, 10_000_000_007, u64::MAX] {
-            assert_eq!(text(|out| number(value, out)), value.to_string());
+            assert_eq!(text(|out| push_decimal(value, out)), value.to_string());
         }
     }
 

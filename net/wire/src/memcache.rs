@@ -9,9 +9,7 @@ mod reply;
 mod request;
 
 pub use key::{PATH_BUFFER, PathBuffer, decode_key, put_key};
-pub use reply::{
-    Item, Refusal, put_debug, put_end, put_line, put_meta_hit, put_meta_miss, put_number, put_stat, put_value,
-};
+pub use reply::{Item, Refusal, put_debug, put_end, put_line, put_meta_hit, put_meta_miss, put_stat, put_value};
 pub use request::{Decoder, Keys, MetaGet, Request, Stats, Step};
 
 /// Bytes of a key as sent.

@@ -38,7 +38,7 @@ pub fn decode_key<'b>(key: &[u8], is_base64: bool, buffer: &'b mut PathBuffer) -
 
 /// Appends the key of a path (empty, or with its leading `/`) as text.
 pub fn put_key(nsid: Nsid, path: &str, out: &mut Vec<u8>) {
-    super::put_number(nsid.0, out);
+    base::bytes::push_decimal(nsid.0, out);
     out.push(b'/');
     for byte in path.bytes().skip(1) {
         if is_plain(byte) {

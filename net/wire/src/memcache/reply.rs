@@ -1,5 +1,7 @@
 //! Replies, appended to a connection's send buffer. `\r\n` ends each line.
 
+use base::bytes::push_decimal;
+
 use super::request::MetaGet;
 
 /// Why a request is not served; a line.
@@ -88,12 +90,12 @@ pub fn put_value(key: &[u8], item: &Item<'_>, has_cas: bool, out: &mut Vec<u8>) 
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     out.push(b' ');
-    put_number(u64::from(item.flags), out);
+    push_decimal(u64::from(item.flags), out);
     out.push(b' ');
-    put_number(item.value.len() as u64, out);
+    push_decimal(item.value.len() as u64, out);
     if has_cas {
         out.push(b' ');
-        put_number(item.cas, out);
+        push_decimal(item.cas, out);
     }
     put_block(item.value, out);
 }
@@ -108,7 +110,7 @@ pub fn put_meta_hit(get: &MetaGet<'_>, item: &Item<'_>, out: &mut Vec<u8>) {
     let has_value = get.wants_value && get.cas != Some(item.cas);
     if has_value {
         out.extend_from_slice(b"VA ");
-        put_number(item.value.len() as u64, out);
+        push_decimal(item.value.len() as u64, out);
     } else {
         out.extend_from_slice(b"HD");
     }
@@ -154,10 +156,10 @@ pub fn put_debug(key: &[u8], item: Option<&Item<'_>>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"ME ");
     out.extend_from_slice(key);
     out.extend_from_slice(b" exp=-1 la=0 cas=");
-    put_number(item.cas, out);
+    push_decimal(item.cas, out);
     out.extend_from_slice(if item.is_fetched { b" fetch=yes" } else { b" fetch=no" });
     out.extend_from_slice(b" cls=0 size=");
-    put_number(item.value.len() as u64, out);
+    push_decimal(item.value.len() as u64, out);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -167,24 +169,9 @@ pub fn put_stat(name: &str, value: impl std::fmt::Display, out: &mut Vec<u8>) {
     write!(out, "STAT {name} {value}\r\n").expect("writing to a vector cannot fail");
 }
 
-/// A number in decimal.
-pub fn put_number(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let (mut at, mut left) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 fn put_flag(letter: u8, number: u64, out: &mut Vec<u8>) {
     out.extend([b' ', letter]);
-    put_number(number, out);
+    push_decimal(number, out);
 }
 
 fn put_opaque(flag: &[u8], out: &mut Vec<u8>) {
