@@ -28,8 +28,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::limits::CONFIG_FILE_BYTES_MAX;
 use serde::Deserialize;
+use stone::config::{ConfigError, is_host_and_port, read};
 
 use crate::gc::Rules;
 
@@ -66,36 +66,6 @@ pub struct HttpsConfig {
     pub certificate: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-}
-
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("could not read {path}: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is far too long.
-    #[error("{path} has more than {CONFIG_FILE_BYTES_MAX} bytes, which is no configuration")]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The text is no TOML of this shape; line and field are in the message.
-    #[error("bad configuration: {0}")]
-    Toml(#[from] toml::de::Error),
-    /// A value that cannot be.
-    #[error("bad configuration: block.{key} {why}")]
-    Value {
-        /// Which.
-        key: &'static str,
-        /// What is wrong, and what would be right.
-        why: &'static str,
-    },
 }
 
 /// The table `[block.gc]`.
@@ -168,7 +138,7 @@ impl GcConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bad = |key, why| Err(ConfigError::Value { key, why });
+        let bad = |key, why| Err(ConfigError::Value { table: "block", key, why });
         if !(GRACE_DAYS_MIN..=DAYS_MAX).contains(&self.grace_days) {
             return bad("gc.grace_days", "is below 8 or above 3650; an upload session of 7 days must be over by then");
         }
@@ -212,11 +182,7 @@ impl BlockConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn load(path: &Path) -> Result<BlockConfig, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(read)?.len() > CONFIG_FILE_BYTES_MAX {
-            return Err(ConfigError::TooLong { path: path.to_owned() });
-        }
-        BlockConfig::parse(&std::fs::read_to_string(path).map_err(read)?)
+        BlockConfig::parse(&read(path)?)
     }
 
     /// Parses and checks the text of a file.
@@ -229,7 +195,7 @@ impl BlockConfig {
             None => {
                 let path = data_dir.join("objects").into_os_string();
                 let why = "is not UTF-8; name the store";
-                path.into_string().map_err(|_| ConfigError::Value { key: "data_dir", why })?
+                path.into_string().map_err(|_| ConfigError::Value { table: "block", key: "data_dir", why })?
             }
         };
         let config = BlockConfig { listen, store, data_dir, targets, server_id, gc, https };
@@ -241,7 +207,7 @@ impl BlockConfig {
     ///
     /// Errors: [`ConfigError::Value`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        let bad = |key, why| Err(ConfigError::Value { key, why });
+        let bad = |key, why| Err(ConfigError::Value { table: "block", key, why });
         if self.listen.ip().is_unspecified() {
             return bad("listen", "is what clients are told to connect to; name this machine's own address");
         }
@@ -265,11 +231,6 @@ impl BlockConfig {
         }
         self.gc.check()
     }
-}
-
-fn is_host_and_port(target: &str) -> bool {
-    let parts = target.rsplit_once(':');
-    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 #[cfg(test)]
@@ -340,11 +301,5 @@ mod tests {
             let refused = BlockConfig::parse(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(refused.contains(key), "{refused}");
         }
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let refused = BlockConfig::load(Path::new("/nowhere/block.toml")).unwrap_err();
-        assert!(refused.to_string().contains("/nowhere/block.toml"), "{refused}");
     }
 }

@@ -19,6 +19,6 @@ pub mod server;
 pub mod store;
 
 pub use block_client::{BlockClient, BlockClientError, BlockSource};
-pub use config::{BlockConfig, ConfigError, GcConfig, HttpsConfig};
+pub use config::{BlockConfig, GcConfig, HttpsConfig};
 pub use server::{BlockServer, StartError, start, start_all, start_with};
 pub use store::BlockStore;

@@ -2,14 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base::limits::BLOCK_CONNECTIONS_MAX;
-use tokio::sync::{Semaphore, watch};
+use stone::{ConfigError, Running, accept};
 
 use crate::cluster::Cluster;
-use crate::config::{BlockConfig, ConfigError};
+use crate::config::BlockConfig;
 use crate::connection::{self, Shared};
 use crate::gc;
 use crate::http::ContentHost;
@@ -69,8 +68,7 @@ pub enum StartError {
 pub struct BlockServer {
     address: SocketAddr,
     https: Option<SocketAddr>,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    running: Running,
 }
 
 impl BlockServer {
@@ -87,24 +85,8 @@ impl BlockServer {
     }
 
     /// Stops it and waits for it, at most a few seconds. Nothing that was acknowledged is lost by a stop, nor by a kill.
-    pub fn stop(mut self) {
-        self.halt();
-    }
-
-    fn halt(&mut self) {
-        // The thread may have ended already; then nobody listens.
-        let _ = self.stop.send(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the block server's thread had panicked");
-        }
-    }
-}
-
-impl Drop for BlockServer {
-    fn drop(&mut self) {
-        self.halt();
+    pub fn stop(self) {
+        drop(self.running);
     }
 }
 
@@ -161,60 +143,32 @@ fn start_on<M: Metaserver>(
         tokio::net::TcpListener::from_std(listener).map_err(listen)?
     };
     let https_address = https.as_ref().map(ContentHost::address);
-    let (stop, stopped) = watch::channel(false);
     let gc = config.gc.clone();
     let (server_id, shared) = (config.server_id, Arc::new(Shared::new(store, meta)));
     let work = async move {
-        let announcer = tokio::spawn(announce(Arc::clone(&shared), server_id, address));
-        let collector = gc.enabled.then(|| {
+        tokio::spawn(announce(Arc::clone(&shared), server_id, address));
+        if gc.enabled {
+            // Whatever it is at when it is stopped, the next one begins with a listing of its own.
             let shared = Arc::clone(&shared);
-            tokio::spawn(async move { gc::collect_forever(&shared.store, &shared.meta, &gc, server_id).await })
-        });
-        let content = https.map(|https| tokio::spawn(https.serve(shared.store.clone())));
-        let mut stopped = stopped;
-        tokio::select! {
-            () = accept(listener, shared) => {}
-            // An error is a dropped handle: a stop as well.
-            _ = stopped.wait_for(|stop| *stop) => {}
+            tokio::spawn(async move { gc::collect_forever(&shared.store, &shared.meta, &gc, server_id).await });
         }
-        announcer.abort();
-        content.inspect(tokio::task::JoinHandle::abort);
-        // Whatever it was at, the next one begins with a listing of its own.
-        collector.inspect(tokio::task::JoinHandle::abort);
+        https.map(|https| tokio::spawn(https.serve(shared.store.clone())));
+        accept(listener, BLOCK_CONNECTIONS_MAX, |stream, peer| {
+            let shared = Arc::clone(&shared);
+            async move {
+                if let Err(error) = connection::serve(stream, shared).await {
+                    tracing::debug!(%peer, %error, "closed a connection");
+                }
+            }
+        })
+        .await;
     };
-    let main = move || {
-        runtime.block_on(work);
-        runtime.shutdown_timeout(STOP_TIME_MAX);
-    };
-    let thread = std::thread::Builder::new().name("blocks-main".to_owned()).spawn(main).map_err(StartError::Threads)?;
+    let running = Running::spawn("blocks", runtime, work, STOP_TIME_MAX).map_err(StartError::Threads)?;
     tracing::info!(%address, "the block server listens");
     if let Some(address) = https_address {
         tracing::info!(%address, "the content host listens");
     }
-    Ok(BlockServer { address, https: https_address, stop, thread: Some(thread) })
-}
-
-async fn accept<M: Metaserver>(listener: tokio::net::TcpListener, shared: Arc<Shared<M>>) {
-    let places = Arc::new(Semaphore::new(BLOCK_CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Usually too many open files: those in use must end first, so a busy loop would only burn.
-                tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            if let Err(error) = connection::serve(stream, shared).await {
-                tracing::debug!(%peer, %error, "closed a connection");
-            }
-            drop(place);
-        });
-    }
+    Ok(BlockServer { address, https: https_address, running })
 }
 
 async fn announce<M: Metaserver>(shared: Arc<Shared<M>>, server_id: u64, address: SocketAddr) {

@@ -127,6 +127,36 @@ pub enum ClientError {
     Closed,
 }
 
+/// What a caller does about a [`ClientError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing: asking again changes nothing.
+    Refused,
+    /// Ask again when less is under way.
+    Overloaded,
+    /// Ask again later; a command may have been done.
+    Unavailable,
+}
+
+impl ClientError {
+    /// What a caller does about it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        match self {
+            ClientError::Refused { .. }
+            | ClientError::Malformed { .. }
+            | ClientError::Unsupported { .. }
+            | ClientError::Undecodable { .. }
+            | ClientError::TooLarge { .. } => Failure::Refused,
+            ClientError::Overloaded { .. } => Failure::Overloaded,
+            ClientError::TimedOut { .. }
+            | ClientError::Unknown { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Closed => Failure::Unavailable,
+        }
+    }
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

@@ -21,12 +21,16 @@ mod session;
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod driver;
+#[cfg(feature = "tokio")]
+mod lazy;
 
 pub use crate::core::{Action, Core, LinkId};
 #[cfg(feature = "tokio")]
 pub use asynchronous::{AsyncClient, HeadWatch};
 pub use blocking::{Client, NodeStatus, Submitted, Watch};
-pub use error::{ClientError, ConnectError, Tried};
+pub use error::{ClientError, ConnectError, Failure, Tried};
 pub use explained::Explained;
+#[cfg(feature = "tokio")]
+pub use lazy::LazyClient;
 pub use operation::{ClientOptions, Operation, Reply, Seed, Ticket};
 pub use wire::{ClusterMap, CoreStatus, GroupStatus, NodeAddress};

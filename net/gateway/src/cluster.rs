@@ -1,59 +1,30 @@
 //! The real metaservers, through the client library.
 
-use std::time::{Duration, Instant};
-
 use base::mono::Span;
 use base::{Acct, Jid, Nsid};
-use client::{AsyncClient, ClientError, ClientOptions, HeadWatch};
+use client::{AsyncClient, ClientError, ClientOptions, Failure, HeadWatch, LazyClient};
 use meta::{Answer, Command, Outcome, Query};
 use stone::{Asked, Metaserver, MetaserverError};
-use tokio::sync::Mutex;
 
 /// Below the 30 s of a call, so that its caller is told why.
 const DEADLINE: Span = Span::from_ms(25_000);
-/// So long a failed search answers for all that wait: they would otherwise each search in turn.
-const FAILURE_AGE_MAX: Duration = Duration::from_millis(500);
 
-/// A cluster that may not be up yet: the connection is made when it is first needed. It acts for the system, so one
-/// session per group serves all accounts; rights are those of each command's account.
+/// A cluster that may not be up yet. It acts for the system, so one session per group serves all accounts; rights are
+/// those of each command's account.
 pub struct Cluster {
-    targets: Vec<String>,
-    state: Mutex<State>,
-}
-
-enum State {
-    Connected(AsyncClient),
-    /// Not found, then; `None` is not looked for yet.
-    Apart(Option<(Instant, MetaserverError)>),
+    client: LazyClient,
 }
 
 impl Cluster {
     /// `targets`: `host:port` of metaservers to begin with.
     #[must_use]
     pub fn new(targets: Vec<String>) -> Cluster {
-        Cluster { targets, state: Mutex::new(State::Apart(None)) }
+        let options = ClientOptions { deadline: DEADLINE, ..ClientOptions::default() };
+        Cluster { client: LazyClient::new(targets, options) }
     }
 
-    /// The client; whoever needs it first connects, and the others wait for that.
     async fn client(&self) -> Result<AsyncClient, MetaserverError> {
-        let mut state = self.state.lock().await;
-        match &*state {
-            State::Connected(client) => return Ok(client.clone()),
-            State::Apart(Some((since, error))) if since.elapsed() < FAILURE_AGE_MAX => return Err(error.clone()),
-            State::Apart(_) => {}
-        }
-        let options = ClientOptions { deadline: DEADLINE, ..ClientOptions::default() };
-        match AsyncClient::connect(&self.targets, options).await {
-            Ok(client) => {
-                *state = State::Connected(client.clone());
-                Ok(client)
-            }
-            Err(error) => {
-                let error = MetaserverError::Unavailable(error.to_string());
-                *state = State::Apart(Some((Instant::now(), error.clone())));
-                Err(error)
-            }
-        }
+        self.client.get().await.map_err(|error| MetaserverError::Unavailable(error.to_string()))
     }
 
     /// Tells of a journal's heads until the guard is dropped; see [`AsyncClient::watch`].
@@ -80,16 +51,9 @@ impl Metaserver for Cluster {
 }
 
 fn told(error: ClientError) -> MetaserverError {
-    match error {
-        ClientError::Overloaded { .. } => MetaserverError::Overloaded(error.to_string()),
-        ClientError::Refused { .. }
-        | ClientError::Malformed { .. }
-        | ClientError::Unsupported { .. }
-        | ClientError::Undecodable { .. }
-        | ClientError::TooLarge { .. } => MetaserverError::Refused(error.to_string()),
-        ClientError::TimedOut { .. }
-        | ClientError::Unknown { .. }
-        | ClientError::Unreachable { .. }
-        | ClientError::Closed => MetaserverError::Unavailable(error.to_string()),
+    match error.failure() {
+        Failure::Refused => MetaserverError::Refused(error.to_string()),
+        Failure::Overloaded => MetaserverError::Overloaded(error.to_string()),
+        Failure::Unavailable => MetaserverError::Unavailable(error.to_string()),
     }
 }

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use base::Acct;
-use base::limits::CONFIG_FILE_BYTES_MAX;
 use serde::Deserialize;
+use stone::config::{ConfigError, is_host_and_port, read};
 
 /// What a listener shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,36 +53,6 @@ pub struct GatewayConfig {
     pub dev: Option<Acct>,
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("could not read {path}: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is far too long.
-    #[error("{path} has more than {CONFIG_FILE_BYTES_MAX} bytes, which is no configuration")]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The text is no TOML of this shape; line and field are in the message.
-    #[error("bad configuration: {0}")]
-    Toml(#[from] toml::de::Error),
-    /// A value that cannot be.
-    #[error("bad configuration: gateway.{key} {why}")]
-    Value {
-        /// Which.
-        key: &'static str,
-        /// What is wrong, and what would be right.
-        why: &'static str,
-    },
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -106,11 +76,7 @@ impl GatewayConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn load(path: &Path) -> Result<GatewayConfig, ConfigError> {
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(read)?.len() > CONFIG_FILE_BYTES_MAX {
-            return Err(ConfigError::TooLong { path: path.to_owned() });
-        }
-        GatewayConfig::parse(&std::fs::read_to_string(path).map_err(read)?)
+        GatewayConfig::parse(&read(path)?)
     }
 
     /// Parses and checks the text of a file.
@@ -129,9 +95,12 @@ impl GatewayConfig {
     ///
     /// Errors: [`ConfigError::Value`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        let bad = |key, why| Err(ConfigError::Value { key, why });
+        let bad = |key, why| Err(ConfigError::Value { table: "gateway", key, why });
         if self.targets.is_empty() {
             return bad("targets", "is empty; name the client address of at least one metaserver");
+        }
+        if self.targets.iter().any(|target| !is_host_and_port(target)) {
+            return bad("targets", "has an entry that is not host:port");
         }
         if self.server_id == 0 {
             return bad("server_id", "is 0; numbers begin with 1");
@@ -162,6 +131,7 @@ mod tests {
         let bad = |from: &str, to: &str| GatewayConfig::parse(&GOOD.replace(from, to)).expect_err("bad").to_string();
         assert!(bad("server_id = 1", "server_id = 0").contains("gateway.server_id is 0"));
         assert!(bad("[\"10.0.0.1:7100\"]", "[]").contains("gateway.targets is empty"));
+        assert!(bad("10.0.0.1:7100", "10.0.0.1").contains("gateway.targets has an entry"));
         assert!(bad("10.0.0.4", "0.0.0.0").contains("gateway.www is missing"));
         assert!(bad("server_id = 1", "server_id = 1\nwww = \"http://a/\"").contains("gateway.www is not https://"));
         assert!(bad("server_id", "servre_id").contains("unknown field"));

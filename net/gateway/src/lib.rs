@@ -18,7 +18,7 @@ mod tokens;
 mod users;
 
 pub use cluster::Cluster;
-pub use config::{ConfigError, GatewayConfig, Tls};
+pub use config::{GatewayConfig, Tls};
 pub use server::{GatewayServer, Hosts, StartError, start};
 pub use table::ROUTES;
 pub use tokens::{GrantError, Granted, grant};

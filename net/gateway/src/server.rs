@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,11 +12,13 @@ use base::{Acct, Nsid};
 use meta::{Command, ServerPut, ServerRole};
 use stone::ca::tls_of_files;
 use stone::keys::SecretError;
-use stone::{CaError, DevCa, Host, Keys, ListenError, Listener, Metaserver, Secret, Stone, listen, router, unknown};
-use tokio::sync::watch;
+use stone::{
+    CaError, ConfigError, DevCa, Host, Keys, ListenError, Listener, Metaserver, Running, Secret, Stone, listen, router,
+    unknown,
+};
 
 use crate::cluster::Cluster;
-use crate::config::{ConfigError, GatewayConfig, Tls};
+use crate::config::{GatewayConfig, Tls};
 use crate::heads::Heads;
 use crate::jobs::Jobs;
 use crate::state::Gateway;
@@ -56,8 +57,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct GatewayServer {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    running: Running,
 }
 
 impl GatewayServer {
@@ -68,24 +68,8 @@ impl GatewayServer {
     }
 
     /// Stops it and waits for it, at most a few seconds.
-    pub fn stop(mut self) {
-        self.halt();
-    }
-
-    fn halt(&mut self) {
-        // The thread may have ended already; then nobody listens.
-        let _ = self.stop.send(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the gateway's thread had panicked");
-        }
-    }
-}
-
-impl Drop for GatewayServer {
-    fn drop(&mut self) {
-        self.halt();
+    pub fn stop(self) {
+        drop(self.running);
     }
 }
 
@@ -134,17 +118,10 @@ pub fn start(
     let entered = runtime.enter();
     let routes = routes(&gateway, hosts).merge(more(&stone));
     drop(entered);
-    let (stop, stopped) = watch::channel(false);
-    let server_id = config.server_id;
-    let work = serve(listener, routes, stone, server_id, address, stopped);
-    let main = move || {
-        runtime.block_on(work);
-        runtime.shutdown_timeout(STOP_TIME_MAX);
-    };
-    let thread =
-        std::thread::Builder::new().name("gateway-main".to_owned()).spawn(main).map_err(StartError::Threads)?;
+    let work = serve(listener, routes, stone, config.server_id, address);
+    let running = Running::spawn("gateway", runtime, work, STOP_TIME_MAX).map_err(StartError::Threads)?;
     tracing::info!(%address, "the gateway listens");
-    Ok(GatewayServer { address, stop, thread: Some(thread) })
+    Ok(GatewayServer { address, running })
 }
 
 /// How clients name a gateway that has no name: the leaf of `dev` is for `localhost`.
@@ -173,27 +150,12 @@ fn routes(gateway: &Arc<Gateway>, hosts: Hosts) -> Router {
         .fallback_service(Router::new().fallback(unknown(elsewhere)))
 }
 
-async fn serve(
-    listener: Listener,
-    routes: Router,
-    stone: Arc<Stone>,
-    server_id: u64,
-    address: SocketAddr,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let announcing = tokio::spawn(announce(Arc::clone(&stone), server_id, address));
-    let fresh = tokio::spawn(async move { stone.auth.keep_fresh().await });
-    tokio::select! {
-        ended = listener.serve(routes) => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "the gateway's port was lost");
-            }
-        }
-        // An error is a dropped handle: a stop as well.
-        _ = stopped.wait_for(|stop| *stop) => {}
+async fn serve(listener: Listener, routes: Router, stone: Arc<Stone>, server_id: u64, address: SocketAddr) {
+    tokio::spawn(announce(Arc::clone(&stone), server_id, address));
+    tokio::spawn(async move { stone.auth.keep_fresh().await });
+    if let Err(error) = listener.serve(routes).await {
+        tracing::error!(%error, "the gateway's port was lost");
     }
-    announcing.abort();
-    fresh.abort();
 }
 
 async fn announce(stone: Arc<Stone>, server: u64, address: SocketAddr) {

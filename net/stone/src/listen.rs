@@ -84,24 +84,37 @@ impl Listener {
     pub async fn serve(self, router: Router) -> std::io::Result<()> {
         let listener = TcpListener::from_std(self.socket)?;
         let tls = self.tls.map(TlsAcceptor::from);
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Usually too many open files: those in use must end first, so a busy loop would only burn.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
+        accept(listener, CONNECTIONS_MAX, |stream, peer| {
             let (tls, router, handshakes) = (tls.clone(), router.clone(), Arc::clone(&handshakes));
-            tokio::spawn(async move {
-                greet(stream, peer, tls, &handshakes, router).await;
-                drop(place);
-            });
+            async move { greet(stream, peer, tls, &handshakes, router).await }
+        })
+        .await;
+        Ok(())
+    }
+}
+
+/// Accepts connections for ever and runs `each` on a task of its own, `places_max` at once; then accept waits.
+pub async fn accept<F>(listener: TcpListener, places_max: usize, each: impl Fn(TcpStream, SocketAddr) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(places_max));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("this semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let work = each(stream, peer);
+                tokio::spawn(async move {
+                    work.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Usually too many open files: those in use must end first, so a busy loop would only burn.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 }
