@@ -35,7 +35,7 @@ use anyhow::{Context, Result, bail};
 
 type Suite = (&'static str, &'static str, fn() -> Result<()>);
 
-const SUITES: [Suite; 19] = [
+const SUITES: &[Suite] = &[
     ("tree", "put and get of a real tree while the leader is killed; state hashes; restart of all", tree::run),
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("memcache", "tools of libmemcached read what was put, and change nothing", memcache::run),
