@@ -79,7 +79,7 @@ fn check_time(source: &Source, code: &str) -> Vec<Finding> {
         || ["tests.rs", "models.rs"].contains(&name)
         || source.path.contains("/benches/");
     let is_driver =
-        room == "client" && ["driver", "blocking", "asynchronous"].iter().any(|stem| name.starts_with(stem));
+        room == "client" && ["driver", "blocking", "asynchronous", "lazy"].iter().any(|stem| name.starts_with(stem));
     let is_pure = PURE_ROOMS.contains(&room);
     let clocks = is_pure || room == "store" || room == "client";
     let threads = is_pure || room == "client";
