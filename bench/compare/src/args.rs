@@ -17,6 +17,7 @@ const VERSUS_EXAMPLES: &str = "\
 Examples:
   dropstone-compare versus --target dropstone --target etcd
   dropstone-compare versus --target dropstone --target redis --unlike --in-flight 64 --pairs 5
+  dropstone-compare versus --target dropstone --target etcd --mix spotify --in-flight 64,1024
   dropstone-compare versus --all --markdown table.md --json result.json
 
 The same file commits go to both by turns, A B B A, one target loaded at a time, in a closed loop: a new operation starts
@@ -120,6 +121,9 @@ pub struct VersusArgs {
     /// Compare targets whose acknowledgement means different things, too; every page says so.
     #[arg(long)]
     pub unlike: bool,
+    /// A mix of `dropstone bench`, like spotify, in place of file commits; dropstone and etcd alone have it.
+    #[arg(long, value_name = "NAME")]
+    pub mix: Option<String>,
     /// Operations in flight, one level after the other.
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,64,1024",
           value_parser = clap::value_parser!(u32).range(1..=65_536))]

@@ -43,6 +43,8 @@ const SECOND: Span = Span::from_ms(1_000);
 pub struct BlockSettings {
     /// What is sent.
     pub mix: Arc<Mix>,
+    /// It is a mix of the load generator, with a population; else puts of new files.
+    pub is_mixed: bool,
     /// Of all that is random.
     pub seed: u64,
     /// Operations in flight.
@@ -124,10 +126,17 @@ pub fn run(place: &Place<'_>, settings: &BlockSettings, stop: &AtomicBool) -> Re
     match place.target {
         Target::Dropstone => native_block(place, settings, &stream, connections, stop),
         Target::Etcd | Target::EtcdPut => {
-            let plain = place.target == Target::EtcdPut;
-            let commit = if plain { etcd::Commit::Plain } else { etcd::Commit::Both };
+            let commit = match place.target {
+                Target::EtcdPut => etcd::Commit::Plain,
+                _ if settings.is_mixed => etcd::Commit::Files,
+                _ => etcd::Commit::Both,
+            };
             let protocol = etcd::Etcd::new(commit, work, &authority, connections);
-            peer_block(PeerDriver::connect(protocol, &lead)?, place, settings, &stream, stop)
+            let mut driver = PeerDriver::connect(protocol, &lead)?;
+            if settings.is_mixed && !driver.populate(&stream, stop)? {
+                return Ok(interrupted());
+            }
+            peer_block(driver, place, settings, &stream, stop)
         }
         Target::Postgres | Target::PostgresPut => {
             let plain = place.target == Target::PostgresPut;

@@ -15,6 +15,7 @@ use reactor::{clock, signals};
 use crate::args::{ClusterCommand, Command, Place, VersusArgs};
 use crate::block::{self, Block, BlockSettings};
 use crate::cluster::{self, Cluster, Shape};
+use crate::drivers::etcd::files;
 use crate::exit::{INTERRUPTED, USAGE, exit};
 use crate::report::{self, Setup};
 use crate::scale;
@@ -113,7 +114,10 @@ fn versus(args: &VersusArgs) -> Result<u8> {
         return Err(exit(USAGE, "--warm is below 2s; connections and caches need as long"));
     }
     let (stop, _signal) = stop()?;
-    let mix = Mix::parse("file-commit.toml", MIX).expect("a test parses it");
+    let mix = match &args.mix {
+        Some(name) => mixed(name, &pairs)?,
+        None => Mix::parse("file-commit.toml", MIX).expect("a test parses it"),
+    };
     let mut setup = Setup {
         command: std::env::args().collect::<Vec<_>>().join(" "),
         mix: format!("{}/{}", mix.name, mix.version),
@@ -125,6 +129,7 @@ fn versus(args: &VersusArgs) -> Result<u8> {
     };
     let settings = BlockSettings {
         mix: Arc::new(mix),
+        is_mixed: args.mix.is_some(),
         seed: args.seed,
         in_flight: 1,
         warm_s: args.warm,
@@ -150,6 +155,32 @@ fn versus(args: &VersusArgs) -> Result<u8> {
     drop(first);
     show(args, &setup, &comparisons)?;
     Ok(code_of(&comparisons, setup.is_partial))
+}
+
+/// A mix of the load generator, which all targets must have.
+fn mixed(name: &str, pairs: &[[Target; 2]]) -> Result<Mix> {
+    let Some(mix) = Mix::built_in(name) else {
+        return Err(exit(USAGE, format!("no mix is called {name:?}; `dropstone bench mixes` lists them")));
+    };
+    for target in pairs.iter().flatten() {
+        match target {
+            Target::Dropstone => {}
+            Target::Etcd => {
+                if let Some(kind) = files::lacks(&mix) {
+                    let kind = kind.name();
+                    return Err(exit(USAGE, format!("mix {name} has {kind}, which has no counterpart on etcd")));
+                }
+            }
+            other => {
+                let other = other.name();
+                return Err(exit(
+                    USAGE,
+                    format!("{other} has file commits alone; leave --mix out, or compare with etcd"),
+                ));
+            }
+        }
+    }
+    Ok(mix)
 }
 
 /// The pairs to compare: the first target with each other one.
@@ -238,7 +269,7 @@ fn compare(
         }
     }
     let first = clusters[0].take().expect("it was there before");
-    Ok((first, Comparison { targets, versions, told, levels }))
+    Ok((first, Comparison { targets, versions, told, is_mixed: settings.is_mixed, levels }))
 }
 
 /// A line for each block, while it goes on.

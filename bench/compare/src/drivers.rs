@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use base::mono::Span;
 use base::{Mono, mix64};
 use load::driver::{Answer, Done, Driver, Failure, OpToken, Submit};
-use load::op::Op;
+use load::op::{Op, OpKind};
 use reactor::RingError;
 
 use crate::codec::WireError;
@@ -28,13 +28,19 @@ const CONNECT_MAX: Span = Span::from_ms(5_000);
 pub struct Flight {
     /// Whose.
     pub token: OpToken,
-    /// It puts a file; else it reads one.
-    pub is_put: bool,
+    /// What it does.
+    pub kind: OpKind,
     /// When it was handed over.
     pub sent: Mono,
 }
 
 impl Flight {
+    /// It changes something; else it reads.
+    #[must_use]
+    pub fn is_put(self) -> bool {
+        self.kind.is_write()
+    }
+
     /// It has ended.
     #[must_use]
     pub fn done(self, answer: Answer, replied: Mono) -> Done {
@@ -149,7 +155,7 @@ impl<P: Protocol> Driver for PeerDriver<P> {
     }
 
     fn submit(&mut self, op: &Op, token: OpToken, now: Mono) -> Submit {
-        let flight = Flight { token, is_put: op.kind.is_write(), sent: now };
+        let flight = Flight { token, kind: op.kind, sent: now };
         self.protocol.submit(op, flight, self.wall_ms, self.sockets.outs())
     }
 

@@ -90,7 +90,7 @@ fn durability(comparison: &Comparison) -> Vec<String> {
         let row = target.durability();
         let seen = seen(comparison, arm);
         let version = &comparison.versions[arm];
-        lines.push(format!("{} {version}: {}", target.name(), target.work()));
+        lines.push(format!("{} {version}: {}", target.name(), comparison.work(arm)));
         lines.push(format!(
             "{}: acknowledged means {}; syncs: {}; reads: {}; {seen}",
             target.name(),
@@ -234,7 +234,7 @@ fn of_comparison(comparison: &Comparison) -> Value {
         json!({
             "target": target.name(),
             "version": comparison.versions[arm],
-            "operation": target.work(),
+            "operation": comparison.work(arm),
             "durability": {
                 "ack": row.ack, "sync": row.sync, "loses": row.loses, "reads": row.reads, "told": comparison.told[arm],
             },

@@ -222,6 +222,7 @@ fn draw(axis: Axis, points: &[Point], out: &Path) -> Result<()> {
 pub fn settings(args: &ScaleArgs, machine: Machine, groups: u32, in_flight: u32) -> BlockSettings {
     BlockSettings {
         mix: Arc::new(machine.mix(groups)),
+        is_mixed: false,
         seed: 1,
         in_flight,
         warm_s: args.warm.max(2),

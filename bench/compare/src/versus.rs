@@ -154,11 +154,23 @@ pub struct Comparison {
     pub versions: [String; 2],
     /// What their servers answered when they were asked how they sync; empty for those that are not asked.
     pub told: [String; 2],
+    /// The operations are a mix's; else file commits.
+    pub is_mixed: bool,
     /// By operations in flight, in the order of the command line.
     pub levels: Vec<Level<Block>>,
 }
 
 impl Comparison {
+    /// What one operation is for a target.
+    #[must_use]
+    pub fn work(&self, arm: usize) -> &'static str {
+        match self.targets[arm] {
+            target if !self.is_mixed => target.work(),
+            Target::Dropstone => "an operation of the mix; writes are checked, counted and journalled, blocks too",
+            _ => "an operation of the mix: a transaction over rows and journal, or a read of keys",
+        }
+    }
+
     /// An acknowledgement means something else on each side.
     #[must_use]
     pub fn is_unlike(&self) -> bool {

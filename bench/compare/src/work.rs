@@ -3,6 +3,8 @@
 //! ```text
 //! RUN/NS/PATH          the file's row      size u64 | mtime i64 | put_at u64 | content hash 32 | 32 for each block
 //! RUN/j/NS[/OP]        the journal's row   op u64 | size u64 | mtime i64
+//! RUN/NS/FOLDER//NAME  the same file where folders are listed, as a mix of all kinds does
+//! RUN/a/NS/PATH        attributes, there       mtime i64
 //! ```
 //! Numbers are little-endian. Rows hold what our command carries (docs/design/bench.md, "Peers"); ours also check the folder,
 //! count the blocks' references and the quota, and number the journal's rows without gaps, which no peer does.
@@ -10,7 +12,7 @@
 use load::content::Contents;
 use load::driver::Answer;
 use load::judge::first_8;
-use load::op::{Op, OpKind};
+use load::op::{Op, OpKind, Writer};
 
 const FIXED_BYTES: usize = 8 + 8 + 8 + 32;
 
@@ -62,23 +64,32 @@ impl Work {
     pub fn fill(&mut self, op: &Op, wall_ms: u64, journal: Journal) {
         debug_assert_eq!(op.kind, OpKind::Put, "a comparison puts files");
         self.fill_key(op);
+        self.fill_row(op.writer, op.size, wall_ms);
+        self.fill_journal(op, journal);
+    }
+
+    /// Fills in the row of a file that `writer` wrote.
+    pub fn fill_row(&mut self, writer: Writer, size: u64, wall_ms: u64) {
         self.row.clear();
-        let mtime = op.writer.0.to_le_bytes();
-        self.row.extend_from_slice(&op.size.to_le_bytes());
-        self.row.extend_from_slice(&mtime);
-        self.row.extend_from_slice(&wall_ms.to_le_bytes());
-        self.row.extend_from_slice(&self.contents.hash(op.writer, op.size));
-        for block in 0..Contents::blocks(op.size) {
-            self.row.extend_from_slice(&self.contents.block(op.writer, block).0);
+        for number in [size, writer.0, wall_ms] {
+            self.row.extend_from_slice(&number.to_le_bytes());
         }
+        self.row.extend_from_slice(&self.contents.hash(writer, size));
+        for block in 0..Contents::blocks(size) {
+            self.row.extend_from_slice(&self.contents.block(writer, block).0);
+        }
+    }
+
+    /// Fills in key and row of the journal.
+    pub fn fill_journal(&mut self, op: &Op, journal: Journal) {
         self.journal_key.clear();
         put(&mut self.journal_key, format_args!("{}/j/{}", self.run, op.namespace));
         if journal == Journal::Keys {
             put(&mut self.journal_key, format_args!("/{:016x}", op.index));
         }
         self.journal_row.clear();
-        for number in [op.index.to_le_bytes(), op.size.to_le_bytes(), mtime] {
-            self.journal_row.extend_from_slice(&number);
+        for number in [op.index, op.size, op.writer.0] {
+            self.journal_row.extend_from_slice(&number.to_le_bytes());
         }
     }
 }
@@ -91,6 +102,17 @@ impl Work {
             key.insert(0, b'/');
         }
     }
+}
+
+/// The key of an entry where folders are listed, `RUN/NS/FOLDER//NAME`: those of a folder begin alike and no others do.
+pub fn put_entry_key(run: &str, namespace: u32, path: &str, out: &mut Vec<u8>) {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    put(out, format_args!("{run}/{namespace}{folder}//{name}"));
+}
+
+/// What the keys of all entries of a folder begin with.
+pub fn put_folder_key(run: &str, namespace: u32, folder: &str, out: &mut Vec<u8>) {
+    put(out, format_args!("{run}/{namespace}{folder}//"));
 }
 
 /// What a file's row says; `None` when it is none.
@@ -109,8 +131,6 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use load::op::Writer;
-
     use super::*;
 
     #[test]
@@ -124,6 +144,10 @@ mod tests {
         assert_eq!(read_row(&work.row, 9), Some(Answer::File { rev: 9, size: 4096, content }));
         assert_eq!(read_row(&work.row[..87], 9), None);
         assert_eq!(read_row(b"x", 9), None);
+        let (mut entry, mut folder) = (Vec::new(), Vec::new());
+        put_entry_key("r1", 7, "/a/b", &mut entry);
+        put_folder_key("r1", 7, "/a", &mut folder);
+        assert_eq!((&entry[..], &folder[..]), (&b"r1/7/a//b"[..], &b"r1/7/a//"[..]));
         work.fill(&op, 1_000, Journal::List);
         assert_eq!(work.journal_key, b"r1/j/7");
         work.flatten();

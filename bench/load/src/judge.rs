@@ -159,6 +159,12 @@ pub fn begin(tree: &mut Tree, op: &Op) -> Judged {
 pub fn fill_in(tree: &Tree, op: &mut Op) {
     match op.kind {
         OpKind::Delta => op.since = tree.cursor,
+        // Who moves a file where a move is a delete and a put must have its row.
+        OpKind::Move => {
+            if let Some(content) = tree.file(op.file).told.content {
+                (op.writer, op.size) = content;
+            }
+        }
         OpKind::HasBlocks => {
             (op.writer, op.size) = tree.file(op.file).told.content.unwrap_or((Writer::op(op.index), 0));
         }

@@ -126,9 +126,9 @@ pub struct Op {
     pub path: String,
     /// Of a move: where to. Of a batch: the files' names, each behind a `/`.
     pub target: String,
-    /// Of a put and of a null command: bytes. Of has_blocks, filled in when it is sent: bytes of the file.
+    /// Of a put and of a null command: bytes. Of has_blocks and a move, filled in when it is sent: bytes of the file.
     pub size: u64,
-    /// Itself. Of has_blocks, filled in when it is sent: who wrote the file.
+    /// Itself. Of has_blocks and a move, filled in when it is sent: who wrote the file.
     pub writer: Writer,
     /// Of a delta, filled in when it is sent: the row up to which changes were told; 0 is the population's end.
     pub since: u64,

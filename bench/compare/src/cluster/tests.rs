@@ -77,7 +77,16 @@ fn carries_file_commits(targets: &[Target]) {
     let mix = Arc::new(mix);
     let settings = |in_flight| {
         let mix = mix.clone();
-        BlockSettings { mix, seed: 1, in_flight, warm_s: 2, window_s: 1, connections: Some(2), replicas: 1 }
+        BlockSettings {
+            mix,
+            is_mixed: false,
+            seed: 1,
+            in_flight,
+            warm_s: 2,
+            window_s: 1,
+            connections: Some(2),
+            replicas: 1,
+        }
     };
     for (target, in_flight) in targets.iter().flat_map(|target| [(*target, 1), (*target, 100)]) {
         let settings = settings(in_flight);

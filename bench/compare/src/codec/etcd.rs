@@ -36,6 +36,8 @@ pub struct Answer {
     pub member: u64,
     /// Of a transaction: the comparison held.
     pub succeeded: bool,
+    /// Of a range: keys that came.
+    pub entries: u32,
     /// Of a range: revision and value of the first key.
     pub found: Option<(u64, Vec<u8>)>,
     /// Of a status: who leads, 0 for nobody.
@@ -50,18 +52,58 @@ pub fn put(pair: Pair<'_>, out: &mut Vec<u8>) {
     put_bytes(2, pair.value, out);
 }
 
-/// Puts both if the first key was never made: `create_revision == 0`.
+/// A part of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Put this.
+    Put(Pair<'a>),
+    /// Delete this key.
+    Delete(&'a [u8]),
+}
+
+/// Puts both if the first key was never made.
 pub fn create_both(first: Pair<'_>, second: Pair<'_>, out: &mut Vec<u8>) {
-    // Compare { result: EQUAL, target: CREATE, key, create_revision: 0 }; EQUAL is 0 and left out.
-    put_head(1, 2 + field_bytes(first.key.len()) + 2, out);
-    put_number(2, 1, out);
-    put_bytes(3, first.key, out);
-    put_number(5, 0, out);
-    for pair in [first, second] {
-        put_head(2, field_bytes(pair.bytes()), out);
-        put_head(2, pair.bytes(), out);
-        put(pair, out);
+    txn(&[(first.key, false)], &[Part::Put(first), Part::Put(second)], out);
+}
+
+/// Does all parts if each of the keys is there, or is not: `create_revision` above 0, or 0.
+pub fn txn(held: &[(&[u8], bool)], parts: &[Part<'_>], out: &mut Vec<u8>) {
+    for (key, is_there) in held {
+        // Compare { result: EQUAL or GREATER, target: CREATE, key, create_revision: 0 }; EQUAL is 0 and left out.
+        put_head(1, 2 * usize::from(*is_there) + 2 + field_bytes(key.len()) + 2, out);
+        if *is_there {
+            put_number(1, 1, out);
+        }
+        put_number(2, 1, out);
+        put_bytes(3, key, out);
+        put_number(5, 0, out);
     }
+    for part in parts {
+        match part {
+            Part::Put(pair) => {
+                put_head(2, field_bytes(pair.bytes()), out);
+                put_head(2, pair.bytes(), out);
+                put(*pair, out);
+            }
+            Part::Delete(key) => {
+                put_head(2, field_bytes(field_bytes(key.len())), out);
+                put_head(3, field_bytes(key.len()), out);
+                put_bytes(1, key, out);
+            }
+        }
+    }
+}
+
+/// A linearizable read of the first `limit` keys that begin with `prefix`.
+pub fn range_of(prefix: &[u8], limit: u32, out: &mut Vec<u8>) {
+    put_bytes(1, prefix, out);
+    let mut end = prefix.to_vec();
+    // Prefixes end with a slash, so the next byte is one, too.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    put_bytes(2, &end, out);
+    put_number(3, limit.into(), out);
 }
 
 /// A linearizable read of one key.
@@ -100,7 +142,10 @@ pub fn read_range(bytes: &[u8]) -> Result<Answer, WireError> {
     let (mut answer, mut header, mut first) = (Answer::default(), None, None);
     read(bytes, |field, value| match (field, value) {
         (1, Value::Bytes(bytes)) => header = Some(bytes),
-        (2, Value::Bytes(bytes)) if first.is_none() => first = Some(bytes),
+        (2, Value::Bytes(bytes)) => {
+            answer.entries += 1;
+            first.get_or_insert(bytes);
+        }
         _ => {}
     })?;
     read_header(header, &mut answer)?;
@@ -157,6 +202,12 @@ mod tests {
         bytes.clear();
         range(b"a", &mut bytes);
         assert_eq!(bytes, b"\x0a\x01a");
+        bytes.clear();
+        range_of(b"a/", 9, &mut bytes);
+        assert_eq!(bytes, b"\x0a\x02a/\x12\x02a0\x18\x09");
+        bytes.clear();
+        txn(&[(b"a", true)], &[Part::Delete(b"a")], &mut bytes);
+        assert_eq!(bytes, b"\x0a\x09\x08\x01\x10\x01\x1a\x01a\x28\x00\x12\x05\x1a\x03\x0a\x01a");
     }
 
     #[test]
@@ -167,7 +218,8 @@ mod tests {
         let txn = [&header[..], b"\x10\x01"].concat();
         assert!(read_txn(&txn).expect("a transaction").succeeded && !read_txn(header).expect("a no").succeeded);
         let range = [&header[..], b"\x12\x0a\x0a\x01a\x18\x05\x2a\x03one\x20\x01"].concat();
-        assert_eq!(read_range(&range).expect("a range").found, Some((5, b"one".to_vec())));
+        let range = read_range(&range).expect("a range");
+        assert_eq!((range.entries, range.found), (1, Some((5, b"one".to_vec()))));
         assert_eq!(read_range(header).expect("an empty range").found, None);
         let status = [&header[..], b"\x12\x063.4.23\x20\x07"].concat();
         let status = read_status(&status).expect("a status");

@@ -1,10 +1,12 @@
 //! etcd: a file commit is one transaction, over gRPC with many calls on each of several connections.
 
+pub mod files;
+
 use std::collections::HashMap;
 
 use base::Mono;
 use load::driver::{Answer, Done, Failure, Refusal, Submit};
-use load::op::Op;
+use load::op::{Op, OpKind};
 
 use super::{Flight, Protocol};
 use crate::codec::WireError;
@@ -19,6 +21,8 @@ pub enum Commit {
     Both,
     /// Put the file's row, and no more.
     Plain,
+    /// Whatever a mix holds: `files.rs`.
+    Files,
 }
 
 /// The protocol.
@@ -41,35 +45,32 @@ impl Etcd {
         let authority = authority.to_owned();
         Etcd { commit, work, authority, sessions, flights, message: Vec::new(), next: 0 }
     }
-}
 
-impl Protocol for Etcd {
-    fn greet(&mut self, connection: usize, out: &mut Vec<u8>) {
-        self.sessions[connection] = Some(Session::new(&self.authority, out));
-    }
-
-    fn submit(&mut self, op: &Op, flight: Flight, wall_ms: u64, outs: &mut [Vec<u8>]) -> Submit {
+    /// Makes the message of an operation; returns the method.
+    fn request(&mut self, op: &Op, wall_ms: u64) -> &'static str {
         self.message.clear();
-        let path = if flight.is_put {
-            self.work.fill(op, wall_ms, Journal::Keys);
-            let Work { key, row, journal_key, journal_row, .. } = &self.work;
-            let file = Pair { key, value: row };
-            match self.commit {
-                Commit::Both => {
-                    let journal = Pair { key: journal_key, value: journal_row };
-                    etcd::create_both(file, journal, &mut self.message);
-                    etcd::TXN
-                }
-                Commit::Plain => {
-                    etcd::put(file, &mut self.message);
-                    etcd::PUT
-                }
-            }
-        } else {
+        if self.commit == Commit::Files {
+            return files::request(&mut self.work, op, wall_ms, &mut self.message);
+        }
+        if !op.kind.is_write() {
             self.work.fill_key(op);
             etcd::range(&self.work.key, &mut self.message);
-            etcd::RANGE
-        };
+            return etcd::RANGE;
+        }
+        self.work.fill(op, wall_ms, Journal::Keys);
+        let Work { key, row, journal_key, journal_row, .. } = &self.work;
+        let file = Pair { key, value: row };
+        if self.commit == Commit::Plain {
+            etcd::put(file, &mut self.message);
+            return etcd::PUT;
+        }
+        let journal = Pair { key: journal_key, value: journal_row };
+        etcd::create_both(file, journal, &mut self.message);
+        etcd::TXN
+    }
+
+    /// Sends the message by one of the connections.
+    fn call(&mut self, path: &str, flight: Flight, outs: &mut [Vec<u8>]) -> Submit {
         // By turns, passing over those that are gone or full.
         for _ in 0..self.sessions.len() {
             let at = self.next;
@@ -81,6 +82,18 @@ impl Protocol for Etcd {
             }
         }
         Submit::Full
+    }
+}
+
+impl Protocol for Etcd {
+    fn greet(&mut self, connection: usize, out: &mut Vec<u8>) {
+        self.sessions[connection] = Some(Session::new(&self.authority, out));
+    }
+
+    fn submit(&mut self, op: &Op, flight: Flight, wall_ms: u64, outs: &mut [Vec<u8>]) -> Submit {
+        self.message.clear();
+        let path = self.request(op, wall_ms);
+        self.call(path, flight, outs)
     }
 
     fn receive(
@@ -95,7 +108,7 @@ impl Protocol for Etcd {
         let (flights, commit) = (&mut self.flights[connection], self.commit);
         session.receive(bytes, out, |stream, reply| {
             if let Some(flight) = flights.remove(&stream) {
-                done.push(flight.done(answer(flight.is_put, commit, reply), now));
+                done.push(flight.done(answer(flight.kind, commit, reply), now));
             }
         })
     }
@@ -106,23 +119,26 @@ impl Protocol for Etcd {
     }
 }
 
-fn answer(is_put: bool, commit: Commit, reply: Reply<'_>) -> Answer {
+fn answer(kind: OpKind, commit: Commit, reply: Reply<'_>) -> Answer {
     let message = match reply {
         Reply::Message(message) => message,
         // Too many requests, no leader, too late: the call may have been done all the same.
         Reply::Refused | Reply::Reset => return Answer::Failed(Failure::Unknown),
     };
-    let read = match (is_put, commit) {
-        (true, Commit::Both) => etcd::read_txn(message),
+    let read = match (kind.is_write(), commit) {
+        (true, Commit::Both | Commit::Files) => etcd::read_txn(message),
         (true, Commit::Plain) => etcd::read_put(message),
         (false, _) => etcd::read_range(message),
     };
     let Ok(read) = read else { return Answer::Failed(Failure::Undecodable) };
-    let applied = Answer::Applied { jid: read.revision, rev: read.revision };
-    match (is_put, commit) {
-        (true, Commit::Both) if !read.succeeded => Answer::Refused(Refusal::Conflict),
-        (true, _) => applied,
-        (false, _) => match &read.found {
+    match (kind, commit) {
+        (OpKind::List, _) => Answer::Page { entries: read.entries, head: read.revision },
+        (OpKind::Put | OpKind::Mkdir, Commit::Both | Commit::Files) if !read.succeeded => {
+            Answer::Refused(Refusal::Conflict)
+        }
+        (_, Commit::Files) if kind.is_write() && !read.succeeded => Answer::Refused(Refusal::NotFound),
+        _ if kind.is_write() => Answer::Applied { jid: read.revision, rev: read.revision },
+        _ => match &read.found {
             None => Answer::Refused(Refusal::NotFound),
             Some((rev, row)) => read_row(row, *rev).unwrap_or(Answer::Failed(Failure::Undecodable)),
         },
@@ -139,20 +155,20 @@ mod tests {
     fn a_file_that_is_there_is_a_conflict_and_a_refused_call_is_in_doubt() {
         let done = [HEADER, b"\x10\x01"].concat();
         let applied = Answer::Applied { jid: 42, rev: 42 };
-        assert_eq!(answer(true, Commit::Both, Reply::Message(&done)), applied);
-        assert_eq!(answer(true, Commit::Both, Reply::Message(HEADER)), Answer::Refused(Refusal::Conflict));
-        assert_eq!(answer(true, Commit::Plain, Reply::Message(HEADER)), applied);
+        assert_eq!(answer(OpKind::Put, Commit::Both, Reply::Message(&done)), applied);
+        assert_eq!(answer(OpKind::Put, Commit::Both, Reply::Message(HEADER)), Answer::Refused(Refusal::Conflict));
+        assert_eq!(answer(OpKind::Put, Commit::Plain, Reply::Message(HEADER)), applied);
         for reply in [Reply::Refused, Reply::Reset] {
-            assert_eq!(answer(true, Commit::Both, reply), Answer::Failed(Failure::Unknown));
+            assert_eq!(answer(OpKind::Put, Commit::Both, reply), Answer::Failed(Failure::Unknown));
         }
-        assert_eq!(answer(true, Commit::Both, Reply::Message(b"\xff")), Answer::Failed(Failure::Undecodable));
+        assert_eq!(answer(OpKind::Put, Commit::Both, Reply::Message(b"\xff")), Answer::Failed(Failure::Undecodable));
     }
 
     #[test]
     fn a_read_tells_what_the_row_holds_or_that_there_is_none() {
-        assert_eq!(answer(false, Commit::Both, Reply::Message(HEADER)), Answer::Refused(Refusal::NotFound));
+        assert_eq!(answer(OpKind::Stat, Commit::Both, Reply::Message(HEADER)), Answer::Refused(Refusal::NotFound));
         let short = [HEADER, b"\x12\x05\x18\x07\x2a\x01x"].concat();
-        assert_eq!(answer(false, Commit::Both, Reply::Message(&short)), Answer::Failed(Failure::Undecodable));
+        assert_eq!(answer(OpKind::Stat, Commit::Both, Reply::Message(&short)), Answer::Failed(Failure::Undecodable));
     }
 
     #[test]
@@ -160,7 +176,7 @@ mod tests {
         let mut etcd = Etcd::new(Commit::Both, Work::new("r", 1), "h:1", 3);
         let mut outs = vec![Vec::new(); 3];
         (0..3).for_each(|at| etcd.greet(at, &mut outs[at]));
-        let flight = Flight { token: Default::default(), is_put: true, sent: Mono(1) };
+        let flight = Flight { token: Default::default(), kind: OpKind::Put, sent: Mono(1) };
         let submit = |etcd: &mut Etcd, outs: &mut [Vec<u8>]| etcd.submit(&Op::default(), flight, 1, outs);
         let mut done = Vec::new();
         for _ in 0..6 {

@@ -43,7 +43,7 @@ impl Protocol for Memcached {
         if !self.is_up[at] {
             return Submit::Full;
         }
-        if flight.is_put {
+        if flight.is_put() {
             self.work.fill(op, wall_ms, Journal::List);
             put_set(&self.work.key, &self.work.row, &mut outs[at]);
         } else {
@@ -68,7 +68,7 @@ impl Protocol for Memcached {
             let Some(flight) = self.flights[connection].pop_front() else {
                 return Err(WireError(format!("memcached answered what was not asked: {told:?}")));
             };
-            let answer = match (flight.is_put, told) {
+            let answer = match (flight.is_put(), told) {
                 (true, Told::Stored) => {
                     self.sets += 1;
                     Answer::Applied { jid: self.sets, rev: self.sets }
@@ -91,6 +91,8 @@ impl Protocol for Memcached {
 
 #[cfg(test)]
 mod tests {
+    use load::op::OpKind;
+
     use super::*;
 
     #[test]
@@ -100,7 +102,7 @@ mod tests {
         memcached.greet(0, &mut Vec::new());
         let flight = |slot, is_put| {
             let token = load::driver::OpToken { slot, generation: 0 };
-            Flight { token, is_put, sent: Mono(1) }
+            Flight { token, kind: if is_put { OpKind::Put } else { OpKind::Stat }, sent: Mono(1) }
         };
         memcached.submit(&Op::default(), flight(0, true), 1, &mut outs);
         memcached.submit(&Op::default(), flight(1, false), 1, &mut outs);
@@ -118,7 +120,7 @@ mod tests {
         let mut memcached = Memcached::new(Work::new("r", 1), 3, 2);
         let mut outs = vec![Vec::new(); 6];
         (0..6).for_each(|at| memcached.greet(at, &mut Vec::new()));
-        let flight = Flight { token: Default::default(), is_put: true, sent: Mono(1) };
+        let flight = Flight { token: Default::default(), kind: OpKind::Put, sent: Mono(1) };
         for namespace in [7; 10] {
             memcached.submit(&Op { namespace, ..Op::default() }, flight, 1, &mut outs);
         }

@@ -77,7 +77,7 @@ impl Protocol for Nats {
         lane.number += 1;
         self.inbox.clear();
         write!(self.inbox, "_INBOX.{}.{at}.{}", self.work.run(), lane.number).expect("a vector takes all bytes");
-        if flight.is_put {
+        if flight.is_put() {
             self.work.fill(op, wall_ms, Journal::List);
             let subject = [SUBJECTS.as_bytes(), &self.work.key];
             put_publish(&subject, &self.inbox, IS_NEW, &self.work.row, &mut outs[at]);
@@ -114,7 +114,7 @@ impl Protocol for Nats {
                     let Some(flight) = number.and_then(|number: u64| lane.flights.remove(&number)) else {
                         return Err(WireError(format!("NATS answered what was not asked: {subject}")));
                     };
-                    done.push(flight.done(answer(flight.is_put, status, payload), now));
+                    done.push(flight.done(answer(flight.is_put(), status, payload), now));
                 }
             }
         }
@@ -156,10 +156,16 @@ fn found(message: &Value) -> Option<Answer> {
 mod tests {
     use load::driver::OpToken;
 
+    use load::op::OpKind;
+
     use super::*;
 
     fn flight(slot: u32, is_put: bool) -> Flight {
-        Flight { token: OpToken { slot, generation: 0 }, is_put, sent: Mono(1) }
+        Flight {
+            token: OpToken { slot, generation: 0 },
+            kind: if is_put { OpKind::Put } else { OpKind::Stat },
+            sent: Mono(1),
+        }
     }
 
     fn delivery(subject: &str, payload: &str) -> Vec<u8> {

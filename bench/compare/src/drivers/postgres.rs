@@ -111,7 +111,7 @@ impl Protocol for Postgres {
 
     fn submit(&mut self, op: &Op, flight: Flight, wall_ms: u64, outs: &mut [Vec<u8>]) -> Submit {
         let Some(at) = self.lane() else { return Submit::Full };
-        if flight.is_put {
+        if flight.is_put() {
             self.work.fill(op, wall_ms, Journal::List);
             let Work { key, row, journal_key, journal_row, .. } = &self.work;
             match self.commit {
@@ -182,12 +182,12 @@ impl Protocol for Postgres {
 }
 
 fn answer(flight: Flight, commit: Commit, heard: Heard, puts: &mut u64) -> Answer {
-    match (heard.trouble, flight.is_put) {
+    match (heard.trouble, flight.is_put()) {
         (Some(_), true) => return Answer::Failed(Failure::Unknown),
         (Some(_), false) => return Answer::Refused(Refusal::Other),
         (None, _) => {}
     }
-    match (flight.is_put, commit, heard.column) {
+    match (flight.is_put(), commit, heard.column) {
         (true, Commit::Both, None) => Answer::Refused(Refusal::Conflict),
         (true, Commit::Both, Some(jid)) => match jid.first_chunk().map(|jid| u64::from_be_bytes(*jid)) {
             Some(jid) => Answer::Applied { jid, rev: jid },
@@ -207,6 +207,8 @@ fn answer(flight: Flight, commit: Commit, heard: Heard, puts: &mut u64) -> Answe
 mod tests {
     use load::driver::OpToken;
 
+    use load::op::OpKind;
+
     use super::*;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -222,7 +224,11 @@ mod tests {
     }
 
     fn flight(slot: u32, is_put: bool) -> Flight {
-        Flight { token: OpToken { slot, generation: 0 }, is_put, sent: Mono(1) }
+        Flight {
+            token: OpToken { slot, generation: 0 },
+            kind: if is_put { OpKind::Put } else { OpKind::Stat },
+            sent: Mono(1),
+        }
     }
 
     fn postgres(commit: Commit, connections: usize) -> (Postgres, Vec<Vec<u8>>) {

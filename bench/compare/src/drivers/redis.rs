@@ -103,8 +103,8 @@ impl Protocol for Redis {
             return Submit::Full;
         };
         *operations += 1;
-        *has_writes |= flight.is_put;
-        if flight.is_put {
+        *has_writes |= flight.is_put();
+        if flight.is_put() {
             self.work.fill(op, wall_ms, Journal::List);
             let Work { key, row, journal_key, journal_row, .. } = &self.work;
             match self.commit {
@@ -245,14 +245,14 @@ fn strange(value: &impl std::fmt::Debug) -> WireError {
 #[cfg(test)]
 mod tests {
     use load::driver::OpToken;
-    use load::op::Writer;
+    use load::op::{OpKind, Writer};
 
     use super::*;
 
     fn put(redis: &mut Redis, slot: u32) {
         let op = Op { index: u64::from(slot), path: format!("/{slot}"), size: 1, writer: Writer(1), ..Op::default() };
         let token = OpToken { slot, generation: 0 };
-        let flight = Flight { token, is_put: true, sent: Mono(1) };
+        let flight = Flight { token, kind: OpKind::Put, sent: Mono(1) };
         assert_eq!(redis.submit(&op, flight, 7, &mut []), Submit::Queued);
     }
 

@@ -53,7 +53,7 @@ impl Protocol for Zookeeper {
         self.next = (at + 1) % count;
         let lane = &mut self.lanes[at];
         lane.xid += 1;
-        if flight.is_put {
+        if flight.is_put() {
             self.work.fill(op, wall_ms, Journal::Keys);
             self.work.flatten();
             let Work { key, row, journal_key, journal_row, .. } = &self.work;
@@ -92,7 +92,7 @@ impl Protocol for Zookeeper {
             if xid != head.xid {
                 return Err(WireError(format!("ZooKeeper answered request {}, not {xid}", head.xid)));
             }
-            done.push(flight.done(answer(flight.is_put, head, body)?, now));
+            done.push(flight.done(answer(flight.is_put(), head, body)?, now));
         }
         Ok(at)
     }
@@ -125,6 +125,8 @@ fn answer(is_put: bool, head: jute::Head, body: &[u8]) -> Result<Answer, WireErr
 
 #[cfg(test)]
 mod tests {
+    use load::op::OpKind;
+
     use super::*;
 
     fn reply(xid: i32, zxid: i64, error: i32, body: &[u8]) -> Vec<u8> {
@@ -137,7 +139,11 @@ mod tests {
         let mut zookeeper = Zookeeper::new(Work::new("r", 1), 1);
         let (mut outs, mut done) = (vec![Vec::new()], Vec::new());
         zookeeper.greet(0, &mut outs[0]);
-        let flight = |is_put| Flight { token: Default::default(), is_put, sent: Mono(1) };
+        let flight = |is_put| Flight {
+            token: Default::default(),
+            kind: if is_put { OpKind::Put } else { OpKind::Stat },
+            sent: Mono(1),
+        };
         for is_put in [true, true, false, true] {
             assert_eq!(zookeeper.submit(&Op::default(), flight(is_put), 1, &mut outs), Submit::Queued);
         }

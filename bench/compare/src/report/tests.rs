@@ -46,7 +46,7 @@ fn sample(targets: [Target; 2]) -> (Setup, Vec<Comparison>) {
     let pairs = vec![[block(4_000, 250), slow], [block(8_000, 250), again]];
     let versions = ["0.1.0".to_owned(), "3.4.23".to_owned()];
     let told = [String::new(), "fsync on".to_owned()];
-    (setup, vec![Comparison { targets, versions, told, levels: vec![Level { in_flight: 64, pairs }] }])
+    (setup, vec![Comparison { targets, versions, told, is_mixed: false, levels: vec![Level { in_flight: 64, pairs }] }])
 }
 
 #[test]
