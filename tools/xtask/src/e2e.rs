@@ -16,6 +16,7 @@ mod files;
 mod full_log;
 mod full_store;
 mod generator;
+mod http_load;
 mod load;
 mod members;
 mod memcache;
@@ -76,6 +77,11 @@ const SUITES: &[Suite] = &[
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("dropbox-sdk", "the unmodified Python SDK does all that the gateway serves, over HTTPS", sdk::run),
     ("maestral", "two unmodified Maestral clients keep two folders in sync, conflicts too", sdk::run_maestral),
+    (
+        "http-load",
+        "256 writers in one folder, a file of 10 GiB, a listing of a million files, over HTTPS",
+        http_load::run,
+    ),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),
