@@ -37,7 +37,8 @@ pub struct Sampled<D> {
     contents: Contents,
     puts: u64,
     waiting: HashMap<OpToken, Op>,
-    kept: Vec<Op>,
+    /// `None` where another operation took the file away or changed it since.
+    kept: Vec<Option<Op>>,
     acknowledged: usize,
 }
 
@@ -63,25 +64,33 @@ impl<D: Driver> Sampled<D> {
                 continue;
             }
             match self.kept.get_mut(self.acknowledged % SAMPLES_MAX) {
-                Some(oldest) => *oldest = op,
-                None => self.kept.push(op),
+                Some(oldest) => *oldest = Some(op),
+                None => self.kept.push(Some(op)),
             }
             self.acknowledged += 1;
         }
     }
 
+    /// The file of an operation is elsewhere or another one afterwards, so nothing is remembered of it.
+    fn forget(&mut self, op: &Op) {
+        let is_it = |known: &Op| known.namespace == op.namespace && known.path == op.path;
+        self.waiting.retain(|_, known| !is_it(known));
+        self.kept.iter_mut().filter(|known| known.as_ref().is_some_and(is_it)).for_each(|known| *known = None);
+    }
+
     /// Reads every put that is remembered, once nothing else is on its way.
     pub fn read_back(&mut self) -> ReadBack {
+        let kept: Vec<Op> = self.kept.drain(..).flatten().collect();
         let until = self.inner.now() + READ_BACK_MAX;
-        let mut found = ReadBack { looked_for: self.kept.len() as u64, ..ReadBack::default() };
+        let mut found = ReadBack { looked_for: kept.len() as u64, ..ReadBack::default() };
         let (mut next, mut done) = (0, Vec::new());
         let mut on_their_way: HashMap<OpToken, usize> = HashMap::new();
         loop {
             let mut now = self.inner.now();
-            while next < self.kept.len() && on_their_way.len() < READS_IN_FLIGHT {
+            while next < kept.len() && on_their_way.len() < READS_IN_FLIGHT {
                 // A generation that no operation of the run had.
                 let token = OpToken { slot: next as u32, generation: u32::MAX };
-                let Op { namespace, path, .. } = &self.kept[next];
+                let Op { namespace, path, .. } = &kept[next];
                 let op = Op { kind: OpKind::Stat, namespace: *namespace, path: path.clone(), ..Op::default() };
                 if self.inner.submit(&op, token, now) == Submit::Full {
                     break;
@@ -97,16 +106,15 @@ impl<D: Driver> Sampled<D> {
             debug_assert!(now <= Mono::MAX);
             for done in done.drain(..) {
                 if let Some(at) = on_their_way.remove(&done.token) {
-                    self.check(at, done.answer, &mut found);
+                    self.check(&kept[at], done.answer, &mut found);
                 }
             }
         }
-        found.unanswered += (self.kept.len() - next + on_their_way.len()) as u64;
+        found.unanswered += (kept.len() - next + on_their_way.len()) as u64;
         found
     }
 
-    fn check(&self, at: usize, answer: Answer, found: &mut ReadBack) {
-        let op = &self.kept[at];
+    fn check(&self, op: &Op, answer: Answer, found: &mut ReadBack) {
         let expected = first_8(&self.contents.hash(op.writer, op.size));
         match answer {
             Answer::File { size, content, .. } if size == op.size && content == expected => {}
@@ -129,6 +137,10 @@ impl<D: Driver> Driver for Sampled<D> {
 
     fn submit(&mut self, op: &Op, token: OpToken, now: Mono) -> Submit {
         let submitted = self.inner.submit(op, token, now);
+        let changes_known = matches!(op.kind, OpKind::Move | OpKind::Delete) || op.is_update;
+        if submitted == Submit::Queued && changes_known {
+            self.forget(op);
+        }
         if submitted == Submit::Queued && op.kind == OpKind::Put {
             self.puts += 1;
             if self.puts.is_multiple_of(EVERY) {
@@ -219,5 +231,22 @@ mod tests {
         let found = run(|index| index == 32 * 1_500 - 1 || index == 5);
         assert_eq!((found.looked_for, found.wrong_count, found.unanswered), (1_000, 1, 0));
         assert!(found.wrong[0].starts_with("operation 47999, namespace 0, /47999: Refused"), "{found:?}");
+    }
+
+    #[test]
+    fn what_was_taken_away_later_is_not_looked_for() {
+        let target =
+            Target { contents: Contents::new(4), files: HashMap::new(), loses: |_| false, now: 0, waiting: Vec::new() };
+        let mut driver = Sampled::new(target, 4);
+        let mut done = Vec::new();
+        let mut submit = |driver: &mut Sampled<Target>, kind, index: u64| {
+            let op = Op { kind, index, path: format!("/{index}"), size: 9, writer: Writer(index), ..Op::default() };
+            let now = driver.now();
+            driver.submit(&op, OpToken { slot: index as u32, generation: kind as u32 }, now);
+            driver.poll(now, &mut done);
+        };
+        (0..128).for_each(|index| submit(&mut driver, OpKind::Put, index));
+        submit(&mut driver, OpKind::Delete, 31);
+        assert_eq!(driver.read_back(), ReadBack { looked_for: 3, ..ReadBack::default() });
     }
 }

@@ -38,10 +38,8 @@ const KINDS: [OpKind; 8] = [
     OpKind::Blocklist,
     OpKind::List,
 ];
-/// Files of one transaction of the population: what a frame holds, and below the 128 that a server takes.
-const FILES_AT_ONCE: usize = 64;
-/// Transactions of the population on their way at once.
-const CHUNKS_IN_FLIGHT: usize = 8;
+/// Files of one transaction of the population: a frame holds so many with paths of 16 folders, and a server takes 128.
+const FILES_AT_ONCE: usize = 32;
 /// How long one may take.
 const CHUNK_TIME_MAX: Span = Span::from_ms(10_000);
 
@@ -105,10 +103,11 @@ impl PeerDriver<Etcd> {
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
                 }
-                while in_flight >= CHUNKS_IN_FLIGHT {
+                // It is full when the server's window is: what is on its way must be answered first.
+                while self.put_chunk(&source, namespace, chunk) == Submit::Full {
+                    ensure!(in_flight > 0, "etcd takes no transaction while it is being filled");
                     in_flight -= self.await_chunks()?;
                 }
-                self.put_chunk(&source, namespace, chunk)?;
                 in_flight += 1;
             }
         }
@@ -118,7 +117,7 @@ impl PeerDriver<Etcd> {
         Ok(true)
     }
 
-    fn put_chunk(&mut self, source: &Source, namespace: u32, chunk: &[FileId]) -> Result<()> {
+    fn put_chunk(&mut self, source: &Source, namespace: u32, chunk: &[FileId]) -> Submit {
         let Self { protocol, sockets, wall_ms, .. } = self;
         let (tree, run) = (source.tree(namespace), protocol.work.run().to_owned());
         let (mut path, mut pairs) = (String::new(), Vec::new());
@@ -135,9 +134,7 @@ impl PeerDriver<Etcd> {
         protocol.message.clear();
         etcd::txn(&[], &parts, &mut protocol.message);
         let flight = Flight { token: OpToken::default(), kind: OpKind::Put, sent: sockets.now() };
-        let is_sent = protocol.call(etcd::TXN, flight, sockets.outs()) == Submit::Queued;
-        ensure!(is_sent, "etcd takes no transaction while it is being filled");
-        Ok(())
+        protocol.call(etcd::TXN, flight, sockets.outs())
     }
 
     /// Waits until some are done; returns how many.
