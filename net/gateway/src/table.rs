@@ -4,7 +4,7 @@ use stone::Scope::{AccountInfoRead, FilesContentWrite, FilesMetadataRead, Sharin
 use stone::{Handler, Host, Needs, Route, Scope, Style};
 
 use crate::files::{batch, change, history, listing, longpoll, look, relocate};
-use crate::sharing::{folders, links};
+use crate::sharing::{folders, links, reached};
 use crate::state::Shared;
 use crate::users;
 
@@ -69,6 +69,17 @@ pub static ROUTES: &[Route<Shared>] = &[
     user("sharing/share_folder", SharingWrite, |call, state| Box::pin(folders::share_folder(call, state))),
     user("sharing/check_share_job_status", SharingWrite, |call, state| {
         Box::pin(folders::check_share_job_status(call, state))
+    }),
+    // Tier C: shared folders as other clients look at them.
+    user("sharing/list_folders", SharingRead, |call, state| Box::pin(reached::list_folders(call, state))),
+    user("sharing/list_folders/continue", SharingRead, |call, state| {
+        Box::pin(reached::list_folders_continue(call, state))
+    }),
+    user("sharing/get_folder_metadata", SharingRead, |call, state| Box::pin(reached::get_folder_metadata(call, state))),
+    user("sharing/mount_folder", SharingWrite, |call, state| Box::pin(reached::mount_folder(call, state))),
+    user("sharing/list_received_files", SharingRead, |call, state| Box::pin(reached::list_received_files(call, state))),
+    user("sharing/list_received_files/continue", SharingRead, |call, state| {
+        Box::pin(reached::list_received_files_continue(call, state))
     }),
 ];
 

@@ -7,6 +7,7 @@
 //!           home nsid u64, acct u64, issued_s u32, nonce u64, HMAC[16])               numbers little-endian
 //! link      base64url(nsid u64 BE, link u64 BE, 8 bytes of HMAC)                      32 characters
 //! cursor    AA + base64url(the feed's cursor, HMAC[16])
+//! folders   SF + base64url(acct u64 BE, nsid u64 BE, limit u32 BE, HMAC[16])             a page of shared folders
 //! job       base64url(kind u8, acct u64, number u64, HMAC[16])
 //! ```
 
@@ -203,6 +204,24 @@ pub fn parse_cursor(keys: &Keys, text: &str) -> Result<FeedCursor, BadCursor> {
     }
 }
 
+/// Where a page of an account's shared folders ended: the last one, and how many a page has.
+#[must_use]
+pub fn folders_cursor(keys: &Keys, acct: Acct, after: Nsid, limit: u32) -> String {
+    let mut bytes = acct.0.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&after.0.to_be_bytes());
+    bytes.extend_from_slice(&limit.to_be_bytes());
+    format!("SF{}", base64url(&keys.seal(Kind::Cursor, bytes)))
+}
+
+/// What [`folders_cursor`] made for this account.
+#[must_use]
+pub fn parse_folders_cursor(keys: &Keys, acct: Acct, text: &str) -> Option<(Nsid, u32)> {
+    let sealed = from_base64url(text.strip_prefix("SF")?)?;
+    let bytes = keys.open(Kind::Cursor, &sealed).filter(|bytes| bytes.len() == 20)?;
+    let limit = u32::from_be_bytes(bytes[16..].try_into().expect("four bytes"));
+    (Acct(number(bytes, 0)) == acct).then(|| (Nsid(number(bytes, 8)), limit))
+}
+
 /// What a job is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -262,6 +281,10 @@ mod tests {
         let job = job_id(&keys, JobKind::Flow, Acct(5), 9);
         assert_eq!(parse_job_id(&keys, Acct(5), &job), Some((JobKind::Flow, 9)));
         assert_eq!(parse_job_id(&keys, Acct(6), &job), None, "another account's job is none");
+        let folders = folders_cursor(&keys, Acct(5), Nsid(10_000_000_001), 2);
+        assert_eq!(parse_folders_cursor(&keys, Acct(5), &folders), Some((Nsid(10_000_000_001), 2)));
+        assert_eq!(parse_folders_cursor(&keys, Acct(6), &folders), None, "another account's cursor is none");
+        assert_eq!(parse_folders_cursor(&keys, Acct(5), &folders[..folders.len() - 1]), None);
     }
 
     #[test]

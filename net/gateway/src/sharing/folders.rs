@@ -1,16 +1,14 @@
 //! `sharing/share_folder` and its job.
 
-use base::Nsid;
-use meta::{
-    Answer, Entry, FlowInfo, FlowPlan, FlowState, Group0Answer, Group0Query, MemberRole, NodeKind, Outcome, Query,
-};
+use base::{Acct, Nsid};
+use meta::{Answer, Entry, FlowInfo, FlowPlan, FlowState, MemberRole, NodeKind, Outcome, Query, ReachInfo};
 use serde_json::{Value, json};
 use stone::error::{nested, tagged};
 use stone::ids::{JobKind, job_id, parse_job_id};
 use stone::stamp;
 use stone::{ApiError, Call, Found, PathArg, PathKinds, Reply};
 
-use super::flows;
+use super::{flows, reached};
 use crate::files::change::make_folder;
 use crate::files::parse_path;
 use crate::state::Shared;
@@ -114,24 +112,28 @@ fn with_tag(tag: &str, mut value: Value) -> Value {
 ///
 /// Errors: `no_permission` where it does not.
 pub async fn folder(call: &Call, nsid: Nsid) -> Result<Value, ApiError> {
-    let acct = call.acct()?;
     let no_permission = || ApiError::tag("no_permission");
-    let reach = Query::Group0(Group0Query::Reach { acct, after: Nsid(nsid.0 - 1), limit: 1 });
-    let role = match call.ask(Nsid(0), reach).await? {
-        Answer::Group0(Group0Answer::Reach(reach)) => {
-            reach.first().filter(|(reached, _)| *reached == nsid).map(|r| r.1)
-        }
-        _ => None,
-    };
-    let role = role.ok_or_else(no_permission)?.role;
-    let since = match call.ask(nsid, Query::Lookup(meta::What::At(meta::At::node(meta::ROOT)))).await? {
+    let info = reached::reach_of(call, nsid).await?.ok_or_else(no_permission)?;
+    describe(call, nsid, info).await?.ok_or_else(no_permission)
+}
+
+/// The SharedFolderMetadata of a namespace that the caller reaches so far, if it is in; `None`: it has gone.
+///
+/// Errors: those of the cluster.
+pub async fn describe(call: &Call, nsid: Nsid, info: ReachInfo) -> Result<Option<Value>, ApiError> {
+    // An account that was invited may read nothing of it yet, and is told its name and age all the same.
+    let root = Query::Lookup(meta::What::At(meta::At::node(meta::ROOT)));
+    let since = match call.stone.meta.query(Acct(0), nsid, root).await? {
         Answer::Entry(Entry { meta, .. }) => meta.server_mtime_ms,
-        _ => return Err(no_permission()),
+        _ => return Ok(None),
     };
     let path = call.prefix_of(nsid).await?.filter(|path| !path.is_empty());
-    let name = path.as_deref().map_or_else(|| nsid.to_string(), |path| base::names::name_of(path).to_owned());
+    let name = match &path {
+        Some(path) => base::names::name_of(path).to_owned(),
+        None => reached::owners_name(call, nsid).await?.unwrap_or_else(|| nsid.to_string()),
+    };
     let mut folder = json!({
-        "access_type": tagged(match role {
+        "access_type": tagged(match info.role {
             MemberRole::Viewer => "viewer",
             MemberRole::Editor => "editor",
             MemberRole::Owner => "owner",
@@ -148,7 +150,7 @@ pub async fn folder(call: &Call, nsid: Nsid) -> Result<Value, ApiError> {
         folder["path_lower"] = base::names::path_key(&path).into();
         folder["path_display"] = path.into();
     }
-    Ok(folder)
+    Ok(Some(folder))
 }
 
 fn escaped(path: &str) -> String {

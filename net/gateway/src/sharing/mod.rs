@@ -3,3 +3,4 @@
 pub mod flows;
 pub mod folders;
 pub mod links;
+pub mod reached;

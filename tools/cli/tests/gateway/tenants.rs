@@ -31,6 +31,8 @@ fn no_route_yields_anything_of_another_account() {
     let link = ada.ok("sharing/create_shared_link_with_settings", &link)["url"].clone();
     let job = ada.ok("files/create_folder_batch", &format!(r#"{{"paths":["/{CANARY}/j"],"force_async":true}}"#));
     let account = ada.ok("users/get_current_account", "null")["account_id"].clone();
+    let shared = ada.ok("sharing/share_folder", &json!({ "path": format!("/{CANARY}/shared") }).to_string());
+    let shared = shared["shared_folder_id"].clone();
     let secrets = json!({ "cursor": listed["cursor"], "async_job_id": job["async_job_id"], "account_id": account });
     let mut calls = 0;
     for route in ROUTES.iter().filter(|route| route.needs != Needs::Nobody && route.needs != Needs::App) {
@@ -40,7 +42,8 @@ fn no_route_yields_anything_of_another_account() {
         for name in &names {
             let mut arg = secrets.clone();
             let fields = json!({ "path": name, "from_path": name, "to_path": "/taken", "rev": names[5], "query": "q",
-                "paths": [name], "entries": [{ "path": name }], "url": link, "mode": "id" });
+                "paths": [name], "entries": [{ "path": name }], "url": link, "mode": "id",
+                "shared_folder_id": shared });
             arg.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
             let reply = bob.call(route.name, &arg.to_string());
             calls += 1;
@@ -108,8 +111,21 @@ fn a_shared_folder_is_a_namespace_that_its_members_see() {
         guest.refused("files/list_folder", &json!({ "path": format!("ns:{nsid}") }).to_string()),
         "path/not_found/"
     );
+    let id = json!({ "shared_folder_id": nsid }).to_string();
+    assert_eq!(guest.ok("sharing/list_folders", "{}"), json!({ "entries": [] }));
+    assert_eq!(guest.refused("sharing/get_folder_metadata", &id), "invalid_id/");
+    assert_eq!(guest.refused("sharing/mount_folder", &id), "access_error/invalid_id/");
     dev.run(&["share", "/team", "--with", "guest", "--account", &owner.account]);
-    dev.run(&["accept", nsid, "/from owner", "--account", &guest.account]);
+    let invited = guest.ok("sharing/get_folder_metadata", &id);
+    assert_eq!((&invited["name"], &invited["access_type"][".tag"]), (&json!("team"), &json!("editor")));
+    assert_eq!(invited["path_lower"], Value::Null, "it hangs nowhere yet");
+    assert_eq!(guest.ok("sharing/list_folders", "{}")["entries"][0], invited);
+    guest.ok("files/create_folder_v2", r#"{"path":"/team"}"#);
+    let mounted = guest.ok("sharing/mount_folder", &id);
+    assert_eq!((&mounted["path_display"], &mounted["shared_folder_id"]), (&json!("/team (1)"), &json!(nsid)));
+    assert_eq!(guest.refused("sharing/mount_folder", &id), "already_mounted/");
+    guest.ok("files/move_v2", r#"{"from_path":"/team (1)","to_path":"/from owner"}"#);
+    guest.ok("files/delete_v2", r#"{"path":"/team"}"#);
     let file = guest.ok("files/get_metadata", r#"{"path":"/From Owner/PLAN.txt"}"#);
     assert_eq!(file["path_display"], "/from owner/plan.txt");
     assert_eq!(file["sharing_info"]["parent_shared_folder_id"], nsid);
@@ -128,4 +144,30 @@ fn a_shared_folder_is_a_namespace_that_its_members_see() {
     let owner_id = owner.ok("users/get_current_account", "null")["account_id"].clone();
     let known = guest.ok("users/get_account", &json!({ "account_id": owner_id }).to_string());
     assert_eq!(known["name"]["display_name"], "owner");
+}
+
+#[test]
+fn shared_folders_are_listed_page_by_page_and_hang_again_where_they_are_mounted() {
+    let api = dev().account("sharer", None);
+    let ids: Vec<Value> = (0..3)
+        .map(|n| api.ok("sharing/share_folder", &format!(r#"{{"path":"/s{n}"}}"#))["shared_folder_id"].clone())
+        .collect();
+    let mut page = api.ok("sharing/list_folders", r#"{"limit":2}"#);
+    let mut seen = page["entries"].as_array().expect("entries").clone();
+    assert_eq!(seen.len(), 2);
+    while !page["cursor"].is_null() {
+        page = api.ok("sharing/list_folders/continue", &json!({ "cursor": page["cursor"] }).to_string());
+        seen.extend(page["entries"].as_array().expect("entries").clone());
+    }
+    let told: Vec<Value> = seen.iter().map(|folder| folder["shared_folder_id"].clone()).collect();
+    assert_eq!(told, ids);
+    assert_eq!(api.refused("sharing/list_folders/continue", r#"{"cursor":"SFnone"}"#), "invalid_cursor/");
+    // A delete of a mount takes it out of the tree; the member stays one.
+    api.ok("files/delete_v2", r#"{"path":"/s1"}"#);
+    let id = json!({ "shared_folder_id": ids[1] }).to_string();
+    assert_eq!(api.ok("sharing/get_folder_metadata", &id)["path_lower"], Value::Null);
+    let mounted = api.ok("sharing/mount_folder", &id);
+    assert!(mounted["path_lower"].is_string(), "{mounted}");
+    assert_eq!(api.ok("sharing/list_received_files", "{}"), json!({ "entries": [] }));
+    assert_eq!(api.refused("sharing/list_received_files/continue", r#"{"cursor":"x"}"#), "invalid_cursor/");
 }
