@@ -28,8 +28,13 @@ pub enum Tls {
         /// Its key.
         key: PathBuf,
     },
-    /// The authority of `dropstone dev`, in this directory.
-    Dev(PathBuf),
+    /// The authority of `dropstone dev`.
+    Dev {
+        /// Where it is.
+        dir: PathBuf,
+        /// Names in the certificate beside those of this machine.
+        names: Vec<String>,
+    },
     /// None: HTTP, on loopback only, for the load generator.
     Plain,
 }

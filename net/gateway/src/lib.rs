@@ -3,6 +3,7 @@
 //! It keeps nothing: kill it at any moment, run as many as you like. What a route means is in docs/design/gateway.md;
 //! who may call it, and how arguments and errors look, is `stone`'s.
 
+pub mod client_proxy;
 mod cluster;
 pub mod config;
 mod files;

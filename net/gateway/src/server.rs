@@ -93,12 +93,12 @@ pub fn start(
 ) -> Result<GatewayServer, StartError> {
     config.check()?;
     let secret = match &config.tls {
-        Tls::Dev(_) | Tls::Plain => Secret::load_or_make(&config.secret_file)?,
+        Tls::Dev { .. } | Tls::Plain => Secret::load_or_make(&config.secret_file)?,
         Tls::Files { .. } => Secret::load(&config.secret_file)?,
     };
     let tls = match &config.tls {
         Tls::Files { certificate, key } => Some(tls_of_files(certificate, key)?),
-        Tls::Dev(dir) => Some(DevCa::open(dir)?.tls(&[])?),
+        Tls::Dev { dir, names } => Some(DevCa::open(dir)?.tls(names)?),
         Tls::Plain => None,
     };
     let listener = listen(config.listen, tls)?;

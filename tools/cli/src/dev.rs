@@ -30,7 +30,7 @@ use crate::exit::exit;
 use crate::ports::{self, PortPlan};
 use crate::serve::ReadMode;
 use crate::{block, selfcheck, stop};
-pub use http::{EnvArgs, env};
+pub use http::{EnvArgs, HOSTED_NAMES, env, variables, without_hosted_names};
 use layout::Layout;
 pub use layout::Wanted;
 pub use temporary::TemporaryCluster;
@@ -63,6 +63,7 @@ Ports, with BASE from --port and node i at B = BASE + 100 * (i - 1):
 Examples:
   dropstone dev
   dropstone dev --nodes 1 --data /tmp/one --exit
+  dropstone dev --hosted-names         for rclone, see `dropstone client-proxy --help`
   dropstone dev --port 9100            then: export DROPSTONE_TARGET=127.0.0.1:9100
 
 Exit codes:
@@ -98,6 +99,9 @@ pub struct DevArgs {
     /// How leaders confirm reads: under their lease, or by a round to a quorum each.
     #[arg(long, value_name = "MODE", default_value = "lease")]
     read_mode: ReadMode,
+    /// The certificate has the names of the hosted service too: for clients that come through `dropstone client-proxy`.
+    #[arg(long)]
+    hosted_names: bool,
     /// The log filter.
     #[arg(long, value_name = "FILTER", default_value = "warn", env = "DROPSTONE_LOG")]
     log: String,
@@ -162,7 +166,8 @@ impl Dev {
             println!("  account {} ({ACCOUNT}) with root {}", account.acct, account.root);
             let figures = selfcheck::check(&client, account, CHECK_TIME, selfcheck::IN_FLIGHT_DEFAULT);
             print!("self-check\n{}", figures.context("the self-check failed")?.text());
-            let http = http::start(layout, self.plan, &self.targets, account, &store_of(layout)?)?;
+            let store = store_of(layout)?;
+            let http = http::start(layout, self.plan, &self.targets, account, &store, args.hosted_names)?;
             println!("{}", http.text());
             gateway = Some(http);
         } else {

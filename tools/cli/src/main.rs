@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 mod bench;
 mod block;
+mod client_proxy;
 mod cluster;
 mod config_cmd;
 mod dev;
@@ -62,6 +63,7 @@ enum Command {
     Block(block::BlockArgs),
     Gateway(gateway::GatewayArgs),
     Env(dev::EnvArgs),
+    ClientProxy(client_proxy::ClientProxyArgs),
     Format(format::FormatArgs),
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Block(args) => block::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Env(args) => dev::env(&args),
+        Command::ClientProxy(args) => client_proxy::run(&args),
         Command::Format(args) => format::run(&args),
         Command::Backup(command) => backup::run(&command, cli.cluster.json),
         Command::Restore(args) => backup::restore(&args),
@@ -120,7 +123,8 @@ fn main() -> ExitCode {
 /// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors and CI read the code, with 2
 /// as tools do elsewhere.
 fn usage(error: &clap::Error) -> ExitCode {
-    const ROLES: [&str; 8] = ["bench", "dev", "serve", "block", "gateway", "format", "config", "doctor"];
+    const ROLES: [&str; 9] =
+        ["bench", "dev", "serve", "block", "gateway", "client-proxy", "format", "config", "doctor"];
     // A closed pipe leaves nobody to tell.
     let _ = error.print();
     let is_role =

@@ -21,7 +21,7 @@ fn every_command_has_a_description_and_servers_have_examples() {
         }
     }
     walk(&command_line(), "dropstone");
-    for name in ["dev", "serve", "block", "format", "doctor"] {
+    for name in ["dev", "serve", "block", "client-proxy", "format", "doctor"] {
         let command = command_line();
         let help = command.find_subcommand(name).and_then(|sub| sub.get_after_help()).map(ToString::to_string);
         assert!(help.is_some_and(|help| help.contains("xample")), "{name} has no example");
@@ -44,6 +44,10 @@ fn what_the_manual_says_is_accepted() {
     for line in [
         "dropstone dev",
         "dropstone dev --nodes 1 --cores 4 --groups 16 --port 9000 --data x --exit",
+        "dropstone dev --hosted-names",
+        "dropstone env --client rclone --proxy 127.0.0.1:3130",
+        "dropstone client-proxy",
+        "dropstone client-proxy --listen 127.0.0.1:3130 --gateway g:443 --content c:443 --notify n:443 --pass-others",
         "dropstone serve --config n1.toml",
         "dropstone block --config b.toml",
         "dropstone format --new-id",
