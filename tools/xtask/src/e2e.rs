@@ -23,8 +23,10 @@ mod memcache;
 mod network;
 mod overload;
 mod powercut;
+mod rclone;
 mod registers;
 mod sdk;
+mod served;
 mod small_disk;
 mod syscalls;
 mod tree;
@@ -76,12 +78,15 @@ const SUITES: &[Suite] = &[
     ),
     ("dev", "dev proves itself, restarts on its data, stops cleanly", dev::run),
     ("dropbox-sdk", "the unmodified Python SDK does all that the gateway serves, over HTTPS", sdk::run),
+    ("dropbox-js", "the unmodified JS SDK, oldest and newest, does the same", sdk::run_js),
+    ("rclone", "Debian's rclone through client-proxy: a real tree goes there, is changed, and comes back", rclone::run),
     ("maestral", "two unmodified Maestral clients keep two folders in sync, conflicts too", sdk::run_maestral),
     (
         "http-load",
         "256 writers in one folder, a file of 10 GiB, a listing of a million files, over HTTPS",
         http_load::run,
     ),
+    ("outside-suites", "the clients' own test suites, from checkouts that DROPSTONE_SUITES names", sdk::run_outside),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),

@@ -1,76 +1,108 @@
-//! Unmodified clients from their packages, against `dropstone dev` over HTTPS: the Python SDK of the API, and Maestral.
+//! Unmodified clients from their packages, against `dropstone dev` over HTTPS: the Python and JS SDKs of the API, and
+//! Maestral.
+
+mod outside;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use super::cluster::{binary, free_ports, run_ok, wait_for};
-
-/// Ports that one `dev` takes.
-const PORTS: u16 = 344;
+use super::cluster::run_ok;
+use super::served::Served;
+pub use outside::run as run_outside;
 
 /// A client and what it does.
 struct Suite {
     name: &'static str,
-    /// What pip installs, at the versions that the script was written for.
+    /// Its column in the table of docs/design/gateway.md.
+    client: &'static str,
+    /// What is installed, at the versions that the script was written for.
     packages: &'static [&'static str],
     /// The script's name: never that of a module which it imports.
     file: &'static str,
     script: &'static str,
 }
 
-const SDK: Suite =
-    Suite { name: "dropbox-sdk", packages: &["dropbox==12.2.4"], file: "flow.py", script: include_str!("sdk/flow.py") };
+const SDK: Suite = Suite {
+    name: "dropbox-sdk",
+    client: "Python SDK",
+    packages: &["dropbox==12.2.4"],
+    file: "flow.py",
+    script: include_str!("sdk/flow.py"),
+};
 
 // Later SDKs break this Maestral, and later watchdogs no longer tell of changed modes.
 const MAESTRAL: Suite = Suite {
     name: "maestral",
+    client: "Maestral",
     packages: &["maestral==1.9.6", "dropbox<12.1", "watchdog<6", "keyrings.alt"],
     file: "two_clients.py",
     script: include_str!("sdk/two_clients.py"),
 };
 
+// The oldest and the newest that the script was run with: both names lead to the same package.
+const JS: Suite = Suite {
+    name: "dropbox-js",
+    client: "JS SDK",
+    packages: &["dropbox-old@npm:dropbox@10.34.0", "dropbox@npm:dropbox@10.47.0"],
+    file: "flow.js",
+    script: include_str!("sdk/flow.js"),
+};
+
 /// The Python SDK.
 pub fn run() -> Result<()> {
-    run_suite(&SDK)
+    run_suite(&SDK, python)
 }
 
 /// Two Maestral clients.
 pub fn run_maestral() -> Result<()> {
-    run_suite(&MAESTRAL)
+    run_suite(&MAESTRAL, python)
 }
 
-fn run_suite(suite: &Suite) -> Result<()> {
+/// The JS SDK.
+pub fn run_js() -> Result<()> {
+    run_suite(&JS, node)
+}
+
+/// Makes what a script runs in; `None`, and a line that says so, where it cannot be had.
+type Environment = fn(&Suite, &Path) -> Result<Option<PathBuf>>;
+
+fn run_suite(suite: &Suite, environment: Environment) -> Result<()> {
     let dir = std::env::temp_dir().join(format!("dropstone-e2e-{}-{}", suite.name, std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir)?;
-    let outcome = judge(suite, &dir);
+    let outcome = judge(suite, environment, &dir);
     let _ = std::fs::remove_dir_all(&dir);
     outcome
 }
 
-fn judge(suite: &Suite, dir: &Path) -> Result<()> {
-    let Some(python) = environment(suite, dir)? else { return Ok(()) };
-    let data = dir.join("data");
-    let port = free_ports(PORTS)?.to_string();
-    let mut dev = Command::new(binary()?)
-        .args(["dev", "--nodes", "1", "--port", &port, "--data"])
-        .arg(&data)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("could not start dropstone dev")?;
-    let outcome = drive(suite, &mut dev, &data, &python, dir);
-    // It may have ended by itself; the suite has failed then.
-    let _ = dev.kill();
-    let _ = dev.wait();
-    outcome
+fn judge(suite: &Suite, environment: Environment, dir: &Path) -> Result<()> {
+    let Some(program) = environment(suite, dir)? else { return Ok(()) };
+    let served = Served::start(dir, &[])?;
+    let script = dir.join(suite.file);
+    std::fs::write(&script, suite.script)?;
+    let mut command = Command::new(program);
+    command.arg(&script).arg(dir).envs(served.variables(&[])?);
+    keep_apart(&mut command, dir)?;
+    command.env("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring");
+    print!("{}", run_ok(&mut command)?);
+    served.check_covered(suite.client)
 }
 
-/// A virtual environment with the packages; `None`, and a line that says so, where it cannot be had.
-fn environment(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
+/// What a client keeps of its own lies in `dir`, and goes with the suite.
+pub fn keep_apart(command: &mut Command, dir: &Path) -> Result<()> {
+    for (name, folder) in
+        [("HOME", "home"), ("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "share"), ("XDG_CACHE_HOME", "cache")]
+    {
+        std::fs::create_dir_all(dir.join(folder))?;
+        command.env(name, dir.join(folder));
+    }
+    Ok(())
+}
+
+/// A virtual environment with the packages; the path of its interpreter.
+fn python(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
     let (venv, name) = (dir.join("venv"), suite.name);
     let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).output();
     if !made.is_ok_and(|output| output.status.success()) {
@@ -78,38 +110,30 @@ fn environment(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let python = venv.join("bin/python");
-    let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(suite.packages).output()?;
-    if !installed.status.success() {
-        let why = String::from_utf8_lossy(&installed.stderr);
-        let why = why.lines().last().unwrap_or_default();
-        println!("  SKIPPED {name}: pip could not install {}: {why}", suite.packages.join(" "));
-        return Ok(None);
-    }
-    Ok(Some(python))
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet"]).args(suite.packages);
+    Ok(is_installed(suite, "pip", &mut install)?.then_some(python))
 }
 
-fn drive(suite: &Suite, dev: &mut Child, data: &Path, python: &Path, dir: &Path) -> Result<()> {
-    let env = data.join("http/env");
-    wait_for(Duration::from_secs(60), || {
-        if let Some(status) = dev.try_wait()? {
-            bail!("dev ended by itself: {status}");
-        }
-        Ok(env.exists().then_some(()))
-    })
-    .context("dev has no gateway")?;
-    let script = dir.join(suite.file);
-    std::fs::write(&script, suite.script)?;
-    let text = std::fs::read_to_string(&env)?;
-    let mut command = Command::new(python);
-    command.arg(&script).arg(dir).envs(text.lines().filter_map(|line| line.split_once('=')));
-    // What a client keeps of its own is kept apart, and goes with the suite.
-    for (name, folder) in
-        [("HOME", "home"), ("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "share"), ("XDG_CACHE_HOME", "cache")]
-    {
-        std::fs::create_dir_all(dir.join(folder))?;
-        command.env(name, dir.join(folder));
+/// A folder with the packages, in which node finds them.
+fn node(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    if let Some(missing) = ["node", "npm"].into_iter().find(|program| !is_there(program)) {
+        println!("  SKIPPED {}: {missing} is not installed here", suite.name);
+        return Ok(None);
     }
-    command.env("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring");
-    print!("{}", run_ok(&mut command)?);
-    Ok(())
+    std::fs::write(dir.join("package.json"), "{\"private\":true}\n")?;
+    let mut install = Command::new("npm");
+    install.args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).args(suite.packages).current_dir(dir);
+    Ok(is_installed(suite, "npm", &mut install)?.then(|| PathBuf::from("node")))
+}
+
+fn is_installed(suite: &Suite, installer: &str, install: &mut Command) -> Result<bool> {
+    let output = install.output()?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        let why = why.lines().last().unwrap_or_default();
+        println!("  SKIPPED {}: {installer} could not install {}: {why}", suite.name, suite.packages.join(" "));
+    }
+    Ok(output.status.success())
 }

@@ -7,6 +7,7 @@ import tempfile
 import threading
 
 import dropbox
+import requests
 from dropbox import common, exceptions, files, sharing, users
 
 TOKEN = os.environ["DROPSTONE_TOKEN"]
@@ -57,6 +58,16 @@ def refresh_and_bad_tokens():
 
 
 @flow
+def a_code_becomes_tokens():
+    sign_in = dropbox.DropboxOAuth2FlowNoRedirect("any", use_pkce=True, token_access_type="offline")
+    page = requests.get(sign_in.start(), timeout=60).text
+    code = page.split('<code id="code">')[1].split("<")[0]
+    granted = sign_in.finish(code)
+    assert granted.account_id == dbx.users_get_current_account().account_id and granted.refresh_token
+    assert dropbox.Dropbox(granted.access_token).check_user("hello").result == "hello"
+
+
+@flow
 def folders():
     made = dbx.files_create_folder_v2("/sdk/Folder")
     assert isinstance(made.metadata, files.FolderMetadata) and made.metadata.path_lower == "/sdk/folder"
@@ -79,6 +90,15 @@ def folders():
 
 
 @flow
+def first_versions_of_routes():
+    made = dbx.files_create_folder("/sdk/v1")
+    moved = dbx.files_move("/sdk/v1", "/sdk/v1 moved")
+    assert isinstance(moved, files.FolderMetadata) and moved.id == made.id
+    assert isinstance(dbx.files_copy("/sdk/v1 moved", "/sdk/v1 copied"), files.FolderMetadata)
+    assert dbx.files_delete("/sdk/v1 copied").name == "v1 copied"
+
+
+@flow
 def batches():
     made = dbx.files_create_folder_batch(["/sdk/b%d" % n for n in range(5)] + ["/bad\\"])
     entries = made.get_complete().entries
@@ -89,6 +109,8 @@ def batches():
     gone = dbx.files_delete_batch([files.DeleteArg("/sdk/b0"), files.DeleteArg("/sdk/none")])
     entries = gone.get_complete().entries
     assert entries[0].is_success() and entries[1].get_failure().get_path_lookup().is_not_found()
+    error = refused(exceptions.ApiError, dbx.files_delete_batch_check, "none").error
+    assert error.is_invalid_async_job_id()
 
 
 @flow
@@ -151,6 +173,29 @@ def shared_folders():
         if not status.is_in_progress():
             break
     assert status.get_complete().name == "shared too"
+
+
+@flow
+def shared_folders_listed_and_mounted():
+    page = dbx.sharing_list_folders(limit=1)
+    seen = {entry.path_lower: entry for entry in page.entries}
+    while page.cursor:
+        page = dbx.sharing_list_folders_continue(page.cursor)
+        seen.update((entry.path_lower, entry) for entry in page.entries)
+    shared = seen["/sdk/shared"]
+    assert isinstance(shared, sharing.SharedFolderMetadata) and "/sdk/shared too" in seen
+    number = shared.shared_folder_id
+    assert dbx.sharing_get_folder_metadata(number).name == "shared"
+    error = refused(exceptions.ApiError, dbx.sharing_get_folder_metadata, "1").error
+    assert error.is_invalid_id()
+    assert refused(exceptions.ApiError, dbx.sharing_mount_folder, number).error.is_already_mounted()
+    dbx.files_delete_v2("/sdk/shared")
+    assert dbx.sharing_get_folder_metadata(number).path_lower is None
+    mounted = dbx.sharing_mount_folder(number)
+    dbx.files_move_v2(mounted.path_lower, "/sdk/shared")
+    assert dbx.sharing_list_received_files().entries == []
+    error = refused(exceptions.ApiError, dbx.sharing_list_received_files_continue, "x").error
+    assert error.is_invalid_cursor()
 
 
 def content_is_served():
@@ -218,6 +263,8 @@ if content_is_served():
             cursor = files.UploadSessionCursor(session, offset)
             dbx.files_upload_session_append_v2(data[offset:offset + size], cursor)
             offset += size
+        dbx.files_upload_session_append(data[offset:offset + 7], session, offset)
+        offset += 7
         wrong = files.UploadSessionCursor(session, offset - 1)
         error = refused(exceptions.ApiError, dbx.files_upload_session_append_v2, b"x", wrong).error
         assert error.get_incorrect_offset().correct_offset == offset

@@ -5,6 +5,8 @@ import shutil
 import sys
 import time
 
+import requests
+from maestral.exceptions import NotFoundError, PathError
 from maestral.main import Maestral
 
 HOME = sys.argv[1]
@@ -86,7 +88,43 @@ same_name = lambda tree: tree.get("both.txt") is not None
 time.sleep(5)
 second.start_sync()
 same("conflict", lambda tree: same_name(tree) and sum(1 for path in tree if path.startswith("both")) == 2)
+
+
+def calls_beside_sync():
+    """What its commands do over and above keeping folders in sync."""
+    client = first.client
+    folders = ["/batch/%d" % number for number in range(12)]
+    for force_async in (False, True):
+        made = client.make_dir_batch(folders + ["/bad\\"], force_async=force_async)
+        assert [entry.path_lower for entry in made[:-1]] == folders, made
+        assert isinstance(made[-1], PathError), made
+        gone = client.remove_batch([(folder, None) for folder in folders + ["/none"]], batch_size=5)
+        assert [entry.path_lower for entry in gone[:-1]] == folders, gone
+        assert isinstance(gone[-1], NotFoundError), gone
+    versions = client.list_revisions("/versions.txt")
+    assert len(versions) == 2, versions
+    assert client.restore("/versions.txt", versions[1].rev).size == versions[1].size
+    link = client.create_shared_link("/versions.txt")
+    assert link.url in [known.url for known in client.list_shared_links("/versions.txt")]
+    assert requests.get(link.url, timeout=60).status_code == 200
+    client.revoke_shared_link(link.url)
+    assert not client.list_shared_links("/versions.txt")
+    assert client.share_dir("/shared").shared
+    assert client.share_dir("/shared later", force_async=True).shared
+    account = client.get_account_info()
+    assert client.get_account_info(account.account_id).email == account.email
+    assert client.get_space_usage().used > 0
+
+
+write(one, "versions.txt", b"first")
+same("first version", lambda tree: tree.get("versions.txt") == b"first")
+write(two, "versions.txt", b"the second")
+same("second version", lambda tree: tree.get("versions.txt") == b"the second")
+calls_beside_sync()
+same("restore and shares", lambda tree: tree.get("versions.txt") == b"first" and "shared later" in tree)
 for maestral in (first, second):
     assert not maestral.fatal_errors, maestral.fatal_errors
     assert not maestral.sync_errors, maestral.sync_errors
     maestral.stop_sync()
+second.unlink()
+assert second.cred_storage.token is None, "it is linked still"
