@@ -162,6 +162,12 @@ pub fn group_of(nsid: Nsid, groups: u32) -> GroupId {
     GroupId((crate::mix64(nsid.0) % u64::from(groups)) as u32)
 }
 
+/// The place among `places` of hubs that hears of a namespace: `mix64(nsid) % places`.
+#[must_use]
+pub fn place_of(nsid: Nsid, places: u16) -> u16 {
+    (crate::mix64(nsid.0) % u64::from(places.max(1))) as u16
+}
+
 /// The core that owns a group: `group % cores`.
 #[must_use]
 pub fn core_of(group: GroupId, cores: u16) -> CoreId {

@@ -198,6 +198,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.note_state(at, index);
         self.answer_proposed(at, index, term, was_cold);
         self.advance_watchers(at);
+        self.note_for_feeds(at);
         self.turn_watchers_away(at);
         for which in 0..self.applied.sweeps().len() {
             let nsid = self.applied.sweeps()[which];

@@ -21,6 +21,7 @@ mod deadlines;
 mod disk_lag;
 mod disk_pace;
 mod elections;
+mod feed;
 mod follower_reads;
 mod group;
 mod group_log;

@@ -196,6 +196,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Forgets what a closed connection waits for; its commands run on.
     pub fn handle_connection_closed(&mut self, connection: u64) {
+        self.feeds.handle_connection_closed(connection);
         for group in &mut self.groups {
             group.watchers.retain(|_, list| {
                 list.retain(|watcher| watcher.ticket.connection != connection);

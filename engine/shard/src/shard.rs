@@ -17,6 +17,7 @@ use crate::deadlines::Deadlines;
 use crate::disk_lag::DiskLag;
 use crate::disk_pace::DiskPace;
 use crate::elections::ElectionBudget;
+use crate::feed::Feeds;
 use crate::group::Group;
 use crate::group_log::GroupLog;
 use crate::health;
@@ -165,6 +166,7 @@ pub struct Shard<D: Disk, S: Store> {
     pub(crate) cached: Option<Box<Cached>>,
     pub(crate) snapshots: Snapshots,
     pub(crate) replies: Replies,
+    pub(crate) feeds: Feeds,
     pub(crate) peer_out: VecDeque<PeerOut>,
     pub(crate) next_token: u64,
     pub(crate) stop: Option<StopReason>,
@@ -268,6 +270,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             cached: None,
             snapshots: Snapshots::default(),
             replies: Replies::default(),
+            feeds: Feeds::default(),
             peer_out: VecDeque::new(),
             next_token: 1,
             stop: None,
@@ -497,7 +500,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         let leads = !self.heartbeating.is_empty() || self.pairs.leads();
         let heartbeat = if leads { self.next_heartbeat } else { Mono::MAX };
         let raft = raft.min(self.upkeep.deadline()).min(self.lost_deadline()).min(self.drops_deadline());
-        let raft = raft.min(self.balance.deadline());
+        let raft = raft.min(self.balance.deadline()).min(self.feeds.deadline());
         raft.min(heartbeat).min(self.disk_lag_deadline()).min(self.log.next_deadline().unwrap_or(Mono::MAX))
     }
 

@@ -167,6 +167,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         }
         self.send_state_hashes();
+        self.tell_feeds(now);
         self.advance_checkpoint(now);
         self.note_unsynced(now);
         self.log.handle_turn_end(now);
@@ -377,6 +378,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.leaders_changed = true;
         let was_leader = self.groups[at as usize].is_leader;
         self.groups[at as usize].is_leader = role.is_leader;
+        if was_leader || role.is_leader {
+            self.feeds.note_lead(at);
+        }
         self.balance.note_leader(at, role.leader.unwrap_or_default(), self.turn_now);
         if was_leader && !role.is_leader {
             self.fail_waiting(at, self.groups[at as usize].leader_hint());
@@ -396,7 +400,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// Answers NotLeader to everybody who waits for this group: a command in doubt is repeated under its own sequence.
     fn fail_waiting(&mut self, at: u32, hint: NodeId) {
-        self.groups[at as usize].is_leader = false;
+        if std::mem::take(&mut self.groups[at as usize].is_leader) {
+            self.feeds.note_lead(at);
+        }
         self.heartbeating.remove(&at);
         self.answer_waiting(at, hint);
     }

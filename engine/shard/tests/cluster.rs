@@ -7,6 +7,8 @@ mod balance;
 mod cached;
 #[path = "cluster/checklist.rs"]
 mod checklist;
+#[path = "cluster/feed.rs"]
+mod feed;
 #[path = "cluster/levels.rs"]
 mod levels;
 #[path = "cluster/lost.rs"]
@@ -84,6 +86,8 @@ struct World {
     /// Snapshot and part of every part sent.
     parts: Vec<(u64, u32)>,
     answers: BTreeMap<u64, (Status, Vec<u8>)>,
+    /// All answers of feeds, in order.
+    fed: Vec<(u64, Vec<u8>)>,
     /// Of what was done.
     timings: Vec<shard::Timing>,
     classes: BTreeMap<u64, (u32, base::stages::OpClass)>,
@@ -164,6 +168,7 @@ impl World {
             sent: (0, 0),
             parts: Vec::new(),
             answers: BTreeMap::new(),
+            fed: Vec::new(),
             timings: Vec::new(),
             classes: BTreeMap::new(),
             slow: None,
@@ -316,6 +321,9 @@ impl World {
             self.mail.push(Mail { due, from: id, message, records });
         }
         for reply in shard.replies().iter() {
+            if reply.ticket.kind == feed::KIND {
+                self.fed.push((reply.ticket.request, reply.body.to_vec()));
+            }
             self.answers.insert(reply.ticket.request, (reply.status, reply.body.to_vec()));
             self.classes.extend(reply.timing.map(|timing| (reply.ticket.request, timing)));
         }

@@ -75,6 +75,7 @@ impl Desk<'_> {
                 self.shard.handle_balance(self.now);
                 return self.asks.push(Ask::Done(ticket));
             }
+            RequestKind::Feed => return self.feed(ticket, item),
             RequestKind::Ping => return self.asks.push(Ask::Ping(ticket, item.body.to_vec())),
             RequestKind::Command
             | RequestKind::Query
@@ -92,6 +93,14 @@ impl Desk<'_> {
             self.asks.push(Ask::WrongCore(ticket, item.group, right));
         } else {
             self.forward(right, ticket, item);
+        }
+    }
+
+    /// A hub wants to hear of all journals of this core.
+    fn feed(&mut self, ticket: Ticket, item: &RequestItem<'_>) {
+        match wire::notify::Place::parse(item.body) {
+            Ok(place) => self.shard.handle_feed(ticket, place.place, place.places),
+            Err(error) => self.asks.push(Ask::Malformed(ticket, item.group, error.to_string())),
         }
     }
 
@@ -145,7 +154,11 @@ pub(crate) fn serve(
             Err(error) => malformed(error),
         },
         // Any core answers these: they are not for a group.
-        RequestKind::ClusterMap | RequestKind::Status | RequestKind::Ping | RequestKind::BalanceLeaders => {
+        RequestKind::ClusterMap
+        | RequestKind::Status
+        | RequestKind::Ping
+        | RequestKind::BalanceLeaders
+        | RequestKind::Feed => {
             asks.push(Ask::Unsupported(ticket, group));
         }
     }

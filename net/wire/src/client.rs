@@ -13,6 +13,7 @@
 //! 9 BalanceLeaders  empty                                            empty
 //! 10 NullCommand    any bytes; of a null machine alone               0 u64 the group's count with it
 //! 11 NullCount      empty; of a null machine alone                   0 u64 the group's count
+//! 12 Feed           crate::notify                                    crate::notify, again and again
 //! ```
 //! A Watch is answered many times with its request id: at once with the head of that moment, then whenever the head has
 //! passed the last one told. It ends with any status but Ok, or with the connection.
@@ -23,7 +24,7 @@ use base::{Acct, CoreId, GroupId, Jid, NodeId, Nsid};
 /// Bytes of a query's body before the query itself.
 pub const QUERY_PREFIX_BYTES: usize = 16;
 
-/// What a metaserver is asked. 32 and above belong to the block server.
+/// What a metaserver is asked. 32 to 63 belong to the block server, 64 and above to hubs ([`crate::notify`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u8)]
 pub enum RequestKind {
@@ -49,6 +50,8 @@ pub enum RequestKind {
     NullCommand = 10,
     /// How many the null machine has counted in the item's group; a linearizable read.
     NullCount = 11,
+    /// Tell of every journal of this core that has moved: for hubs of the notifiers.
+    Feed = 12,
 }
 
 impl RequestKind {
@@ -57,7 +60,7 @@ impl RequestKind {
     pub fn from_u8(number: u8) -> Option<RequestKind> {
         use RequestKind::*;
         let files = [Command, Query, Watch, ClusterMap, Status, Ping, ChangeMembers, TransferLeader, BalanceLeaders];
-        files.into_iter().chain([NullCommand, NullCount]).find(|kind| *kind as u8 == number)
+        files.into_iter().chain([NullCommand, NullCount, Feed]).find(|kind| *kind as u8 == number)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod frame;
 pub mod hello;
 pub mod memcache;
+pub mod notify;
 pub mod peer;
 pub mod peer_hello;
 pub mod peer_writer;

@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 22] = [
+pub const ROOMS: [(&str, &str, u8); 23] = [
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
@@ -25,6 +25,7 @@ pub const ROOMS: [(&str, &str, u8); 22] = [
     ("stone", "net/stone", 3),
     ("blocks", "net/blocks", 4),
     ("gateway", "net/gateway", 4),
+    ("notify", "net/notify", 4),
     ("sim", "tools/sim", 5),
     // These three before `bench`, whose folder they lie in.
     ("load", "bench/load", 5),

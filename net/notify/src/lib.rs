@@ -1,0 +1,5 @@
+//! The notifier.
+
+pub mod edge;
+pub mod hub;
+mod slab;
