@@ -1,8 +1,8 @@
 //! The real metaservers, through the client library.
 
 use base::mono::Span;
-use base::{Acct, Jid, Nsid};
-use client::{AsyncClient, ClientError, ClientOptions, Failure, HeadWatch, LazyClient};
+use base::{Acct, Nsid};
+use client::{AsyncClient, ClientError, ClientOptions, Failure, LazyClient};
 use meta::{Answer, Command, Outcome, Query};
 use stone::{Asked, Metaserver, MetaserverError};
 
@@ -25,18 +25,6 @@ impl Cluster {
 
     async fn client(&self) -> Result<AsyncClient, MetaserverError> {
         self.client.get().await.map_err(|error| MetaserverError::Unavailable(error.to_string()))
-    }
-
-    /// Tells of a journal's heads until the guard is dropped; see [`AsyncClient::watch`].
-    ///
-    /// Errors: [`MetaserverError`] while the cluster cannot be found.
-    pub async fn watch(
-        &self,
-        nsid: Nsid,
-        since: Jid,
-        on_head: impl Fn(Option<Jid>) + Send + Sync + 'static,
-    ) -> Result<HeadWatch, MetaserverError> {
-        Ok(self.client().await?.watch(Acct(0), nsid, since, on_head))
     }
 }
 

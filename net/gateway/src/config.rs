@@ -7,7 +7,7 @@
 //! targets = ["10.0.0.1:7100", "10.0.0.2:7100", "10.0.0.3:7100"]   # metaservers to begin with
 //! server_id = 1                                                   # from 1, unique among all servers of the cluster
 //! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
-//! certificate = "/etc/dropstone/gateway.pem"                      # the chain
+//! certificate = "/etc/dropstone/gateway.pem"                      # the chain; without it and `key`: HTTP, on loopback only
 //! key = "/etc/dropstone/gateway.key"
 //! ```
 
@@ -72,8 +72,8 @@ struct Table {
     targets: Vec<String>,
     server_id: u64,
     secret_file: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl GatewayConfig {
@@ -90,7 +90,14 @@ impl GatewayConfig {
     pub fn parse(text: &str) -> Result<GatewayConfig, ConfigError> {
         let File { gateway: Table { listen, www, targets, server_id, secret_file, certificate, key } } =
             toml::from_str(text)?;
-        let tls = Tls::Files { certificate, key };
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => Tls::Files { certificate, key },
+            (None, None) if listen.ip().is_loopback() => Tls::Plain,
+            _ => {
+                let why = "and key are wanted, both; without them a gateway listens on loopback only";
+                return Err(ConfigError::Value { table: "gateway", key: "certificate", why });
+            }
+        };
         let config = GatewayConfig { listen, www, targets, server_id, secret_file, tls, dev: None };
         config.check()?;
         Ok(config)
@@ -140,5 +147,9 @@ mod tests {
         assert!(bad("10.0.0.4", "0.0.0.0").contains("gateway.www is missing"));
         assert!(bad("server_id = 1", "server_id = 1\nwww = \"http://a/\"").contains("gateway.www is not https://"));
         assert!(bad("server_id", "servre_id").contains("unknown field"));
+        assert!(bad("key = \"/k\"\n", "").contains("gateway.certificate and key are wanted"));
+        assert!(bad("certificate = \"/c\"\nkey = \"/k\"\n", "").contains("on loopback only"));
+        let plain = GOOD.replace("certificate = \"/c\"\nkey = \"/k\"\n", "").replace("10.0.0.4", "127.0.0.1");
+        assert_eq!(GatewayConfig::parse(&plain).expect("good").tls, Tls::Plain);
     }
 }

@@ -7,7 +7,6 @@ pub mod client_proxy;
 mod cluster;
 pub mod config;
 mod files;
-mod heads;
 mod jobs;
 mod oauth;
 mod pages;

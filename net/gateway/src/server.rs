@@ -19,7 +19,6 @@ use stone::{
 
 use crate::cluster::Cluster;
 use crate::config::{GatewayConfig, Tls};
-use crate::heads::Heads;
 use crate::jobs::Jobs;
 use crate::state::Gateway;
 use crate::table::{ELSEWHERE, ROUTES};
@@ -76,14 +75,14 @@ impl GatewayServer {
 /// Which hosts a listener serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hosts {
-    /// The api host; routes of the content host are refused with its name.
+    /// The api host; routes of the content and notify hosts are refused with their names.
     Api,
     /// All of them, on one listener (`--all-routes`).
     All,
 }
 
 /// Starts a gateway. `more` makes a router of routes that other rooms bring, without a fallback, over the same keys and
-/// cluster: of the api host, or with [`Hosts::All`] of the content host too. It is called inside the runtime.
+/// cluster: of the api host, or with [`Hosts::All`] of the others too. It is called inside the runtime.
 ///
 /// Errors: [`StartError`].
 pub fn start(
@@ -104,11 +103,9 @@ pub fn start(
     let listener = listen(config.listen, tls)?;
     let address = listener.address();
     let www = config.www.clone().unwrap_or_else(|| own_url(&config.tls, address));
-    let cluster = Arc::new(Cluster::new(config.targets.clone()));
-    let meta: Arc<dyn Metaserver> = cluster.clone();
+    let meta: Arc<dyn Metaserver> = Arc::new(Cluster::new(config.targets.clone()));
     let stone = Arc::new(Stone::new(meta, Keys::new(&secret), config.dev.is_some(), www));
-    let heads = Heads::new(cluster);
-    let gateway = Arc::new(Gateway { stone: Arc::clone(&stone), heads, jobs: Jobs::default(), dev: config.dev });
+    let gateway = Arc::new(Gateway { stone: Arc::clone(&stone), jobs: Jobs::default(), dev: config.dev });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("gateway")

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use base::Acct;
 use stone::Stone;
 
-use crate::heads::Heads;
 use crate::jobs::Jobs;
 
 /// The gateway's own state: none that matters to anybody after it is gone, but for results of jobs that were asked for.
 pub struct Gateway {
     /// What all roles of the process share.
     pub stone: Arc<Stone>,
-    /// Who waits for changes.
-    pub heads: Heads,
     /// Results that are asked for later.
     pub jobs: Jobs,
     /// `dropstone dev`: whoever opens the sign-in page is this account, and any app is let in.

@@ -3,7 +3,7 @@
 use stone::Scope::{AccountInfoRead, FilesContentWrite, FilesMetadataRead, SharingRead, SharingWrite};
 use stone::{Handler, Host, Needs, Route, Scope, Style};
 
-use crate::files::{batch, change, history, listing, longpoll, look, relocate};
+use crate::files::{batch, change, history, listing, look, relocate};
 use crate::sharing::{folders, links, reached};
 use crate::state::Shared;
 use crate::users;
@@ -31,15 +31,6 @@ pub static ROUTES: &[Route<Shared>] = &[
     user("files/list_folder/get_latest_cursor", FilesMetadataRead, |call, state| {
         Box::pin(listing::get_latest_cursor(call, state))
     }),
-    Route {
-        name: "files/list_folder/longpoll",
-        host: Host::Notify,
-        style: Style::Rpc,
-        needs: Needs::Nobody,
-        scope: None,
-        is_long: true,
-        handler: |call, state| Box::pin(longpoll::longpoll(call, state)),
-    },
     user("files/create_folder", FilesContentWrite, |call, state| Box::pin(change::create_folder(call, state))),
     user("files/create_folder_v2", FilesContentWrite, |call, state| Box::pin(change::create_folder_v2(call, state))),
     user("files/delete", FilesContentWrite, |call, state| Box::pin(change::delete_v1(call, state))),
@@ -85,6 +76,7 @@ pub static ROUTES: &[Route<Shared>] = &[
 
 /// Routes of other hosts, which a gateway alone names with their host.
 pub static ELSEWHERE: &[(&str, Host)] = &[
+    ("files/list_folder/longpoll", Host::Notify),
     ("files/upload", Host::Content),
     ("files/download", Host::Content),
     ("files/upload_session/start", Host::Content),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::http::HeaderMap;
 use base::{Acct, Nsid};
+use meta::feed::FeedCursor;
 use meta::{Answer, Command, Outcome, Query};
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use crate::arg::Arg;
 use crate::auth::{Authenticator, Caller};
 use crate::error::{ApiError, tagged};
 use crate::form::Form;
+use crate::ids::{BadCursor, parse_cursor};
 use crate::keys::Keys;
 use crate::metaserver::Metaserver;
 use crate::path::parse_nsid;
@@ -96,6 +98,23 @@ impl Call {
     /// The account whose rights count. Errors: as [`Call::user`].
     pub fn acct(&self) -> Result<Acct, ApiError> {
         self.user().map(|caller| caller.acct)
+    }
+
+    /// The cursor of the argument, whosever it is.
+    ///
+    /// Errors: 400 for one that nobody here made, `reset` for one of an older key.
+    pub fn cursor(&self) -> Result<FeedCursor, ApiError> {
+        match parse_cursor(&self.stone.keys, self.arg.text("cursor")?) {
+            Ok(cursor) => Ok(cursor),
+            Err(BadCursor::Malformed) => Err(self.malformed_cursor()),
+            Err(BadCursor::Reset) => Err(ApiError::tag("reset")),
+        }
+    }
+
+    /// What is told of a cursor that is none.
+    #[must_use]
+    pub fn malformed_cursor(&self) -> ApiError {
+        self.arg.bad("cursor", "Invalid \"cursor\" parameter")
     }
 
     /// Reads with the caller's rights.

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// Connections of one listener.
+/// Connections of one listener, unless it is told otherwise.
 const CONNECTIONS_MAX: usize = 10_000;
 /// Handshakes at once, and how long one may take.
 const HANDSHAKES_MAX: usize = 256;
@@ -55,6 +55,7 @@ pub struct Listener {
     socket: std::net::TcpListener,
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
+    connections_max: usize,
 }
 
 /// Takes a port; 0 is a free one. Without `tls` it is HTTP, on loopback only.
@@ -68,7 +69,7 @@ pub fn listen(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Lis
     let socket = std::net::TcpListener::bind(address).map_err(port)?;
     socket.set_nonblocking(true).map_err(port)?;
     let address = socket.local_addr().map_err(port)?;
-    Ok(Listener { socket, address, tls })
+    Ok(Listener { socket, address, tls, connections_max: CONNECTIONS_MAX })
 }
 
 impl Listener {
@@ -78,6 +79,12 @@ impl Listener {
         self.address
     }
 
+    /// With another bound on its connections.
+    #[must_use]
+    pub fn with_connections_max(self, connections_max: usize) -> Listener {
+        Listener { connections_max, ..self }
+    }
+
     /// Serves until it is dropped; inside a tokio runtime.
     ///
     /// Errors: the runtime does not take the socket.
@@ -85,7 +92,7 @@ impl Listener {
         let listener = TcpListener::from_std(self.socket)?;
         let tls = self.tls.map(TlsAcceptor::from);
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        accept(listener, CONNECTIONS_MAX, |stream, peer| {
+        accept(listener, self.connections_max, |stream, peer| {
             let (tls, router, handshakes) = (tls.clone(), router.clone(), Arc::clone(&handshakes));
             async move { greet(stream, peer, tls, &handshakes, router).await }
         })

@@ -4,8 +4,8 @@
 //! link               kind          request body                            reply body when Ok
 //! hub to metaserver  12 Feed       0 u16 place  2 u16 places  4 u32 zero   Advance, again and again
 //! edge to hub        64 Join       the same                                Push, again and again
-//!                    65 Interest   n x u64 nsid, n = 1..4096               empty; a Push follows that names each
-//!                    66 Drop       n x u64 nsid, n = 1..4096               empty
+//!                    65 Interest   n x u64 nsid, n = 1..4096               no reply; a Push follows that names each
+//!                    66 Drop       n x u64 nsid, n = 1..4096               no reply
 //!
 //! Advance   0 u64 generation  8 u64 seq, from 1  16 u32 sections  20 u32 zero   24 sections
 //! section   0 u32 group  4 u32 change (0 none, 1 leads now, 2 leads no more)  8 u64 term  16 u32 count  20 u32 zero

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layout (formatted at first) ─▶ nodes, at once ─▶ a leader in every group ─▶ block server ─▶ account "dev" ─▶ self-check
-//!   ─▶ gateway ─▶ serve
+//!   ─▶ notifier, gateway ─▶ serve
 //! ```
 
 mod http;
@@ -58,7 +58,8 @@ Ports, with BASE from --port and node i at B = BASE + 100 * (i - 1):
   B + 50 + c    peer frames of core c
   B + 41        memcached, read only: get <namespace>/<path>
   BASE + 44     block server
-  BASE + 343    gateway, HTTPS (see `dropstone env --help`)
+  BASE + 45     hub of the notifier
+  BASE + 343    gateway and notifier, HTTPS (see `dropstone env --help`)
 
 Examples:
   dropstone dev

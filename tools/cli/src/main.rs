@@ -17,6 +17,7 @@ mod format;
 mod gateway;
 mod gc;
 mod log;
+mod notify;
 mod ports;
 mod selfcheck;
 mod serve;
@@ -62,6 +63,8 @@ enum Command {
     Serve(serve::ServeArgs),
     Block(block::BlockArgs),
     Gateway(gateway::GatewayArgs),
+    #[command(visible_alias = "notifier")]
+    Notify(notify::NotifyArgs),
     Env(dev::EnvArgs),
     ClientProxy(client_proxy::ClientProxyArgs),
     Format(format::FormatArgs),
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Block(args) => block::run(&args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Notify(args) => notify::run(&args),
         Command::Env(args) => dev::env(&args),
         Command::ClientProxy(args) => client_proxy::run(&args),
         Command::Format(args) => format::run(&args),
@@ -123,8 +127,8 @@ fn main() -> ExitCode {
 /// Help and version are wanted and exit with 0. A mistake exits with 64 where supervisors and CI read the code, with 2
 /// as tools do elsewhere.
 fn usage(error: &clap::Error) -> ExitCode {
-    const ROLES: [&str; 9] =
-        ["bench", "dev", "serve", "block", "gateway", "client-proxy", "format", "config", "doctor"];
+    const ROLES: [&str; 10] =
+        ["bench", "dev", "serve", "block", "gateway", "notify", "client-proxy", "format", "config", "doctor"];
     // A closed pipe leaves nobody to tell.
     let _ = error.print();
     let is_role =

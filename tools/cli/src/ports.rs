@@ -5,6 +5,7 @@
 //!   B            client RPC, all cores          B + 1 + c     client RPC of core c, c < 16
 //!   B + 50 + c   peer frames of core c          BASE + 44     block server
 //!   B + 40       admin, HTTP                    B + 41        memcached
+//!                                               BASE + 45     hub of the notifier
 //!                                               BASE + 343    gateway, HTTPS
 //! ```
 
@@ -20,6 +21,7 @@ pub const NODES_MAX: u16 = 3;
 const NODE_STEP: u16 = 100;
 const PEER_OFFSET: u16 = 50;
 const BLOCK_OFFSET: u16 = 44;
+const HUB_OFFSET: u16 = 45;
 const ADMIN_OFFSET: u16 = 40;
 const GATEWAY_OFFSET: u16 = 343;
 const MEMCACHE_OFFSET: u16 = 41;
@@ -60,6 +62,11 @@ impl PortPlan {
         self.client(node) + MEMCACHE_OFFSET
     }
 
+    /// The port of the notifier's hub.
+    pub fn hub(self) -> u16 {
+        self.base + HUB_OFFSET
+    }
+
     /// The block server's port.
     pub fn block(self) -> u16 {
         self.base + BLOCK_OFFSET
@@ -86,7 +93,7 @@ mod tests {
     fn no_two_listeners_meet_with_as_many_cores_as_fit() {
         for base in [*BASE_RANGE.start(), BASE_DEFAULT, *BASE_RANGE.end()] {
             let plan = PortPlan { base };
-            let mut ports = vec![plan.block(), plan.gateway()];
+            let mut ports = vec![plan.block(), plan.hub(), plan.gateway()];
             for node in 1..=NODES_MAX {
                 ports.extend(plan.client(node)..=plan.client(node) + CORES_MAX);
                 ports.extend([plan.admin(node), plan.memcache(node)]);

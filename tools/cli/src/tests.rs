@@ -78,6 +78,8 @@ fn what_the_manual_says_is_accepted() {
         "dropstone admin app add key --name App --redirect http://localhost/cb",
         "dropstone admin app ls",
         "dropstone gateway --config g.toml",
+        "dropstone notify --config n.toml --tier hub",
+        "dropstone notifier --config n.toml",
         "dropstone env --data d",
         "dropstone admin leader balance",
         "dropstone admin leader move 5 2",

@@ -21,10 +21,12 @@ mod load;
 mod members;
 mod memcache;
 mod network;
+mod notify;
 mod overload;
 mod powercut;
 mod rclone;
 mod registers;
+mod roles;
 mod sdk;
 mod served;
 mod small_disk;
@@ -43,6 +45,7 @@ const SUITES: &[Suite] = &[
     ("members", "a wiped disk is replaced under a new id and catches up by snapshot", members::run),
     ("memcache", "tools of libmemcached read what was put, and change nothing", memcache::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
+    ("notify", "200 clients wait while notifiers, gateways and metaservers are killed: nobody sleeps", notify::run),
     ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
     ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),
     ("powercut", "the power of ext4 disks is cut under a live load; nothing acknowledged is lost", powercut::run),

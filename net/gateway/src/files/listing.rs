@@ -3,7 +3,7 @@
 use meta::feed::{End, Feed, FeedCursor, FeedPage, Next};
 use meta::{At, ROOT};
 use stone::error::tagged;
-use stone::ids::{BadCursor, cursor, parse_cursor};
+use stone::ids::cursor;
 use stone::keys::KEY_ID;
 use stone::outcome::in_path;
 use stone::{ApiError, Call, PathKinds, Reply, Writer};
@@ -30,28 +30,13 @@ pub async fn get_latest_cursor(call: Call, _: Shared) -> Result<Reply, ApiError>
 
 /// `files/list_folder/continue`.
 pub async fn list_continue(call: Call, _: Shared) -> Result<Reply, ApiError> {
-    let cursor = cursor_of(&call)?;
+    let cursor = call.cursor()?;
     if call.acct()? != cursor.acct {
-        return Err(malformed(&call));
+        return Err(call.malformed_cursor());
     }
     let prefix = call.prefix_of(cursor.nsid).await?.unwrap_or_default();
     let end = drive(&call, Feed::resume(cursor, prefix)).await?;
     page_reply(&call, end).await
-}
-
-/// The cursor of the argument, whosever it is.
-///
-/// Errors: 400 for one that nobody here made, `reset` for one of an older key.
-pub fn cursor_of(call: &Call) -> Result<FeedCursor, ApiError> {
-    match parse_cursor(&call.stone.keys, call.arg.text("cursor")?) {
-        Ok(cursor) => Ok(cursor),
-        Err(BadCursor::Malformed) => Err(malformed(call)),
-        Err(BadCursor::Reset) => Err(ApiError::tag("reset")),
-    }
-}
-
-fn malformed(call: &Call) -> ApiError {
-    call.arg.bad("cursor", "Invalid \"cursor\" parameter")
 }
 
 /// The first page of a folder, or its cursor alone.

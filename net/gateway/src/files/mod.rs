@@ -5,7 +5,6 @@ pub mod batch;
 pub mod change;
 pub mod history;
 pub mod listing;
-pub mod longpoll;
 pub mod look;
 pub mod relocate;
 

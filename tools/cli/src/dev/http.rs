@@ -1,4 +1,4 @@
-//! The HTTP side of `dropstone dev`: a gateway over HTTPS with a certificate of its own, a token, and `dropstone env`,
+//! The HTTP side of `dropstone dev`: a gateway and a notifier over HTTPS with a certificate of its own, a token, and `dropstone env`,
 //! which tells unmodified clients where all that is.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use blocks::BlockStore;
 use clap::{Args, ValueEnum};
 use gateway::{GatewayConfig, GatewayServer, Granted, Hosts, Tls, client_proxy};
+use notify::{EdgeConfig, HubConfig, Notifier, NotifyConfig};
 use serde_json::json;
 
 use super::DATA_DEFAULT;
@@ -116,15 +117,17 @@ pub fn without_hosted_names(data: &Path) -> String {
     )
 }
 
-/// A gateway that runs; it ends with this value.
+/// A gateway and a notifier that run; they end with this value.
 pub struct Http {
     server: GatewayServer,
+    /// After the gateway: who waits there is woken by its end.
+    _notifier: Notifier,
     granted: Granted,
     dir: PathBuf,
     is_hosted: bool,
 }
 
-/// Starts the gateway with the routes of all hosts, makes tokens for the account, and writes what `dropstone env` prints.
+/// Starts the notifier, and the gateway with the routes of all hosts, makes tokens for the account, and writes what `dropstone env` prints.
 /// `store`: where the block server keeps content; this process puts and reads it there too.
 /// `is_hosted`: its certificate has the names of the hosted service too, for `dropstone client-proxy`.
 pub fn start(
@@ -148,13 +151,27 @@ pub fn start(
         dev: Some(account.acct),
     };
     let store = BlockStore::open(store)?;
-    let server = gateway::start(&config, Hosts::All, |stone| blocks::http::all_routes(stone, store))
-        .map_err(|error| exit(crate::gateway::code_of(&error), error))?;
+    let notifier = start_notifier(plan, targets)?;
+    let more = |stone: &_| blocks::http::all_routes(stone, store).merge(notifier.routes(stone));
+    let server =
+        gateway::start(&config, Hosts::All, more).map_err(|error| exit(crate::gateway::code_of(&error), error))?;
     let granted = gateway::grant(targets, &config.secret_file, account.acct, stone::scope::ALL, true)?;
-    let http = Http { server, granted, dir, is_hosted };
+    let http = Http { server, _notifier: notifier, granted, dir, is_hosted };
     http.write_bundle()?;
     http.write_env()?;
     Ok(http)
+}
+
+/// A hub on a port of its own, and an edge whose routes go into the gateway's port.
+fn start_notifier(plan: PortPlan, targets: &[String]) -> Result<Notifier> {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.hub());
+    let config = NotifyConfig {
+        targets: targets.to_vec(),
+        admin_listen: None,
+        hub: Some(HubConfig { listen: address, place: 0, places: 1 }),
+        edge: Some(EdgeConfig::inside(address.to_string())),
+    };
+    notify::start(&config).map_err(|error| exit(crate::notify::code_of(&error), error))
 }
 
 impl Http {

@@ -50,7 +50,7 @@ const FORBIDDEN: [(&str, &str); 30] = [
 const ASYNC: [&str; 6] = ["tokio", "hyper", "axum", "reqwest", "async-std", "smol"];
 
 /// The only rooms that may bring an async runtime in; others reach it through them. `client` by a feature.
-const ASYNC_ROOMS: [&str; 4] = ["blocks", "client", "gateway", "stone"];
+const ASYNC_ROOMS: [&str; 5] = ["blocks", "client", "gateway", "notify", "stone"];
 
 /// A package of the dependency graph.
 #[derive(Clone, Debug, Default)]
