@@ -97,5 +97,5 @@ pub use query::{
     UploadState, What,
 };
 pub use read::{head, lookup_as_of, pending_sweep, query, trim_floor};
-pub use scope::Scope;
+pub use scope::{Scope, path_hash};
 pub use store::{Cold, Frozen, Machine, Pressure, Row, Rows, Store, StoreEvent, Want};

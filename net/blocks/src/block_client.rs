@@ -204,11 +204,25 @@ impl BlockClient {
         names: &[BlockHash],
         sink: &mut dyn FnMut(u32, &[u8]) -> io::Result<()>,
     ) -> Result<(), BlockClientError> {
-        let acct = self.acct;
         let count = u32::try_from(names.len()).expect("a blocklist is far below 4 G names");
+        self.download_some(nsid, rev, names, (0..count).collect(), sink)
+    }
+
+    /// As [`BlockClient::download`], of the blocks at `positions` only, each below `names.len()`.
+    ///
+    /// Errors: [`BlockClientError`]; those of `sink` as `Local`.
+    pub fn download_some(
+        &mut self,
+        nsid: Nsid,
+        rev: Jid,
+        names: &[BlockHash],
+        positions: VecDeque<u32>,
+        sink: &mut dyn FnMut(u32, &[u8]) -> io::Result<()>,
+    ) -> Result<(), BlockClientError> {
+        let acct = self.acct;
         self.run(
             BlockKind::GetBlock,
-            (0..count).collect(),
+            positions,
             &mut |position, out| {
                 GetBlock { acct, nsid, rev, position }.encode(out);
                 Ok(())

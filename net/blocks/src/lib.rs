@@ -13,6 +13,7 @@ mod connection;
 pub mod content;
 pub mod gc;
 pub mod http;
+pub mod local;
 pub mod metaserver;
 mod requests;
 pub mod server;
@@ -20,5 +21,6 @@ pub mod store;
 
 pub use block_client::{BlockClient, BlockClientError, BlockSource};
 pub use config::{BlockConfig, GcConfig, HttpsConfig};
+pub use local::{LocalBlocks, LocalError};
 pub use server::{BlockServer, StartError, start, start_all, start_with};
 pub use store::BlockStore;

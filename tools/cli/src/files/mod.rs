@@ -10,13 +10,13 @@ pub(crate) mod flow;
 mod get;
 mod history;
 mod links;
-mod local;
 mod look;
 pub(crate) mod print;
 pub(crate) mod progress;
 mod put;
 mod remote;
 mod share;
+mod sync;
 mod walk;
 mod watch;
 
@@ -61,6 +61,12 @@ pub enum FileCommand {
     /// with the same content is left alone; another file is replaced only with --force.
     #[command(after_help = HELP)]
     Get(get::GetArgs),
+    /// Keep a local folder and a remote one equal, both ways, until stopped.
+    ///
+    /// Whatever changes on one side comes to the other at once: woken by kernel and cluster, not polling. What both sides
+    /// wrote is kept twice, one of them as a conflicted copy. It may be killed at any moment; the next start goes on.
+    #[command(after_help = sync::HELP)]
+    Sync(sync::SyncArgs),
     /// List a folder.
     #[command(after_help = HELP)]
     Ls(look::LsArgs),
@@ -123,6 +129,7 @@ pub fn run(command: FileCommand, global: &Global) -> Result<ExitCode, anyhow::Er
     let done = match command {
         FileCommand::Put(args) => put::run(&args, global),
         FileCommand::Get(args) => get::run(&args, global),
+        FileCommand::Sync(args) => sync::run(&args, global),
         FileCommand::Ls(args) => look::ls(&args, global),
         FileCommand::Stat(args) => look::stat(&args, global),
         FileCommand::Du(args) => look::du(&args, global),

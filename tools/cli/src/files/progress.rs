@@ -43,6 +43,11 @@ impl Progress {
         }
     }
 
+    /// Does something that writes to stdout, with the bar out of the way.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use base::limits::COMMAND_BLOCKS_MAX;
-use blocks::{BlockClient, BlockClientError};
+use blocks::{BlockClient, BlockClientError, LocalBlocks, LocalError};
 use clap::Args;
 use meta::{At, Command, CommitBatch, CommitFile, Mkdir, NodeKind, Outcome, PutMode};
 use serde_json::json;
@@ -14,7 +14,6 @@ use serde_json::json;
 use super::Global;
 use super::board::Board;
 use super::fail::{Code, Fail};
-use super::local::{LocalBlocks, LocalError};
 use super::print;
 use super::progress::Progress;
 use super::remote::{Remote, last_name, parse_path};

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use base::limits::{DEPTH_MAX, PATH_BYTES_MAX};
 
@@ -120,16 +119,6 @@ pub fn left_out(kind: fs::FileType) -> Option<&'static str> {
         () if kind.is_file() || kind.is_dir() => None,
         () => Some("a special file"),
     }
-}
-
-/// A file's modification time in milliseconds since 1970.
-pub fn mtime_ms(metadata: &fs::Metadata) -> Option<i64> {
-    let modified = metadata.modified().ok()?;
-    let ms = match modified.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).ok()?,
-        Err(before) => -i64::try_from(before.duration().as_millis()).ok()?,
-    };
-    Some(ms)
 }
 
 fn sorted(path: &Path) -> std::io::Result<Vec<fs::DirEntry>> {

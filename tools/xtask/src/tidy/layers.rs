@@ -27,6 +27,7 @@ pub const ROOMS: [(&str, &str, u8); 23] = [
     ("gateway", "net/gateway", 4),
     ("notify", "net/notify", 4),
     ("sim", "tools/sim", 5),
+    ("syncer", "tools/sync", 5),
     // These three before `bench`, whose folder they lie in.
     ("load", "bench/load", 5),
     ("compare", "bench/compare", 6),

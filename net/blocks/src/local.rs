@@ -1,15 +1,15 @@
 //! A local file as blocks: hashed once, read again block by block, and watched for changes meanwhile.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use base::BlockHash;
 use base::limits::BLOCK_BYTES;
-use blocks::store::hash_of;
 
-use super::walk::mtime_ms;
+use crate::store::hash_of;
 
 /// Why a local file has no blocks.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum LocalError {
 pub struct LocalBlocks {
     file: File,
     stamp: Stamp,
+    /// What the system said of it when it was opened.
+    pub metadata: Metadata,
     /// Kept when it is the only block: most files are read once.
     only: Option<Vec<u8>>,
     /// Bytes of the file.
@@ -60,7 +62,8 @@ impl LocalBlocks {
     pub fn read(path: &Path) -> Result<LocalBlocks, LocalError> {
         let mut file = File::open(path)?;
         let stamp = Stamp::of(&file)?;
-        let mtime_ms = mtime_ms(&file.metadata()?);
+        let metadata = file.metadata()?;
+        let mtime_ms = mtime_ms(&metadata);
         let (mut bytes, mut names, mut only) = (0, Vec::new(), None);
         let mut block = Vec::new();
         loop {
@@ -84,7 +87,7 @@ impl LocalBlocks {
             return Err(LocalError::Changed);
         }
         let content_hash = content_hash(&names);
-        Ok(LocalBlocks { file, stamp, only, bytes, mtime_ms, names, content_hash })
+        Ok(LocalBlocks { file, stamp, metadata, only, bytes, mtime_ms, names, content_hash })
     }
 
     /// Reads a block again.
@@ -108,6 +111,16 @@ impl LocalBlocks {
     pub fn is_unchanged(&self) -> bool {
         Stamp::of(&self.file).is_ok_and(|stamp| stamp == self.stamp)
     }
+}
+
+/// A file's modification time in milliseconds since 1970.
+pub fn mtime_ms(metadata: &Metadata) -> Option<i64> {
+    let modified = metadata.modified().ok()?;
+    let ms = match modified.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).ok()?,
+        Err(before) => -i64::try_from(before.duration().as_millis()).ok()?,
+    };
+    Some(ms)
 }
 
 /// SHA-256 of the concatenated block names.
@@ -144,7 +157,7 @@ mod tests {
             }
         }
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(crate::files::print::hex(&content_hash(&[])), empty);
+        assert_eq!(BlockHash(content_hash(&[])).to_string(), empty);
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! The engine on real folders, over the product's metadata machine in memory.
+
+mod common;
+mod converge;
+mod steps;
