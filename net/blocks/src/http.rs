@@ -7,6 +7,7 @@ mod args;
 mod batch;
 mod downloads;
 mod ends;
+mod given;
 mod host;
 mod streams;
 mod uploads;
@@ -84,7 +85,7 @@ pub fn session_routes(stone: &Arc<Stone>) -> Router {
 
 /// The content host. Without a fallback, so that it can be merged with other tables.
 pub fn router(stone: &Arc<Stone>, content: &Content) -> Router {
-    stone::router(CONTENT_ROUTES, stone, content)
+    stone::router(CONTENT_ROUTES, stone, content).merge(given::routes(stone, content))
 }
 
 /// The routes of the api host. Without a fallback.

@@ -4,6 +4,7 @@
 //! [gateway]
 //! listen = "10.0.0.4:7443"                                        # where clients reach it; HTTPS
 //! www = "https://files.example.com"                               # what links begin with; default: https:// and listen
+//! content = "https://content.example.com"                         # where the web page and temporary links find content
 //! targets = ["10.0.0.1:7100", "10.0.0.2:7100", "10.0.0.3:7100"]   # metaservers to begin with
 //! server_id = 1                                                   # from 1, unique among all servers of the cluster
 //! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
@@ -46,6 +47,8 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// What links begin with, without a slash at the end; `None`: the address.
     pub www: Option<String>,
+    /// The content host as clients reach it, without a slash at the end; `None`: this gateway knows of none, or is it.
+    pub content: Option<String>,
     /// `host:port` of metaservers; at least one.
     pub targets: Vec<String>,
     /// Its number, from 1; unique among all servers of the cluster, block servers too.
@@ -69,6 +72,7 @@ struct File {
 struct Table {
     listen: SocketAddr,
     www: Option<String>,
+    content: Option<String>,
     targets: Vec<String>,
     server_id: u64,
     secret_file: PathBuf,
@@ -88,7 +92,7 @@ impl GatewayConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn parse(text: &str) -> Result<GatewayConfig, ConfigError> {
-        let File { gateway: Table { listen, www, targets, server_id, secret_file, certificate, key } } =
+        let File { gateway: Table { listen, www, content, targets, server_id, secret_file, certificate, key } } =
             toml::from_str(text)?;
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Tls::Files { certificate, key },
@@ -98,7 +102,7 @@ impl GatewayConfig {
                 return Err(ConfigError::Value { table: "gateway", key: "certificate", why });
             }
         };
-        let config = GatewayConfig { listen, www, targets, server_id, secret_file, tls, dev: None };
+        let config = GatewayConfig { listen, www, content, targets, server_id, secret_file, tls, dev: None };
         config.check()?;
         Ok(config)
     }
@@ -116,6 +120,9 @@ impl GatewayConfig {
         }
         if self.server_id == 0 {
             return bad("server_id", "is 0; numbers begin with 1");
+        }
+        if self.content.as_ref().is_some_and(|content| !content.starts_with("https://") || content.ends_with('/')) {
+            return bad("content", "is not https://host or https://host:port, without a slash at the end");
         }
         match &self.www {
             Some(www) if !www.starts_with("https://") || www.ends_with('/') => {
@@ -146,6 +153,7 @@ mod tests {
         assert!(bad("10.0.0.1:7100", "10.0.0.1").contains("gateway.targets has an entry"));
         assert!(bad("10.0.0.4", "0.0.0.0").contains("gateway.www is missing"));
         assert!(bad("server_id = 1", "server_id = 1\nwww = \"http://a/\"").contains("gateway.www is not https://"));
+        assert!(bad("server_id = 1", "server_id = 1\ncontent = \"https://a/\"").contains("gateway.content is not"));
         assert!(bad("server_id", "servre_id").contains("unknown field"));
         assert!(bad("key = \"/k\"\n", "").contains("gateway.certificate and key are wanted"));
         assert!(bad("certificate = \"/c\"\nkey = \"/k\"\n", "").contains("on loopback only"));

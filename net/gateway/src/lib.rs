@@ -16,6 +16,7 @@ mod state;
 mod table;
 mod tokens;
 mod users;
+mod web;
 
 pub use cluster::Cluster;
 pub use config::{GatewayConfig, Tls};

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use base::{Acct, Nsid};
 use meta::{Command, ServerPut, ServerRole};
@@ -22,7 +21,7 @@ use crate::config::{GatewayConfig, Tls};
 use crate::jobs::Jobs;
 use crate::state::Gateway;
 use crate::table::{ELSEWHERE, ROUTES};
-use crate::{oauth, pages};
+use crate::{oauth, pages, web};
 
 /// The time between two announcements, and after a failed one.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
@@ -105,7 +104,12 @@ pub fn start(
     let www = config.www.clone().unwrap_or_else(|| own_url(&config.tls, address));
     let meta: Arc<dyn Metaserver> = Arc::new(Cluster::new(config.targets.clone()));
     let stone = Arc::new(Stone::new(meta, Keys::new(&secret), config.dev.is_some(), www));
-    let gateway = Arc::new(Gateway { stone: Arc::clone(&stone), jobs: Jobs::default(), dev: config.dev });
+    let content = match hosts {
+        Hosts::All => Some(stone.www.clone()),
+        Hosts::Api => config.content.clone(),
+    };
+    let (jobs, dev) = (Jobs::default(), config.dev);
+    let gateway = Arc::new(Gateway { stone: Arc::clone(&stone), jobs, content, dev });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("gateway")
@@ -139,7 +143,7 @@ fn routes(gateway: &Arc<Gateway>, hosts: Hosts) -> Router {
     let (for_authorize, for_link) = (Arc::clone(gateway), Arc::clone(gateway));
     let elsewhere = if hosts == Hosts::All { NOTHING } else { ELSEWHERE };
     router(ROUTES, &gateway.stone, gateway)
-        .route("/", get(|| async { (StatusCode::OK, "dropstone\n") }))
+        .merge(web::pages(gateway.content.as_deref()))
         .route("/oauth2/token", token(gateway))
         .route("/1/oauth2/token", token(gateway))
         .route("/oauth2/authorize", get(move |request: Request| oauth::authorize(Arc::clone(&for_authorize), request)))

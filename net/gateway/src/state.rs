@@ -13,6 +13,8 @@ pub struct Gateway {
     pub stone: Arc<Stone>,
     /// Results that are asked for later.
     pub jobs: Jobs,
+    /// Where content is, without a slash at the end; `None` where nobody told.
+    pub content: Option<String>,
     /// `dropstone dev`: whoever opens the sign-in page is this account, and any app is let in.
     pub dev: Option<Acct>,
 }

@@ -1,6 +1,8 @@
 //! The routes of the gateway, row by row.
 
-use stone::Scope::{AccountInfoRead, FilesContentWrite, FilesMetadataRead, SharingRead, SharingWrite};
+use stone::Scope::{
+    AccountInfoRead, FilesContentRead, FilesContentWrite, FilesMetadataRead, SharingRead, SharingWrite,
+};
 use stone::{Handler, Host, Needs, Route, Scope, Style};
 
 use crate::files::{batch, change, history, listing, look, relocate};
@@ -51,6 +53,7 @@ pub static ROUTES: &[Route<Shared>] = &[
     user("files/delete_batch", FilesContentWrite, |call, state| Box::pin(batch::delete_batch(call, state))),
     user("files/delete_batch/check", FilesContentWrite, |call, state| Box::pin(batch::check(call, state))),
     user("files/list_revisions", FilesMetadataRead, |call, state| Box::pin(history::list_revisions(call, state))),
+    user("files/get_temporary_link", FilesContentRead, |call, state| Box::pin(look::get_temporary_link(call, state))),
     user("files/restore", FilesContentWrite, |call, state| Box::pin(history::restore(call, state))),
     user("users/get_account", SharingRead, |call, state| Box::pin(users::get_account(call, state))),
     row("auth/token/revoke", Needs::User, None, |call, state| Box::pin(users::revoke(call, state))),

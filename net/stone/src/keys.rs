@@ -104,9 +104,11 @@ pub enum Kind {
     Account,
     /// The form of the sign-in page.
     Form,
+    /// Temporary links.
+    Temporary,
 }
 
-const KINDS: [(Kind, &[u8]); 7] = [
+const KINDS: [(Kind, &[u8]); 8] = [
     (Kind::Token, b"dropstone token 1"),
     (Kind::Cursor, b"dropstone cursor 1"),
     (Kind::Session, b"dropstone session 1"),
@@ -114,6 +116,7 @@ const KINDS: [(Kind, &[u8]); 7] = [
     (Kind::Link, b"dropstone link"),
     (Kind::Account, b"dropstone account"),
     (Kind::Form, b"dropstone form 1"),
+    (Kind::Temporary, b"dropstone temporary link 1"),
 ];
 
 /// Keys of all kinds.

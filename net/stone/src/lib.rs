@@ -25,6 +25,7 @@ pub mod route;
 pub mod running;
 pub mod scope;
 pub mod stamp;
+pub mod temporary;
 pub mod token;
 
 pub use axum::Router;
@@ -46,3 +47,4 @@ pub use reply::Reply;
 pub use route::{Handler, Host, Needs, Route, Style, router, unknown};
 pub use running::Running;
 pub use scope::Scope;
+pub use temporary::Temporary;

@@ -21,6 +21,7 @@ Example:
     [gateway]
     listen = \"10.0.0.4:7443\"
     www = \"https://files.example.com\"
+    content = \"https://content.example.com\"      where the web page finds content
     targets = [\"10.0.0.1:7100\", \"10.0.0.2:7100\", \"10.0.0.3:7100\"]
     server_id = 2                               unique among all servers, block servers too
     secret_file = \"/etc/dropstone/secret\"        64 hex digits, mode 0400, the same on all servers

@@ -60,7 +60,7 @@ async fn prefix_of_argument(call: &Call) -> Result<String, ApiError> {
     }
 }
 
-/// The content, or the part of it that the headers ask for.
+/// The content, or the part of it that the headers ask for, with the result.
 fn answer(
     asked: &HeaderMap,
     content: &Content,
@@ -68,6 +68,25 @@ fn answer(
     plan: ReadPlan,
     result: String,
 ) -> Result<Reply, ApiError> {
+    let Selected { status, headers, body } = select(asked, content, caller, plan)?;
+    Ok(Reply::Content { result, status, headers, body })
+}
+
+/// What goes out of a file.
+pub(super) struct Selected {
+    pub(super) status: StatusCode,
+    /// ETag, lengths and ranges.
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+/// The content, or the part of it that the headers ask for.
+pub(super) fn select(
+    asked: &HeaderMap,
+    content: &Content,
+    caller: Caller,
+    plan: ReadPlan,
+) -> Result<Selected, ApiError> {
     let rev = plan.entry.meta.rev().ok_or_else(|| ApiError::Internal("a plan for what is no file".to_owned()))?;
     let (rev, size) = (rev.to_string(), plan.size());
     // What is no text is no header of ours.
@@ -102,7 +121,7 @@ fn answer(
     } else {
         Body::from_stream(Outgoing::new(content.read(caller, plan, bytes)))
     };
-    Ok(Reply::Content { result, status, headers, body })
+    Ok(Selected { status, headers, body })
 }
 
 /// `files/export`: no file here is an export.

@@ -1,10 +1,14 @@
-//! `files/get_metadata`, also of what was deleted.
+//! `files/get_metadata`, also of what was deleted, and `files/get_temporary_link`.
 
 use base::Nsid;
 use base::names::path_key;
 use meta::{Answer, At, Change, Query};
+use stone::error::tagged;
+use stone::form::escape;
 use stone::outcome::{in_path, lookup_error};
-use stone::{ApiError, Call, PathArg, PathKinds, Reply, Writer};
+use stone::stamp::now_ms;
+use stone::temporary::TEMPORARY_LINK_S;
+use stone::{ApiError, Call, PathArg, PathKinds, Reply, Temporary, Writer};
 
 use super::path_of;
 use crate::state::Shared;
@@ -27,6 +31,24 @@ pub async fn get_metadata(call: Call, _: Shared) -> Result<Reply, ApiError> {
         return Ok(Reply::Json(out));
     }
     Err(lookup_error(&refusal).map_or_else(|error| error, |error| ApiError::Route(in_path(error))))
+}
+
+/// `files/get_temporary_link`: an address on the content host that gives the file as it is now, for four hours.
+pub async fn get_temporary_link(call: Call, gateway: Shared) -> Result<Reply, ApiError> {
+    let path = path_of(&call.arg, "path", PathKinds::READ, in_path)?;
+    let Some(content) = &gateway.content else {
+        return Err(ApiError::Bad("this gateway does not know its content host; set gateway.content".to_owned()));
+    };
+    let found = call.lookup(&path, in_path).await?;
+    let rev = found.entry.meta.rev().ok_or_else(|| ApiError::Route(in_path(tagged("not_file"))))?;
+    let caller = call.user()?;
+    let expires_s = u32::try_from(now_ms() / 1000 + TEMPORARY_LINK_S).unwrap_or(u32::MAX);
+    let link = Temporary { expires_s, acct: caller.acct, home: caller.root, rev };
+    let mut out = b"{\"metadata\":".to_vec();
+    Writer::of(&call, &found).await?.found(&found, false, &mut out);
+    let url = format!("{content}/t/{}/{}", link.text(&call.stone.keys), escape(&found.entry.meta.name));
+    out.extend_from_slice(format!(",\"link\":\"{url}\"}}").as_bytes());
+    Ok(Reply::Json(out))
 }
 
 /// What was at a path and is not any more; one entry of the listing that tells the deleted ones too.

@@ -144,6 +144,7 @@ pub fn start(
     let config = GatewayConfig {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), plan.gateway()),
         www: None,
+        content: None,
         targets: targets.to_vec(),
         server_id: SERVER_ID,
         secret_file: dir.join(SECRET),

@@ -1,5 +1,5 @@
-//! Unmodified clients from their packages, against `dropstone dev` over HTTPS: the Python and JS SDKs of the API, and
-//! Maestral.
+//! Clients from their packages, against `dropstone dev` over HTTPS: the unmodified Python and JS SDKs of the API,
+//! Maestral, and a browser with the web page.
 
 mod outside;
 
@@ -50,6 +50,10 @@ const JS: Suite = Suite {
     script: include_str!("sdk/flow.js"),
 };
 
+// Drives the system's Chromium; the script says so where there is none.
+const WEB: Suite =
+    Suite { name: "web", packages: &["playwright==1.65.2"], file: "page.py", script: include_str!("web/page.py") };
+
 /// The Python SDK.
 pub fn run() -> Result<()> {
     run_suite(&SDK, python)
@@ -58,6 +62,11 @@ pub fn run() -> Result<()> {
 /// Two Maestral clients.
 pub fn run_maestral() -> Result<()> {
     run_suite(&MAESTRAL, python)
+}
+
+/// The web page in Chromium. Pictures go to the directory that DROPSTONE_PICTURES names.
+pub fn run_web() -> Result<()> {
+    run_suite(&WEB, python)
 }
 
 /// The JS SDK.
