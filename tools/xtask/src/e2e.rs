@@ -90,6 +90,7 @@ const SUITES: &[Suite] = &[
         http_load::run,
     ),
     ("outside-suites", "the clients' own test suites, from checkouts that DROPSTONE_SUITES names", sdk::run_outside),
+    (
         "web",
         "the web page in headless Chromium: mouse, keyboard, live updates, resumed uploads, pictures",
         sdk::run_web,
