@@ -72,11 +72,18 @@ pub mod key {
     /// Bytes that every key has.
     pub const PREFIX_BYTES: usize = 9;
 
+    /// The first bytes of a key.
+    #[must_use]
+    pub fn prefix(table: u8, nsid: base::Nsid) -> [u8; PREFIX_BYTES] {
+        let mut prefix = [table; PREFIX_BYTES];
+        prefix[1..].copy_from_slice(&nsid.0.to_be_bytes());
+        prefix
+    }
+
     /// Writes the key of `rest` in a table of a namespace into `out`, whose old bytes go.
     pub fn encode(table: u8, nsid: base::Nsid, rest: &[u8], out: &mut Vec<u8>) {
         out.clear();
-        out.push(table);
-        out.extend_from_slice(&nsid.0.to_be_bytes());
+        out.extend_from_slice(&prefix(table, nsid));
         out.extend_from_slice(rest);
     }
 }

@@ -1,4 +1,6 @@
-//! Receive buffers that the kernel picks from: a provided-buffer ring and the memory behind it.
+//! Memory of a node: receive buffers that the kernel picks from, and the words of its read cache.
+//!
+//! Receive buffers are a provided-buffer ring and the memory behind it.
 //!
 //! ```text
 //!  ring: entries[n], 16 B each   addr u64 | len u32 | id u16 | (first entry: tail u16)
@@ -7,10 +9,12 @@
 //! ```
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use io_uring::types::BufRingEntry;
+use memmap2::{Advice, MmapMut, UncheckedAdvice};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -141,9 +145,84 @@ fn zeroed(layout: Layout) -> NonNull<u8> {
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
+/// 64 bytes of a cache's memory, on a line of the processor.
+pub type Line = [AtomicU64; 8];
+
+/// The memory of a node's read cache: zeros, mapped, in use until the process ends.
+///
+/// Dropping it gives the pages back and keeps the addresses, so that whoever still has the lines reads zeros.
+pub struct CacheMemory {
+    map: ManuallyDrop<MmapMut>,
+    lines: &'static [Line],
+}
+
+impl CacheMemory {
+    /// Maps so many bytes, rounded down to whole lines, at least one. With `is_populated` the pages are there at once;
+    /// else each comes with its first use. What the system refuses of huge pages and of that is told beside it: the
+    /// memory is as good without, only slower.
+    ///
+    /// Errors: the system has no such memory.
+    pub fn map(bytes: usize, is_populated: bool) -> std::io::Result<(CacheMemory, Option<std::io::Error>)> {
+        let count = (bytes / size_of::<Line>()).max(1);
+        let mut map = MmapMut::map_anon(count * size_of::<Line>())?;
+        let mut refusal = None;
+        if is_populated {
+            refusal = map.advise(Advice::HugePage).and_then(|()| map.advise(Advice::PopulateWrite)).err();
+        }
+        let start = map.as_mut_ptr().cast::<Line>();
+        // SAFETY: the mapping has `count` lines, begins on a page, is zeros, which are atomic words, and is never
+        // unmapped (`ManuallyDrop`, nothing takes it out); nobody makes another reference to its bytes.
+        let lines = unsafe { std::slice::from_raw_parts(start, count) };
+        Ok((CacheMemory { map: ManuallyDrop::new(map), lines }, refusal))
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn lines(&self) -> &'static [Line] {
+        self.lines
+    }
+}
+
+impl Drop for CacheMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is anonymous and private, so its pages are zeros afterwards, which are atomic words; they
+        // are read and written as such only, so whoever does it meanwhile meets the old word or zero.
+        let given_back = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        // Refused, the pages stay: nothing depends on it.
+        drop(given_back);
+    }
+}
+
+/// The line that `word` lies in will be read soon.
+#[inline]
+pub fn prefetch(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::hint::black_box(word.load(Ordering::Relaxed));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_a_cache_is_zeros_and_zeros_again_once_it_was_given_up() {
+        for is_populated in [false, true] {
+            let (memory, _) = CacheMemory::map((1 << 20) + 63, is_populated).expect("there is a megabyte");
+            let lines = memory.lines();
+            assert_eq!((lines.len(), lines.as_ptr().align_offset(64)), ((1 << 20) / 64, 0));
+            assert!(lines.as_flattened().iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            lines.as_flattened().iter().for_each(|word| word.store(7, Ordering::Relaxed));
+            prefetch(&lines[5][3]);
+            drop(memory);
+            assert!(lines.as_flattened().iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        }
+    }
 
     #[test]
     fn a_buffer_goes_round_between_the_kernel_and_us() {

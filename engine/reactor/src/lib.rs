@@ -27,6 +27,7 @@ pub mod storage;
 pub mod system;
 
 pub use backend::{Backend, BackendWish};
+pub use buffers::{CacheMemory, prefetch};
 pub use inbox::{Doorbell, Inbox, Sender, inbox};
 pub use io::{Event, Io, Patience, SocketId, Wait};
 pub use mailbox::{Mailbox, Outbox, mailbox};

@@ -5,20 +5,20 @@
 //! step  ── lease held, renewed, gone ─▶ publish, give up, before this turn's messages leave
 //! join_reads ── lookup by path ─▶ hit: answered at once, without a position
 //! ```
-//! What is cached under a path is the encoded answer, for whoever may read the namespace. Nothing here is ever asked
-//! whether something is true: without it the same answers come from the rows (docs/design/cache.md).
+//! What is cached under a path is the encoded answer, for whoever may read the namespace, and beside it, under a table of
+//! its own, the JSON that the memcached port gives out. Nothing here is ever asked whether something is true: without it
+//! the same answers come from the rows (docs/design/cache.md).
 
 use base::stages::Stage;
 use base::{Jid, LogIndex, Mono, NodeId, Nsid};
-use cache::{Item, Kind, Read as Found, Reader, Rule, ValueBuffer, WriteStats, Writer, key};
+use cache::{Item, Kind, Read as Found, ReadStats, Reader, Rule, ValueBuffer, WriteStats, Writer, key};
 use meta::{Answer, Changed, Cold, NodeKind, Query, Store, Want, What};
 use raft::ReadPath;
 use seglog::Disk;
 
 use crate::group::{Form, Read};
-use crate::metadata_read::path_asked;
 use crate::read::Answered;
-use crate::{Effect, Shard};
+use crate::{Effect, Shard, metadata_read};
 
 /// One core's cache, as its shard uses it.
 pub(crate) struct Cached {
@@ -40,17 +40,21 @@ struct Told {
 
 impl Cached {
     /// Puts the key of a path together; false when it is none.
-    fn set_key(&mut self, nsid: Nsid, path: &str) -> bool {
-        key::encode(key::PATH, nsid, &[], &mut self.key);
+    fn set_key(&mut self, form: Form, nsid: Nsid, path: &str) -> bool {
+        key::encode(table_of(form), nsid, &[], &mut self.key);
         meta::path_key(path, &mut self.key)
     }
 
-    fn insert(&mut self, at: u32, answer: &Answer, as_of: Jid) {
+    /// Under the key that was set.
+    fn insert(&mut self, at: u32, form: Form, answer: &Answer, as_of: Jid) {
         self.value.clear();
         let kind = match answer {
             Answer::NotFound => Kind::Absent,
             Answer::Entry(entry) => {
-                answer.encode(&mut self.value);
+                match form {
+                    Form::Native => answer.encode(&mut self.value),
+                    Form::Metadata => metadata_read::render_json(entry, &mut self.value),
+                }
                 match entry.meta.kind {
                     NodeKind::File => Kind::File,
                     NodeKind::Folder => Kind::Folder,
@@ -61,6 +65,7 @@ impl Cached {
         };
         self.check(at, kind, as_of);
         base::mark::hit!("shard.cached.filled");
+        base::mark::hit!("shard.cached.filled_json", form == Form::Metadata);
         base::mark::hit!("shard.cached.filled_absent", kind == Kind::Absent);
         let _ = self.writer.insert(at as usize, &Item { key: &self.key, kind, as_of: as_of.0, value: &self.value });
     }
@@ -100,6 +105,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.cached.as_ref().map(|cached| cached.writer.stats())
     }
 
+    /// What this core itself read of it, other than through the readers it gave away.
+    #[must_use]
+    pub fn cache_reads(&self) -> ReadStats {
+        self.cached.as_ref().map(|cached| cached.reader.stats()).unwrap_or_default()
+    }
+
     /// Tells readers on other cores how long the group may be read here, and whom to ask otherwise. Called with every
     /// step, so that a lease that ends early is taken back before the message leaves that ends it.
     pub(crate) fn publish_lease(&mut self, at: u32) {
@@ -114,7 +125,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
         if told.lease.is_none() && !slot.raft.is_leader() {
             return;
         }
-        let is_whole = slot.lost.is_none() && slot.alarm.is_none() && slot.raft.is_own_term_applied();
+        let is_trusted = slot.alarm.is_none() && slot.raft.health() != raft::Health::Quarantined;
+        let is_whole = slot.lost.is_none() && is_trusted && slot.raft.is_own_term_applied();
         let lease = slot.raft.lease_until(self.turn_now).filter(|_| is_whole);
         match lease {
             None if told.lease.is_some() => {
@@ -135,8 +147,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         meta::changed(&self.store, group, self.applier.batch(), |changed| match changed {
             Changed::Path(nsid, path) => {
                 base::mark::hit!("shard.cached.path_over");
-                key::encode(key::PATH, nsid, path, key);
-                writer.invalidate(key);
+                for form in [Form::Native, Form::Metadata] {
+                    key::encode(table_of(form), nsid, path, key);
+                    writer.invalidate(key);
+                }
             }
             Changed::Namespace(nsid) => {
                 base::mark::hit!("shard.cached.namespace_over");
@@ -155,27 +169,37 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
     }
 
-    /// The rows' answer to a read. One of the native form by path is cached.
+    /// The rows' answer to a read. One by path is cached in its form.
     pub(crate) fn answer(&mut self, at: u32, read: &Read, wants: &mut Vec<Want>) -> Result<Answered, Cold> {
         let slot = &self.groups[at as usize];
         let group = slot.id;
         if read.form == Form::Metadata {
-            let found = meta::lookup_as_of(&self.store, group, read.nsid, path_asked(&read.query), wants);
-            return found.map(|(answer, as_of)| Answered::Metadata(answer, as_of));
+            let asked = metadata_read::path_asked(&read.query);
+            let (answer, as_of) = meta::lookup_as_of(&self.store, group, read.nsid, asked, wants)?;
+            // Of a namespace that does not exist nothing tells when it does.
+            if as_of > Jid(0) {
+                self.fill(at, Form::Metadata, (read.nsid, &asked.path), &answer, as_of);
+            }
+            return Ok(Answered::Metadata(answer, as_of));
         }
-        let (Some(cached), Some(path)) = (&mut self.cached, path_of(&read.query)) else {
+        let (true, Some(path)) = (self.cached.is_some(), path_of(&read.query)) else {
             let found = meta::query(&self.store, group, read.acct, read.nsid, &read.query, wants);
             return found.map(Answered::Native);
         };
         let point = meta::point(&self.store, group, (read.acct, read.nsid), path, wants)?;
-        if let Some(as_of) = point.as_of
-            && slot.installing.is_none()
-            && slot.lost.is_none()
-            && cached.set_key(read.nsid, path)
-        {
-            cached.insert(at, &point.answer, as_of);
+        if let Some(as_of) = point.as_of {
+            self.fill(at, Form::Native, (read.nsid, path), &point.answer, as_of);
         }
         Ok(Answered::Native(point.answer))
+    }
+
+    /// Caches what the rows answer now.
+    fn fill(&mut self, at: u32, form: Form, (nsid, path): (Nsid, &str), answer: &Answer, as_of: Jid) {
+        let slot = &self.groups[at as usize];
+        let Some(cached) = &mut self.cached else { return };
+        if slot.installing.is_none() && slot.lost.is_none() && cached.set_key(form, nsid, path) {
+            cached.insert(at, form, answer, as_of);
+        }
     }
 
     /// Answers those of this turn's reads whose answers are cached, under the lease.
@@ -204,7 +228,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
         cached.wants.clear();
         let may_read = meta::may_read(&self.store, group, (read.acct, read.nsid), &mut cached.wants);
-        if may_read != Ok(true) || !cached.set_key(read.nsid, path) {
+        if may_read != Ok(true) || !cached.set_key(Form::Native, read.nsid, path) {
             return false;
         }
         let Cached { reader, key, buffer, .. } = &mut **cached;
@@ -221,6 +245,14 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.time_read(read, group, index, false);
         self.read_counts.lease += 1;
         true
+    }
+}
+
+/// Under which table answers of this form are.
+fn table_of(form: Form) -> u8 {
+    match form {
+        Form::Native => key::PATH,
+        Form::Metadata => key::PATH | key::JSON,
     }
 }
 

@@ -4,7 +4,7 @@ use base::bytes::get_u64;
 use base::stages::OpClass;
 use base::{Acct, GroupId, Jid, Nsid};
 use meta::render::{self, Style};
-use meta::{Answer, At, NodeKind, Query, Store, What};
+use meta::{Answer, At, Entry, NodeKind, Query, Store, What};
 use seglog::Disk;
 
 use crate::group::Form;
@@ -94,8 +94,13 @@ pub(crate) fn encode(answer: &Answer, as_of: Jid, out: &mut Vec<u8>) {
     out.extend_from_slice(&[kind as u8, 0, 0, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&as_of.0.to_le_bytes());
     if let Answer::Entry(entry) = answer {
-        render::metadata(entry, &Style { has_tag: true, ..Style::default() }, out);
+        render_json(entry, out);
     }
+}
+
+/// Appends the JSON of an answer.
+pub(crate) fn render_json(entry: &Entry, out: &mut Vec<u8>) {
+    render::metadata(entry, &Style { has_tag: true, ..Style::default() }, out);
 }
 
 #[cfg(test)]

@@ -114,6 +114,8 @@ pub struct ProcessConfig {
     pub log_batches_in_flight: u8,
     /// Bytes of one core's memtable before it is flushed.
     pub memtable_bytes: u64,
+    /// Bytes of the read cache, of all cores together; 0: none.
+    pub cache_bytes: u64,
     /// Free bytes of the data's file system below which nothing more is taken in: the larger of this and the share below.
     pub space_reserve_bytes: u64,
     /// Share of the file system that is reserved likewise. Unit: percent.

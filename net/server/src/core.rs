@@ -27,7 +27,7 @@ use crate::profile::{CoreProfile, Counts};
 use crate::requests::{Ask, Desk};
 use crate::shared::Shared;
 use crate::stall::Step;
-use crate::{address_book, forward, requests, tell};
+use crate::{address_book, forward, near_cache::NearCache, requests, tell};
 
 /// Completions taken in one turn before the turn goes on.
 const REAPS_MAX: usize = 16;
@@ -68,6 +68,8 @@ pub(crate) struct Hands {
     pub shard: NodeShard,
     pub clients: Clients,
     pub memcache: Memcache,
+    /// What is cached of all cores of this node.
+    pub near: Option<NearCache>,
     pub peers: Peers,
     /// To and from the other cores of this node.
     pub mailroom: Rooms,
@@ -104,7 +106,7 @@ impl Core {
         inbox: Inbox<Mail>,
         (node, id, cores): (NodeId, CoreId, u16),
         shard: NodeShard,
-        (clients, memcache): (Clients, Memcache),
+        (clients, memcache, near): (Clients, Memcache, Option<NearCache>),
         peers: Peers,
         (shared, profile, mailroom): (Arc<Shared>, CoreProfile, Rooms),
     ) -> Core {
@@ -118,6 +120,7 @@ impl Core {
             shard,
             clients,
             memcache,
+            near,
             peers,
             mailroom,
             shared,
@@ -249,6 +252,7 @@ impl Hands {
                 "the machine was suspended: leases begin anew"
             );
             self.shard.handle_clock_jump(now);
+            self.near.iter_mut().for_each(|near| near.handle_clock_jump(now));
         }
     }
 
@@ -449,6 +453,7 @@ impl Hands {
             shared.set_applied_0(self.shard.applied_index(GroupId(0)));
         }
         self.shard.poll_leaders(|group, leader| shared.set_leader(group, leader));
+        self.publish_cache();
     }
 
     /// Core 0 has group 0: it reads the address book there, as far as it is applied here.

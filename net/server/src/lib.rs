@@ -11,6 +11,7 @@ mod flow_runner;
 mod forward;
 pub mod identity;
 mod memcache;
+mod near_cache;
 pub mod node;
 pub mod profile;
 mod recovery;
@@ -19,4 +20,5 @@ pub mod shared;
 pub mod stall;
 mod tell;
 
+pub use memcache::HitPath;
 pub use node::{Node, StartError};

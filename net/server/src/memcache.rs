@@ -1,8 +1,9 @@
 //! The memcached port of one core (docs/design/memcache.md): connections that speak memcached's protocol, whose keys are
-//! looked up at the core that has them.
+//! answered from the read cache, or looked up at the core that has them.
 //!
 //! ```text
-//!  bytes ─▶ requests ─▶ commands, in order ─▶ lookups ─▶ this core's shard, or another's by mailbox
+//!  bytes ─▶ all keys cached? ─▶ replies
+//!    └────▶ requests ─▶ commands, in order ─▶ lookups ─▶ this core's shard, or another's by mailbox
 //!                          ▲      │                                   │
 //!        slow ones hold ───┘      └──▶ replies, in order ◀── answers ─┘
 //! ```
@@ -12,20 +13,23 @@
 mod command;
 mod connection;
 mod port;
+mod quick;
 mod stats;
 
 pub(crate) use connection::Answered;
 pub(crate) use port::{Memcache, Settings};
+pub use quick::HitPath;
 pub use stats::MemcacheStats;
 
 use base::stages::Stamp;
-use base::{CoreId, GroupId, Nsid};
+use base::{CoreId, GroupId, Mono, Nsid};
 use shard::{Status, Ticket};
 use transport::Asked;
 use wire::ReplyStatus;
 
 use crate::core::{Hands, NodeShard};
 use crate::forward::Rooms;
+use crate::near_cache::NearCache;
 
 /// In the connection of a ticket: the request is one of this port's. Names of connections are below, other cores' requests
 /// and the core's own above.
@@ -42,11 +46,18 @@ pub(crate) fn is_ours(connection: u64) -> bool {
 pub(crate) struct Reach<'a> {
     pub shard: &'a mut NodeShard,
     pub mailroom: &'a mut Rooms,
+    /// What is cached of all cores, answered here.
+    pub near: Option<&'a mut NearCache>,
     pub core: CoreId,
     pub begun: Stamp,
 }
 
 impl Reach<'_> {
+    /// What is cached of a path, by the time of this turn.
+    fn cached(&mut self, now: Mono, group: GroupId, nsid: Nsid, path: &str) -> Option<cache::Hit<'_>> {
+        self.near.as_mut()?.get(now, group, (quick::TABLE, nsid), path)
+    }
+
     /// Looks up what is at a path. False: nothing was begun, because a bound is reached.
     fn look_up(&mut self, (connection, request): (u64, u64), group: GroupId, nsid: Nsid, path: &str) -> bool {
         let ticket = Ticket { connection: PORT | connection, request, kind: LOOKUP };
@@ -74,8 +85,8 @@ impl Hands {
     /// The port, and what its lookups meet.
     pub(crate) fn port(&mut self) -> (&mut Memcache, Reach<'_>) {
         let begun = self.profile.begun();
-        let Hands { memcache, shard, mailroom, id, .. } = self;
-        (memcache, Reach { shard, mailroom, core: *id, begun })
+        let Hands { memcache, shard, mailroom, near, id, .. } = self;
+        (memcache, Reach { shard, mailroom, near: near.as_mut(), core: *id, begun })
     }
 }
 

@@ -16,7 +16,9 @@ use reactor::flight::Flight;
 use reactor::mmap_disk::MmapDisk;
 use reactor::storage::{FileLogReader, LogDir, StorageSender, StorageThread, format_log_dir};
 use reactor::system::disk_space;
-use reactor::{Backend, BackendWish, Doorbell, Io, Patience, Ring, RingConfig, Sender, inbox, log_selftest};
+use reactor::{
+    Backend, BackendWish, CacheMemory, Doorbell, Io, Patience, Ring, RingConfig, Sender, inbox, log_selftest,
+};
 use seglog::{Health, RecoverError, Recovered, SegLog};
 use shard::{MachineKind, Shard};
 use store::{LsmStore, OpenSettings};
@@ -32,6 +34,7 @@ use crate::flow_runner::FlowRunner;
 use crate::forward::Rooms;
 use crate::identity::{self, Identity, IdentityError, Lock, LockError};
 use crate::memcache::{self, Memcache};
+use crate::near_cache::{NearCache, NodeCaches};
 use crate::profile::{CoreProfile, Feed, Watch};
 use crate::recovery::recover_telling;
 use crate::shared::{Failure, Shared};
@@ -122,6 +125,8 @@ pub struct Node {
     memcache_address: Option<SocketAddr>,
     id: NodeId,
     log_backend: Backend,
+    /// Goes when the cores have ended.
+    _cache_memory: Option<CacheMemory>,
     _lock: Lock,
 }
 
@@ -140,6 +145,7 @@ struct CoreSeed {
     stamp_clock: StampClock,
     feed: Feed,
     mailroom: Rooms,
+    cache: Option<(cache::Writer, NearCache)>,
 }
 
 impl Node {
@@ -195,6 +201,8 @@ impl Node {
         let (ready_in, ready) = mpsc::channel();
         let mut threads = Vec::new();
         let mailrooms = Rooms::of_node(&bells);
+        let caches = NodeCaches::of(&config, random_seed()?);
+        let mut caches_of_cores = caches.cores.into_iter();
         let seeds = boxes.into_iter().enumerate().zip(recovered).zip(feeds).zip(mailrooms);
         for ((((at, (doorbell, sender, inbox)), (settings, recovered)), feed), mailroom) in seeds {
             let seed = CoreSeed {
@@ -211,6 +219,7 @@ impl Node {
                 stamp_clock,
                 feed,
                 mailroom,
+                cache: caches_of_cores.next(),
             };
             let ready = ready_in.clone();
             let thread = std::thread::Builder::new()
@@ -234,6 +243,7 @@ impl Node {
             memcache_address: config.process.memcache_listen,
             id: identity.node,
             log_backend: backend,
+            _cache_memory: caches.memory,
             _lock: lock,
         };
         for _ in 0..cores {
@@ -402,14 +412,18 @@ fn log_settings(identity: &Identity, core: CoreId, salt_seed: u64) -> seglog::Se
     }
 }
 
+fn random_seed() -> Result<u64, StartError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| system("no random bytes", std::io::Error::other(error.to_string())))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
 fn recover_log(
     dir: &std::path::Path,
     identity: &Identity,
     core: CoreId,
 ) -> Result<(seglog::Settings, Recovered), StartError> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| system("no random bytes", std::io::Error::other(error.to_string())))?;
-    let settings = log_settings(identity, core, u64::from_le_bytes(seed));
+    let settings = log_settings(identity, core, random_seed()?);
     let path = identity::log_dir(dir, core.0);
     let reader =
         FileLogReader::open(&path).map_err(|source| system(&format!("could not open {}", path.display()), source))?;
@@ -489,7 +503,7 @@ fn run_core(seed: CoreSeed, ready: &mpsc::Sender<Result<(), StartError>>) {
 
 fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let CoreSeed { id, identity, config, recovered, log_settings, shared, doorbell, inbox, sender, storage, .. } = seed;
-    let (stamp_clock, feed, mailroom) = (seed.stamp_clock, seed.feed, seed.mailroom);
+    let (stamp_clock, feed, mailroom, cache) = (seed.stamp_clock, seed.feed, seed.mailroom, seed.cache);
     pin(&config.process.pin, id);
     let dir = &config.process.data_dir;
     // A laptop's rings are small: locked memory is counted for all of a user's rings together.
@@ -538,7 +552,11 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
         release: meta::Release::THIS,
         machine: identity.machine,
     };
-    let shard = Shard::new(shard_settings, log, store, now);
+    let mut shard = Shard::new(shard_settings, log, store, now);
+    let near = cache.map(|(writer, near)| {
+        shard.attach_cache(writer);
+        near
+    });
 
     let process = &config.process;
     let client = SocketAddr::new(process.listen, process.client_port);
@@ -584,7 +602,7 @@ fn boot_core(seed: CoreSeed) -> Result<Core, StartError> {
     let flight = open_flight(&config, identity.node, id, &stamp_clock);
     let profile = CoreProfile::new(stamp_clock, feed, now).with_flight(flight, identity.incarnation);
     let names = (identity.node, id, identity.cores);
-    Ok(Core::new(ring, inbox, names, shard, (clients, memcache), peers, (shared, profile, mailroom)))
+    Ok(Core::new(ring, inbox, names, shard, (clients, memcache, near), peers, (shared, profile, mailroom)))
 }
 
 /// Pinning is a help and not a need: a refusal is told once and the core floats.

@@ -13,6 +13,7 @@ use wire::{ClusterMap, NodeAddress};
 use crate::config::{Address, NodeConfig};
 use crate::exit::ExitCode;
 use crate::memcache::MemcacheStats;
+use crate::near_cache::CacheTotals;
 use crate::stall::Beats;
 
 /// One member, as the address book knows it.
@@ -51,6 +52,8 @@ pub struct Shared {
     pub beats: Arc<Beats>,
     /// What the memcached ports of all cores counted.
     pub(crate) memcache: MemcacheStats,
+    /// What the read caches of all cores hold and did.
+    pub(crate) cache: CacheTotals,
 }
 
 impl Shared {
@@ -73,6 +76,7 @@ impl Shared {
             failure: Mutex::new(None),
             beats: Arc::new(Beats::new(config.cluster.cores)),
             memcache: MemcacheStats::new(config.cluster.cores),
+            cache: CacheTotals::new(config.cluster.cores),
         }
     }
 

@@ -5,10 +5,12 @@
 //! allocated. What is not served is parsed whole, its data block swallowed, and refused.
 
 mod key;
+mod quick;
 mod reply;
 mod request;
 
 pub use key::{PATH_BUFFER, PathBuffer, decode_key, put_key};
+pub use quick::{Quick, QuickForm, QuickKey};
 pub use reply::{Item, Refusal, put_debug, put_end, put_line, put_meta_hit, put_meta_miss, put_stat, put_value};
 pub use request::{Decoder, Keys, MetaGet, Request, Stats, Step};
 

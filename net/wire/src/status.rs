@@ -180,6 +180,16 @@ counters! {
     leaders_moved,
     /// 1: the cluster's machine is null, it counts commands and holds no files; else 0.
     machine_null,
+    /// Reads answered from the node's read cache where they came.
+    cache_hits,
+    /// Reads that were not, though they could have been.
+    cache_misses,
+    /// Items that the core has cached.
+    cache_items,
+    /// Their bytes.
+    cache_bytes,
+    /// Items that went to make room for others.
+    cache_evictions,
 }
 
 /// One core of one node.

@@ -1,12 +1,15 @@
 //! A whole turn of a core but for its ring: bytes of a client in, the shard, bytes to the client and to the peers out, and
-//! the latency profile with its clock. What the profile costs is the difference to a build with `profile-off`.
+//! the latency profile with its clock. What the profile costs is the difference to a build with `profile-off`. And the way
+//! of a hit at the memcached port, from the bytes of requests to those of replies.
 
 use std::net::SocketAddr;
 
 use base::stages::{ON, Stamp};
-use base::{Acct, ClusterId, CoreId, Mono, NodeId};
+use base::{Acct, ClusterId, CoreId, Mono, NodeId, Nsid, Prng};
+use cache::Kind;
 use reactor::clock::StampClock;
 use reactor::{Event, Io, Patience, SocketId, Wait};
+use server::HitPath;
 use server::profile::{CoreProfile, Counts, Watch};
 use shard::{Border, Ticket};
 use transport::{ClientEvent, Clients};
@@ -30,7 +33,62 @@ pub fn benches() -> Vec<Bench> {
         turn("server/turn/put,b=1", 1, |scale| turns(1, 1, puts, scale)).counted(TURNS / 2),
         turn("server/turn/put,b=64", REQUESTS, |scale| turns(1, REQUESTS, puts, scale)).counted(TURNS / 4),
         turn("server/turn/mixed,b=64", REQUESTS, |scale| turns(GROUPS, REQUESTS, mixed, scale)).counted(TURNS / 4),
+        Bench::new("server/memcache/hit,b=1", |scale| hits(1, scale)).counted(200),
+        Bench::new("server/memcache/hit,b=64", |scale| hits(64, scale)).operations(64).counted(50),
+        Bench::new("server/memcache/hit,keys=100", multi_get).operations(100).counted(50),
     ]
+}
+
+/// Files of a namespace whose JSON is cached, as `/folder-0123/file-0123456789.txt` with 250 bytes.
+fn filled(scale: Scale) -> (HitPath, u64) {
+    let files = if scale == Scale::Tiny { 500 } else { 100_000 };
+    let mut path = HitPath::new(64 << 20);
+    for number in 0..files {
+        path.insert(Nsid(ROOT), &path_of(number), Kind::File, number, &[b'x'; 250]);
+    }
+    (path, files)
+}
+
+const ROOT: u64 = 10_000_000_007;
+
+fn path_of(number: u64) -> String {
+    format!("/folder-{:04}/file-{number:010}.txt", number % 1000)
+}
+
+/// `get` of one key, so many of them at a time.
+fn hits(pipelined: u64, scale: Scale) -> Body {
+    let (mut path, files) = filled(scale);
+    let mut prng = Prng::new(3);
+    let lines: Vec<Vec<u8>> = (0..256)
+        .map(|_| {
+            let line = |number| format!("get {ROOT}{}\r\n", &path_of(number));
+            (0..pipelined).flat_map(|_| line(prng.below(files)).into_bytes()).collect()
+        })
+        .collect();
+    answers(move |at| path.answer(&lines[at % lines.len()]).1.len() as u64)
+}
+
+/// One `get` of 100 keys.
+fn multi_get(scale: Scale) -> Body {
+    let (mut path, files) = filled(scale);
+    let mut prng = Prng::new(3);
+    let lines: Vec<Vec<u8>> = (0..64)
+        .map(|_| {
+            let keys: String = (0..100).map(|_| format!(" {ROOT}{}", path_of(prng.below(files)))).collect();
+            format!("get{keys}\r\n").into_bytes()
+        })
+        .collect();
+    answers(move |at| path.answer(&lines[at % lines.len()]).1.len() as u64)
+}
+
+fn answers(mut answer: impl FnMut(usize) -> u64 + 'static) -> Body {
+    let mut at = 0;
+    Box::new(move || {
+        at += 1;
+        let bytes = answer(at);
+        assert!(bytes > 250, "all of it is cached");
+        bytes
+    })
 }
 
 /// Sockets that take everything.

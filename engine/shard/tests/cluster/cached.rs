@@ -32,9 +32,13 @@ fn look_up(world: &mut World, id: NodeId, path: &str) -> (Status, Vec<u8>) {
 
 /// What another core of `id` reads now: kind and value, or why there is none.
 fn read(world: &mut World, id: NodeId, path: &str) -> Result<(Kind, Vec<u8>), &'static str> {
+    read_table(world, id, key::PATH, path)
+}
+
+fn read_table(world: &mut World, id: NodeId, table: u8, path: &str) -> Result<(Kind, Vec<u8>), &'static str> {
     let (now, reader) = (world.now, world.shard(id).cache_reader().expect("it has a cache"));
     let (mut wanted, mut buffer) = (Vec::new(), reader.value_buffer());
-    key::encode(key::PATH, ROOT, path.as_bytes(), &mut wanted);
+    key::encode(table, ROOT, path.as_bytes(), &mut wanted);
     match reader.get(GROUP().0 as usize, &wanted, Rule::Lease(now), &mut buffer) {
         Read::Hit(hit) => Ok((hit.kind, hit.value.to_vec())),
         Read::Miss => Err("miss"),
@@ -66,6 +70,50 @@ fn any_core_of_the_leader_reads_what_the_shard_answered_until_it_changes() {
     assert_eq!(read(&mut world, leader, "/b"), Err("miss"));
     let (_, body) = look_up(&mut world, leader, "/b");
     assert!(matches!(meta::Answer::decode(&body), Ok(meta::Answer::Entry(_))));
+}
+
+/// Looks a path up as the memcached port does: kind, version and JSON.
+fn look_up_json(world: &mut World, id: NodeId, path: &str) -> (shard::MetadataKind, u64, Vec<u8>) {
+    let ticket = Ticket { connection: 1, request: 78, kind: 2 };
+    world.shard(id).handle_metadata(ticket, GROUP(), ROOT, path);
+    for _ in 0..10_000 {
+        world.turn();
+        if let Some((status, body)) = world.answers.remove(&78) {
+            let answer = shard::MetadataAnswer::parse(&body).expect("it is one");
+            assert_eq!(status, Status::Ok);
+            return (answer.kind, answer.as_of.0, answer.json.to_vec());
+        }
+    }
+    panic!("a read was never answered");
+}
+
+#[test]
+fn the_json_of_a_path_is_cached_beside_its_answer_and_over_with_it() {
+    let mut world = cached_world(13);
+    let session = begin(&mut world);
+    assert!(world.command(100, header(session, 1, ROOT), &mkdir("/a folder")).is_ok());
+    world.run(Span::from_ms(200));
+    let leader = world.leader(GROUP()).expect("somebody leads");
+    let read_json = |world: &mut World, path| read_table(world, leader, key::PATH | key::JSON, path);
+    assert_eq!(read_json(&mut world, "/a folder"), Err("miss"));
+    look_up(&mut world, leader, "/a folder");
+    assert_eq!(read_json(&mut world, "/a folder"), Err("miss"), "each form is filled by those who ask for it");
+    let (kind, _, json) = look_up_json(&mut world, leader, "/A folder");
+    assert!(kind == shard::MetadataKind::Folder && json.starts_with(b"{\".tag\":\"folder\""));
+    assert_eq!(read_json(&mut world, "/a folder"), Ok((Kind::Folder, json)));
+    assert!(read(&mut world, leader, "/a folder").is_ok(), "the other form stays");
+
+    assert_eq!(look_up_json(&mut world, leader, "/b").0, shard::MetadataKind::Absent);
+    assert_eq!(read_json(&mut world, "/b"), Ok((Kind::Absent, Vec::new())));
+    assert!(world.command(101, header(session, 2, ROOT), &mkdir("/b")).is_ok());
+    for path in ["/b", "/a folder"] {
+        assert_eq!(read_json(&mut world, path), Err("miss"), "{path}: a folder came, so all of the namespace is over");
+    }
+    let (other, before) = (ROOT.0 + 4_000, world.shard(leader).cache_stats());
+    let ticket = Ticket { connection: 1, request: 77, kind: 2 };
+    world.shard(leader).handle_metadata(ticket, base::group_of(base::Nsid(other), GROUPS), base::Nsid(other), "/x");
+    world.run(Span::from_ms(200));
+    assert_eq!(world.shard(leader).cache_stats(), before, "of a namespace that does not exist nothing is cached");
 }
 
 #[test]

@@ -43,7 +43,7 @@ macro_rules! counter {
     };
 }
 
-const NUMBERS: [Number; 23] = [
+const NUMBERS: [Number; 28] = [
     counter!("dropstone_core_turns_total", "Turns of the cores' loops", turns),
     counter!("dropstone_reactor_enters_total", "System calls that entered a ring", enters),
     counter!("dropstone_requests_total", "Requests taken", requests),
@@ -92,6 +92,11 @@ const NUMBERS: [Number; 23] = [
         counts.counters.led_load
     }),
     counter!("dropstone_raft_leaders_moved_total", "Leaderships given away for balance", leaders_moved),
+    counter!("dropstone_cache_hits_total", "Reads answered from the read cache where they came", cache_hits),
+    counter!("dropstone_cache_misses_total", "Reads that the read cache did not answer", cache_misses),
+    counter!("dropstone_cache_evictions_total", "Items of the read cache that made room for others", cache_evictions),
+    ("dropstone_cache_items", "gauge", "Items in the read cache", |counts| counts.counters.cache_items),
+    ("dropstone_cache_bytes", "gauge", "Bytes of the items in the read cache", |counts| counts.counters.cache_bytes),
     ("dropstone_cores_reporting", "gauge", "Cores that have told their counts", |_| 1),
 ];
 

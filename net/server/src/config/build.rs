@@ -17,6 +17,9 @@ const MEMTABLE_BYTES_MAX: u64 = 4 << 30;
 /// The largest free space that may be kept back.
 const SPACE_RESERVE_BYTES_MAX: u64 = 1 << 40;
 const SPACE_RESERVE_PERCENT_MAX: u64 = 50;
+/// Below this a cache turns over too fast to be of use.
+const CACHE_BYTES_MIN: u64 = 64 << 20;
+const CACHE_BYTES_MAX: u64 = 1 << 40;
 const FLIGHT_BYTES_MAX: u64 = 1 << 30;
 /// The fastest scrub.
 const SCRUB_BYTES_MAX: u64 = 4 << 30;
@@ -164,6 +167,7 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         log_backend: log_backend(values)?,
         log_batches_in_flight: values.number("process.log_batches_in_flight", 1, 2)? as u8,
         memtable_bytes: values.bytes("process.memtable_bytes", MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX)?,
+        cache_bytes: cache_bytes(values)?,
         space_reserve_bytes: values.bytes("process.space_reserve_bytes", 0, SPACE_RESERVE_BYTES_MAX)?,
         space_reserve_percent: values.number("process.space_reserve_percent", 0, SPACE_RESERVE_PERCENT_MAX)?,
         scrub_bytes_per_second: values.bytes("process.scrub_bytes_per_second", 0, SCRUB_BYTES_MAX)?,
@@ -172,6 +176,14 @@ fn process(values: &Values, cluster: &ClusterConfig) -> Result<ProcessConfig, Co
         pin: pin(values)?,
         log_level: values.of("process.log_level").0,
     })
+}
+
+fn cache_bytes(values: &Values) -> Result<u64, ConfigError> {
+    const KEY: &str = "process.cache_bytes";
+    match values.bytes(KEY, 0, CACHE_BYTES_MAX)? {
+        1..CACHE_BYTES_MIN => Err(values.wrong(KEY, "is below 64 MiB, the least that is of use; 0 is no cache")),
+        bytes => Ok(bytes),
+    }
 }
 
 /// Client ports are `client ..= client + cores`, peer ports `peer .. peer + cores`; they must not meet.

@@ -168,6 +168,14 @@ const SETTINGS: &[Setting] = &[
     setting("process.memtable_bytes", Kind::Bytes, "64 MiB", "memtable of one core before a flush; at least 1 MiB")
         .dev("8 MiB"),
     setting(
+        "process.cache_bytes",
+        Kind::Bytes,
+        "256 MiB",
+        "read cache of the node, divided among its cores; 64 MiB to 1 TiB, or 0: none",
+    )
+    .dev("64 MiB")
+    .shared("64 MiB"),
+    setting(
         "process.space_reserve_bytes",
         Kind::Bytes,
         "2 GiB",

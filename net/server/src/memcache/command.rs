@@ -44,6 +44,7 @@ struct Looked {
 struct Found {
     flags: u32,
     cas: u64,
+    is_fetched: bool,
     /// In the command's values.
     value: Range<u32>,
 }
@@ -139,8 +140,8 @@ impl Command {
         matches!(self.kind, Kind::MetaGet { is_base64: true } | Kind::Debug { is_base64: true })
     }
 
-    /// A key's answer has come. False when it is of no use any more.
-    pub(super) fn take_answer(&mut self, key: usize, answer: &MetadataAnswer<'_>) -> bool {
+    /// A key's answer has come, and whether it was there for others before. False when it is of no use any more.
+    pub(super) fn take_answer(&mut self, key: usize, answer: &MetadataAnswer<'_>, is_fetched: bool) -> bool {
         if !self.take_lookup(key) {
             return false;
         }
@@ -152,7 +153,8 @@ impl Command {
                 let start = self.values.len() as u32;
                 self.values.extend_from_slice(answer.json);
                 let value = start..self.values.len() as u32;
-                self.keys[key].item = Some(Found { flags: u32::from(kind as u8), cas: answer.as_of.0, value });
+                self.keys[key].item =
+                    Some(Found { flags: u32::from(kind as u8), cas: answer.as_of.0, is_fetched, value });
             }
         }
         true
@@ -245,9 +247,8 @@ impl Command {
     }
 
     fn item(&self, looked: &Looked) -> Option<Item<'_>> {
-        let Found { flags, cas, value } = looked.item.as_ref()?;
+        let Found { flags, cas, is_fetched, value } = looked.item.as_ref()?;
         let value = &self.values[value.start as usize..value.end as usize];
-        // Nothing is cached here, so nothing is known of earlier reads.
-        Some(Item { flags: *flags, cas: *cas, is_fetched: false, value })
+        Some(Item { flags: *flags, cas: *cas, is_fetched: *is_fetched, value })
     }
 }

@@ -6,10 +6,10 @@ use base::limits::{
     MEMCACHE_ASKED_BYTES_SOFT, MEMCACHE_COMMANDS_MAX, MEMCACHE_LOOKUPS_MAX, MEMCACHE_OUT_BYTES_MAX,
     MEMCACHE_OUT_BYTES_SOFT,
 };
-use base::{Mono, NodeId, group_of};
+use base::{Jid, Mono, NodeId, group_of};
 use reactor::SocketId;
 use reactor::io::Io;
-use shard::MetadataAnswer;
+use shard::{MetadataAnswer, MetadataKind};
 use wire::memcache::{Decoder, PATH_BUFFER, Refusal, decode_key};
 
 use super::Reach;
@@ -26,6 +26,17 @@ pub(crate) enum Answered<'a> {
     Overloaded,
     /// Not now.
     NotReady,
+}
+
+/// An answer that was cached.
+fn answer_of<'v>(hit: &cache::Hit<'v>) -> MetadataAnswer<'v> {
+    let kind = match hit.kind {
+        cache::Kind::File => MetadataKind::File,
+        cache::Kind::Folder => MetadataKind::Folder,
+        cache::Kind::Mount => MetadataKind::Mount,
+        cache::Kind::Absent | cache::Kind::Row => MetadataKind::Absent,
+    };
+    MetadataAnswer { kind, as_of: Jid(hit.as_of), json: hit.value }
 }
 
 pub(super) struct Connection {
@@ -125,9 +136,17 @@ impl Connection {
             };
             let mut buffer = PATH_BUFFER;
             let (nsid, path) = decode_key(key, is_base64, &mut buffer).expect("keys are judged when they come");
-            // The one place for a cached answer: any core may give it at once, under the lease that the owner has
-            // published; what follows is the way of a miss.
-            if reach.look_up((name, number << 16 | place as u64), group_of(nsid, groups), nsid, path) {
+            let group = group_of(nsid, groups);
+            if self.held_bytes + self.out.len() <= MEMCACHE_OUT_BYTES_MAX
+                && let Some(hit) = reach.cached(now, group, nsid, path)
+            {
+                let before = command.value_bytes();
+                command.take_answer(place, &answer_of(&hit), hit.was_used);
+                self.held_bytes = self.held_bytes + command.value_bytes() - before;
+                continue;
+            }
+            // What follows is the way of a miss.
+            if reach.look_up((name, number << 16 | place as u64), group, nsid, path) {
                 self.lookups += 1;
                 has_asked = true;
             } else {
@@ -151,7 +170,7 @@ impl Connection {
         let refused = match answered {
             Answered::Body(body) => match MetadataAnswer::parse(body) {
                 Some(answer) if !is_full => {
-                    command.take_answer(place, &answer);
+                    command.take_answer(place, &answer, false);
                     None
                 }
                 Some(_) => Some(Refused::Line(Refusal::Overloaded)),

@@ -13,7 +13,8 @@ use wire::memcache::{Refusal, Request, Stats, Step, put_line, put_stat};
 use super::Reach;
 use super::command::{Command, Kind, Refused};
 use super::connection::{Answered, Connection};
-use super::stats::{Count, VERSION};
+use super::quick::{self, Scratch, Told};
+use super::stats::{Count, VERSION, put_cache};
 use crate::shared::Shared;
 
 /// A command that no quorum has confirmed for so long is refused.
@@ -42,6 +43,7 @@ pub(crate) struct Memcache {
     /// Commands whose memory is free.
     #[expect(clippy::vec_box, reason = "they travel between here and the connections")]
     spare: Vec<Box<Command>>,
+    scratch: Scratch,
     started: Mono,
     now: Mono,
     wall_ms: u64,
@@ -63,6 +65,7 @@ impl Memcache {
             connections: Vec::new(),
             ready: Vec::new(),
             spare: Vec::new(),
+            scratch: Scratch::default(),
             started: now,
             now,
             wall_ms: 0,
@@ -209,11 +212,11 @@ impl Memcache {
         let mut input = std::mem::take(&mut connection.input);
         if input.is_empty() {
             // As a rule all of it is taken, and nothing is copied.
-            let used = self.take_requests(connection, lent);
+            let used = self.take_requests(connection, lent, reach);
             input.extend_from_slice(&lent[used..]);
         } else {
             input.extend_from_slice(lent);
-            let used = self.take_requests(connection, &input);
+            let used = self.take_requests(connection, &input, reach);
             input.drain(..used);
         }
         if !connection.has_ended {
@@ -223,7 +226,7 @@ impl Memcache {
     }
 
     /// Takes requests until the bytes end or there is no room; returns how many bytes are done with.
-    fn take_requests(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+    fn take_requests(&mut self, connection: &mut Connection, bytes: &[u8], reach: &mut Reach<'_>) -> usize {
         let mut used = 0;
         connection.is_stalled = false;
         connection.last_command = self.now;
@@ -232,6 +235,11 @@ impl Memcache {
                 connection.is_stalled = true;
                 break;
             }
+            let answered = self.answer_cached(connection, &bytes[used..], reach);
+            if answered > 0 {
+                used += answered;
+                continue;
+            }
             let (taken, step) = connection.decoder.next(&bytes[used..]);
             used += taken;
             match step {
@@ -239,6 +247,26 @@ impl Memcache {
                 Step::Close => self.end(connection),
                 Step::Request(request) => self.take(connection, &request),
             }
+        }
+        used
+    }
+
+    /// Answers requests at the front whose keys are cached, as long as none before them waits; returns how many bytes are
+    /// done with.
+    fn answer_cached(&mut self, connection: &mut Connection, bytes: &[u8], reach: &mut Reach<'_>) -> usize {
+        let Some(near) = reach.near.as_deref_mut() else { return 0 };
+        if connection.is_waiting() || !connection.decoder.is_between() {
+            return 0;
+        }
+        let near = (near, self.settings.groups, self.now);
+        let (used, told) = quick::answer(near, bytes, &mut self.scratch, &mut connection.out);
+        if used > 0 {
+            let Told { hits, misses, metas } = told;
+            connection.decoder.note_quick();
+            self.count(Count::CmdGet, hits + misses);
+            self.count(Count::GetHits, hits);
+            self.count(Count::GetMisses, misses);
+            self.count(Count::CmdMeta, metas);
         }
         used
     }
@@ -309,7 +337,9 @@ impl Memcache {
         self.reply(connection, |port, out| {
             match stats {
                 Stats::General => {
+                    let (stats, counts) = port.shared.cache.sum();
                     port.shared.memcache.put_general(port.now.since(port.started), port.wall_ms, out);
+                    put_cache(&stats, counts, out);
                 }
                 Stats::Settings => {
                     let listen = port.settings.listen.expect("who asks has come by it");

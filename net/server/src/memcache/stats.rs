@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::mono::Span;
+use cache::WriteStats;
 use wire::memcache::put_stat;
+
+use crate::near_cache::NearCounts;
 
 /// What is counted. `curr_connections` is a level: a reset leaves it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +64,7 @@ impl MemcacheStats {
         }
     }
 
-    /// The lines of `stats`. Nothing is cached here, so items and evictions are none.
+    /// The lines of `stats`, but those of the read cache.
     pub(super) fn put_general(&self, uptime: Span, wall_ms: u64, out: &mut Vec<u8>) {
         put_stat("pid", std::process::id(), out);
         put_stat("uptime", uptime.as_ms() / 1000, out);
@@ -81,7 +84,7 @@ impl MemcacheStats {
             ("bytes_written", Count::BytesWritten),
         ];
         counted.iter().for_each(|(name, count)| put_stat(name, self.sum(*count), out));
-        for name in ["cmd_set", "cmd_touch", "limit_maxbytes", "bytes", "curr_items", "total_items", "evictions"] {
+        for name in ["cmd_set", "cmd_touch"] {
             put_stat(name, 0, out);
         }
         put_stat("threads", self.cores.len(), out);
@@ -100,6 +103,18 @@ impl MemcacheStats {
         put_stat("binding_protocol", "ascii", out);
         put_stat("item_size_max", base::limits::MEMCACHE_OUT_BYTES_MAX, out);
     }
+}
+
+/// The lines of `stats` about the node's read cache, by memcached's names. `cache_hits` and `cache_misses` are ours: keys
+/// that were answered where they came, and keys that went to the core that has them; also those of native clients.
+pub(super) fn put_cache(stats: &WriteStats, counts: NearCounts, out: &mut Vec<u8>) {
+    put_stat("limit_maxbytes", stats.memory_bytes, out);
+    put_stat("bytes", stats.item_bytes, out);
+    put_stat("curr_items", stats.items, out);
+    put_stat("total_items", stats.inserts, out);
+    put_stat("evictions", stats.evictions, out);
+    put_stat("cache_hits", counts.hits, out);
+    put_stat("cache_misses", counts.misses, out);
 }
 
 /// What `version` tells: the memcached whose protocol is spoken, since clients go by it, and this release.

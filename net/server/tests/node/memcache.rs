@@ -326,6 +326,67 @@ fn a_change_is_seen_as_soon_as_it_is_acknowledged_and_versions_never_run_back() 
     cluster.stop();
 }
 
+/// A number of `stats`, of all cores of the node.
+fn stat(text: &mut Text, name: &str) -> u64 {
+    let stats = text.until("stats\r\n", "END\r\n");
+    let found = stats.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+    found.unwrap_or_else(|| panic!("no {name}: {stats}")).parse().expect("a number")
+}
+
+#[test]
+fn what_was_read_once_is_answered_from_the_cache_on_every_core_until_it_changes() {
+    let (cluster, roots) = one_node();
+    let mut texts = [0, 1].map(|core| Text::connect_to(cluster.port(0), core));
+    for root in roots {
+        cluster.file(root, "/A/b");
+        let line = format!("get {root}/a/b {root}/none\r\n");
+        let told = texts[0].ask(&line);
+        assert!(told.contains("\"path_display\":\"/A/b\"") && told.ends_with("}\r\nEND\r\n"), "{told}");
+        for text in &mut texts {
+            // A lease may be late on a busy machine: then the owner answers, the same.
+            wait_until("twenty keys in a row are answered here", || {
+                let before = stat(text, "cache_hits");
+                (0..10).for_each(|_| assert_eq!(text.ask(&line), told));
+                stat(text, "cache_hits") >= before + 20
+            });
+            let pipelined = line.repeat(40);
+            assert_eq!(text.ask(&pipelined), told.repeat(40));
+            assert!(text.ask(&format!("mg {root}/a/b h k\r\n")).starts_with("HD h1 k"), "it was used before");
+        }
+        let (_, _, before) = value(&texts[0].ask(&format!("gets {root}/a/b\r\n")));
+        cluster.run(root, Command::Delete(Delete { at: At::path("/a/b"), parent_rev: None }));
+        texts.iter_mut().for_each(|text| assert_eq!(text.ask(&line), "END\r\n"));
+        cluster.file(root, "/a/B");
+        for text in &mut texts {
+            let (_, _, cas) = value(&text.ask(&format!("gets {root}/a/b\r\n")));
+            assert!(cas > before, "{cas} after {before}");
+        }
+        cluster.file(root, "/none");
+        texts.iter_mut().for_each(|text| assert!(text.ask(&line).contains("/none\"")));
+    }
+    assert!(stat(&mut texts[0], "curr_items") >= 2 && stat(&mut texts[0], "bytes") > 200);
+    assert_eq!((stat(&mut texts[0], "limit_maxbytes"), stat(&mut texts[0], "evictions")), (64 << 20, 0));
+    cluster.stop();
+}
+
+#[test]
+fn a_node_without_a_cache_answers_all_the_same() {
+    let mut cluster = Cluster::start(1);
+    let root = cluster.account(1);
+    cluster.file(root, "/a");
+    let mut config = cluster.configs[0].clone();
+    config.process.cache_bytes = 0;
+    cluster.nodes[0].take().expect("it runs").stop();
+    cluster.nodes[0] = Some(Node::start(config).expect("the node starts"));
+    let mut text = Text::connect(cluster.port(0));
+    settle(&mut text, &format!("{root}/a"));
+    for _ in 0..3 {
+        assert!(text.ask(&format!("get {root}/a\r\n")).starts_with("VALUE "));
+    }
+    assert_eq!(["limit_maxbytes", "cache_hits", "curr_items"].map(|name| stat(&mut text, name)), [0; 3]);
+    cluster.stop();
+}
+
 #[test]
 fn replies_come_in_the_order_of_the_requests_however_their_bytes_are_split() {
     let (cluster, [even, odd]) = one_node();

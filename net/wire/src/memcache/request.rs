@@ -215,6 +215,18 @@ impl Decoder {
         (end + 1, step)
     }
 
+    /// A request begins with the next bytes, none of which were looked at yet: [`super::Quick`] may look first.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.scanned == 0 && self.block.is_none()
+    }
+
+    /// Requests at the front were taken by [`super::Quick`].
+    pub fn note_quick(&mut self) {
+        debug_assert!(self.is_between());
+        self.has_begun = true;
+    }
+
     /// Goes on with the data block of a write.
     fn swallow(&mut self, bytes: &[u8]) -> (usize, Step<'static>) {
         let block = self.block.as_mut().expect("one was announced");

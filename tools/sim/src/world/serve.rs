@@ -2,7 +2,8 @@
 
 use base::limits::WIRE_FRAME_BYTES_MAX;
 use base::stages::{READ_STAGES, Stage, Stamp, WRITE_STAGES};
-use base::{ClusterId, CoreId, GroupId, Mono, NodeId};
+use base::{ClusterId, CoreId, GroupId, Mono, NodeId, Nsid};
+use meta::{Query, What};
 use shard::{Status, Ticket};
 use transport::Asked;
 use wire::client::{Watch, parse_query, put_core, put_node};
@@ -422,12 +423,27 @@ pub(super) fn ask(
         return Ok(());
     }
     let (acct, nsid, query) = parse_query(body)?;
+    read_metadata(shard, &ticket, (group, nsid), query);
     if ticket.request.is_multiple_of(2) {
         shard.handle_follower_query(ticket, group, acct, nsid, query);
     } else {
         shard.handle_query(ticket, group, acct, nsid, query);
     }
     Ok(())
+}
+
+/// Of a shard with a read cache some look-ups by path are made in the form of the memcached port as well: nobody waits for
+/// that answer, but the shard compares it with what it has cached.
+fn read_metadata(shard: &mut SimShard, ticket: &Ticket, (group, nsid): (GroupId, Nsid), query: &[u8]) {
+    if !ticket.request.is_multiple_of(3) || shard.cache_stats().is_none() {
+        return;
+    }
+    if let Ok(Query::Lookup(What::At(at))) = Query::decode(query)
+        && at.node.0 == 0
+    {
+        let ticket = Ticket { connection: OPERATOR, request: 0, kind: RequestKind::Query as u8 };
+        shard.handle_metadata(ticket, group, nsid, &at.path);
+    }
 }
 
 /// Where a request of this reply took effect, at this node.

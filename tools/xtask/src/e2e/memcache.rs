@@ -1,6 +1,7 @@
 //! The memcached port with tools that nobody here wrote: those of libmemcached read what the command line has put.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -89,9 +90,37 @@ fn judge(port: u16, root: &str) -> Result<()> {
             ensure!(stats.contains(&format!("{name}: ")), "memcstat shows no {name}:\n{stats}");
         }
     }
+    hits(port, &key)?;
     if is_installed("memccapable") {
         capable(port)?;
     }
+    Ok(())
+}
+
+/// Reads of a key that was read before are answered from the cache of the node, whichever core they come to.
+fn hits(port: u16, key: &str) -> Result<()> {
+    let ask = |text: &str| -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port + MEMCACHE_OFFSET))?;
+        stream.write_all(format!("{text}quit\r\n").as_bytes())?;
+        let mut told = String::new();
+        stream.read_to_string(&mut told)?;
+        Ok(told)
+    };
+    let stat = |name: &str| -> Result<u64> {
+        let told = ask("stats\r\n")?;
+        let line = told.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        Ok(line.with_context(|| format!("stats shows no {name}:\n{told}"))?.parse()?)
+    };
+    let (before, asked) = (stat("cache_hits")?, 50);
+    for _ in 0..asked {
+        let told = ask(&format!("get {key}\r\n"))?;
+        ensure!(told.starts_with(&format!("VALUE {key} 2 ")), "a get printed {told:?}");
+    }
+    let hits = stat("cache_hits")? - before;
+    // A lease may lapse for a moment on a busy machine.
+    ensure!(hits >= asked / 2, "of {asked} reads of one key {hits} were answered from the cache");
+    ensure!(stat("curr_items")? > 0 && stat("limit_maxbytes")? > 0, "nothing is cached");
+    println!("  {hits} of {asked} reads of one key were answered from the cache");
     Ok(())
 }
 
