@@ -51,8 +51,13 @@ const JS: Suite = Suite {
 };
 
 // Drives the system's Chromium; the script says so where there is none.
-const WEB: Suite =
-    Suite { name: "web", packages: &["playwright==1.65.2"], file: "page.py", script: include_str!("web/page.py") };
+const WEB: Suite = Suite {
+    name: "web",
+    client: "Chromium",
+    packages: &["playwright==1.65.2"],
+    file: "page.py",
+    script: include_str!("web/page.py"),
+};
 
 /// The Python SDK.
 pub fn run() -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Finding, Source};
 const RULE: &str = "layer";
 
 /// Room, its folder and its layer.
-pub const ROOMS: [(&str, &str, u8); 23] = [
+pub const ROOMS: &[(&str, &str, u8)] = &[
     ("base", "engine/base", 0),
     ("raft", "engine/raft", 1),
     ("seglog", "engine/seglog", 1),
