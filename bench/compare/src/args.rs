@@ -24,6 +24,15 @@ The same file commits go to both by turns, A B B A, one target loaded at a time,
 when one is answered, so latency is what N waiting clients see. Ratios are taken of neighbouring blocks.
 What each target does for one operation, and what its acknowledgement means, stands above its figures.";
 
+const GETS_EXAMPLES: &str = "\
+Examples:
+  dropstone-compare gets
+  dropstone-compare gets --pipeline 1,64 --rounds 20 --json gets.json
+
+64,000 files; the keys of one node of three, those of the namespaces that it leads, and the same keys and values in
+memcached. Windows by turns; each answer is compared with what it must be, byte by byte.
+What is told is gets for each second of the server's processor time, its kernel time with it.";
+
 const SCALE_EXAMPLES: &str = "\
 Examples:
   dropstone-compare scale groups in-flight
@@ -55,6 +64,17 @@ pub enum Command {
     /// a command costs.
     #[command(after_help = SCALE_EXAMPLES)]
     Scale(ScaleArgs),
+    /// Measure cached, linearizable gets through the memcached port beside memcached, and beside a server that looks at
+    /// nothing.
+    #[command(after_help = GETS_EXAMPLES, after_long_help = GETS_EXAMPLES)]
+    Gets(GetsArgs),
+    /// The server that looks at nothing.
+    #[command(hide = true)]
+    NullMemcache {
+        /// Bytes of each answer, in all.
+        #[arg(long, value_name = "N")]
+        value_bytes: usize,
+    },
     /// List the targets: what one operation is, what its acknowledgement means, whether it is installed.
     Targets(Place),
 }
@@ -105,6 +125,7 @@ impl Place {
             cores: self.cores.unwrap_or(third),
             groups: self.groups,
             is_null: false,
+            cache_bytes: None,
         }
     }
 }
@@ -153,6 +174,33 @@ pub struct VersusArgs {
     /// Write the tables as Markdown to a file; `-` is stdout, instead of the table.
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
+    /// Where, and of what.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Gets beside memcached.
+#[derive(Args, Debug)]
+pub struct GetsArgs {
+    /// Gets on their way on each connection, one level after the other.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,16,64",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub pipeline: Vec<u32>,
+    /// Connections to each server.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub connections: u16,
+    /// Rounds of a level; in each, every server has one window.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub rounds: u32,
+    /// The window, whole seconds.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = whole_seconds)]
+    pub window: u64,
+    /// Of the keys that are drawn.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write every window as JSON to a file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
     /// Where, and of what.
     #[command(flatten)]
     pub place: Place,

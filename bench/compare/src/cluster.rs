@@ -46,6 +46,8 @@ pub struct Shape {
     pub groups: u32,
     /// Our own cluster counts commands and holds no files.
     pub is_null: bool,
+    /// Our own nodes have a memcached port, and read caches of so many bytes.
+    pub cache_bytes: Option<u64>,
 }
 
 /// A cluster that runs.
@@ -99,6 +101,11 @@ impl Cluster {
             System::Dropstone | System::Etcd | System::Zookeeper | System::Memcached => String::new(),
         };
         Ok(cluster)
+    }
+
+    /// Where a node of our own answers as memcached does, by its place, if its shape has that.
+    pub fn memcache(&self, node: usize) -> SocketAddr {
+        native::memcache(self.addresses[node])
     }
 
     /// Ids of its processes.

@@ -17,6 +17,7 @@ use crate::block::{self, Block, BlockSettings};
 use crate::cluster::{self, Cluster, Shape};
 use crate::drivers::etcd::files;
 use crate::exit::{INTERRUPTED, USAGE, exit};
+use crate::gets;
 use crate::report::{self, Setup};
 use crate::scale;
 use crate::target::{System, Target};
@@ -49,6 +50,14 @@ pub fn run(command: &Command) -> Result<u8> {
         Command::Scale(args) => {
             let (stop, _signal) = stop()?;
             scale::run(args, &stop)
+        }
+        Command::Gets(args) => {
+            let (stop, _signal) = stop()?;
+            gets::run(args, &stop)
+        }
+        Command::NullMemcache { value_bytes } => {
+            let (stop, _signal) = stop()?;
+            gets::null::serve(*value_bytes, &stop).map(|()| 0)
         }
         Command::Targets(place) => {
             targets(place);

@@ -6,7 +6,7 @@ pub mod nats;
 pub mod postgres;
 pub mod redis;
 pub mod sampled;
-mod sockets;
+pub mod sockets;
 pub mod zookeeper;
 
 use std::net::SocketAddr;

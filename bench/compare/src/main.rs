@@ -5,7 +5,8 @@
 //! args ─▶ commands ─▶ cluster (real processes)        who runs
 //!             └─▶ versus ─▶ block ─▶ drivers ─▶ codec  what is sent: load's generator and recorder, own protocols
 //!                   ├─▶ report  device target           what is told, with what an acknowledgement means
-//!                   └─▶ scale                           our own cluster alone, along an axis
+//!             ├─▶ scale                                 our own cluster alone, along an axis
+//!             └─▶ gets                                  the memcached port beside memcached
 //! ```
 //! docs/design/bench.md, "Peers", says what is compared with what, and why that is fair.
 
@@ -17,6 +18,7 @@ mod commands;
 mod device;
 mod drivers;
 mod exit;
+mod gets;
 mod report;
 mod scale;
 mod target;

@@ -14,6 +14,8 @@ use crate::exit::{USAGE, exit};
 /// Peer ports begin so far behind the client ports of a node.
 const PEER_OFFSET: u16 = 20;
 const PORTS_PER_NODE: u16 = 40;
+/// The memcached port is the last one.
+const MEMCACHE_OFFSET: u16 = PORTS_PER_NODE - 1;
 /// Cores whose ports fit.
 const CORES_MAX: u16 = PEER_OFFSET - 1;
 
@@ -47,6 +49,11 @@ pub fn start(cluster: &mut Cluster, program: &Path, shape: &Shape) -> Result<()>
             port(number),
             port(number) + PEER_OFFSET,
         );
+        let cached = shape.cache_bytes.map(|bytes| {
+            let port = port(number) + MEMCACHE_OFFSET;
+            format!("cache_bytes = {bytes}\n\n[memcache]\nlisten = \"127.0.0.1:{port}\"\n")
+        });
+        let settings = settings + &cached.unwrap_or_default();
         std::fs::write(&config, settings).with_context(|| format!("could not write {}", config.display()))?;
         let config = text(&config)?;
         let node = number.to_string();
@@ -58,6 +65,11 @@ pub fn start(cluster: &mut Cluster, program: &Path, shape: &Shape) -> Result<()>
         cluster.addresses.push(local(port(number)));
     }
     Ok(())
+}
+
+/// Where the node with this client address answers as memcached does.
+pub fn memcache(client: SocketAddr) -> SocketAddr {
+    local(client.port() + MEMCACHE_OFFSET)
 }
 
 /// Whether every group has a leader. No node is in front: each leads some groups.

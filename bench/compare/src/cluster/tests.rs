@@ -22,7 +22,15 @@ use crate::target::Target;
 use crate::work::Work;
 
 fn shape(parent: &Path) -> Shape {
-    Shape { nodes: 3, parent: parent.to_owned(), dropstone: None, cores: 1, groups: 1, is_null: false }
+    Shape {
+        nodes: 3,
+        parent: parent.to_owned(),
+        dropstone: None,
+        cores: 1,
+        groups: 1,
+        is_null: false,
+        cache_bytes: None,
+    }
 }
 
 #[test]
