@@ -36,26 +36,28 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(600);
 pub const HOSTED_NAMES: [&str; 4] =
     ["api.dropboxapi.com", "content.dropboxapi.com", "notify.dropboxapi.com", "www.dropbox.com"];
 
-/// Where the hosts of the API are, each as `host:port`.
+/// Where the hosts of the API are, each as one or more `host:port`: connections go to them by turns, and past one that
+/// cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servers {
-    /// The gateway: `api` and `www`.
-    pub api: String,
-    /// The block server.
-    pub content: String,
-    /// The notifier.
-    pub notify: String,
+    /// The gateways: `api` and `www`.
+    pub api: Vec<String>,
+    /// The block servers.
+    pub content: Vec<String>,
+    /// The notifiers.
+    pub notify: Vec<String>,
 }
 
 impl Servers {
     /// One that serves all of them, as `dropstone dev` does.
     #[must_use]
     pub fn one(address: &str) -> Servers {
-        Servers { api: address.to_owned(), content: address.to_owned(), notify: address.to_owned() }
+        let all = vec![address.to_owned()];
+        Servers { api: all.clone(), content: all.clone(), notify: all }
     }
 
-    /// The server that stands for one of [`HOSTED_NAMES`], in lower case.
-    fn of(&self, host: &str) -> Option<&str> {
+    /// The servers that stand for one of [`HOSTED_NAMES`], in lower case.
+    fn of(&self, host: &str) -> Option<&[String]> {
         match host {
             "api.dropboxapi.com" | "www.dropbox.com" => Some(&self.api),
             "content.dropboxapi.com" => Some(&self.content),
@@ -176,7 +178,7 @@ async fn serve(socket: std::net::TcpListener, config: ProxyConfig, limits: Limit
     };
     let config = Arc::new(config);
     let (places, refusals) = (Arc::new(Semaphore::new(limits.connections)), Arc::new(Semaphore::new(REFUSALS_MAX)));
-    loop {
+    for turn in 0.. {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -189,7 +191,7 @@ async fn serve(socket: std::net::TcpListener, config: ProxyConfig, limits: Limit
         let config = Arc::clone(&config);
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             tokio::spawn(async move {
-                lead(stream, &config, limits.idle).await;
+                lead(stream, &config, turn, limits.idle).await;
                 drop(place);
             });
         } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
@@ -202,10 +204,10 @@ async fn serve(socket: std::net::TcpListener, config: ProxyConfig, limits: Limit
 }
 
 /// One connection, from its head to its end.
-async fn lead(mut client: TcpStream, config: &ProxyConfig, idle: Duration) {
+async fn lead(mut client: TcpStream, config: &ProxyConfig, turn: usize, idle: Duration) {
     // A socket that takes no option has gone already.
     let _ = client.set_nodelay(true);
-    let (server, rest) = match connect(&mut client, config).await {
+    let (server, rest) = match connect(&mut client, config, turn).await {
         Ok(connected) => connected,
         Err(refusal) => {
             if let Some(refusal) = refusal {
@@ -220,22 +222,34 @@ async fn lead(mut client: TcpStream, config: &ProxyConfig, idle: Duration) {
 }
 
 /// Reads the head, dials, and tells the client that it may go on. `None`: the client has gone.
-async fn connect(client: &mut TcpStream, config: &ProxyConfig) -> Result<(TcpStream, Vec<u8>), Option<Refusal>> {
+async fn connect(
+    client: &mut TcpStream,
+    config: &ProxyConfig,
+    turn: usize,
+) -> Result<(TcpStream, Vec<u8>), Option<Refusal>> {
     let read = tokio::time::timeout(HEAD_TIME_MAX, read_head(client));
     let (head, rest) = read.await.map_err(|_| Some(Refusal::Slow))??;
-    let address = route(&head, config)?;
-    let unreachable = |why: String| {
-        tracing::warn!(host = head.host, address, why, "could not reach the server");
-        Some(Refusal::Unreachable { host: head.host.clone(), address: address.clone(), why })
-    };
-    let dialled = tokio::time::timeout(DIAL_TIME_MAX, TcpStream::connect(address.as_str())).await;
-    let server = dialled
-        .map_err(|_| unreachable(format!("no answer within {DIAL_TIME_MAX:?}")))?
-        .map_err(|error| unreachable(error.to_string()))?;
+    let server = dial(&head, &route(&head, config)?, turn).await?;
+    // A socket that takes no option has gone already.
     let _ = server.set_nodelay(true);
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.map_err(|_| None)?;
-    tracing::debug!(host = head.host, address, "joined");
     Ok((server, rest))
+}
+
+/// The first of the servers that answers, beginning with the one whose turn it is.
+async fn dial(head: &Head, servers: &[String], turn: usize) -> Result<TcpStream, Refusal> {
+    let mut why = Vec::new();
+    for at in 0..servers.len() {
+        let address = servers[(turn + at) % servers.len()].as_str();
+        let error = match tokio::time::timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {DIAL_TIME_MAX:?}"),
+        };
+        tracing::warn!(host = head.host, address, error, "could not reach a server");
+        why.push(format!("{address}: {error}"));
+    }
+    Err(Refusal::Unreachable { host: head.host.clone(), why: why.join("; ") })
 }
 
 /// The head, and what came behind it.
@@ -254,11 +268,11 @@ async fn read_head(client: &mut TcpStream) -> Result<(Head, Vec<u8>), Option<Ref
     }
 }
 
-/// The address to dial for a head.
-fn route(head: &Head, config: &ProxyConfig) -> Result<String, Refusal> {
+/// The addresses to dial for a head.
+fn route(head: &Head, config: &ProxyConfig) -> Result<Vec<String>, Refusal> {
     match config.servers.of(&head.host) {
-        Some(server) if head.port == 443 => Ok(server.to_owned()),
-        None if config.passes_others => Ok(head.authority()),
+        Some(servers) if head.port == 443 => Ok(servers.to_vec()),
+        None if config.passes_others => Ok(vec![head.authority()]),
         _ => Err(Refusal::Foreign(head.authority())),
     }
 }

@@ -30,7 +30,7 @@ Example, with rclone:
   rclone copy photos dropstone:photos
 
 Against servers of their own:
-  dropstone client-proxy --gateway files.example.com:443 --content blocks.example.com:443
+  dropstone client-proxy --gateway a.example.com:443,b.example.com:443 --content blocks.example.com:443
   HTTPS_PROXY=http://127.0.0.1:3129 SSL_CERT_FILE=ca.pem rclone lsf remote:
 
 Exit codes: 0 clean stop, 64 usage, 69 address in use")]
@@ -38,15 +38,15 @@ pub struct ClientProxyArgs {
     /// Where it listens; loopback, since it asks nobody who they are.
     #[arg(long, value_name = "HOST:PORT", default_value_t = LISTEN_DEFAULT)]
     listen: SocketAddr,
-    /// The gateway [default: that of `dropstone dev`]
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_server)]
-    gateway: Option<String>,
-    /// The block server's HTTPS port [default: the gateway, which serves all hosts under `dropstone dev`]
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_server)]
-    content: Option<String>,
-    /// The notifier [default: the gateway]
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_server)]
-    notify: Option<String>,
+    /// The gateways, by turns and past those that are gone [default: that of `dropstone dev`]
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = parse_server)]
+    gateway: Vec<String>,
+    /// The HTTPS ports of the block servers [default: the gateway, which serves all hosts under `dropstone dev`]
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = parse_server)]
+    content: Vec<String>,
+    /// The notifiers [default: the gateways]
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', value_parser = parse_server)]
+    notify: Vec<String>,
     /// The data directory of `dropstone dev`.
     #[arg(long, value_name = "DIR", default_value = dev::DATA_DEFAULT, conflicts_with = "gateway")]
     data: PathBuf,
@@ -60,18 +60,20 @@ pub struct ClientProxyArgs {
 
 /// Runs it.
 pub fn run(args: &ClientProxyArgs) -> Result<ExitCode> {
-    let api = match &args.gateway {
-        Some(gateway) => gateway.clone(),
-        None => of_dev(&args.data)?,
-    };
-    let or_api = |server: &Option<String>| server.clone().unwrap_or_else(|| api.clone());
+    let api = if args.gateway.is_empty() { vec![of_dev(&args.data)?] } else { args.gateway.clone() };
+    let or_api = |servers: &Vec<String>| if servers.is_empty() { api.clone() } else { servers.clone() };
     let servers = Servers { content: or_api(&args.content), notify: or_api(&args.notify), api };
     let stopping = stop::begin(&args.log)?;
     let config = ProxyConfig { listen: args.listen, servers: servers.clone(), passes_others: args.pass_others };
     let proxy = ClientProxy::start(config).map_err(|error| exit(code_of(&error), error))?;
-    println!("dropstone client-proxy: on {}, for {} to {}", proxy.address(), HOSTED_NAMES.join(", "), servers.api);
+    println!(
+        "dropstone client-proxy: on {}, for {} to {}",
+        proxy.address(),
+        HOSTED_NAMES.join(", "),
+        servers.api.join(", ")
+    );
     println!("clients want:");
-    if args.gateway.is_some() {
+    if !args.gateway.is_empty() {
         println!("  HTTPS_PROXY=http://{}", proxy.address());
         println!("  SSL_CERT_FILE=<a file with the authority of the servers' certificate>");
     } else {

@@ -72,13 +72,11 @@ pub enum Refusal {
     Method(String),
     /// A host that this proxy does not lead to.
     Foreign(String),
-    /// The server did not take the connection.
+    /// No server took the connection.
     Unreachable {
         /// Asked for.
         host: String,
-        /// Dialled.
-        address: String,
-        /// The system's words.
+        /// Each address that was dialled, with the system's words.
         why: String,
     },
     /// There are as many connections as may be.
@@ -106,10 +104,10 @@ impl Refusal {
                     "{authority} is not a host of this cluster; start the proxy with --pass-others to reach it too"
                 ),
             ),
-            Refusal::Unreachable { host, address, why } => (
+            Refusal::Unreachable { host, why } => (
                 "502 Bad Gateway",
                 "",
-                format!("could not reach {address}, which stands for {host}: {why}; is the server running there?"),
+                format!("could not reach what stands for {host}: {why}; is the server running there?"),
             ),
             Refusal::Full => (
                 "503 Service Unavailable",

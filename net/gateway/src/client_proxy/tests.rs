@@ -49,7 +49,7 @@ const JOINED: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 #[test]
 fn each_hosted_name_leads_to_its_server_and_streams_go_both_ways() {
-    let servers = Servers { api: echo("api"), content: echo("content"), notify: echo("notify") };
+    let servers = Servers { api: vec![echo("api")], content: vec![echo("content")], notify: vec![echo("notify")] };
     let proxy = proxy_to(servers, false, Limits::default());
     for (host, name) in HOSTED_NAMES.iter().zip(["api", "content", "notify", "api"]) {
         // What is sent with the head goes on too.
@@ -84,12 +84,25 @@ fn other_hosts_are_dialled_when_that_was_asked_for() {
     assert_eq!(through(&proxy, "www.dropbox.com:443", "!"), format!("{JOINED}ours!"));
 }
 
+fn nobody() -> String {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("an address").to_string()
+}
+
+#[test]
+fn several_servers_take_turns_and_one_that_is_gone_is_passed_over() {
+    let servers = Servers { api: vec![echo("one"), echo("two"), nobody()], ..Servers::one("localhost:1") };
+    let proxy = proxy_to(servers, false, Limits::default());
+    let names: Vec<String> =
+        (0..6).map(|_| through(&proxy, "api.dropboxapi.com:443", "").split_off(JOINED.len())).collect();
+    assert_eq!(names, ["one", "two", "one", "one", "two", "one"]);
+}
+
 #[test]
 fn a_server_that_is_not_there_is_told_with_its_address() {
-    let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("an address");
-    let proxy = proxy_to(Servers::one(&gone.to_string()), false, Limits::default());
+    let gone = nobody();
+    let proxy = proxy_to(Servers::one(&gone), false, Limits::default());
     let answer = through(&proxy, "api.dropboxapi.com:443", "");
-    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains(&gone.to_string()), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains(&gone), "{answer}");
 }
 
 #[test]
