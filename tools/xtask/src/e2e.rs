@@ -83,6 +83,7 @@ const SUITES: &[Suite] = &[
     ("dropbox-sdk", "the unmodified Python SDK does all that the gateway serves, over HTTPS", sdk::run),
     ("dropbox-js", "the unmodified JS SDK, oldest and newest, does the same", sdk::run_js),
     ("rclone", "Debian's rclone through client-proxy: a real tree goes there, is changed, and comes back", rclone::run),
+    ("rclone-kills", "servers of every role are killed while rclone copies there and back", rclone::run_kills),
     ("maestral", "two unmodified Maestral clients keep two folders in sync, conflicts too", sdk::run_maestral),
     (
         "http-load",

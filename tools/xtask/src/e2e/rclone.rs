@@ -1,6 +1,7 @@
 //! Debian's rclone, unmodified, through `dropstone client-proxy` against `dropstone dev`: a real tree of thousands of
 //! files goes there, is changed, and comes back byte for byte.
 
+mod roles;
 mod tree;
 
 use std::io::Write;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use super::cluster::{binary, free_ports, wait_for};
 use super::sdk::keep_apart;
 use super::served::Served;
+pub use roles::run as run_kills;
 use tree::Tree;
 
 /// What is copied: at least so many files.
@@ -23,16 +25,13 @@ const FILES_MIN: usize = 2_000;
 const MANY: [&str; 4] = ["--transfers", "16", "--checkers", "16"];
 
 /// What rclone does with the tree and beside it.
-type Flow = fn(&Rclone<'_>, &Tree) -> Result<()>;
+type Flow = fn(&Rclone, &Tree, &Served) -> Result<()>;
 
 /// Runs it; says so by name where rclone is not installed.
 pub fn run() -> Result<()> {
-    let version = Command::new("rclone").arg("version").output();
-    let Some(version) = version.ok().filter(|output| output.status.success()) else {
-        println!("  SKIPPED rclone: it is not installed here (Debian package rclone)");
+    if !is_installed("rclone", "rclone", "version") {
         return Ok(());
-    };
-    println!("  {}", String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default());
+    }
     let dir = std::env::temp_dir().join(format!("dropstone-e2e-rclone-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir)?;
@@ -41,10 +40,22 @@ pub fn run() -> Result<()> {
     outcome
 }
 
+/// Tells a program's version; where it is not there, that the suite is left out.
+fn is_installed(suite: &str, program: &str, version: &str) -> bool {
+    let output = Command::new(program).arg(version).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        println!("  SKIPPED {suite}: {program} is not installed here");
+        return false;
+    };
+    println!("  {}", String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default());
+    true
+}
+
 fn drive(dir: &Path) -> Result<()> {
     let served = Served::start(dir, &["--hosted-names"])?;
-    let (proxy, address) = start_proxy(&served)?;
-    let rclone = Rclone::new(dir, &served, &address)?;
+    let data = served.data.to_str().context("the path is not UTF-8")?;
+    let (proxy, address) = start_proxy(&["--data".to_owned(), data.to_owned()])?;
+    let rclone = Rclone::new(dir, served.variables(&["--client", "rclone", "--proxy", &address])?)?;
     let tree = Tree::make(&dir.join("tree"), FILES_MIN)?;
     println!("  a tree of {} files, {} MiB", tree.files()?.len(), tree.bytes()? >> 20);
     let flows: [(&str, Flow); 9] = [
@@ -60,7 +71,7 @@ fn drive(dir: &Path) -> Result<()> {
     ];
     for (name, flow) in flows {
         let began = Instant::now();
-        flow(&rclone, &tree).with_context(|| format!("flow {name:?}; dev said: {}", served.last_words()))?;
+        flow(&rclone, &tree, &served).with_context(|| format!("flow {name:?}; dev said: {}", served.last_words()))?;
         println!("  flow {name}: {:.1} s", began.elapsed().as_secs_f64());
     }
     drop(proxy);
@@ -78,11 +89,11 @@ impl Drop for Running {
     }
 }
 
-/// The proxy, and where it listens.
-fn start_proxy(served: &Served) -> Result<(Running, String)> {
+/// The proxy, told with `arguments` where it leads, and where it listens.
+fn start_proxy(arguments: &[String]) -> Result<(Running, String)> {
     let address = format!("127.0.0.1:{}", free_ports(1)?);
     let mut command = Command::new(binary()?);
-    command.args(["client-proxy", "--listen", &address, "--data"]).arg(&served.data);
+    command.args(["client-proxy", "--log", "error", "--listen", &address]).args(arguments);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("could not start client-proxy")?;
     let mut proxy = Running(child);
     wait_for(Duration::from_secs(20), || {
@@ -94,25 +105,41 @@ fn start_proxy(served: &Served) -> Result<(Running, String)> {
     Ok((proxy, address))
 }
 
+/// What makes a remote "dropstone" of a token that is never refreshed, through a proxy.
+fn remote(token: &str, proxy: &str) -> Vec<(String, String)> {
+    let token = json!({ "access_token": token, "token_type": "bearer", "expiry": "0001-01-01T00:00:00Z" });
+    let variables = [
+        ("HTTPS_PROXY", format!("http://{proxy}")),
+        ("RCLONE_CONFIG_DROPSTONE_TYPE", "dropbox".to_owned()),
+        ("RCLONE_CONFIG_DROPSTONE_TOKEN", token.to_string()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
 /// rclone with the remote "dropstone".
-struct Rclone<'a> {
+struct Rclone {
     dir: PathBuf,
-    served: &'a Served,
     variables: Vec<(String, String)>,
 }
 
-impl<'a> Rclone<'a> {
-    fn new(dir: &Path, served: &'a Served, proxy: &str) -> Result<Rclone<'a>> {
+impl Rclone {
+    fn new(dir: &Path, variables: Vec<(String, String)>) -> Result<Rclone> {
         // An empty file: without one each run says that it is missing.
         std::fs::write(dir.join("rclone.conf"), "")?;
-        let variables = served.variables(&["--client", "rclone", "--proxy", proxy])?;
-        Ok(Rclone { dir: dir.to_owned(), served, variables })
+        Ok(Rclone { dir: dir.to_owned(), variables })
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.patient(arguments)?;
+        // No second try of the whole: an error is one of the server's.
+        command.args(["--retries", "1"]);
+        Ok(command)
+    }
+
+    /// As its users run it: it tries again by itself.
+    fn patient(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new("rclone");
-        // No second try of anything: an error is one of the server's.
-        command.args(arguments).args(["--retries", "1"]).current_dir(&self.dir);
+        command.args(arguments).current_dir(&self.dir);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.env("RCLONE_CONFIG", self.dir.join("rclone.conf")).stdin(Stdio::null());
         keep_apart(&mut command, &self.dir)?;
@@ -161,7 +188,7 @@ impl<'a> Rclone<'a> {
     }
 }
 
-fn copy_and_check(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn copy_and_check(rclone: &Rclone, _: &Tree, _: &Served) -> Result<()> {
     let mut copy = vec!["copy", "tree", "dropstone:tree", "--create-empty-src-dirs", "-v"];
     copy.extend(MANY);
     rclone.ok(&copy)?;
@@ -171,7 +198,7 @@ fn copy_and_check(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn sync_after_changes(rclone: &Rclone<'_>, tree: &Tree) -> Result<()> {
+fn sync_after_changes(rclone: &Rclone, tree: &Tree, _: &Served) -> Result<()> {
     let sync = |how: &str| {
         let mut sync = vec!["sync", "tree", "dropstone:tree", "--create-empty-src-dirs", how];
         sync.extend(MANY);
@@ -186,14 +213,14 @@ fn sync_after_changes(rclone: &Rclone<'_>, tree: &Tree) -> Result<()> {
     rclone.check()
 }
 
-fn copy_back(rclone: &Rclone<'_>, tree: &Tree) -> Result<()> {
+fn copy_back(rclone: &Rclone, tree: &Tree, _: &Served) -> Result<()> {
     let mut copy = vec!["copy", "dropstone:tree", "back", "--create-empty-src-dirs"];
     copy.extend(MANY);
     rclone.ok(&copy)?;
     tree.compare(&rclone.dir.join("back"))
 }
 
-fn lists_and_sizes(rclone: &Rclone<'_>, tree: &Tree) -> Result<()> {
+fn lists_and_sizes(rclone: &Rclone, tree: &Tree, _: &Served) -> Result<()> {
     let listed = rclone.ok(&["lsf", "-R", "dropstone:tree"])?;
     let mut listed: Vec<&str> = listed.lines().collect();
     listed.sort_unstable();
@@ -214,7 +241,7 @@ fn lists_and_sizes(rclone: &Rclone<'_>, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn single_files(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn single_files(rclone: &Rclone, _: &Tree, _: &Served) -> Result<()> {
     let content = b"0123456789abcdef".repeat(70_000);
     rclone.fed(&["rcat", "dropstone:single/a.bin"], &content)?;
     let cat = |more: &[&str]| rclone.ok(&[&["cat"], more].concat()).map(String::into_bytes);
@@ -235,13 +262,13 @@ fn single_files(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn links_and_shares(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn links_and_shares(rclone: &Rclone, _: &Tree, served: &Served) -> Result<()> {
     rclone.fed(&["rcat", "dropstone:linked/file.txt"], b"linked")?;
     let link = rclone.ok(&["link", "dropstone:linked/file.txt"])?;
     ensure!(link.starts_with("https://") && link.contains("/s/"), "no link: {link}");
     ensure!(rclone.ok(&["link", "dropstone:linked/file.txt"])? == link, "a second link of one file");
     ensure!(rclone.ok(&["link", "dropstone:linked"])? != link, "the folder has the link of its file");
-    rclone.served.run(&["share", "/linked"])?;
+    served.run(&["share", "/linked"])?;
     let shared = rclone.ok(&["lsf", "--dropbox-shared-folders", "dropstone:"])?;
     ensure!(shared == "linked/\n", "shared folders: {shared}");
     let inside = rclone.ok(&["lsf", "--dropbox-shared-folders", "dropstone:linked"])?;
@@ -251,7 +278,7 @@ fn links_and_shares(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn two_ways(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn two_ways(rclone: &Rclone, _: &Tree, _: &Served) -> Result<()> {
     let left = rclone.dir.join("left");
     std::fs::create_dir_all(&left)?;
     std::fs::write(left.join("one"), "1")?;
@@ -269,7 +296,7 @@ fn two_ways(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
 }
 
 /// Its longpoll goes to the host `notify` without a token.
-fn change_is_noticed(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn change_is_noticed(rclone: &Rclone, _: &Tree, _: &Served) -> Result<()> {
     let log = rclone.dir.join("notice.log");
     let mut command = rclone.command(&["test", "changenotify", "dropstone:", "--poll-interval", "1s"])?;
     let _watching = Running(command.stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).spawn()?);
@@ -293,7 +320,7 @@ fn change_is_noticed(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
     Ok(())
 }
 
-fn the_rest(rclone: &Rclone<'_>, _: &Tree) -> Result<()> {
+fn the_rest(rclone: &Rclone, _: &Tree, _: &Served) -> Result<()> {
     let told = rclone.ok(&["test", "info", "dropstone:info", "--check-normalization", "--check-streaming"])?;
     for line in ["canReadRenormalized   = true", "canStream = true"] {
         ensure!(told.contains(line), "test info does not say {line:?}: {told}");
