@@ -107,7 +107,13 @@ impl Content {
         body: &mut B,
     ) -> Result<(), AppendError> {
         let Appending { offset, close, content_hash } = appending;
-        let (head, tail) = self.head_of(session, offset).await?;
+        let (head, tail) = match self.head_of(session, offset).await {
+            // Clients whose answer was lost say it again; some give a file up if that is refused.
+            Err(AppendError::Lookup(LookupError::Closed)) if close && self.closed_at(session, offset, body).await? => {
+                return Ok(());
+            }
+            head => head?,
+        };
         let options = CutOptions { head, content_hash, ends_file: close };
         let cut = cut(&self.store, &self.uploads.share(), body, options).await?;
         let new_tail = self.append_cut(session, appending, cut).await?;
@@ -115,6 +121,22 @@ impl Content {
             self.store.delete_tail(session.id.nonce, tail).await;
         }
         Ok(())
+    }
+
+    /// Does a call that brings nothing close a session that is closed there already? The body is not read yet.
+    async fn closed_at<B: Body>(&self, session: &SessionName, offset: u64, body: &mut B) -> Result<bool, AppendError> {
+        let state = self.sessions.state_of(session).await?;
+        if !state.is_some_and(|state| state.is_closed && state.offset == offset) {
+            return Ok(false);
+        }
+        loop {
+            match body.next().await {
+                None => return Ok(true),
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(_)) => return Ok(false),
+                Some(Err(error)) => return Err(ContentError::Body(error).into()),
+            }
+        }
     }
 
     async fn append_anywhere<B: Body>(
