@@ -10,6 +10,8 @@
 //! secret_file = "/etc/dropstone/secret"                           # 64 hex digits, the same on all servers, mode 0400
 //! certificate = "/etc/dropstone/gateway.pem"                      # the chain; without it and `key`: HTTP, on loopback only
 //! key = "/etc/dropstone/gateway.key"
+//! hubs = [["10.0.0.7:7450", "10.0.0.8:7450"]]   # of the notifiers, as [notify.edge] has them: then clients, and the web
+//!                                                # page, may wait for changes here too. Default: none
 //! ```
 
 use std::net::SocketAddr;
@@ -57,6 +59,8 @@ pub struct GatewayConfig {
     pub secret_file: PathBuf,
     /// What it shows.
     pub tls: Tls,
+    /// Of each place the hubs of the notifiers; empty: nobody waits for changes here.
+    pub hubs: Vec<Vec<String>>,
     /// `dropstone dev`: this account approves every app at once.
     pub dev: Option<Acct>,
 }
@@ -78,6 +82,8 @@ struct Table {
     secret_file: PathBuf,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    #[serde(default)]
+    hubs: Vec<Vec<String>>,
 }
 
 impl GatewayConfig {
@@ -92,7 +98,7 @@ impl GatewayConfig {
     ///
     /// Errors: [`ConfigError`].
     pub fn parse(text: &str) -> Result<GatewayConfig, ConfigError> {
-        let File { gateway: Table { listen, www, content, targets, server_id, secret_file, certificate, key } } =
+        let File { gateway: Table { listen, www, content, targets, server_id, secret_file, certificate, key, hubs } } =
             toml::from_str(text)?;
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Tls::Files { certificate, key },
@@ -102,7 +108,7 @@ impl GatewayConfig {
                 return Err(ConfigError::Value { table: "gateway", key: "certificate", why });
             }
         };
-        let config = GatewayConfig { listen, www, content, targets, server_id, secret_file, tls, dev: None };
+        let config = GatewayConfig { listen, www, content, targets, server_id, secret_file, tls, hubs, dev: None };
         config.check()?;
         Ok(config)
     }

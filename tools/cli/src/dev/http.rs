@@ -149,6 +149,7 @@ pub fn start(
         server_id: SERVER_ID,
         secret_file: dir.join(SECRET),
         tls: Tls::Dev { dir: dir.clone(), names },
+        hubs: Vec::new(),
         dev: Some(account.acct),
     };
     let store = BlockStore::open(store)?;
