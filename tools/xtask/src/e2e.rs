@@ -18,6 +18,7 @@ mod full_store;
 mod generator;
 mod http_load;
 mod load;
+mod maestral_kills;
 mod members;
 mod memcache;
 mod network;
@@ -32,6 +33,7 @@ mod served;
 mod small_disk;
 mod syscalls;
 mod tree;
+mod wake;
 mod watch;
 
 use std::time::Instant;
@@ -46,6 +48,7 @@ const SUITES: &[Suite] = &[
     ("memcache", "tools of libmemcached read what was put, and change nothing", memcache::run),
     ("watch", "watch wakes at once and misses nothing over a change of leader", watch::run),
     ("notify", "200 clients wait while notifiers, gateways and metaservers are killed: nobody sleeps", notify::run),
+    ("notify-wake", "10,000 clients wait: how long from a commit to their answers", wake::run),
     ("bad-input", "bad requests, garbage on every port, a full disk, a directory in use", bad_input::run),
     ("syscalls", "one io_uring_enter loop per core; fewer syncs than commits", syscalls::run),
     ("powercut", "the power of ext4 disks is cut under a live load; nothing acknowledged is lost", powercut::run),
@@ -95,6 +98,11 @@ const SUITES: &[Suite] = &[
         "web",
         "the web page in headless Chromium: mouse, keyboard, live updates, resumed uploads, pictures",
         sdk::run_web,
+    ),
+    (
+        "maestral-kills",
+        "two Maestral clients while gateway, content host, notifier and metaservers are killed in turn",
+        maestral_kills::run,
     ),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),

@@ -37,6 +37,8 @@ struct World {
     is_over: AtomicBool,
     woken: AtomicU64,
     asleep: AtomicU64,
+    /// Longpolls whose notifier was not there, or went.
+    cut: AtomicU64,
     trouble: Mutex<Vec<String>>,
 }
 
@@ -87,6 +89,7 @@ fn world(cluster: &Cluster, roles: &Roles) -> Result<World> {
         is_over: AtomicBool::new(false),
         woken: AtomicU64::new(0),
         asleep: AtomicU64::new(0),
+        cut: AtomicU64::new(0),
         trouble: Mutex::default(),
     })
 }
@@ -102,8 +105,9 @@ fn wait_for_ever(world: &World, at: usize) {
         let arg = json!({ "cursor": cursor, "timeout": POLL.as_secs() });
         let limit = POLL + Duration::from_secs(30);
         let answer = call(&world.edges[edge], "files/list_folder/longpoll", None, &arg, limit);
-        let changes = match answer.and_then(|answer| Ok((answer.status, answer.json()?))) {
-            Ok((200, value)) => value["changes"].as_bool().unwrap_or(false),
+        let counter = match answer.and_then(|answer| Ok((answer.status, answer.json()?))) {
+            Ok((200, value)) if value["changes"] == true => &world.woken,
+            Ok((200, _)) => &world.asleep,
             Ok(other) => {
                 world.trouble.lock().expect("nobody panics with it").push(format!("{other:?}"));
                 return;
@@ -112,14 +116,10 @@ fn wait_for_ever(world: &World, at: usize) {
             Err(_) => {
                 edge = 1 - edge;
                 std::thread::sleep(Duration::from_millis(100 + at as u64));
-                true
+                &world.cut
             }
         };
-        if changes {
-            world.woken.fetch_add(1, Ordering::Relaxed);
-        } else {
-            world.asleep.fetch_add(1, Ordering::Relaxed);
-        }
+        counter.fetch_add(1, Ordering::Relaxed);
         let Some(page) = ask_any(world, at, "files/list_folder/continue", &json!({ "cursor": cursor })) else { return };
         cursor = note(me, &page);
     }
@@ -204,9 +204,9 @@ fn judge(world: &World, cluster: &mut Cluster, roles: &mut Roles) -> Result<()> 
     change(world, 11, LATE, "a notifier was stopped in order")?;
     let repairs = roles.counter(1, "hub_repairs_total")?;
     let wakes = roles.counter(1, "edge_wakes_total")?;
-    let (woken, asleep) = (world.woken.load(Ordering::Relaxed), world.asleep.load(Ordering::Relaxed));
+    let [woken, asleep, cut] = [&world.woken, &world.asleep, &world.cut].map(|counter| counter.load(Ordering::Relaxed));
     println!(
-        "  it ended {:.2} s after SIGTERM; {woken} answers came with a change, {asleep} without",
+        "  it ended {:.2} s after SIGTERM; {woken} longpolls ended with a change, {asleep} without, {cut} were cut off",
         took.as_secs_f64()
     );
     println!("  the other notifier woke {wakes} since its start and repaired {repairs}");

@@ -13,8 +13,9 @@ use super::served::Served;
 pub use outside::run as run_outside;
 
 /// A client and what it does.
-struct Suite {
-    name: &'static str,
+pub struct Suite {
+    /// As it is called.
+    pub name: &'static str,
     /// Its column in the table of docs/design/gateway.md.
     client: &'static str,
     /// What is installed, at the versions that the script was written for.
@@ -59,6 +60,10 @@ const WEB: Suite = Suite {
     script: include_str!("web/page.py"),
 };
 
+/// Two Maestral clients while servers are killed (`maestral_kills.rs`).
+pub const KILLS: Suite =
+    Suite { name: "maestral-kills", file: "under_kills.py", script: include_str!("sdk/under_kills.py"), ..MAESTRAL };
+
 /// The Python SDK.
 pub fn run() -> Result<()> {
     run_suite(&SDK, python)
@@ -94,14 +99,21 @@ fn run_suite(suite: &Suite, environment: Environment) -> Result<()> {
 fn judge(suite: &Suite, environment: Environment, dir: &Path) -> Result<()> {
     let Some(program) = environment(suite, dir)? else { return Ok(()) };
     let served = Served::start(dir, &[])?;
+    let mut command = script(suite, &program, dir)?;
+    command.envs(served.variables(&[])?);
+    print!("{}", run_ok(&mut command)?);
+    served.check_covered(suite.client)
+}
+
+/// The suite's script, with `dir` as its home.
+pub fn script(suite: &Suite, program: &Path, dir: &Path) -> Result<Command> {
     let script = dir.join(suite.file);
     std::fs::write(&script, suite.script)?;
     let mut command = Command::new(program);
-    command.arg(&script).arg(dir).envs(served.variables(&[])?);
+    command.arg(&script).arg(dir);
     keep_apart(&mut command, dir)?;
     command.env("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring");
-    print!("{}", run_ok(&mut command)?);
-    served.check_covered(suite.client)
+    Ok(command)
 }
 
 /// What a client keeps of its own lies in `dir`, and goes with the suite.
@@ -116,7 +128,7 @@ pub fn keep_apart(command: &mut Command, dir: &Path) -> Result<()> {
 }
 
 /// A virtual environment with the packages; the path of its interpreter.
-fn python(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
+pub fn python(suite: &Suite, dir: &Path) -> Result<Option<PathBuf>> {
     let (venv, name) = (dir.join("venv"), suite.name);
     let made = Command::new("python3").args(["-m", "venv"]).arg(&venv).output();
     if !made.is_ok_and(|output| output.status.success()) {
