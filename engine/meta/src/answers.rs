@@ -1,8 +1,9 @@
-//! Answers by path for a cache: under which key, how new, and which of them an entry has changed.
+//! Answers for a cache: by path, by node, and the head of a journal; how new each is, and which of them an entry changed.
 //!
-//! An answer by path is made of the dirents on the way and of the node's row and those above it. So what an entry wrote
-//! into these two tables tells which answers are over: those of single paths while only files came, changed and went, and
-//! all of a namespace as soon as a folder or a mount did.
+//! An answer by path is made of the dirents on the way and of the node's row and those above it, one by node of these rows
+//! alone. So what an entry wrote into these two tables tells which answers are over: those of single paths and nodes
+//! while only files came, changed and went, and all of a namespace as soon as a folder or a mount did. A head is over with
+//! each new row of its namespace. Who may read is told by that row's owner and kind, and by the rows of members.
 
 use base::limits::DEPTH_MAX;
 use base::names::{key_of, normalize_path};
@@ -10,18 +11,18 @@ use base::{Acct, GroupId, Jid, Nsid, TreeNode};
 
 use crate::access::{Access, access};
 use crate::batch::RowBatch;
-use crate::command::At;
-use crate::keys::table;
-use crate::metadata::NodeKind;
+use crate::command::{At, MemberState};
+use crate::keys::{self, table};
+use crate::metadata::{NamespaceKind, NodeKind};
 use crate::outcome::Outcome;
-use crate::overlay::View;
+use crate::overlay::{Source as _, View};
 use crate::query::{Answer, ROOT};
 use crate::read::{entry_at, refusal};
-use crate::rows::{DeadRow, DirentRow, NodeRow, RowValue as _};
+use crate::rows::{DeadRow, DirentRow, MemberRow, NamespaceRow, NodeRow, RowValue as _};
 use crate::store::{Cold, Store, Want};
 use crate::tree::{Halt, Tree};
 
-/// The answer to [`crate::Query::Lookup`] by path.
+/// The answer to [`crate::Query::Lookup`] by path or by node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Point {
     /// As the query would answer.
@@ -31,14 +32,14 @@ pub struct Point {
     pub as_of: Option<Jid>,
 }
 
-/// Answers a lookup by path, as [`crate::query()`] does, with how new the answer is.
+/// Answers a lookup by path or by node, as [`crate::query()`] does, with how new the answer is.
 ///
 /// Errors: [`Cold`]: prefetch `wants` and ask again.
 pub fn point<S: Store>(
     store: &S,
     group: GroupId,
     (acct, nsid): (Acct, Nsid),
-    path: &str,
+    at: &At,
     wants: &mut Vec<Want>,
 ) -> Result<Point, Cold> {
     let mut view = View { store, group, wants };
@@ -50,7 +51,7 @@ pub fn point<S: Store>(
     if access(tree.source, nsid, &namespace, acct)? < Access::Read {
         return Ok(Point { answer: Answer::NoAccess, as_of: None });
     }
-    match entry_at(&mut tree, &At::path(path)) {
+    match entry_at(&mut tree, at) {
         Ok((entry, newest)) => Ok(Point { answer: Answer::Entry(entry), as_of: Some(newest) }),
         Err(Halt::With(outcome)) => {
             let as_of = (outcome == Outcome::NotFound).then_some(namespace.head);
@@ -80,6 +81,43 @@ pub fn may_read<S: Store>(
     })
 }
 
+/// What a namespace's own row says of who may read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    /// May always.
+    pub owner: Acct,
+    /// Members who joined may too ([`has_joined`]).
+    pub is_shared: bool,
+}
+
+impl Rights {
+    fn of(row: &NamespaceRow) -> Rights {
+        Rights { owner: row.owner, is_shared: row.kind == NamespaceKind::Shared }
+    }
+}
+
+/// The rights of a namespace; `None` where there is none.
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn rights<S: Store>(store: &S, group: GroupId, nsid: Nsid, wants: &mut Vec<Want>) -> Result<Option<Rights>, Cold> {
+    let mut view = View { store, group, wants };
+    Ok(Tree { source: &mut view, nsid }.namespace()?.map(|row| Rights::of(&row)))
+}
+
+/// Is the account a member of a shared namespace who joined?
+///
+/// Errors: [`Cold`]: prefetch `wants` and ask again.
+pub fn has_joined<S: Store>(
+    store: &S,
+    group: GroupId,
+    (acct, nsid): (Acct, Nsid),
+    wants: &mut Vec<Want>,
+) -> Result<bool, Cold> {
+    let mut view = View { store, group, wants };
+    let member: Option<MemberRow> = view.row(&keys::member(nsid, acct))?;
+    Ok(member.is_some_and(|member| member.state == MemberState::Joined))
+}
+
 /// Appends the key of a path, by which answers are cached: its names as they are compared, each behind a `/`; nothing for
 /// the root. False for what is no path.
 pub fn path_key(path: &str, out: &mut Vec<u8>) -> bool {
@@ -94,21 +132,40 @@ pub fn path_key(path: &str, out: &mut Vec<u8>) -> bool {
 pub enum Changed<'a> {
     /// Of one path, by its [`path_key`].
     Path(Nsid, &'a [u8]),
-    /// Of the whole namespace.
+    /// Of one node.
+    Node(Nsid, TreeNode),
+    /// By path and by node, of the whole namespace.
     Namespace(Nsid),
+    /// The head of the journal; and what the rights are now, which may be as they were. `None`: it is gone.
+    Head(Nsid, Option<Rights>),
+    /// Whether an account has joined.
+    Member(Nsid, Acct),
 }
 
-/// Tells which answers by path the rows of an entry have changed, once the store has them: at least those.
+/// Tells which answers the rows of an entry have changed, once the store has them: at least those.
 pub fn changed<S: Store>(store: &S, group: GroupId, batch: &RowBatch, mut each: impl FnMut(Changed<'_>)) {
     let mut told: Option<Nsid> = None;
     let mut paths = Paths::default();
-    for (key, value) in batch.iter().skip_while(|(key, _)| key[0] < table::NODE) {
-        if key[0] > table::DIRENT {
-            break;
+    for (key, value) in batch.iter().take_while(|(key, _)| key[0] <= table::MEMBER) {
+        let nsid = || Nsid(number(key, 1));
+        match key[0] {
+            table::NAMESPACE => {
+                each(Changed::Head(nsid(), value.map(|value| Rights::of(&NamespaceRow::decode(value)))));
+                continue;
+            }
+            table::MEMBER => {
+                each(Changed::Member(nsid(), Acct(number(key, 9))));
+                continue;
+            }
+            table::NODE | table::DIRENT => {}
+            _ => continue,
         }
-        let nsid = Nsid(number(key, 1));
+        let nsid = nsid();
         if told == Some(nsid) {
             continue;
+        }
+        if key[0] == table::NODE {
+            each(Changed::Node(nsid, TreeNode(number(key, 9))));
         }
         let parent = match (key[0], value) {
             (table::NODE, Some(value)) => file_of(NodeRow::decode(value)),

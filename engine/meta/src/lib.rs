@@ -66,7 +66,7 @@ pub use across::{
     Carried, CarriedFile, CarriedItem, CarryPlace, Export, ExportPage, Import, ImportEnd, ImportEndHow, ImportInfo,
     MemberInfo,
 };
-pub use answers::{Changed, Point, changed, may_read, path_key, point};
+pub use answers::{Changed, Point, Rights, changed, has_joined, may_read, path_key, point, rights};
 pub use applied::{Applied, EntryKind, EntryRef};
 pub use apply::Applier;
 pub use batch::RowBatch;

@@ -1,24 +1,25 @@
 //! The read cache of this core's groups: filled by reads, kept true by apply, published with the lease.
 //!
 //! ```text
-//! serve ── answer by path ─▶ insert         apply ── rows of the entry ─▶ invalidate paths, or the namespace
+//! serve ── answer by path or node, head ─▶ insert     apply ── rows of the entry ─▶ invalidate them, or the namespace
 //! step  ── lease held, renewed, gone ─▶ publish, give up, before this turn's messages leave
-//! join_reads ── lookup by path ─▶ hit: answered at once, without a position
+//! join_reads ── lookup by path or node, head ─▶ hit: answered at once, without a position
 //! ```
-//! What is cached under a path is the encoded answer, for whoever may read the namespace, and beside it, under a table of
-//! its own, the JSON that the memcached port gives out. Nothing here is ever asked whether something is true: without it
+//! What is cached under a path is the encoded answer, for whoever may read the namespace, which is cached by itself; and
+//! beside it, under a table of its own, the JSON that the memcached port gives out (`cache_keys.rs`). Nothing here is ever asked whether something is true: without it
 //! the same answers come from the rows (docs/design/cache.md).
 
 use base::stages::Stage;
-use base::{Jid, LogIndex, Mono, NodeId, Nsid};
+use base::{Acct, Jid, LogIndex, Mono, NodeId, Nsid};
 use cache::{Item, Kind, Read as Found, ReadStats, Reader, Rule, ValueBuffer, WriteStats, Writer, key};
-use meta::{Answer, Changed, Cold, NodeKind, Query, Store, Want, What};
+use meta::{Answer, Changed, Cold, NodeKind, Query, Rights, Store, Want, What};
 use raft::ReadPath;
 use seglog::Disk;
 
 use crate::group::{Form, Read};
+use crate::metadata_read::path_asked;
 use crate::read::Answered;
-use crate::{Effect, Shard, metadata_read};
+use crate::{Effect, Shard, cache_keys, metadata_read};
 
 /// One core's cache, as its shard uses it.
 pub(crate) struct Cached {
@@ -39,17 +40,15 @@ struct Told {
 }
 
 impl Cached {
-    /// Puts the key of a path together; false when it is none.
-    fn set_key(&mut self, form: Form, nsid: Nsid, path: &str) -> bool {
-        key::encode(table_of(form), nsid, &[], &mut self.key);
-        meta::path_key(path, &mut self.key)
-    }
-
     /// Under the key that was set.
     fn insert(&mut self, at: u32, form: Form, answer: &Answer, as_of: Jid) {
         self.value.clear();
         let kind = match answer {
             Answer::NotFound => Kind::Absent,
+            Answer::Head(_) => {
+                answer.encode(&mut self.value);
+                Kind::Row
+            }
             Answer::Entry(entry) => {
                 match form {
                     Form::Native => answer.encode(&mut self.value),
@@ -67,7 +66,83 @@ impl Cached {
         base::mark::hit!("shard.cached.filled");
         base::mark::hit!("shard.cached.filled_json", form == Form::Metadata);
         base::mark::hit!("shard.cached.filled_absent", kind == Kind::Absent);
+        base::mark::hit!("shard.cached.filled_head", kind == Kind::Row);
         let _ = self.writer.insert(at as usize, &Item { key: &self.key, kind, as_of: as_of.0, value: &self.value });
+    }
+
+    /// Ends an answer, if it is there.
+    fn forget(&mut self, at: u32, changed: Changed<'_>) {
+        match changed {
+            Changed::Path(nsid, path) => {
+                base::mark::hit!("shard.cached.path_over");
+                for table in [key::PATH, key::PATH | key::JSON] {
+                    key::encode(table, nsid, path, &mut self.key);
+                    self.writer.invalidate(&self.key);
+                }
+            }
+            Changed::Node(nsid, node) => {
+                key::encode(key::NODE, nsid, &node.0.to_be_bytes(), &mut self.key);
+                self.writer.invalidate(&self.key);
+            }
+            Changed::Namespace(nsid) => {
+                base::mark::hit!("shard.cached.namespace_over");
+                self.writer.invalidate_namespace(at as usize, nsid);
+            }
+            Changed::Head(nsid, rights) => {
+                cache_keys::put_head_key(nsid, &mut self.key);
+                self.writer.invalidate(&self.key);
+                self.keep_rights(at, nsid, rights);
+            }
+            Changed::Member(nsid, acct) => {
+                base::mark::hit!("shard.cached.member_over");
+                cache_keys::put_member_key(nsid, acct, &mut self.key);
+                self.writer.invalidate(&self.key);
+            }
+        }
+    }
+
+    /// The row that has the rights is written with every change of its namespace: what is cached of it goes when they are
+    /// others now.
+    fn keep_rights(&mut self, at: u32, nsid: Nsid, rights: Option<Rights>) {
+        cache_keys::put_rights_key(nsid, &mut self.key);
+        match self.reader.get(at as usize, &self.key, Rule::Applied, &mut self.buffer) {
+            Found::Miss => {}
+            Found::Hit(hit) if rights.is_some_and(|rights| hit.value == cache_keys::rights_value(rights)) => {}
+            Found::Hit(_) | Found::NotHere => {
+                base::mark::hit!("shard.cached.rights_over");
+                self.writer.invalidate(&self.key);
+            }
+        }
+    }
+
+    /// May the account read, as far as it is cached?
+    fn may_read(&mut self, at: u32, (acct, nsid): (Acct, Nsid)) -> bool {
+        if acct == Acct(0) {
+            return true;
+        }
+        cache_keys::put_rights_key(nsid, &mut self.key);
+        let found = self.reader.get(at as usize, &self.key, Rule::Applied, &mut self.buffer);
+        let Found::Hit(hit) = found else { return false };
+        let Some(rights) = cache_keys::rights_of(hit.value) else { return false };
+        if rights.owner == acct || !rights.is_shared {
+            return rights.owner == acct;
+        }
+        cache_keys::put_member_key(nsid, acct, &mut self.key);
+        matches!(self.reader.get(at as usize, &self.key, Rule::Applied, &mut self.buffer), Found::Hit(_))
+    }
+
+    /// Of who may read: the namespace's rights, and that the account has joined where that is why.
+    fn insert_rights(&mut self, at: u32, (acct, nsid): (Acct, Nsid), rights: Rights) {
+        base::mark::hit!("shard.cached.filled_rights");
+        let mut insert = |key: &[u8], value: &[u8]| {
+            let _ = self.writer.insert(at as usize, &Item { key, kind: Kind::Row, as_of: 0, value });
+        };
+        cache_keys::put_rights_key(nsid, &mut self.key);
+        insert(&self.key, &cache_keys::rights_value(rights));
+        if rights.owner != acct {
+            cache_keys::put_member_key(nsid, acct, &mut self.key);
+            insert(&self.key, &[]);
+        }
     }
 
     /// What is cached equals what the rows say now; looked at by tests and the simulator, at each read of the rows.
@@ -142,22 +217,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
     /// The store has an entry: the answers that it changed are over.
     pub(crate) fn forget_changed(&mut self, at: u32, index: LogIndex) {
         let Some(cached) = &mut self.cached else { return };
-        let Cached { writer, key, .. } = &mut **cached;
         let group = self.groups[at as usize].id;
-        meta::changed(&self.store, group, self.applier.batch(), |changed| match changed {
-            Changed::Path(nsid, path) => {
-                base::mark::hit!("shard.cached.path_over");
-                for form in [Form::Native, Form::Metadata] {
-                    key::encode(table_of(form), nsid, path, key);
-                    writer.invalidate(key);
-                }
-            }
-            Changed::Namespace(nsid) => {
-                base::mark::hit!("shard.cached.namespace_over");
-                writer.invalidate_namespace(at as usize, nsid);
-            }
-        });
-        writer.publish_applied(at as usize, index);
+        meta::changed(&self.store, group, self.applier.batch(), |changed| cached.forget(at, changed));
+        cached.writer.publish_applied(at as usize, index);
     }
 
     /// The group's rows go, or others come in their place.
@@ -169,37 +231,74 @@ impl<D: Disk, S: Store> Shard<D, S> {
         }
     }
 
-    /// The rows' answer to a read. One by path is cached in its form.
+    /// The rows' answer to a read, which is cached where answers of its kind are.
     pub(crate) fn answer(&mut self, at: u32, read: &Read, wants: &mut Vec<Want>) -> Result<Answered, Cold> {
-        let slot = &self.groups[at as usize];
-        let group = slot.id;
-        if read.form == Form::Metadata {
-            let asked = metadata_read::path_asked(&read.query);
-            let (answer, as_of) = meta::lookup_as_of(&self.store, group, read.nsid, asked, wants)?;
+        let group = self.groups[at as usize].id;
+        let Read { acct, nsid, query, form, .. } = read;
+        if *form == Form::Metadata {
+            let (answer, as_of) = meta::lookup_as_of(&self.store, group, *nsid, path_asked(query), wants)?;
             // Of a namespace that does not exist nothing tells when it does.
-            if as_of > Jid(0) {
-                self.fill(at, Form::Metadata, (read.nsid, &asked.path), &answer, as_of);
-            }
+            self.fill(at, read, &answer, Some(as_of).filter(|as_of| *as_of > Jid(0)));
             return Ok(Answered::Metadata(answer, as_of));
         }
-        let (true, Some(path)) = (self.cached.is_some(), path_of(&read.query)) else {
-            let found = meta::query(&self.store, group, read.acct, read.nsid, &read.query, wants);
-            return found.map(Answered::Native);
+        let answer = match query {
+            Query::Lookup(What::At(place)) if self.cached.is_some() => {
+                let point = meta::point(&self.store, group, (*acct, *nsid), place, wants)?;
+                self.fill(at, read, &point.answer, point.as_of);
+                point.answer
+            }
+            _ => {
+                let answer = meta::query(&self.store, group, *acct, *nsid, query, wants)?;
+                if let Answer::Head(head) = answer {
+                    self.fill(at, read, &answer, Some(head).filter(|head| *head > Jid(0)));
+                }
+                answer
+            }
         };
-        let point = meta::point(&self.store, group, (read.acct, read.nsid), path, wants)?;
-        if let Some(as_of) = point.as_of {
-            self.fill(at, Form::Native, (read.nsid, path), &point.answer, as_of);
-        }
-        Ok(Answered::Native(point.answer))
+        Ok(Answered::Native(answer))
     }
 
-    /// Caches what the rows answer now.
-    fn fill(&mut self, at: u32, form: Form, (nsid, path): (Nsid, &str), answer: &Answer, as_of: Jid) {
+    /// Caches what the rows answer now; `None` as `as_of` is not to be cached.
+    fn fill(&mut self, at: u32, read: &Read, answer: &Answer, as_of: Option<Jid>) {
         let slot = &self.groups[at as usize];
-        let Some(cached) = &mut self.cached else { return };
-        if slot.installing.is_none() && slot.lost.is_none() && cached.set_key(form, nsid, path) {
-            cached.insert(at, form, answer, as_of);
+        let (Some(cached), Some(as_of)) = (&mut self.cached, as_of) else { return };
+        if slot.installing.is_some() || slot.lost.is_some() {
+            return;
         }
+        let Read { nsid, query, form, .. } = read;
+        let is_key = match form {
+            Form::Native => cache_keys::put_query_key(*nsid, query, &mut cached.key),
+            Form::Metadata => {
+                key::encode(key::PATH | key::JSON, *nsid, &[], &mut cached.key);
+                meta::path_key(&path_asked(query).path, &mut cached.key)
+            }
+        };
+        if is_key {
+            cached.insert(at, *form, answer, as_of);
+        }
+    }
+
+    /// May the asker of a read be told? By what is cached, else by the rows, which are cached then. `false` also when
+    /// rows are not in memory.
+    fn may_read(&mut self, at: u32, asker: (Acct, Nsid)) -> bool {
+        let group = self.groups[at as usize].id;
+        let Some(cached) = &mut self.cached else { return false };
+        if cached.may_read(at, asker) {
+            base::mark::hit!("shard.cached.rights_hit", asker.0 != Acct(0));
+            return true;
+        }
+        cached.wants.clear();
+        let (acct, nsid) = asker;
+        if meta::may_read(&self.store, group, asker, &mut cached.wants) != Ok(true) {
+            return false;
+        }
+        if let Ok(Some(rights)) = meta::rights(&self.store, group, nsid, &mut cached.wants)
+            && self.groups[at as usize].installing.is_none()
+            && (rights.owner == acct || rights.is_shared)
+        {
+            cached.insert_rights(at, asker, rights);
+        }
+        true
     }
 
     /// Answers those of this turn's reads whose answers are cached, under the lease.
@@ -216,30 +315,27 @@ impl<D: Disk, S: Store> Shard<D, S> {
     fn answer_cached(&mut self, at: u32, read: &mut Read, now: Mono) -> bool {
         let slot = &self.groups[at as usize];
         let group = slot.id;
-        // Of a group in quarantine nothing is served to others.
-        let confirmed = Read { path: Some(ReadPath::Lease), ..read.clone() };
-        if slot.lost.is_some() || !self.may_serve(at, &confirmed) {
+        // Of a group in quarantine nothing is served to others. What is cached lies under the namespace alone, whichever
+        // group is asked.
+        let is_right = base::group_of(read.nsid, self.settings.groups) == group;
+        if slot.lost.is_some() || !is_right || !self.may_serve(at, Some(ReadPath::Lease)) {
             return false;
         }
         let index = self.shown_index(at);
-        let (Some(cached), Some(path)) = (&mut self.cached, path_of(&read.query)) else { return false };
-        if read.form != Form::Native {
+        // Rights are looked at before the answer, which is right here alone, where nothing changes between.
+        if read.form != Form::Native || !is_cached(&read.query) || !self.may_read(at, (read.acct, read.nsid)) {
             return false;
         }
-        cached.wants.clear();
-        let may_read = meta::may_read(&self.store, group, (read.acct, read.nsid), &mut cached.wants);
-        if may_read != Ok(true) || !cached.set_key(Form::Native, read.nsid, path) {
-            return false;
-        }
+        let Some(cached) = &mut self.cached else { return false };
         let Cached { reader, key, buffer, .. } = &mut **cached;
+        if !cache_keys::put_query_key(read.nsid, &read.query, key) {
+            return false;
+        }
         let Found::Hit(hit) = reader.get(at as usize, key, Rule::Lease(now), buffer) else { return false };
         base::mark::hit!("shard.cached.hit");
         base::mark::hit!("shard.cached.hit_absent", hit.kind == Kind::Absent);
         let effect = Effect { index, path: Some(ReadPath::Lease), ..Effect::default() };
-        self.replies.done(read.ticket, group, effect, |out| match hit.kind {
-            Kind::Absent => Answer::NotFound.encode(out),
-            _ => out.extend_from_slice(hit.value),
-        });
+        self.replies.done(read.ticket, group, effect, |out| cache_keys::put_answer(&hit, out));
         self.stages.admit(&mut read.slot);
         read.slot.mark(Stage::Cache, self.stages.now);
         self.time_read(read, group, index, false);
@@ -248,18 +344,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
     }
 }
 
-/// Under which table answers of this form are.
-fn table_of(form: Form) -> u8 {
-    match form {
-        Form::Native => key::PATH,
-        Form::Metadata => key::PATH | key::JSON,
-    }
-}
-
-/// The path that a lookup asks for, from the root.
-fn path_of(query: &Query) -> Option<&str> {
+/// Are answers to such queries cached?
+fn is_cached(query: &Query) -> bool {
     match query {
-        Query::Lookup(What::At(at)) if at.node.0 == 0 => Some(&at.path),
-        _ => None,
+        Query::Lookup(What::At(at)) => at.node.0 == 0 || at.path.is_empty(),
+        query => *query == Query::Head,
     }
 }

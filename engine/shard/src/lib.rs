@@ -15,6 +15,7 @@
 mod admit;
 mod apply;
 mod balance;
+pub mod cache_keys;
 mod cached;
 mod checkpoint;
 mod deadlines;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base::stages::Stage;
 use base::{GroupId, Jid, LogIndex, Mono, NodeId, Nsid};
 use meta::{Store, Want};
-use raft::{Input, Outcome, ReadsConfirmed};
+use raft::{Input, Outcome, ReadPath, ReadsConfirmed};
 use seglog::Disk;
 
 use crate::group::{ApplyWait, Read};
@@ -99,7 +99,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             let hint = slot.raft.leader().unwrap_or_default();
             return self.replies.bare(read.ticket, group, Status::NotLeader(hint));
         }
-        if !self.may_serve(at, &read) {
+        if !self.may_serve(at, read.path) {
             base::mark::hit!("shard.read.of_a_stopped_group");
             tokens.drain(..).for_each(|token| self.store.release(token));
             return self.replies.bare(read.ticket, group, Status::NotLeader(NodeId(0)));
@@ -147,9 +147,9 @@ impl<D: Disk, S: Store> Shard<D, S> {
 
     /// A group that an alarm stopped may be in a wrong state, and so may one that is quarantined: perhaps it was stopped
     /// before the last start. Only what this node reads for itself, which nothing confirms, is then as good as ever.
-    pub(crate) fn may_serve(&self, at: u32, read: &Read) -> bool {
+    pub(crate) fn may_serve(&self, at: u32, path: Option<ReadPath>) -> bool {
         let slot = &self.groups[at as usize];
-        slot.alarm.is_none() && (read.path.is_none() || slot.raft.health() != raft::Health::Quarantined)
+        slot.alarm.is_none() && (path.is_none() || slot.raft.health() != raft::Health::Quarantined)
     }
 
     pub(crate) fn fetch_head(&mut self, at: u32, nsid: Nsid, wants: &[Want]) {

@@ -24,7 +24,7 @@ use crate::exit::ExitCode;
 use crate::forward::Rooms;
 use crate::memcache::{self, Memcache};
 use crate::profile::{CoreProfile, Counts};
-use crate::requests::{Ask, Desk};
+use crate::requests::Ask;
 use crate::shared::Shared;
 use crate::stall::Step;
 use crate::{address_book, forward, near_cache::NearCache, requests, tell};
@@ -70,6 +70,8 @@ pub(crate) struct Hands {
     pub memcache: Memcache,
     /// What is cached of all cores of this node.
     pub near: Option<NearCache>,
+    /// This turn's answers of it to native clients.
+    pub near_answers: Vec<u8>,
     pub peers: Peers,
     /// To and from the other cores of this node.
     pub mailroom: Rooms,
@@ -121,6 +123,7 @@ impl Core {
             clients,
             memcache,
             near,
+            near_answers: Vec::new(),
             peers,
             mailroom,
             shared,
@@ -347,13 +350,6 @@ impl Hands {
         clients.flush(io, |event| desk.handle(&event));
     }
 
-    /// The clients, and what their requests meet.
-    fn desk(&mut self) -> (&mut Clients, Desk<'_>) {
-        let begun = self.profile.begun();
-        let Hands { clients, shard, counters, asks, id, now, explains, mailroom, .. } = self;
-        (clients, Desk { shard, counters, asks, core: *id, now: *now, begun, explains, mailroom })
-    }
-
     fn handle_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Storage(done) => {
@@ -483,6 +479,7 @@ impl Hands {
         }
         self.asks = asks;
         self.asks.clear();
+        self.near_answers.clear();
         let Hands { clients, shard, counters, shared, profile, explains, id, node, .. } = self;
         let Hands { has_replied, mailroom, memcache, .. } = self;
         let replies = shard.replies();

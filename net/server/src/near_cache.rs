@@ -9,9 +9,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::mono::Span;
-use base::{GroupId, Mono, Nsid};
+use base::{Acct, GroupId, Mono, Nsid, group_of};
 use cache::{Asked, Hit, NodeCache, Prefetch, Read, Rule, SettingsError, ValueBuffer, WriteStats, Writer, key};
+use meta::Query;
 use reactor::CacheMemory;
+use shard::cache_keys;
+use wire::client::parse_query;
 
 use crate::config::{NodeConfig, Profile};
 use crate::core::Hands;
@@ -44,12 +47,13 @@ pub(crate) struct NearCache {
     resumes: Mono,
     /// No lease is published for longer.
     lease_max: Span,
+    groups: u32,
 }
 
 impl NearCache {
-    fn new(node: NodeCache, lease_max: Span) -> NearCache {
-        let buffer = node.value_buffer();
-        NearCache { node, buffer, key: Vec::new(), counts: NearCounts::default(), resumes: Mono(0), lease_max }
+    fn new(node: NodeCache, (groups, lease_max): (u32, Span)) -> NearCache {
+        let (buffer, counts) = (node.value_buffer(), NearCounts::default());
+        NearCache { node, buffer, key: Vec::new(), counts, resumes: Mono(0), lease_max, groups }
     }
 
     /// The machine was suspended, or the clock jumped: leases that other cores published before say nothing of the time
@@ -79,6 +83,62 @@ impl NearCache {
                 self.counts.misses += 1;
                 None
             }
+        }
+    }
+
+    /// Answers the body of a Query of a native client, as [`NearCache::answer`] does.
+    pub(crate) fn answer_query(&mut self, now: Mono, group: GroupId, body: &[u8], out: &mut Vec<u8>) -> bool {
+        let Ok((acct, nsid, query)) = parse_query(body) else { return false };
+        // What is cached lies under the namespace alone, whichever group is asked.
+        group_of(nsid, self.groups) == group
+            && Query::decode(query).is_ok_and(|query| self.answer((now, group), (acct, nsid), &query, out))
+    }
+
+    /// Answers a query for an account where all that it takes is cached: the encoded answer is appended to `out`. False:
+    /// its owner has the word.
+    ///
+    /// Rights are looked at after the answer: so nobody who was removed is told what came after that.
+    pub(crate) fn answer(
+        &mut self,
+        (now, group): (Mono, GroupId),
+        (acct, nsid): (Acct, Nsid),
+        query: &Query,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if !self.is_open(now) || !cache_keys::put_query_key(nsid, query, &mut self.key) {
+            return false;
+        }
+        let before = out.len();
+        let rule = Rule::Lease(now);
+        let is_cached = match self.node.get(group, &self.key, rule, &mut self.buffer) {
+            Read::Hit(hit) => {
+                cache_keys::put_answer(&hit, out);
+                self.may_read((now, group), (acct, nsid))
+            }
+            Read::Miss | Read::NotHere => false,
+        };
+        if !is_cached {
+            out.truncate(before);
+        }
+        *if is_cached { &mut self.counts.hits } else { &mut self.counts.misses } += 1;
+        is_cached
+    }
+
+    /// May the account read the namespace, as far as it is cached?
+    fn may_read(&mut self, (now, group): (Mono, GroupId), (acct, nsid): (Acct, Nsid)) -> bool {
+        if acct == Acct(0) {
+            return true;
+        }
+        cache_keys::put_rights_key(nsid, &mut self.key);
+        let rule = Rule::Lease(now);
+        let Read::Hit(hit) = self.node.get(group, &self.key, rule, &mut self.buffer) else { return false };
+        match cache_keys::rights_of(hit.value) {
+            Some(rights) if rights.owner == acct => true,
+            Some(rights) if rights.is_shared => {
+                cache_keys::put_member_key(nsid, acct, &mut self.key);
+                matches!(self.node.get(group, &self.key, rule, &mut self.buffer), Read::Hit(_))
+            }
+            _ => false,
         }
     }
 
@@ -125,7 +185,9 @@ impl NodeCaches {
             Ok(writers) => {
                 let lease_max = Span::from_ms(u64::from(config.cluster.election_ms_max));
                 let node = NodeCache::new(writers.iter().map(Writer::reader).collect());
-                let cores = writers.into_iter().map(|writer| (writer, NearCache::new(node.clone(), lease_max)));
+                let cores = writers
+                    .into_iter()
+                    .map(|writer| (writer, NearCache::new(node.clone(), (config.cluster.groups, lease_max))));
                 NodeCaches { cores: cores.collect(), memory: Some(memory) }
             }
             Err(error) => {

@@ -1,17 +1,20 @@
 //! Requests of clients: those for a group go to the shard, or to the core that has the group, at once; the others are
 //! answered at the end of the turn.
 
+use std::ops::Range;
+
 use base::stages::Stamp;
 use base::{CoreId, GroupId, Mono, NodeId};
 use raft::ConfigChange;
 use shard::Ticket;
-use transport::{Asked, ClientEvent};
+use transport::{Asked, ClientEvent, Clients};
 use wire::client::{ChangeMembers, Watch, parse_node, parse_query, put_core};
 use wire::explain::EXPLAIN;
 use wire::{CoreCounters, CoreStatus, GroupAlarm, GroupRole, GroupStatus, ReplyStatus, RequestItem, RequestKind};
 
 use crate::core::{Hands, NodeShard};
 use crate::forward::{self, Rooms};
+use crate::near_cache::NearCache;
 
 /// Requests that wait for an explanation at a time; others go without.
 const EXPLAINS_MAX: usize = 256;
@@ -27,6 +30,8 @@ pub(crate) enum Ask {
     Malformed(Ticket, GroupId, String),
     Unsupported(Ticket, GroupId),
     Overloaded(Ticket, GroupId),
+    /// Answered from the read cache: the bytes are in [`Hands::near_answers`].
+    Cached(Ticket, GroupId, Range<usize>),
 }
 
 impl Ask {
@@ -39,7 +44,8 @@ impl Ask {
         | Ask::WrongCore(ticket, ..)
         | Ask::Malformed(ticket, ..)
         | Ask::Unsupported(ticket, _)
-        | Ask::Overloaded(ticket, _)) = self;
+        | Ask::Overloaded(ticket, _)
+        | Ask::Cached(ticket, ..)) = self;
         *ticket
     }
 }
@@ -55,6 +61,9 @@ pub(crate) struct Desk<'a> {
     pub begun: Stamp,
     pub explains: &'a mut Vec<(u64, u64)>,
     pub mailroom: &'a mut Rooms,
+    /// What is cached of all cores.
+    pub near: Option<&'a mut NearCache>,
+    pub near_answers: &'a mut Vec<u8>,
 }
 
 impl Desk<'_> {
@@ -91,7 +100,7 @@ impl Desk<'_> {
         } else if kind == RequestKind::Watch {
             // It is answered for as long as it lives, which is no parcel's way: its client goes where the head is.
             self.asks.push(Ask::WrongCore(ticket, item.group, right));
-        } else {
+        } else if kind != RequestKind::Query || item.flags & EXPLAIN != 0 || !self.answer_cached(ticket, item) {
             self.forward(right, ticket, item);
         }
     }
@@ -104,6 +113,17 @@ impl Desk<'_> {
         }
     }
 
+    /// Answers a query for another core's group if its answer is cached.
+    fn answer_cached(&mut self, ticket: Ticket, item: &RequestItem<'_>) -> bool {
+        let Some(near) = &mut self.near else { return false };
+        let start = self.near_answers.len();
+        let is_cached = near.answer_query(self.now, item.group, item.body, self.near_answers);
+        if is_cached {
+            self.asks.push(Ask::Cached(ticket, item.group, start..self.near_answers.len()));
+        }
+        is_cached
+    }
+
     fn forward(&mut self, right: CoreId, ticket: Ticket, item: &RequestItem<'_>) {
         let Ticket { connection, request, kind } = ticket;
         let asked = Asked { connection, request, kind, group: item.group, begun: self.begun };
@@ -113,6 +133,16 @@ impl Desk<'_> {
             self.counters.forward_refused += 1;
             self.asks.push(Ask::Overloaded(ticket, item.group));
         }
+    }
+}
+
+impl Hands {
+    /// The clients, and what their requests meet.
+    pub(crate) fn desk(&mut self) -> (&mut Clients, Desk<'_>) {
+        let begun = self.profile.begun();
+        let Hands { clients, shard, counters, asks, id, now, explains, mailroom, near, near_answers, .. } = self;
+        let (core, now, near) = (*id, *now, near.as_mut());
+        (clients, Desk { shard, counters, asks, core, now, begun, explains, mailroom, near, near_answers })
     }
 }
 
@@ -187,6 +217,12 @@ pub(crate) fn answer(hands: &mut Hands, ask: &Ask) {
             reply(hands, *ticket, *group, ReplyStatus::Malformed, |out| out.extend_from_slice(text.as_bytes()));
         }
         Ask::Unsupported(ticket, group) => reply(hands, *ticket, *group, ReplyStatus::Unsupported, |_| ()),
+        Ask::Cached(ticket, group, range) => {
+            hands.counters.queries += 1;
+            let answers = std::mem::take(&mut hands.near_answers);
+            reply(hands, *ticket, *group, ReplyStatus::Ok, |out| out.extend_from_slice(&answers[range.clone()]));
+            hands.near_answers = answers;
+        }
         Ask::Overloaded(ticket, group) => {
             hands.counters.overloaded += 1;
             reply(hands, *ticket, *group, ReplyStatus::Overloaded, |_| ());

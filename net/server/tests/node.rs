@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use base::{Acct, ClusterId, NodeId, Nsid};
 use client::{Client, ClientOptions};
-use meta::{AccountKey, Answer, At, Command, Mkdir, NamespaceKind, Outcome, Query};
+use meta::{AccountKey, Answer, At, Command, Mkdir, NamespaceKind, Outcome, Query, What};
 use reactor::{Backend, BackendWish};
 use server::config::{Address, NodeConfig, NodeSeed, Profile};
 use server::identity::{self, FormatRequest};

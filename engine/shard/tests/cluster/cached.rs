@@ -87,6 +87,82 @@ fn look_up_json(world: &mut World, id: NodeId, path: &str) -> (shard::MetadataKi
     panic!("a read was never answered");
 }
 
+/// What another core of `id` reads now under the key that `put` puts together.
+fn read_key(world: &mut World, id: NodeId, put: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, &'static str> {
+    let (now, reader) = (world.now, world.shard(id).cache_reader().expect("it has a cache"));
+    let (mut wanted, mut buffer) = (Vec::new(), reader.value_buffer());
+    put(&mut wanted);
+    match reader.get(GROUP().0 as usize, &wanted, Rule::Lease(now), &mut buffer) {
+        Read::Hit(hit) => Ok(hit.value.to_vec()),
+        Read::Miss => Err("miss"),
+        Read::NotHere => Err("not here"),
+    }
+}
+
+/// Asks the shard of `id` for an account.
+fn ask(world: &mut World, id: NodeId, acct: Acct, query: &meta::Query) -> meta::Answer {
+    let mut bytes = Vec::new();
+    query.encode(&mut bytes);
+    world.shard(id).handle_query(Ticket { connection: 1, request: 77, kind: 2 }, GROUP(), acct, ROOT, &bytes);
+    for _ in 0..10_000 {
+        world.turn();
+        if let Some((status, body)) = world.answers.remove(&77) {
+            assert_eq!(status, Status::Ok);
+            return meta::Answer::decode(&body).expect("it is an answer");
+        }
+    }
+    panic!("a read was never answered");
+}
+
+#[test]
+fn answers_by_node_and_heads_are_cached_and_over_with_the_next_change() {
+    let mut world = cached_world(14);
+    let session = begin(&mut world);
+    assert!(world.command(100, header(session, 1, ROOT), &mkdir("/a")).is_ok());
+    world.run(Span::from_ms(200));
+    let leader = world.leader(GROUP()).expect("somebody leads");
+    let by_path = meta::Query::Lookup(meta::What::At(meta::At::path("/a")));
+    let meta::Answer::Entry(entry) = ask(&mut world, leader, Acct(1), &by_path) else { panic!("it is there") };
+    let by_node = meta::Query::Lookup(meta::What::At(meta::At { node: entry.meta.node, path: String::new() }));
+    for query in [by_node, meta::Query::Head] {
+        let key = |out: &mut Vec<u8>| assert!(shard::cache_keys::put_query_key(ROOT, &query, out));
+        assert_eq!(read_key(&mut world, leader, key), Err("miss"), "{query:?}");
+        let answer = ask(&mut world, leader, Acct(1), &query);
+        let cached = read_key(&mut world, leader, key).expect("it is cached");
+        assert_eq!(meta::Answer::decode(&cached), Ok(answer.clone()));
+        let before = world.shard(leader).cache_reads().hits;
+        assert_eq!(ask(&mut world, leader, Acct(1), &query), answer);
+        assert!(world.shard(leader).cache_reads().hits > before, "the shard answers from it too");
+        let sequence = if query == meta::Query::Head { 3 } else { 2 };
+        let path = format!("/{sequence}");
+        assert!(world.command(100 + sequence, header(session, sequence, ROOT), &mkdir(&path)).is_ok());
+        assert_eq!(read_key(&mut world, leader, key), Err("miss"), "{query:?}");
+    }
+}
+
+#[test]
+fn who_may_read_is_cached_and_who_may_not_is_told_nothing() {
+    let mut world = cached_world(15);
+    let session = begin(&mut world);
+    assert!(world.command(100, header(session, 1, ROOT), &mkdir("/a")).is_ok());
+    world.run(Span::from_ms(200));
+    let leader = world.leader(GROUP()).expect("somebody leads");
+    let query = meta::Query::Lookup(meta::What::At(meta::At::path("/a")));
+    let rights = |out: &mut Vec<u8>| shard::cache_keys::put_rights_key(ROOT, out);
+    for _ in 0..3 {
+        assert!(matches!(ask(&mut world, leader, Acct(1), &query), meta::Answer::Entry(_)));
+        assert_eq!(ask(&mut world, leader, Acct(2), &query), meta::Answer::NoAccess);
+    }
+    let cached = read_key(&mut world, leader, rights).expect("it is cached");
+    let owner = meta::Rights { owner: Acct(1), is_shared: false };
+    assert_eq!(shard::cache_keys::rights_of(&cached), Some(owner));
+    // The row that has them is written with each change, and they stay as long as it says the same.
+    assert!(world.command(101, header(session, 2, ROOT), &mkdir("/b")).is_ok());
+    assert!(read_key(&mut world, leader, rights).is_ok());
+    let member = |out: &mut Vec<u8>| shard::cache_keys::put_member_key(ROOT, Acct(2), out);
+    assert_eq!(read_key(&mut world, leader, member), Err("miss"));
+}
+
 #[test]
 fn the_json_of_a_path_is_cached_beside_its_answer_and_over_with_it() {
     let mut world = cached_world(13);
