@@ -1,7 +1,7 @@
-//! Sign-in for apps: `GET /oauth2/authorize` gives a code, `POST /oauth2/token` takes it.
+//! Sign-in for apps: the sign-in page gives a code (`sign_in`), `POST /oauth2/token` takes it.
 //!
 //! A code is bound to its app, its redirect URI and its PKCE challenge, and is taken once; taken again, what it gave is
-//! void. Under `dropstone dev` the one account approves at once.
+//! void.
 
 use std::sync::Arc;
 
@@ -26,15 +26,6 @@ use crate::state::Gateway;
 use crate::tokens::{Wish, make, sign};
 
 const FORM_BYTES_MAX: usize = 64 << 10;
-
-/// `GET /oauth2/authorize`.
-pub async fn authorize(gateway: Arc<Gateway>, request: Request) -> Response {
-    let query = Form::parse(request.uri().query().unwrap_or_default());
-    match approve(&gateway, &query).await {
-        Ok(response) => response,
-        Err(Refused { error, text }) => pages::notice(StatusCode::BAD_REQUEST, error, &text),
-    }
-}
 
 /// `POST /oauth2/token` and `/1/oauth2/token`. Fields come in a form, or in the URL with an empty body.
 pub async fn token(gateway: Arc<Gateway>, request: Request) -> Response {
@@ -61,15 +52,18 @@ pub async fn token(gateway: Arc<Gateway>, request: Request) -> Response {
     }
 }
 
-const UNAVAILABLE: &str = "temporarily_unavailable";
+pub(crate) const UNAVAILABLE: &str = "temporarily_unavailable";
+
+/// The web page's name among apps.
+const OWN_CLIENT_ID: &str = "dropstone-web";
 
 /// An error of OAuth.
-struct Refused {
-    error: &'static str,
-    text: String,
+pub(crate) struct Refused {
+    pub(crate) error: &'static str,
+    pub(crate) text: String,
 }
 
-fn refused<T>(error: &'static str, text: &str) -> Result<T, Refused> {
+pub(crate) fn refused<T>(error: &'static str, text: &str) -> Result<T, Refused> {
     Err(Refused { error, text: text.to_owned() })
 }
 
@@ -105,55 +99,111 @@ fn respond(status: StatusCode, value: &Value) -> Response {
     response
 }
 
-/// Signs in, and sends the app its code.
-async fn approve(gateway: &Gateway, query: &Form) -> Result<Response, Refused> {
-    if query.get("response_type") != Some("code") {
-        return refused("unsupported_response_type", "response_type must be code");
+/// What an app asks for on the sign-in page, checked.
+pub(crate) struct Asked {
+    /// Which app.
+    pub(crate) app: AppInfo,
+    /// The page of this gateway itself: nobody is asked whether it may.
+    pub(crate) is_own: bool,
+    /// Where the code is sent; empty: the user carries it.
+    pub(crate) redirect: String,
+    /// Sent back with it.
+    state: Option<String>,
+    challenge: [u8; 32],
+    /// What it may then.
+    pub(crate) scopes: u64,
+    is_offline: bool,
+}
+
+impl Asked {
+    /// Reads the query of the sign-in page. Errors: what an app does wrong; never sent to an address that is not its own.
+    pub(crate) async fn read(gateway: &Gateway, query: &Form) -> Result<Asked, Refused> {
+        if query.get("response_type") != Some("code") {
+            return refused("unsupported_response_type", "response_type must be code");
+        }
+        let Some(client_id) = query.get("client_id") else { return refused("invalid_request", "client_id is missing") };
+        let is_own = client_id == OWN_CLIENT_ID;
+        let app = if is_own { own_app(gateway).await? } else { gateway.stone.auth.app(client_id, None).await? };
+        let redirect = query.get("redirect_uri").unwrap_or_default();
+        if !redirect.is_empty() && !may_redirect(gateway, &app, redirect) {
+            return refused("invalid_request", "redirect_uri is not one of the app's");
+        }
+        let challenge = match (query.get("code_challenge"), query.get("code_challenge_method").unwrap_or("plain")) {
+            (None, _) => [0; 32],
+            (Some(challenge), "S256") => match from_base64url(challenge).and_then(|bytes| bytes.try_into().ok()) {
+                Some(challenge) => challenge,
+                None => return refused("invalid_request", "code_challenge is no SHA-256"),
+            },
+            (Some(verifier), "plain") => digest(verifier),
+            _ => return refused("invalid_request", "code_challenge_method must be S256 or plain"),
+        };
+        let Some(wanted) = query.get("scope").map_or(Some(app.scopes), scope::parse) else {
+            return refused("invalid_scope", "a scope is not known");
+        };
+        Ok(Asked {
+            is_own,
+            redirect: redirect.to_owned(),
+            state: query.get("state").map(str::to_owned),
+            challenge,
+            scopes: wanted & app.scopes,
+            is_offline: query.get("token_access_type") == Some("offline"),
+            app,
+        })
     }
-    let Some(client_id) = query.get("client_id") else { return refused("invalid_request", "client_id is missing") };
-    let app = gateway.stone.auth.app(client_id, None).await?;
-    let redirect = query.get("redirect_uri").unwrap_or_default();
-    if !redirect.is_empty() && !may_redirect(gateway, &app, redirect) {
-        return refused("invalid_request", "redirect_uri is not one of the app's");
+
+    /// The account lets the app in: the app gets its code.
+    pub(crate) async fn approve(&self, gateway: &Gateway, acct: Acct) -> Result<Response, Refused> {
+        let info = CodeInfo { acct, app: self.app.app, scopes: self.scopes, is_offline: self.is_offline };
+        let code = draw().map_err(|error| Refused { error: UNAVAILABLE, text: error.to_string() })?;
+        let put = CodePut { code: digest(&code), info, challenge: self.challenge, redirect: self.redirect.clone() };
+        match command(gateway, Group0Command::CodePut(put)).await? {
+            Outcome::Done => {}
+            other => return refused(UNAVAILABLE, &format!("unexpected outcome {other:?}")),
+        }
+        if self.redirect.is_empty() { Ok(pages::code(&code)) } else { self.send_back(&format!("code={code}")) }
     }
-    let challenge = match (query.get("code_challenge"), query.get("code_challenge_method").unwrap_or("plain")) {
-        (None, _) => [0; 32],
-        (Some(challenge), "S256") => match from_base64url(challenge).and_then(|bytes| bytes.try_into().ok()) {
-            Some(challenge) => challenge,
-            None => return refused("invalid_request", "code_challenge is no SHA-256"),
-        },
-        (Some(verifier), "plain") => digest(verifier),
-        _ => return refused("invalid_request", "code_challenge_method must be S256 or plain"),
-    };
-    let Some(wanted) = query.get("scope").map_or(Some(app.scopes), scope::parse) else {
-        return refused("invalid_scope", "a scope is not known");
-    };
-    let Some(acct) = gateway.dev else {
-        let text = "This gateway signs nobody in. Ask its operator for a token (dropstone admin token create).";
-        return refused("access_denied", text);
-    };
-    let is_offline = query.get("token_access_type") == Some("offline");
-    let info = CodeInfo { acct, app: app.app, scopes: wanted & app.scopes, is_offline };
-    let code = draw().map_err(|error| Refused { error: UNAVAILABLE, text: error.to_string() })?;
-    let put = CodePut { code: digest(&code), info, challenge, redirect: redirect.to_owned() };
-    match command(gateway, Group0Command::CodePut(put)).await? {
-        Outcome::Done => {}
-        other => return refused(UNAVAILABLE, &format!("unexpected outcome {other:?}")),
+
+    /// The account does not.
+    pub(crate) fn deny(&self) -> Result<Response, Refused> {
+        if self.redirect.is_empty() {
+            let text = format!("{} was not let in. You can close this page.", self.app_name());
+            return Ok(pages::notice(StatusCode::OK, "Not let in", &text));
+        }
+        self.send_back("error=access_denied&error_description=The+user+chose+not+to+give+access")
     }
-    if redirect.is_empty() {
-        return Ok(pages::code(&code));
+
+    /// As users know the app.
+    pub(crate) fn app_name(&self) -> &str {
+        if self.app.name.is_empty() { "An app without a name" } else { &self.app.name }
     }
-    let mut target = redirect.to_owned();
-    target.push(if redirect.contains('?') { '&' } else { '?' });
-    target.push_str(&format!("code={code}"));
-    if let Some(state) = query.get("state") {
-        target.push_str(&format!("&state={}", escape(state)));
+
+    fn send_back(&self, fields: &str) -> Result<Response, Refused> {
+        let mut target = self.redirect.clone();
+        target.push(if target.contains('?') { '&' } else { '?' });
+        target.push_str(fields);
+        if let Some(state) = &self.state {
+            target.push_str(&format!("&state={}", escape(state)));
+        }
+        let bad = || Refused { error: "invalid_request", text: "bad redirect_uri".to_owned() };
+        pages::redirect(StatusCode::FOUND, &target).ok_or_else(bad)
     }
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::FOUND;
-    let Ok(target) = HeaderValue::from_str(&target) else { return refused("invalid_request", "bad redirect_uri") };
-    response.headers_mut().insert(header::LOCATION, target);
-    Ok(response)
+}
+
+/// The web page as an app. Its row is made when it is first asked for, so that nobody has to.
+async fn own_app(gateway: &Gateway) -> Result<AppInfo, Refused> {
+    let redirect = format!("{}/", gateway.stone.www);
+    match gateway.stone.auth.app(OWN_CLIENT_ID, None).await {
+        Ok(app) if app.redirects.contains(&redirect) || gateway.dev.is_some() => return Ok(app),
+        // Errors beside a missing row come again below.
+        _ => {}
+    }
+    let info =
+        AppInfo { scopes: scope::ALL, name: "Dropstone".to_owned(), redirects: vec![redirect], ..AppInfo::default() };
+    let put = Group0Command::AppPut { client_id: OWN_CLIENT_ID.to_owned(), info: info.clone() };
+    match command(gateway, put).await? {
+        Outcome::Made { id } => Ok(AppInfo { app: id, ..info }),
+        other => refused(UNAVAILABLE, &format!("unexpected outcome {other:?}")),
+    }
 }
 
 /// An exact match; under `dev` any address of this machine will do too.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, post};
+use axum::routing::{any, post};
 use base::{Acct, Nsid};
 use meta::{Command, ServerPut, ServerRole};
 use stone::ca::tls_of_files;
@@ -21,7 +21,7 @@ use crate::config::{GatewayConfig, Tls};
 use crate::jobs::Jobs;
 use crate::state::Gateway;
 use crate::table::{ELSEWHERE, ROUTES};
-use crate::{oauth, pages, web};
+use crate::{link_page, oauth, sign_in, web};
 
 /// The time between two announcements, and after a failed one.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
@@ -146,8 +146,11 @@ fn routes(gateway: &Arc<Gateway>, hosts: Hosts) -> Router {
         .merge(web::pages(gateway.content.as_deref()))
         .route("/oauth2/token", token(gateway))
         .route("/1/oauth2/token", token(gateway))
-        .route("/oauth2/authorize", get(move |request: Request| oauth::authorize(Arc::clone(&for_authorize), request)))
-        .route("/s/{*rest}", get(move |request: Request| pages::link(Arc::clone(&for_link), request)))
+        .route(
+            "/oauth2/authorize",
+            any(move |request: Request| sign_in::authorize(Arc::clone(&for_authorize), request)),
+        )
+        .route("/s/{*rest}", any(move |request: Request| link_page::link(Arc::clone(&for_link), request)))
         .fallback_service(Router::new().fallback(unknown(elsewhere)))
 }
 

@@ -59,6 +59,8 @@ pub static ROUTES: &[Route<Shared>] = &[
     row("auth/token/revoke", Needs::User, None, |call, state| Box::pin(users::revoke(call, state))),
     user("sharing/create_shared_link_with_settings", SharingWrite, |call, state| Box::pin(links::create(call, state))),
     user("sharing/list_shared_links", SharingRead, |call, state| Box::pin(links::list(call, state))),
+    user("sharing/modify_shared_link_settings", SharingWrite, |call, state| Box::pin(links::modify(call, state))),
+    either("sharing/get_shared_link_metadata", SharingRead, |call, state| Box::pin(links::get_metadata(call, state))),
     user("sharing/revoke_shared_link", SharingWrite, |call, state| Box::pin(links::revoke(call, state))),
     user("sharing/share_folder", SharingWrite, |call, state| Box::pin(folders::share_folder(call, state))),
     user("sharing/check_share_job_status", SharingWrite, |call, state| {

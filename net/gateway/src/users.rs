@@ -24,7 +24,8 @@ pub async fn get_current_account(call: Call, _: Shared) -> Result<Reply, ApiErro
         "locale": "en",
         "referral_link": format!("{}/r", call.stone.www),
         "is_paired": false,
-        "account_type": tagged("basic"),
+        // A basic account could not lock its links: clients go by this.
+        "account_type": tagged("pro"),
         "root_info": { ".tag": "user", "root_namespace_id": root, "home_namespace_id": root },
     });
     merge(&mut account, more);

@@ -124,6 +124,13 @@ impl Arg {
         self.required(name, number)
     }
 
+    /// A flag, if there is one.
+    ///
+    /// Errors: [`ApiError::Bad`].
+    pub fn opt_flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        if self.has(name) { self.flag(name, false).map(Some) } else { Ok(None) }
+    }
+
     /// A time, milliseconds since 1970, if there is one.
     ///
     /// Errors: [`ApiError::Bad`].

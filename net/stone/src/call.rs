@@ -17,6 +17,7 @@ use crate::form::Form;
 use crate::ids::{BadCursor, parse_cursor};
 use crate::keys::Keys;
 use crate::metaserver::Metaserver;
+use crate::password::Guard;
 use crate::path::parse_nsid;
 
 /// What all roles of a process share.
@@ -27,6 +28,8 @@ pub struct Stone {
     pub keys: Arc<Keys>,
     /// Who is let in.
     pub auth: Authenticator,
+    /// Judges passwords.
+    pub guard: Guard,
     /// Where pages and links are, without a slash at the end: `https://localhost:7443`.
     pub www: String,
 }
@@ -43,7 +46,7 @@ impl Stone {
     pub fn new(meta: Arc<dyn Metaserver>, keys: Keys, any_app: bool, www: String) -> Stone {
         let keys = Arc::new(keys);
         let auth = Authenticator::new(Arc::clone(&keys), Arc::clone(&meta), any_app);
-        Stone { meta, keys, auth, www }
+        Stone { meta, keys, auth, guard: Guard::default(), www }
     }
 }
 

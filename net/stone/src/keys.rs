@@ -106,9 +106,11 @@ pub enum Kind {
     Form,
     /// Temporary links.
     Temporary,
+    /// That the password of a link was given.
+    Pass,
 }
 
-const KINDS: [(Kind, &[u8]); 8] = [
+const KINDS: [(Kind, &[u8]); 9] = [
     (Kind::Token, b"dropstone token 1"),
     (Kind::Cursor, b"dropstone cursor 1"),
     (Kind::Session, b"dropstone session 1"),
@@ -117,6 +119,7 @@ const KINDS: [(Kind, &[u8]); 8] = [
     (Kind::Account, b"dropstone account"),
     (Kind::Form, b"dropstone form 1"),
     (Kind::Temporary, b"dropstone temporary link 1"),
+    (Kind::Pass, b"dropstone link pass 1"),
 ];
 
 /// Keys of all kinds.

@@ -18,6 +18,7 @@ pub mod links;
 pub mod listen;
 pub mod metaserver;
 pub mod outcome;
+pub mod password;
 pub mod path;
 pub mod places;
 pub mod reply;

@@ -1,13 +1,17 @@
 //! `dropstone account`: accounts, each with a root namespace of its own.
 
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use base::{Acct, Nsid};
 use clap::Subcommand;
 use client::Client;
 use meta::{
-    AccountKey, Answer, FlowPlan, Group0Answer, Group0Query, MemberRole, Profile, Query, ReachInfo, ReachState,
+    AccountKey, AccountSet, Answer, Command, FlowPlan, Group0Answer, Group0Command, Group0Query, MemberRole, Outcome,
+    PasswordHash, Profile, Query, ReachInfo, ReachState,
 };
 use serde_json::json;
 
@@ -39,6 +43,36 @@ pub enum AccountCommand {
     /// List all accounts.
     #[command(visible_alias = "list")]
     Ls,
+    /// Set an account's e-mail address, names and password, with which it signs in; or suspend it.
+    #[command(after_help = "\
+Example:
+  dropstone account set ada --email ada@example.com --given Ada --surname Lovelace --password-file -
+
+The password is the first line of the file; - is the standard input. What is not named stays as it is.
+A suspended account cannot sign in, and its tokens are void within a minute.")]
+    Set {
+        /// Its name, e-mail address or number.
+        #[arg(value_name = "ACCOUNT")]
+        who: String,
+        /// Its e-mail address; empty for none.
+        #[arg(long)]
+        email: Option<String>,
+        /// Its given name.
+        #[arg(long, requires = "surname")]
+        given: Option<String>,
+        /// Its surname; may be empty.
+        #[arg(long, requires = "given")]
+        surname: Option<String>,
+        /// A file whose first line is the password.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// It may not come in.
+        #[arg(long, conflicts_with = "resume")]
+        suspend: bool,
+        /// It may come in again.
+        #[arg(long)]
+        resume: bool,
+    },
     /// End an account for good, with all files in its tree.
     ///
     /// It leaves the shared folders that others own. Those that it owns go to one of their members first, by `dropstone
@@ -64,6 +98,18 @@ pub fn run(command: &AccountCommand, target: &Target) -> Result<ExitCode> {
         }
         AccountCommand::Show { who } => show(&client, who, target.json)?,
         AccountCommand::Ls => list(&client, target.json)?,
+        AccountCommand::Set { who, email, given, surname, password_file, suspend, resume } => {
+            let acct = profile(&client, who)?.acct;
+            let change = AccountSet {
+                acct,
+                email: email.clone(),
+                names: given.clone().zip(surname.clone()),
+                password: password_file.as_deref().map(password).transpose()?,
+                is_suspended: (*suspend || *resume).then_some(*suspend),
+                ..AccountSet::default()
+            };
+            set(&client, who, change)?;
+        }
         AccountCommand::End { who, yes } => end(client, who, *yes, target.json)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -80,6 +126,30 @@ fn list(client: &Client, json: bool) -> Result<()> {
             None if gap == GAP_MAX => break,
             None => gap += 1,
         }
+    }
+    Ok(())
+}
+
+/// What is kept of the password in a file.
+fn password(path: &Path) -> Result<PasswordHash> {
+    let mut line = String::new();
+    match path.to_str() {
+        Some("-") => io::stdin().lock().read_line(&mut line),
+        _ => io::BufReader::new(File::open(path).with_context(|| format!("could not open {}", path.display()))?)
+            .read_line(&mut line),
+    }
+    .with_context(|| format!("could not read a password from {}", path.display()))?;
+    stone::password::hash_now(line.trim_end_matches(['\r', '\n'])).map_err(|why| anyhow!("{}: {why}", path.display()))
+}
+
+fn set(client: &Client, who: &str, change: AccountSet) -> Result<()> {
+    let command = Command::Group0(Box::new(Group0Command::AccountSet(change)));
+    match client.command(Acct(0), Nsid(0), command)? {
+        Outcome::Done => println!("account {} is changed", print::printable(who)),
+        Outcome::Exists { id } => bail!("this e-mail address is that of account {id}"),
+        Outcome::Malformed => bail!("this is no e-mail address, or a name is too long"),
+        Outcome::NotFound => bail!("no account {who:?} on this cluster"),
+        other => bail!("the cluster refused: {other:?}"),
     }
     Ok(())
 }

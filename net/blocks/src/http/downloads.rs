@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use base::Nsid;
 use meta::{Answer, At, LinkInfo, NodeKind, Query, What};
 use stone::outcome::in_path;
+use stone::password::{Door, LINK_TRIES_MAX, Verdict};
 use stone::{ApiError, Call, Found, PathArg, PathKinds, Reply, Writer};
 
 use super::args::{caller, path_of};
@@ -140,7 +141,7 @@ pub(super) async fn get_shared_link_file(call: Call, content: Content) -> Result
         Answer::NotFound | Answer::NoAccess => return Err(not_found()),
         other => return Err(ApiError::unexpected(&other)),
     };
-    let reader = reader(&call, &info)?;
+    let reader = reader(&call, nsid, &info).await?;
     let plan = content.plan(reader, nsid, What::At(place(&call, &info)?)).await;
     let plan = match plan {
         Ok(plan) => plan,
@@ -152,16 +153,25 @@ pub(super) async fn get_shared_link_file(call: Call, content: Content) -> Result
     };
     let shown = Found { entry: plan.entry.clone(), prefix: String::new() };
     let is_own = call.caller.is_some_and(|caller| caller.acct == info.acct);
-    let metadata = stone::links::metadata(&call.stone, (nsid, link), &shown, is_own);
+    let metadata = stone::links::metadata(&call.stone, nsid, &info, &shown, is_own);
     answer(&call.headers, &content, reader, plan, metadata.to_string())
 }
 
 /// In whose name a link's content is read: whoever made it, who may have lost the right to; or the caller, where the link
 /// is for members.
-fn reader(call: &Call, info: &LinkInfo) -> Result<Caller, ApiError> {
-    // Nothing here sets a password yet; what has one is closed.
-    if info.has_password || info.settings.no_download {
+async fn reader(call: &Call, nsid: Nsid, info: &LinkInfo) -> Result<Caller, ApiError> {
+    if info.settings.no_download {
         return Err(ApiError::tag("shared_link_access_denied"));
+    }
+    if info.has_password {
+        let given = call.arg.opt_text("link_password")?.unwrap_or_default();
+        let name = stone::links::door_name(nsid, info.link);
+        let door = Door { name: &name, tries_max: LINK_TRIES_MAX, address: None };
+        match call.stone.guard.judge(&door, &info.settings.password, given).await? {
+            Verdict::Right => {}
+            Verdict::Wrong => return Err(ApiError::tag("shared_link_access_denied")),
+            Verdict::TooMany => return Err(ApiError::TooMany { reason: "too_many_requests", retry_after: 600 }),
+        }
     }
     match call.caller {
         Some(user) if info.settings.members_only => Ok(Caller { acct: user.acct, home: user.root }),

@@ -1,8 +1,10 @@
-//! Content for whoever has its address, without a token: temporary links.
+//! Content for whoever has its address, without a token: temporary links, and what shared links show.
 //!
 //! ```text
-//! GET /t/PROOF/NAME        shown, where a browser can do that without harm      GET /t/PROOF/NAME?dl=1   saved
+//! GET /t/PROOF/NAME                           one revision, by a temporary link
+//! GET /c/TOKEN/NAME?path=/below&pass=PASS     what a shared link shows; `pass` where it has a password
 //! ```
+//! Shown where a browser can do that without harm, and saved with `dl=1`.
 //! What is served here is somebody's bytes on our host, so no browser may take it for a page of ours: only kinds that
 //! cannot act are shown, never sniffed, in a sandbox, and all else is saved.
 
@@ -15,10 +17,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
-use meta::What;
+use meta::{Answer, At, NodeKind, Query, What};
 use stone::form::{Form, escape};
+use stone::ids::parse_link_token;
+use stone::links::may_pass;
 use stone::stamp::now_ms;
-use stone::{ApiError, Stone, Temporary};
+use stone::{ApiError, PathArg, PathKinds, Stone, Temporary};
 
 use super::downloads::{Selected, select};
 use super::ends;
@@ -67,6 +71,12 @@ impl From<ApiError> for Refused {
 
 /// The routes. Without a fallback.
 pub(super) fn routes(stone: &Arc<Stone>, content: &Content) -> Router {
+    let (shared_stone, shared_content) = (Arc::clone(stone), content.clone());
+    let shared = move |request: Request| {
+        let (stone, content) = (Arc::clone(&shared_stone), shared_content.clone());
+        let (head, _) = request.into_parts();
+        async move { respond(&head, shared(&stone, &content, &head).await) }
+    };
     let (stone, content) = (Arc::clone(stone), content.clone());
     let temporary = move |request: Request| {
         let (stone, content) = (Arc::clone(&stone), content.clone());
@@ -74,7 +84,7 @@ pub(super) fn routes(stone: &Arc<Stone>, content: &Content) -> Router {
         let (head, _) = request.into_parts();
         async move { respond(&head, temporary(&stone, &content, &head).await) }
     };
-    Router::new().route("/t/{proof}/{name}", any(temporary))
+    Router::new().route("/t/{proof}/{name}", any(temporary)).route("/c/{token}/{name}", any(shared))
 }
 
 /// What a temporary link names, as far as its account may still read it.
@@ -86,6 +96,32 @@ async fn temporary(stone: &Stone, content: &Content, head: &Parts) -> Result<(Ca
     }
     let reader = Caller { acct: link.acct, home: link.home };
     let plan = plan(content, reader, link.rev.nsid, What::Rev(link.rev.jid)).await?;
+    Ok((reader, plan, content.clone()))
+}
+
+/// What a shared link shows, or a file below the folder that it shows, while its maker may read that.
+async fn shared(stone: &Stone, content: &Content, head: &Parts) -> Result<(Caller, ReadPlan, Content), Refused> {
+    let token = head.uri.path().split('/').nth(2).unwrap_or_default();
+    let (nsid, link) = parse_link_token(&stone.keys, token).ok_or(Refused::Nothing)?;
+    let asked = stone.meta.query(base::Acct(0), nsid, Query::Link(link)).await;
+    let info = match asked.map_err(ApiError::from)? {
+        Answer::Link(info) => *info,
+        Answer::NotFound | Answer::NoAccess => return Err(Refused::Nothing),
+        other => return Err(ApiError::unexpected(&other).into()),
+    };
+    let query = Form::parse(head.uri.query().unwrap_or_default());
+    let is_open = !info.settings.members_only && !info.settings.no_download;
+    if !is_open || !may_pass(&stone.keys, nsid, &info, query.get("pass"), now_ms()) {
+        return Err(Refused::Nothing);
+    }
+    let node = info.entry.meta.node;
+    let at = match query.get("path").map(|path| PathArg::parse(path, PathKinds { id: false, rev: false })) {
+        None => At::node(node),
+        Some(Ok(PathArg::Path(path))) if info.entry.meta.kind == NodeKind::Folder => At { node, path },
+        Some(_) => return Err(Refused::Nothing),
+    };
+    let reader = Caller { acct: info.acct, home: base::Nsid(0) };
+    let plan = plan(content, reader, nsid, What::At(at)).await?;
     Ok((reader, plan, content.clone()))
 }
 

@@ -1,7 +1,7 @@
 //! A cluster of one node that all tests of this file share, and a client of its gateway.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_dropstone");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_dropstone");
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Ports that one `dev` takes.
 const PORTS: u16 = 344;
@@ -51,6 +51,8 @@ pub struct Reply {
     pub text: String,
     pub request_id: String,
     pub kind: String,
+    /// What it sets.
+    pub cookie: String,
 }
 
 impl Reply {
@@ -130,25 +132,34 @@ impl Dev {
 
     /// A request as it is.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let mut answer = if method == "GET" {
-            self.agent.run(request.body(()).expect("a request"))
-        } else {
-            self.agent.run(request.body(body.to_owned()).expect("a request"))
-        }
-        .expect("an answer");
-        let header = |name: &str| {
-            answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-        };
-        let (request_id, kind) = (header("x-dropbox-request-id"), header("content-type"));
-        let location = header("location");
-        let text = answer.body_mut().read_to_string().expect("a body");
-        let text = if location.is_empty() { text } else { location };
-        Reply { status: answer.status().as_u16(), text, request_id, kind }
+        send(&self.agent, &self.url, method, path, headers, body)
     }
+
+    /// A file of the gateway's own directory.
+    pub fn http_file(&self, name: &str) -> PathBuf {
+        self.data.path().join("http").join(name)
+    }
+}
+
+/// A request to any gateway.
+pub fn send(agent: &Agent, url: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    let mut request = ureq::http::Request::builder().method(method).uri(format!("{url}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut answer = if method == "GET" {
+        agent.run(request.body(()).expect("a request"))
+    } else {
+        agent.run(request.body(body.to_owned()).expect("a request"))
+    }
+    .expect("an answer");
+    let header =
+        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (request_id, kind) = (header("x-dropbox-request-id"), header("content-type"));
+    let (location, cookie) = (header("location"), header("set-cookie"));
+    let text = answer.body_mut().read_to_string().expect("a body");
+    let text = if location.is_empty() { text } else { location };
+    Reply { status: answer.status().as_u16(), text, request_id, kind, cookie }
 }
 
 impl Api {
@@ -190,7 +201,8 @@ impl Api {
     }
 }
 
-fn agent(authority: &Path) -> Agent {
+/// A client that trusts one authority and follows no redirect.
+pub fn agent(authority: &Path) -> Agent {
     let pem = std::fs::read(authority).expect("the authority");
     let certificate = Certificate::from_pem(&pem).expect("a certificate").to_owned();
     let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(vec![certificate]))).build();
@@ -198,7 +210,8 @@ fn agent(authority: &Path) -> Agent {
     config.new_agent()
 }
 
-fn free_ports() -> u16 {
+/// The first of some free ports.
+pub fn free_ports() -> u16 {
     let begin = 10_000 + (std::process::id() % 100) as u16 * 200;
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let free = (0..50).map(|step| 10_000 + (begin - 10_000 + step * PORTS) % 20_000);

@@ -5,4 +5,5 @@ mod coverage;
 mod dev;
 mod files;
 mod sign_in;
+mod sign_in_page;
 mod tenants;

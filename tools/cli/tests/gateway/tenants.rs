@@ -80,8 +80,6 @@ fn a_link_shows_its_page_until_it_is_revoked() {
     assert!(page.status == 200 && page.text.contains("&lt;b&gt;.txt"), "{page:?}");
     let again = api.call("sharing/create_shared_link_with_settings", r#"{"path":"/l/<b>.txt"}"#);
     assert_eq!(again.json()["error"]["shared_link_already_exists"]["metadata"]["url"], url);
-    let locked = r#"{"path":"/l","settings":{"require_password":true,"link_password":"x"}}"#;
-    assert_eq!(api.refused("sharing/create_shared_link_with_settings", locked), "settings_error/not_authorized/");
     let above = api.ok("sharing/list_shared_links", r#"{"path":"/l/<b>.txt"}"#);
     assert_eq!(above["links"][0]["url"], url);
     assert_eq!(api.ok("sharing/revoke_shared_link", &json!({ "url": url }).to_string()), Value::Null);
@@ -89,6 +87,113 @@ fn a_link_shows_its_page_until_it_is_revoked() {
     assert_eq!(api.refused("sharing/revoke_shared_link", &json!({ "url": url }).to_string()), "shared_link_not_found/");
     let malformed = api.refused("sharing/revoke_shared_link", r#"{"url":"https://example.com/s/x"}"#);
     assert_eq!(malformed, "shared_link_malformed/");
+}
+
+#[test]
+fn a_link_with_a_password_opens_to_the_password_alone() {
+    let api = dev().account("locker", None);
+    api.put("/vault/in.txt", "the content");
+    let create = |settings: Value| json!({ "path": "/vault", "settings": settings }).to_string();
+    for (bad, tag) in [
+        (json!({ "require_password": true }), "invalid_settings"),
+        (json!({ "requested_visibility": "password" }), "invalid_settings"),
+        (json!({ "require_password": false, "link_password": "x" }), "invalid_settings"),
+        (json!({ "expires": "2001-01-01T00:00:00Z" }), "invalid_settings"),
+        (json!({ "requested_visibility": "team_only" }), "not_authorized"),
+        (json!({ "access": "editor" }), "not_authorized"),
+    ] {
+        let told = api.refused("sharing/create_shared_link_with_settings", &create(bad));
+        assert_eq!(told, format!("settings_error/{tag}/"));
+    }
+    let settings =
+        json!({ "require_password": true, "link_password": "open sesame", "expires": "2099-01-01T00:00:00Z" });
+    let made = api.ok("sharing/create_shared_link_with_settings", &create(settings));
+    assert_eq!(made["link_permissions"]["resolved_visibility"][".tag"], "password");
+    assert_eq!(
+        (&made["expires"], &made["link_permissions"]["require_password"]),
+        (&json!("2099-01-01T00:00:00Z"), &json!(true))
+    );
+    let url = made["url"].as_str().expect("a URL");
+    let path = url.strip_prefix(&api.dev.url).expect("of this host");
+    let get = |path: &str| api.dev.send("GET", path, &[], "");
+    let content = path.replace("/s/", "/c/").replace("?dl=0", "?path=/in.txt");
+    let asks = get(path);
+    assert!(asks.status == 200 && asks.text.contains("type=\"password\"") && !asks.text.contains("in.txt"), "{asks:?}");
+    assert_eq!(get(&content).status, 404, "the content host asks for the pass too");
+    assert_eq!(get(&format!("{content}&pass=AAAA")).status, 404);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let open = |password: &str| api.dev.send("POST", path, &form, &format!("password={password}"));
+    assert_eq!(open("wrong").status, 403);
+    let opened = open("open+sesame");
+    assert_eq!(opened.status, 303);
+    let page = get(&opened.text);
+    assert!(page.status == 200 && page.text.contains("in.txt") && !page.text.contains("<script"), "{page:?}");
+    let pass = opened.text.split("pass=").nth(1).expect("a pass");
+    let file = get(&format!("{content}&pass={pass}"));
+    assert_eq!((file.status, &file.text[..], &file.kind[..]), (200, "the content", "text/plain; charset=utf-8"));
+    let saved = get(&format!("{content}&pass={pass}&dl=1"));
+    assert_eq!(&saved.kind[..], "application/octet-stream");
+    let below = get(&format!("{}?path=/in.txt&pass={pass}&dl=1", path.trim_end_matches("?dl=0")));
+    assert!(below.status == 302 && below.text.contains("/c/") && below.text.contains("dl=1"), "{below:?}");
+    // The API asks for the password as well; its owner is not asked.
+    let stranger = dev().account("stranger to the vault", None);
+    let told = |arg: Value| stranger.call("sharing/get_shared_link_metadata", &arg.to_string());
+    assert_eq!(told(json!({ "url": url })).summary(), "shared_link_access_denied/");
+    let told = told(json!({ "url": url, "link_password": "open sesame", "path": "/in.txt" })).json();
+    assert_eq!((&told["name"], &told["path_lower"]), (&json!("in.txt"), &Value::Null));
+    api.ok("sharing/get_shared_link_metadata", &json!({ "url": url }).to_string());
+    // Another password makes the pass void, none at all opens the page, and a stranger changes nothing.
+    let modify = |api: &Api, settings: Value| {
+        api.call(
+            "sharing/modify_shared_link_settings",
+            &json!({ "url": url, "settings": settings, "remove_expiration": true }).to_string(),
+        )
+    };
+    assert_eq!(modify(&stranger, json!({ "require_password": false })).summary(), "shared_link_not_found/");
+    let changed = modify(&api, json!({ "link_password": "another" })).json();
+    assert!(changed.get("expires").is_none() && changed["link_permissions"]["require_password"] == true, "{changed}");
+    assert_eq!(get(&format!("{content}&pass={pass}")).status, 404);
+    assert_eq!(modify(&api, json!({ "require_password": false })).status, 200);
+    assert_eq!(get(&content).text, "the content");
+    assert_eq!(modify(&api, json!({ "allow_download": false })).status, 200);
+    assert_eq!((get(&content).status, get(&path.replace("dl=0", "dl=1")).status), (404, 403));
+}
+
+#[test]
+fn a_link_that_asks_for_a_password_takes_only_so_many_tries() {
+    let api = dev().account("patient", None);
+    api.put("/tries.txt", "x");
+    let arg = r#"{"path":"/tries.txt","settings":{"link_password":"secret"}}"#;
+    let made = api.ok("sharing/create_shared_link_with_settings", arg);
+    let url = made["url"].clone();
+    let call = |password: &str| {
+        let arg = json!({ "url": url, "link_password": password }).to_string();
+        let stranger = dev().account("guesser", None);
+        stranger.call("sharing/get_shared_link_metadata", &arg).status
+    };
+    let mut wrong = 0;
+    while call("guess") == 409 {
+        wrong += 1;
+        assert!(wrong <= 50, "tries are bounded");
+    }
+    assert_eq!((wrong, call("secret")), (50, 429), "not even the right one is taken now");
+}
+
+#[test]
+fn a_temporary_link_gives_one_revision_without_a_token() {
+    let api = dev().account("temporary", None);
+    api.put("/t/page.html", "<script>alert(1)</script>");
+    let told = api.ok("files/get_temporary_link", r#"{"path":"/t/page.html"}"#);
+    assert_eq!(told["metadata"]["name"], "page.html");
+    let link = told["link"].as_str().expect("a URL").strip_prefix(&api.dev.url).expect("of this host").to_owned();
+    api.put("/t/page.html", "newer");
+    let shown = api.dev.send("GET", &link, &[], "");
+    assert_eq!((shown.status, &shown.text[..]), (200, "<script>alert(1)</script>"));
+    assert_eq!(shown.kind, "text/plain; charset=utf-8", "markup of users is no page of ours");
+    let part = api.dev.send("GET", &link, &[("range", "bytes=1-6")], "");
+    assert_eq!((part.status, &part.text[..]), (206, "script"));
+    assert_eq!(api.dev.send("GET", &link.replace("/t/", "/t/A"), &[], "").status, 404);
+    assert_eq!(api.refused("files/get_temporary_link", r#"{"path":"/t"}"#), "path/not_file/");
 }
 
 #[test]

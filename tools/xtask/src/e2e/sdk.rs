@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::cluster::run_ok;
+use super::cluster::{binary, run_ok};
 use super::served::Served;
 pub use outside::run as run_outside;
 
@@ -16,8 +16,8 @@ pub use outside::run as run_outside;
 pub struct Suite {
     /// As it is called.
     pub name: &'static str,
-    /// Its column in the table of docs/design/gateway.md.
-    client: &'static str,
+    /// Its column in the table of docs/design/gateway.md, if it has one.
+    client: Option<&'static str>,
     /// What is installed, at the versions that the script was written for.
     packages: &'static [&'static str],
     /// The script's name: never that of a module which it imports.
@@ -27,7 +27,7 @@ pub struct Suite {
 
 const SDK: Suite = Suite {
     name: "dropbox-sdk",
-    client: "Python SDK",
+    client: Some("Python SDK"),
     packages: &["dropbox==12.2.4"],
     file: "flow.py",
     script: include_str!("sdk/flow.py"),
@@ -36,7 +36,7 @@ const SDK: Suite = Suite {
 // Later SDKs break this Maestral, and later watchdogs no longer tell of changed modes.
 const MAESTRAL: Suite = Suite {
     name: "maestral",
-    client: "Maestral",
+    client: Some("Maestral"),
     packages: &["maestral==1.9.6", "dropbox<12.1", "watchdog<6", "keyrings.alt"],
     file: "two_clients.py",
     script: include_str!("sdk/two_clients.py"),
@@ -45,7 +45,7 @@ const MAESTRAL: Suite = Suite {
 // The oldest and the newest that the script was run with: both names lead to the same package.
 const JS: Suite = Suite {
     name: "dropbox-js",
-    client: "JS SDK",
+    client: Some("JS SDK"),
     packages: &["dropbox-old@npm:dropbox@10.34.0", "dropbox@npm:dropbox@10.47.0"],
     file: "flow.js",
     script: include_str!("sdk/flow.js"),
@@ -54,7 +54,7 @@ const JS: Suite = Suite {
 // Drives the system's Chromium; the script says so where there is none.
 const WEB: Suite = Suite {
     name: "web",
-    client: "Chromium",
+    client: None,
     packages: &["playwright==1.65.2"],
     file: "page.py",
     script: include_str!("web/page.py"),
@@ -102,7 +102,7 @@ fn judge(suite: &Suite, environment: Environment, dir: &Path) -> Result<()> {
     let mut command = script(suite, &program, dir)?;
     command.envs(served.variables(&[])?);
     print!("{}", run_ok(&mut command)?);
-    served.check_covered(suite.client)
+    suite.client.map_or(Ok(()), |client| served.check_covered(client))
 }
 
 /// The suite's script, with `dir` as its home.
@@ -112,6 +112,7 @@ pub fn script(suite: &Suite, program: &Path, dir: &Path) -> Result<Command> {
     let mut command = Command::new(program);
     command.arg(&script).arg(dir);
     keep_apart(&mut command, dir)?;
+    command.env("DROPSTONE_BINARY", binary()?);
     command.env("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring");
     Ok(command)
 }

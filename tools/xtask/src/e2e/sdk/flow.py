@@ -37,7 +37,7 @@ dbx = dropbox.Dropbox(oauth2_access_token=TOKEN, max_retries_on_error=0, timeout
 @flow
 def account_and_space():
     account = dbx.users_get_current_account()
-    assert len(account.account_id) == 40 and account.account_type.is_basic()
+    assert len(account.account_id) == 40 and account.account_type.is_pro()
     assert isinstance(account.root_info, common.UserRootInfo)
     assert dbx.users_get_account(account.account_id).is_teammate is False
     refused(exceptions.ApiError, dbx.users_get_account, account.account_id[:-1] + "-")

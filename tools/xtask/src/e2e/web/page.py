@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import ssl
+import subprocess
 import sys
 import time
 import urllib.request
@@ -19,6 +20,7 @@ TOKEN = os.environ["DROPSTONE_TOKEN"]
 HERE = sys.argv[1]
 PICTURES = os.environ.get("DROPSTONE_PICTURES") or os.path.join(HERE, "pictures")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BINARY = os.environ.get("DROPSTONE_BINARY")
 TLS = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
 expect.set_options(timeout=30_000)
 flows = []
@@ -302,17 +304,60 @@ def a_link_is_made_and_shows_the_file_to_strangers(page, context):
     page.get_by_role("button", name="Make a link").click()
     url = page.get_by_label("Link", exact=True).input_value()
     assert url.startswith(URL + "/s/"), url
-    picture(page, "share")
     stranger = context.browser.new_context(ignore_https_errors=True).new_page()
     stranger.goto(url)
     expect(stranger.get_by_role("heading", name="notes.txt")).to_be_visible()
-    picture(stranger, "link")
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.get_by_role("button", name="Make a link")).to_be_visible()
     stranger.reload()
     expect(stranger.get_by_role("heading", name="Nothing here")).to_be_visible()
     stranger.context.close()
     page.keyboard.press("Escape")
+
+
+@flow
+def a_link_with_a_password_asks_for_it(page, context):
+    put("/holiday.txt", b"sunny all week")
+    row(page, "holiday.txt").locator(".size").click()
+    page.locator("#toolbar").get_by_role("button", name="Share").click()
+    page.get_by_label("Password (optional)").fill("beach & sun")
+    page.get_by_label("Ends").select_option("7")
+    page.get_by_role("button", name="Make a link").click()
+    expect(page.locator(".links .badge").first).to_have_text("Password")
+    picture(page, "share")
+    url = page.get_by_label("Link", exact=True).input_value()
+    stranger = context.browser.new_context(ignore_https_errors=True, accept_downloads=True,
+                                           viewport={"width": 900, "height": 640}).new_page()
+    stranger.goto(url)
+    stranger.get_by_label("Password").fill("mountain")
+    stranger.get_by_role("button", name="Open").click()
+    expect(stranger.get_by_role("alert")).to_contain_text("not the password")
+    picture(stranger, "link-locked")
+    stranger.get_by_label("Password").fill("beach & sun")
+    stranger.keyboard.press("Enter")
+    expect(stranger.get_by_role("heading", name="holiday.txt")).to_be_visible()
+    expect(stranger.frame_locator("iframe").locator("body")).to_contain_text("sunny all week")
+    picture(stranger, "link")
+    with stranger.expect_download() as saved:
+        stranger.get_by_role("link", name="Download").click()
+    with open(saved.value.path(), "rb") as file:
+        assert file.read() == b"sunny all week"
+    stranger.context.close()
+    page.keyboard.press("Escape")
+
+
+@flow
+def a_link_to_a_folder_shows_what_is_in_it(page, context):
+    put("/Trip/day 1/<b>bold<b>.txt", b"x")
+    url = call("sharing/create_shared_link_with_settings", {"path": "/Trip"})["url"]
+    stranger = context.browser.new_context(ignore_https_errors=True, viewport={"width": 900, "height": 640}).new_page()
+    stranger.goto(url)
+    stranger.get_by_role("link", name="day 1").click()
+    stranger.get_by_role("link", name="<b>bold<b>.txt").click()
+    expect(stranger.get_by_role("heading", name="<b>bold<b>.txt")).to_be_visible()
+    stranger.get_by_role("link", name="Folder above").click()
+    expect(stranger.get_by_role("link", name="<b>bold<b>.txt")).to_be_visible()
+    stranger.context.close()
 
 
 @flow
@@ -443,6 +488,68 @@ def signing_out_forgets_the_token(page, _):
     assert page.evaluate("localStorage.length + sessionStorage.length") == 0
     page.reload()
     expect(page.get_by_label("Access token")).to_be_visible()
+
+
+def run(*arguments, text=None):
+    """A command of our binary, against the cluster of the suite."""
+    target = "127.0.0.1:%d" % (int(URL.rsplit(":", 1)[1]) - 343)
+    return subprocess.run([BINARY, *arguments, "--target", target], input=text, text=True, check=True, capture_output=True)
+
+
+@flow
+def an_account_signs_in_with_its_password(page, context):
+    if BINARY is None or shutil.which("openssl") is None:
+        print("    SKIPPED: no binary of ours, or no openssl, to run a second gateway with")
+        return
+    leaf, key, config = (os.path.join(HERE, name) for name in ("leaf.pem", "leaf.key", "gateway.toml"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", leaf], check=True, capture_output=True)
+    port = int(URL.rsplit(":", 1)[1]) - 1
+    other = "https://localhost:%d" % port
+    with open(config, "w", encoding="utf-8") as file:
+        file.write('[gateway]\nlisten = "127.0.0.1:%d"\nwww = "%s"\ncontent = "%s"\ntargets = ["127.0.0.1:%d"]\n'
+                   'server_id = 9\nsecret_file = "%s"\ncertificate = "%s"\nkey = "%s"\n' % (
+                       port, other, URL, port - 342, os.path.join(os.path.dirname(os.environ["REQUESTS_CA_BUNDLE"]), "secret"),
+                       leaf, key))
+    run("account", "create", "ada")
+    run("account", "set", "ada", "--email", "ada@example.com", "--given", "Ada", "--surname", "Lovelace",
+        "--password-file", "-", text="analytical engine\n")
+    run("admin", "app", "add", "notes", "--name", "Notebook")
+    gateway = subprocess.Popen([BINARY, "gateway", "--log", "error", "--config", config])
+    try:
+        for _ in range(300):
+            try:
+                page.goto(other)
+                break
+            except Error:
+                time.sleep(0.1)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_label("E-mail address").fill("ada@example.com")
+        page.get_by_label("Password").fill("difference engine")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not right")
+        picture(page, "password")
+        page.get_by_label("Password").fill("analytical engine")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Nothing here yet")).to_be_visible()
+        assert page.url == other + "/", "no code stays in the address: %s" % page.url
+        # Content is on another host than the page.
+        drop(page, "body", [["from ada.txt", "to another host"]])
+        uploaded(page, 1)
+        row(page, "from ada.txt").locator(".text").click()
+        expect(page.get_by_role("dialog").locator("pre")).to_have_text("to another host")
+        page.goto(other + "/oauth2/authorize?response_type=code&client_id=notes&scope=files.metadata.read%20files.content.read"
+                  "&code_challenge=" + "A" * 43 + "&code_challenge_method=S256")
+        page.get_by_label("E-mail address").fill("ada@example.com")
+        page.get_by_label("Password").fill("analytical engine")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Let Notebook in?")).to_be_visible()
+        picture(page, "consent")
+        page.get_by_role("button", name="Allow").click()
+        expect(page.locator("#code")).to_be_visible()
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 def main():
