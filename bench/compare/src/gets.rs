@@ -121,13 +121,13 @@ fn level(
 }
 
 /// Ratio of our gets per server second to another arm's, over the rounds, with its interval.
-fn ratio(level: &Level, other: usize, figure: fn(&Window) -> f64) -> Option<(f64, [f64; 2])> {
+fn ratio(level: &Level, other: usize, figure: Figure) -> Option<(f64, [f64; 2])> {
     let pairs = level.arms[0].1.iter().zip(&level.arms[other].1);
     let ratios: Vec<f64> = pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)).collect();
     geometric_mean(&ratios, level.depth as u64).map(|(value, interval)| (value, interval.span()))
 }
 
-fn mean(windows: &[Window], figure: fn(&Window) -> f64) -> f64 {
+fn mean(windows: &[Window], figure: Figure) -> f64 {
     windows.iter().map(figure).sum::<f64>() / windows.len().max(1) as f64
 }
 
@@ -157,8 +157,11 @@ fn text(levels: &[Level]) -> String {
     out
 }
 
+/// A figure of a window.
+type Figure = fn(&Window) -> f64;
+
 /// What is compared.
-const FIGURES: [(&str, fn(&Window) -> f64); 2] =
+const FIGURES: [(&str, Figure); 2] =
     [("per server CPU second", Window::per_server_second), ("per CPU second of both ends", Window::per_second_of_both)];
 
 fn to_json(levels: &[Level], args: &GetsArgs) -> Value {

@@ -442,7 +442,8 @@ impl<W> Edge<W> {
     /// Namespaces of which the hub of a link is to be told: those of interest and those that are not any more; at most
     /// 4,096 of both. False: none. Called when the link can take them; the vectors are filled anew.
     pub fn poll_interest(&mut self, link: LinkId, adds: &mut Vec<Nsid>, drops: &mut Vec<Nsid>, now: Mono) -> bool {
-        (adds.clear(), drops.clear());
+        adds.clear();
+        drops.clear();
         if !matches!(self.places[usize::from(link.place)].link, Link::Up { id, .. } if id == link) {
             return false;
         }

@@ -516,7 +516,7 @@ impl World {
     }
 
     fn advance_of(&self, node: usize, feed: &Feed, advances: &BTreeMap<u64, u64>, turned: &[(u32, Lead)]) -> Vec<u8> {
-        let mut sections: Vec<(GroupId, Lead, Term, Vec<(Nsid, Jid)>)> = Vec::new();
+        let mut sections: Vec<wire::notify::SectionOf> = Vec::new();
         let term = |group: u32| Term(self.groups[group as usize].term);
         if feed.is_new {
             let led = (0..GROUPS).filter(|group| self.groups[*group as usize].leader == Some(node));

@@ -87,7 +87,7 @@ impl Planner<'_> {
             }
         }
         // With the matching of this round, so only once nothing of it has changed.
-        !has_changed && self.adopt() || has_changed
+        has_changed || self.adopt()
     }
 
     /// The entry with what both sides have in common.
