@@ -230,11 +230,11 @@ pub fn put_push(out: &mut Vec<u8>, generation: u64, seq: u64, unsound: u32, head
     }
 }
 
-/// A section as it is put: group, lead, term, and the journals that moved.
-pub type SectionOf = (GroupId, Lead, Term, Vec<(Nsid, Jid)>);
+/// A section to be written: group, who leads, term, heads.
+pub type OwnSection = (GroupId, Lead, Term, Vec<(Nsid, Jid)>);
 
 /// Appends the body of an Advance. The metaserver writes its own, in place (engine/shard/src/feed.rs).
-pub fn put_advance(out: &mut Vec<u8>, generation: u64, seq: u64, sections: &[SectionOf]) {
+pub fn put_advance(out: &mut Vec<u8>, generation: u64, seq: u64, sections: &[OwnSection]) {
     let small = |number: usize| u32::try_from(number).expect("they are bounded").to_le_bytes();
     [generation, seq].iter().for_each(|field| out.extend_from_slice(&field.to_le_bytes()));
     out.extend_from_slice(&small(sections.len()));

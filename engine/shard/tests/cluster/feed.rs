@@ -7,10 +7,10 @@ pub const KIND: u8 = 12;
 /// Which feed is whose: this and the node.
 const HUB: u64 = 900;
 
-/// Group, lead, term, and the journals that moved.
+/// Group, change, term and heads.
 type Section = (u32, u32, u64, Vec<(u64, u64)>);
 
-/// One answer, read by hand: generation, seq, and of each section group, change, term and heads.
+/// One answer, read by hand: generation, seq, sections.
 #[derive(Debug, PartialEq, Eq)]
 struct Heard {
     generation: u64,

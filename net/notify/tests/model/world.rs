@@ -6,7 +6,7 @@ use base::mono::Span;
 use base::{CoreId, GroupId, Jid, Mono, NodeId, Nsid, Prng, Term, group_of, place_of};
 use notify::edge::{Edge, LinkId, WatcherId};
 use notify::hub::{Ask, EdgeId, Hub, StreamId};
-use wire::notify::{Advance, Lead, Push, put_advance, put_push};
+use wire::notify::{Advance, Lead, OwnSection, Push, put_advance, put_push};
 
 const STEP: Span = Span::from_ms(4);
 const NODES: usize = 3;
@@ -516,7 +516,7 @@ impl World {
     }
 
     fn advance_of(&self, node: usize, feed: &Feed, advances: &BTreeMap<u64, u64>, turned: &[(u32, Lead)]) -> Vec<u8> {
-        let mut sections: Vec<wire::notify::SectionOf> = Vec::new();
+        let mut sections: Vec<OwnSection> = Vec::new();
         let term = |group: u32| Term(self.groups[group as usize].term);
         if feed.is_new {
             let led = (0..GROUPS).filter(|group| self.groups[*group as usize].leader == Some(node));

@@ -48,8 +48,7 @@ pub fn run() -> Result<()> {
     for role in [Role::Gateway(0), Role::Gateway(1), Role::Notifier(0), Role::Notifier(1)] {
         roles.start(role)?;
     }
-    roles.wait_well(0)?;
-    roles.wait_well(1)?;
+    (0..2).try_for_each(|which| roles.wait_well(which))?;
     let world = Arc::new(world(&cluster, &roles)?);
     let threads: Vec<JoinHandle<()>> = (0..WAITERS)
         .map(|at| {
@@ -197,8 +196,7 @@ fn judge(world: &World, cluster: &mut Cluster, roles: &mut Roles) -> Result<()> 
     cluster.start_node(leader % 3 + 1)?;
     roles.start(Role::Notifier(1))?;
     cluster.wait_ready(Duration::from_secs(30))?;
-    roles.wait_well(0)?;
-    roles.wait_well(1)?;
+    (0..2).try_for_each(|which| roles.wait_well(which))?;
     change(world, 9, LATE, "all are back")?;
     change(world, 10, PROMPT, "all is well again")?;
 
