@@ -352,7 +352,7 @@ async fn a_link_gives_its_file_to_whoever_has_it() {
             other => panic!("{other:?}"),
         }
     };
-    let ((number, file), (_, folder)) = (link("/d/f.txt"), link("/d"));
+    let ((number, file), (folder_number, folder)) = (link("/d/f.txt"), link("/d"));
     let stranger = format!("Bearer {}", server.token(STRANGER, stone::scope::ALL));
     let get = async |arg: Value| {
         let call = server.call("sharing/get_shared_link_file", &arg.to_string());
@@ -367,6 +367,14 @@ async fn a_link_gives_its_file_to_whoever_has_it() {
     assert_eq!(get(json!({ "url": folder })).await.summary(), "shared_link_is_directory/");
     assert_eq!(get(json!({ "url": file, "path": "/x" })).await.summary(), "shared_link_not_found/");
     assert_eq!(get(json!({ "url": folder, "path": "/none" })).await.summary(), "shared_link_not_found/");
+    let password = stone::password::hash_now("sesame").expect("hashed");
+    let settings = LinkSettings { password, ..LinkSettings::default() };
+    let lock = Command::Link(Box::new(LinkCommand::Modify { link: folder_number, settings }));
+    assert_eq!(world.machine.run(OWNER.acct, OWNER.home, lock), Outcome::Done);
+    let with = |password: &str| json!({ "url": folder, "path": "/f.txt", "link_password": password });
+    assert_eq!(get(with("")).await.summary(), "shared_link_access_denied/");
+    assert_eq!(get(with("wrong")).await.summary(), "shared_link_access_denied/");
+    assert_eq!(get(with("sesame")).await.body, b"for all");
     let revoke = Command::Link(Box::new(LinkCommand::Revoke { link: number }));
     assert_eq!(world.machine.run(OWNER.acct, OWNER.home, revoke), Outcome::Done);
     assert_eq!(get(json!({ "url": file })).await.summary(), "shared_link_not_found/");

@@ -33,6 +33,8 @@ const FORM_BYTES_MAX: usize = 8 << 10;
 /// A larger picture or text is not shown by itself.
 const PICTURE_BYTES_MAX: u64 = 32 << 20;
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// A text below this gets a low frame.
+const SHORT_BYTES_MAX: u64 = 600;
 
 /// A link that was found, and how it was asked for.
 struct Opened<'a> {
@@ -269,7 +271,8 @@ fn preview(name: &str, bytes: u64, url: &str) -> String {
         "txt" | "md" | "csv" | "json" | "log" | "toml" | "yaml" | "rs" | "py" | "js" | "c" | "h"
             if bytes <= TEXT_BYTES_MAX =>
         {
-            format!("<iframe sandbox title=\"{name}\" src=\"{url}\"></iframe>")
+            let class = if bytes < SHORT_BYTES_MAX { "short" } else { "tall" };
+            format!("<iframe sandbox class=\"{class}\" title=\"{name}\" src=\"{url}\"></iframe>")
         }
         _ => return String::new(),
     };

@@ -58,6 +58,7 @@ async function signIn(token, stays) {
 
 function signOut(why) {
   session.forget();
+  transfers?.all.forEach((transfer) => transfers.cancel(transfer));
   listing?.close();
   listing = null;
   view.path = null;

@@ -151,7 +151,7 @@ export class Transfers {
 
   /** The session of a file: the one that an earlier page began, or another. */
   async #session(transfer) {
-    const kept = JSON.parse(localStorage.getItem(transfer.key) ?? "null");
+    const kept = recall(transfer.key);
     if (kept) return kept;
     const started = await this.#send(transfer, 0, "files/upload_session/start",
       { session_type: { ".tag": "concurrent" } }, new ArrayBuffer(0));
@@ -218,12 +218,20 @@ function keep(transfer, session) {
 
 function forget(transfer) { localStorage.removeItem(transfer.key); }
 
+/** What was kept, if it is still good. */
+function recall(key) {
+  try {
+    const kept = JSON.parse(localStorage.getItem(key));
+    return kept?.since > Date.now() - KEPT_MS && Array.isArray(kept.parts) ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
 /** The server keeps sessions for seven days. */
 function dropOldSessions() {
   for (const key of Object.keys(localStorage).filter((key) => key.startsWith(KEY))) {
-    let kept = null;
-    try { kept = JSON.parse(localStorage.getItem(key)); } catch { /* Not ours any more. */ }
-    if (!(kept?.since > Date.now() - KEPT_MS)) localStorage.removeItem(key);
+    if (recall(key) === null) localStorage.removeItem(key);
   }
 }
 

@@ -71,8 +71,10 @@ pub fn hash_now(password: &str) -> Result<PasswordHash, &'static str> {
 /// Is it the password of this hash? None is the password of no hash, at the same cost.
 fn is_right(kept: &PasswordHash, password: &str) -> bool {
     let bytes = &kept.0[..];
+    let memory_kib = bytes.get(4..8).map_or(0, |four| u32::from_le_bytes(four.try_into().expect("four bytes")));
     let well_formed = bytes.len() == HASH_BYTES
         && bytes[0] == FORMAT
+        && memory_kib <= MEMORY_KIB_MAX
         && (1..=PASSES_MAX).contains(&bytes[1])
         && password.len() <= 4 * PASSWORD_CHARS_MAX;
     if !well_formed {
@@ -80,7 +82,6 @@ fn is_right(kept: &PasswordHash, password: &str) -> bool {
         let _ = hash_with("nobody", &[0; 16], MEMORY_KIB, PASSES);
         return false;
     }
-    let memory_kib = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes")).min(MEMORY_KIB_MAX);
     hash_with(password, &bytes[8..24], memory_kib, bytes[1]).is_some_and(|hash| same(&hash, &bytes[24..]))
 }
 

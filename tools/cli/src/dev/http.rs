@@ -180,7 +180,10 @@ impl Http {
     /// What the banner tells of it.
     pub fn text(&self) -> String {
         let port = self.server.address().port();
-        format!("  gateway       https://localhost:{port}\n  token         {}", self.granted.access)
+        format!(
+            "  gateway       https://localhost:{port}, a web page and the API\n  token         {}",
+            self.granted.access
+        )
     }
 
     fn bundle(&self) -> PathBuf {

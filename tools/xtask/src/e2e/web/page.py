@@ -22,7 +22,7 @@ PICTURES = os.environ.get("DROPSTONE_PICTURES") or os.path.join(HERE, "pictures"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BINARY = os.environ.get("DROPSTONE_BINARY")
 TLS = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 flows = []
 
 
@@ -68,7 +68,7 @@ def go(page, path=""):
 
 def picture(page, name):
     page.wait_for_timeout(250)
-    page.screenshot(path=os.path.join(PICTURES, "web-%s.png" % name))
+    page.screenshot(path=os.path.join(PICTURES, "web-%s.png" % name), timeout=120_000)
 
 
 def drop(page, selector, files):
@@ -226,12 +226,12 @@ def an_upload_goes_on_after_the_page_was_closed(page, context):
 @flow
 def what_another_writer_does_is_seen_at_once(page, _):
     put("/from elsewhere.txt", b"x")
-    expect(row(page, "from elsewhere.txt")).to_be_visible(timeout=5_000)
+    expect(row(page, "from elsewhere.txt")).to_be_visible(timeout=20_000)
     call("files/move_v2", {"from_path": "/from elsewhere.txt", "to_path": "/renamed elsewhere.txt"})
-    expect(row(page, "renamed elsewhere.txt")).to_be_visible(timeout=5_000)
+    expect(row(page, "renamed elsewhere.txt")).to_be_visible(timeout=20_000)
     expect(row(page, "from elsewhere.txt")).to_have_count(0)
     call("files/delete_v2", {"path": "/renamed elsewhere.txt"})
-    expect(row(page, "renamed elsewhere.txt")).to_have_count(0, timeout=5_000)
+    expect(row(page, "renamed elsewhere.txt")).to_have_count(0, timeout=20_000)
 
 
 @flow
@@ -447,12 +447,12 @@ def many_thousand_entries_are_listed_without_a_freeze(page, _):
 @flow
 def a_lost_connection_is_told_and_found_again(page, context):
     context.set_offline(True)
-    expect(page.locator("#offline")).to_be_visible(timeout=10_000)
+    expect(page.locator("#offline")).to_be_visible(timeout=60_000)
     picture(page, "offline")
     put("/while away.txt", b"x")
     context.set_offline(False)
     page.get_by_role("button", name="Try now").click() if page.locator("#offline").is_visible() else None
-    expect(row(page, "while away.txt")).to_be_visible(timeout=40_000)
+    expect(row(page, "while away.txt")).to_be_visible(timeout=60_000)
     expect(page.locator("#offline")).to_be_hidden()
 
 
@@ -467,6 +467,7 @@ def it_is_whole_in_dark_and_at_360_pixels(page, _):
     go(page)
     expect(row(page, "interview.mp3")).to_be_visible()
     row(page, "holiday.jpg").locator(".size").click()
+    expect(page.locator(".toast")).to_have_count(0)
     picture(page, "light")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(14, 20, 23)"
@@ -561,7 +562,7 @@ def main():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context(ignore_https_errors=True, viewport={"width": 1180, "height": 760}, locale="en-GB",
                                       color_scheme="light", accept_downloads=True)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         wrong = []
         page.on("pageerror", lambda error: wrong.append("page error: %s" % error))
