@@ -25,6 +25,8 @@ use crate::{Stamp, disk, name};
 
 /// Times that one thing may change under our hands in one round before it is left for the next.
 const AGAIN_MAX: u32 = 8;
+/// Phases of one round; deep trees and long circles take a few hundred.
+const PHASES_MAX: u32 = 20_000;
 /// What was done is noted at least so often while files are on their way.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Files between two notes of it.
@@ -213,7 +215,7 @@ impl<'a> Engine<'a> {
         self.held.clear();
         self.again.clear();
         self.round = Round::default();
-        loop {
+        for phase in 0.. {
             let plan = self.look()?;
             if self.stop.load(Ordering::Relaxed) {
                 self.round.is_stopped = true;
@@ -224,6 +226,12 @@ impl<'a> Engine<'a> {
                 plan.actions.into_iter().filter(|action| Some(action.phase()) == first).collect();
             if actions.is_empty() {
                 self.tell_left_out(plan.left_out);
+                break;
+            }
+            if phase >= PHASES_MAX {
+                let why = "it changes faster than it can be synced; the next round goes on".to_owned();
+                self.round.failed += 1;
+                self.tell_once(Event::Failed("the folder".to_owned(), why));
                 break;
             }
             let done = self.execute(actions);

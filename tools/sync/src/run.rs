@@ -31,6 +31,8 @@ pub enum Wake {
 const SETTLE: Duration = Duration::from_millis(250);
 /// So long at most one waits for that.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// What happens there is whole whenever it is read; so long it is gathered, so that a burst is few rounds.
+const GATHER: Duration = Duration::from_millis(30);
 /// What failed is tried again after so long, whatever happens.
 const RETRY: Duration = Duration::from_secs(60);
 /// Everything is read again so often where folders are not all watched.
@@ -104,24 +106,33 @@ fn watch_here(engine: &mut Engine<'_>, watcher: &mut Watcher, tell: &dyn Tell, w
 
 /// Until something has happened and what happens here has settled; false to stop.
 fn sleep(engine: &mut Engine<'_>, watcher: &mut Watcher, wakes: &Receiver<Wake>, wait: Duration) -> bool {
-    let mut settled_by: Option<Instant> = None;
-    let mut patience = wait;
+    let begun = Instant::now();
+    // Quiet until, and at most until.
+    let (mut quiet, mut by) = (begun + wait, begun + wait);
+    let mut has_settling = false;
     loop {
-        match wakes.recv_timeout(patience) {
+        let now = Instant::now();
+        match wakes.recv_timeout(quiet.min(by).saturating_duration_since(now)) {
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => return true,
-            Ok(Wake::Here(watch)) => engine_mark(engine, watcher, watch),
+            Ok(Wake::There(head)) => {
+                if head > engine.since() && !has_settling {
+                    by = by.min(Instant::now() + GATHER);
+                }
+                continue;
+            }
+            Ok(Wake::Here(watch)) => mark(engine, watcher, watch),
             Ok(Wake::HereEnded(watch)) => watcher.forget(watch),
             Ok(Wake::HereLost) => engine.mark_all(),
-            Ok(Wake::There(head)) if head <= engine.since() => continue,
-            Ok(Wake::There(_)) => {}
         }
-        let by = *settled_by.get_or_insert_with(|| Instant::now() + SETTLE_MAX);
-        patience = SETTLE.min(by.saturating_duration_since(Instant::now()));
+        if !std::mem::replace(&mut has_settling, true) {
+            by = Instant::now() + SETTLE_MAX;
+        }
+        quiet = Instant::now() + SETTLE;
     }
 }
 
-fn engine_mark(engine: &mut Engine<'_>, watcher: &Watcher, watch: i32) {
+fn mark(engine: &mut Engine<'_>, watcher: &Watcher, watch: i32) {
     if let Some(folder) = watcher.folder(watch) {
         engine.mark(folder);
     }

@@ -31,6 +31,7 @@ mod roles;
 mod sdk;
 mod served;
 mod small_disk;
+mod sync;
 mod syscalls;
 mod tree;
 mod wake;
@@ -104,6 +105,7 @@ const SUITES: &[Suite] = &[
         "two Maestral clients while gateway, content host, notifier and metaservers are killed in turn",
         maestral_kills::run,
     ),
+    ("sync", "two `dropstone sync` keep two folders equal while nodes and clients are killed", sync::run),
     ("bench", "bench quick finds nothing wrong and leaves nothing; an interrupt keeps its files", bench::run),
     ("compare", "the same commits to us and to peers, by turns; all come back, nothing is left", compare::run),
     ("dev-limits", "the same as an ordinary user with default limits", dev::run_with_limits),

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use meta::{At, Command, Mkdir, NodeKind};
+use meta::{At, Command, Mkdir, NodeKind, Outcome};
 use serde_json::json;
 use syncer::engine::Round;
 use syncer::run::Wake;
@@ -75,6 +75,7 @@ pub fn run(args: &SyncArgs, global: &Global) -> Result<(), Fail> {
     let options = Options { workers: usize::from(args.jobs), ..Options::default() };
     let mut engine = Engine::open(&args.local, pair, &*native, &teller, &stop, options, args.dry_run)?;
     if args.dry_run {
+        // The plan looks at one phase after the other; these are the steps that are clear now.
         for line in engine.preview()? {
             if global.json { print::line(json!({ "would": line }))? } else { print::line(print::printable(&line))? }
         }
@@ -95,7 +96,8 @@ pub fn run(args: &SyncArgs, global: &Global) -> Result<(), Fail> {
             let _ = teller.summary(round);
         }
     };
-    Ok(syncer::run(&mut engine, &native, &teller, &stop, (wake, &wakes), &mut idle)?)
+    syncer::run(&mut engine, &native, &teller, &stop, (wake, &wakes), &mut idle)?;
+    teller.line(if global.json { r#"{"state":"stopped"}"# } else { "stopped" })
 }
 
 /// The cluster, and what is synced with what; both folders are made.
@@ -108,9 +110,20 @@ fn open(args: &SyncArgs, global: &Global) -> Result<(Native, Pair), Fail> {
         return Err(Fail::local(&args.local, "it is no folder"));
     }
     let (remote, path) = Remote::open_at(global, path, true)?;
-    if remote.lookup(&path)?.is_none() && !args.dry_run {
+    let there = remote.lookup(&path)?;
+    if there.is_none() && args.local.join(".dropstone/state").exists() {
+        let text = format!(
+            "{}: not found, and {} was synced before; nothing was touched; remove its .dropstone to begin anew",
+            print::path(&path),
+            args.local.display()
+        );
+        return Err(Fail::new(Code::NotFound, text));
+    }
+    if there.is_none() && !args.dry_run {
         let outcome = remote.command(Command::Mkdir(Mkdir { at: At::path(&path), autorename: false }))?;
-        if !outcome.is_ok() {
+        // Another client may have made it just now.
+        let is_there = matches!(outcome, Outcome::Conflict { folder: true, file: false, file_ancestor: false });
+        if !outcome.is_ok() && !is_there {
             return Err(Fail::of_outcome(&path, &outcome));
         }
     }

@@ -1,0 +1,4 @@
+//! `dropstone sync` as typed, against `dropstone dev`: two clients, two folders, one cluster.
+
+mod dev;
+mod two_clients;
