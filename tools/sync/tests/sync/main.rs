@@ -2,4 +2,5 @@
 
 mod common;
 mod converge;
+mod races;
 mod steps;
