@@ -656,8 +656,7 @@ fn deliver(clients: &mut Clients, counters: &mut CoreCounters, reply: &Reply<'_>
     let status = reply_status(reply.status);
     let Ticket { connection, request, kind } = reply.ticket;
     count_reply(counters, status, kind);
-    let is_stream = kind == RequestKind::Watch as u8 || kind == RequestKind::Feed as u8;
-    let is_last = !(status == ReplyStatus::Ok && is_stream);
+    let is_last = status != ReplyStatus::Ok || ![RequestKind::Watch as u8, RequestKind::Feed as u8].contains(&kind);
     if let Some(explanation) = explanation {
         let write = |out: &mut Vec<u8>| out.extend_from_slice(reply.body);
         return clients.reply_explained((connection, request, kind), status, reply.group, explanation, write);
