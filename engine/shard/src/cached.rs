@@ -25,6 +25,8 @@ use crate::{Effect, Shard, cache_keys, metadata_read};
 pub(crate) struct Cached {
     writer: Writer,
     reader: Reader,
+    /// Reads of clients; the reader's own counts have what is looked at for other ends.
+    reads: ReadStats,
     buffer: ValueBuffer,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -165,7 +167,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn attach_cache(&mut self, writer: Writer) {
         let (reader, told) = (writer.reader(), vec![Told::default(); self.groups.len()]);
         let (buffer, key, value, wants) = (reader.value_buffer(), Vec::new(), Vec::new(), Vec::new());
-        self.cached = Some(Box::new(Cached { writer, reader, buffer, key, value, wants, told }));
+        self.cached =
+            Some(Box::new(Cached { writer, reader, reads: ReadStats::default(), buffer, key, value, wants, told }));
     }
 
     /// A reader of this core's cache, for any core; `None` without a cache.
@@ -180,10 +183,10 @@ impl<D: Disk, S: Store> Shard<D, S> {
         self.cached.as_ref().map(|cached| cached.writer.stats())
     }
 
-    /// What this core itself read of it, other than through the readers it gave away.
+    /// Reads that came to this core and were answered from it, and those that were not though they could have been.
     #[must_use]
     pub fn cache_reads(&self) -> ReadStats {
-        self.cached.as_ref().map(|cached| cached.reader.stats()).unwrap_or_default()
+        self.cached.as_ref().map(|cached| cached.reads).unwrap_or_default()
     }
 
     /// Tells readers on other cores how long the group may be read here, and whom to ask otherwise. Called with every
@@ -327,11 +330,15 @@ impl<D: Disk, S: Store> Shard<D, S> {
             return false;
         }
         let Some(cached) = &mut self.cached else { return false };
-        let Cached { reader, key, buffer, .. } = &mut **cached;
+        let Cached { reader, reads, key, buffer, .. } = &mut **cached;
         if !cache_keys::put_query_key(read.nsid, &read.query, key) {
             return false;
         }
-        let Found::Hit(hit) = reader.get(at as usize, key, Rule::Lease(now), buffer) else { return false };
+        let Found::Hit(hit) = reader.get(at as usize, key, Rule::Lease(now), buffer) else {
+            reads.misses += 1;
+            return false;
+        };
+        reads.hits += 1;
         base::mark::hit!("shard.cached.hit");
         base::mark::hit!("shard.cached.hit_absent", hit.kind == Kind::Absent);
         let effect = Effect { index, path: Some(ReadPath::Lease), ..Effect::default() };
