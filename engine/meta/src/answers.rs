@@ -142,27 +142,38 @@ pub enum Changed<'a> {
     Member(Nsid, Acct),
 }
 
-/// Tells which answers the rows of an entry have changed, once the store has them: at least those.
-pub fn changed<S: Store>(store: &S, group: GroupId, batch: &RowBatch, mut each: impl FnMut(Changed<'_>)) {
-    let mut told: Option<Nsid> = None;
+/// Tells which answers the rows of an entry have changed, once the store has them: at least those. Of a namespace that is
+/// not `wanted`, because nothing of it is cached, nothing is told, and nothing is looked up.
+pub fn changed<S: Store>(
+    store: &S,
+    group: GroupId,
+    batch: &RowBatch,
+    wanted: impl Fn(Nsid) -> bool,
+    mut each: impl FnMut(Changed<'_>),
+) {
+    let (mut told, mut asked): (Option<Nsid>, Option<(Nsid, bool)>) = (None, None);
     let mut paths = Paths::default();
     for (key, value) in batch.iter().take_while(|(key, _)| key[0] <= table::MEMBER) {
-        let nsid = || Nsid(number(key, 1));
+        if !matches!(key[0], table::NAMESPACE | table::NODE | table::DIRENT | table::MEMBER) {
+            continue;
+        }
+        let nsid = Nsid(number(key, 1));
+        if asked.is_none_or(|(asked, _)| asked != nsid) {
+            asked = Some((nsid, wanted(nsid)));
+        }
+        let is_wanted = asked.is_some_and(|(_, is_wanted)| is_wanted);
         match key[0] {
+            _ if !is_wanted => continue,
             table::NAMESPACE => {
-                each(Changed::Head(nsid(), value.map(|value| Rights::of(&NamespaceRow::decode(value)))));
+                each(Changed::Head(nsid, value.map(|value| Rights::of(&NamespaceRow::decode(value)))));
                 continue;
             }
             table::MEMBER => {
-                each(Changed::Member(nsid(), Acct(number(key, 9))));
+                each(Changed::Member(nsid, Acct(number(key, 9))));
                 continue;
             }
-            table::NODE | table::DIRENT => {}
-            _ => continue,
-        }
-        let nsid = nsid();
-        if told == Some(nsid) {
-            continue;
+            _ if told == Some(nsid) => continue,
+            _ => {}
         }
         if key[0] == table::NODE {
             each(Changed::Node(nsid, TreeNode(number(key, 9))));

@@ -33,6 +33,17 @@ pub(crate) struct Cached {
     wants: Vec<Want>,
     /// By local group: what readers know.
     told: Vec<Told>,
+    /// By local group: of which namespaces something was put in since the group's state began.
+    filled: Vec<Filled>,
+}
+
+/// Namespaces by their place among 1,024. What is written to others costs the cache nothing.
+type Filled = [u64; 16];
+
+/// The word and the bit of a namespace.
+fn place_of(nsid: Nsid) -> (usize, u64) {
+    let place = nsid.0 % 1024;
+    (place as usize / 64, 1 << (place % 64))
 }
 
 #[derive(Clone, Copy, Default)]
@@ -43,7 +54,7 @@ struct Told {
 
 impl Cached {
     /// Under the key that was set.
-    fn insert(&mut self, at: u32, form: Form, answer: &Answer, as_of: Jid) {
+    fn insert(&mut self, at: u32, (form, nsid): (Form, Nsid), answer: &Answer, as_of: Jid) {
         self.value.clear();
         let kind = match answer {
             Answer::NotFound => Kind::Absent,
@@ -69,7 +80,13 @@ impl Cached {
         base::mark::hit!("shard.cached.filled_json", form == Form::Metadata);
         base::mark::hit!("shard.cached.filled_absent", kind == Kind::Absent);
         base::mark::hit!("shard.cached.filled_head", kind == Kind::Row);
+        self.note_filled(at, nsid);
         let _ = self.writer.insert(at as usize, &Item { key: &self.key, kind, as_of: as_of.0, value: &self.value });
+    }
+
+    fn note_filled(&mut self, at: u32, nsid: Nsid) {
+        let (word, bit) = place_of(nsid);
+        self.filled[at as usize][word] |= bit;
     }
 
     /// Ends an answer, if it is there.
@@ -136,6 +153,7 @@ impl Cached {
     /// Of who may read: the namespace's rights, and that the account has joined where that is why.
     fn insert_rights(&mut self, at: u32, (acct, nsid): (Acct, Nsid), rights: Rights) {
         base::mark::hit!("shard.cached.filled_rights");
+        self.note_filled(at, nsid);
         let mut insert = |key: &[u8], value: &[u8]| {
             let _ = self.writer.insert(at as usize, &Item { key, kind: Kind::Row, as_of: 0, value });
         };
@@ -167,8 +185,8 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub fn attach_cache(&mut self, writer: Writer) {
         let (reader, told) = (writer.reader(), vec![Told::default(); self.groups.len()]);
         let (buffer, key, value, wants) = (reader.value_buffer(), Vec::new(), Vec::new(), Vec::new());
-        self.cached =
-            Some(Box::new(Cached { writer, reader, reads: ReadStats::default(), buffer, key, value, wants, told }));
+        let (filled, reads) = (vec![Filled::default(); self.groups.len()], ReadStats::default());
+        self.cached = Some(Box::new(Cached { writer, reader, reads, buffer, key, value, wants, told, filled }));
     }
 
     /// A reader of this core's cache, for any core; `None` without a cache.
@@ -221,7 +239,12 @@ impl<D: Disk, S: Store> Shard<D, S> {
     pub(crate) fn forget_changed(&mut self, at: u32, index: LogIndex) {
         let Some(cached) = &mut self.cached else { return };
         let group = self.groups[at as usize].id;
-        meta::changed(&self.store, group, self.applier.batch(), |changed| cached.forget(at, changed));
+        let filled = cached.filled[at as usize];
+        let is_filled = |nsid| {
+            let (word, bit) = place_of(nsid);
+            filled[word] & bit != 0
+        };
+        meta::changed(&self.store, group, self.applier.batch(), is_filled, |changed| cached.forget(at, changed));
         cached.writer.publish_applied(at as usize, index);
     }
 
@@ -231,6 +254,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             base::mark::hit!("shard.cached.group_over");
             cached.writer.begin_replace(at as usize);
             cached.writer.end_replace(at as usize);
+            cached.filled[at as usize] = Filled::default();
         }
     }
 
@@ -277,7 +301,7 @@ impl<D: Disk, S: Store> Shard<D, S> {
             }
         };
         if is_key {
-            cached.insert(at, *form, answer, as_of);
+            cached.insert(at, (*form, *nsid), answer, as_of);
         }
     }
 

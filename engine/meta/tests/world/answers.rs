@@ -36,27 +36,33 @@ impl Answers {
     /// An entry was applied.
     pub fn follow(&mut self, store: &MemoryStore, group: GroupId, batch: &RowBatch) {
         let Answers { kept, counts, heads, rights, joined, .. } = self;
-        changed(store, group, batch, |changed| match changed {
-            Changed::Path(nsid, path) => {
-                counts[0] += 1;
-                kept.remove(&(nsid, path.to_vec()));
-            }
-            Changed::Node(nsid, node) => {
-                kept.remove(&(nsid, node_key(node)));
-            }
-            Changed::Head(nsid, now) => {
-                heads.remove(&nsid);
-                // What it is told to be now is true as well.
-                rights.insert(nsid, now);
-            }
-            Changed::Member(nsid, acct) => {
-                joined.remove(&(nsid, acct));
-            }
-            Changed::Namespace(gone) => {
-                counts[1] += 1;
-                kept.retain(|(nsid, _), _| *nsid != gone);
-            }
-        });
+        changed(
+            store,
+            group,
+            batch,
+            |_| true,
+            |changed| match changed {
+                Changed::Path(nsid, path) => {
+                    counts[0] += 1;
+                    kept.remove(&(nsid, path.to_vec()));
+                }
+                Changed::Node(nsid, node) => {
+                    kept.remove(&(nsid, node_key(node)));
+                }
+                Changed::Head(nsid, now) => {
+                    heads.remove(&nsid);
+                    // What it is told to be now is true as well.
+                    rights.insert(nsid, now);
+                }
+                Changed::Member(nsid, acct) => {
+                    joined.remove(&(nsid, acct));
+                }
+                Changed::Namespace(gone) => {
+                    counts[1] += 1;
+                    kept.retain(|(nsid, _), _| *nsid != gone);
+                }
+            },
+        );
         for ((nsid, key), (at, point)) in std::mem::take(&mut self.kept) {
             // What is not in memory now is another time.
             let Some(now) = self.look(store, group, nsid, &key, &at) else { continue };
