@@ -20,4 +20,5 @@ mod server;
 mod slab;
 
 pub use config::{EdgeConfig, HubConfig, Listen, NotifyConfig};
+pub use longpoll::route_names;
 pub use server::{Notifier, StartError, start};

@@ -40,6 +40,11 @@ pub(crate) static ROUTES: &[Route<Longpoll>] = &[Route {
     handler: |call, state| Box::pin(longpoll(call, state)),
 }];
 
+/// Names of the routes of the notify host.
+pub fn route_names() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().map(|route| route.name)
+}
+
 async fn longpoll(call: Call, state: Longpoll) -> Result<Reply, ApiError> {
     let cursor = call.cursor()?;
     let seconds = call.arg.opt_number("timeout", *TIMEOUT_S.start(), *TIMEOUT_S.end())?.unwrap_or(TIMEOUT_DEFAULT_S);

@@ -33,7 +33,8 @@ fn every_route_is_a_row_that_a_client_covers_and_every_row_a_route() {
     assert_eq!(told.len(), rows.len(), "a route has two rows");
     let served = ROUTES.iter().map(|route| route.name);
     let served = served.chain(CONTENT_ROUTES.iter().map(|route| route.name));
-    let served: BTreeSet<&str> = served.chain(API_ROUTES.iter().map(|route| route.name)).collect();
+    let served = served.chain(API_ROUTES.iter().map(|route| route.name));
+    let served: BTreeSet<&str> = served.chain(notify::route_names()).collect();
     let without_row: Vec<_> = served.difference(&told).collect();
     let without_route: Vec<_> = told.difference(&served).collect();
     assert!(without_row.is_empty() && without_route.is_empty(), "no row: {without_row:?}; no route: {without_route:?}");

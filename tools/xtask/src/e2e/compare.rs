@@ -27,8 +27,8 @@ pub fn run() -> Result<()> {
 fn judge(dir: &Path) -> Result<()> {
     missing(dir)?;
     let mut found = 0;
-    for peer in ["etcd", "redis", "postgres", "nats"] {
-        found += u32::from(beside(dir, peer, &["--in-flight", "1,32"])?);
+    for (peer, in_flight) in [("etcd", "1,32"), ("redis", "32"), ("postgres", "32"), ("nats", "32")] {
+        found += u32::from(beside(dir, peer, &["--in-flight", in_flight])?);
     }
     // Reads, moves and deletes, too.
     beside(dir, "etcd", &["--in-flight", "32", "--mix", "spotify"])?;

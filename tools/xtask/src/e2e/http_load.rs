@@ -27,8 +27,10 @@ const FILES: usize = 16;
 const FOLDERS: usize = 1_000;
 /// Bytes of a block.
 const BLOCK_BYTES: usize = 4 << 20;
-/// Blocks of the large file: 10 GiB. So many are unlike each other, that the disk need not hold all of it.
-const BLOCKS: usize = 2_560;
+/// GiB of the large file; `DROPSTONE_LARGE_GIB` sets another number. So many of its blocks are unlike each other, that the
+/// disk need not hold all of it.
+const LARGE_GIB: usize = 10;
+const BLOCKS_OF_GIB: usize = 256;
 const BLOCKS_UNLIKE: usize = 32;
 /// Blocks of one request.
 const PART_BLOCKS: usize = 32;
@@ -237,8 +239,10 @@ impl Read for Blocks<'_> {
     }
 }
 
-/// A file of 10 GiB goes up, is interrupted, goes on, comes down, and memory stays flat.
+/// A large file goes up, is interrupted, goes on, comes down, and memory stays flat.
 fn large_file(dev: &Dev) -> Result<()> {
+    let gib = std::env::var("DROPSTONE_LARGE_GIB").ok().map(|text| text.parse()).transpose();
+    let gib = gib.context("DROPSTONE_LARGE_GIB is a number")?.unwrap_or(LARGE_GIB);
     let (api, unlike) = (dev.api()?, unlike());
     let before = dev.resident()?;
     let (highest, is_over, pid) = (AtomicU64::new(before), AtomicBool::new(false), dev.process.id());
@@ -250,18 +254,19 @@ fn large_file(dev: &Dev) -> Result<()> {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let outcome = up_and_down(&api, &unlike);
+        let outcome = up_and_down(&api, &unlike, gib);
         is_over.store(true, Ordering::Relaxed);
         outcome
     })?;
     let growth = highest.load(Ordering::Relaxed).saturating_sub(before);
-    println!("  10 GiB: memory grew by {} MiB at most, from {} MiB", growth >> 20, before >> 20);
+    println!("  {gib} GiB: memory grew by {} MiB at most, from {} MiB", growth >> 20, before >> 20);
     ensure!(growth <= GROWTH_BYTES_MAX, "a large file is held in memory");
     Ok(())
 }
 
-fn up_and_down(api: &Api, unlike: &[Vec<u8>]) -> Result<()> {
-    let total = BLOCKS * BLOCK_BYTES;
+fn up_and_down(api: &Api, unlike: &[Vec<u8>], gib: usize) -> Result<()> {
+    let blocks = gib * BLOCKS_OF_GIB;
+    let total = blocks * BLOCK_BYTES;
     let begun = Instant::now();
     let session = api.sent("files/upload_session/start", &json!({"close": false}), ureq::SendBody::none())?;
     let session = session["session_id"].as_str().context("a session")?.to_owned();
@@ -288,7 +293,7 @@ fn up_and_down(api: &Api, unlike: &[Vec<u8>]) -> Result<()> {
         api.sent("files/upload_session/append_v2", &append(at), ureq::SendBody::from_reader(&mut body))?;
         at = until;
     }
-    let wanted = hex(&content_hash((0..BLOCKS).map(|block| unlike[block % BLOCKS_UNLIKE].as_slice())));
+    let wanted = hex(&content_hash((0..blocks).map(|block| unlike[block % BLOCKS_UNLIKE].as_slice())));
     let mut commit = append(total);
     commit["commit"] = json!({"path": "/large"});
     commit["content_hash"] = Value::String(hex(&content_hash([b"".as_slice()].into_iter())));
@@ -308,7 +313,7 @@ fn up_and_down(api: &Api, unlike: &[Vec<u8>]) -> Result<()> {
     ensure!(answer.status() == 200, "the download was answered with {}", answer.status());
     let mut body = answer.body_mut().with_config().limit(u64::MAX).reader();
     let mut block = vec![0; BLOCK_BYTES];
-    for number in 0..BLOCKS {
+    for number in 0..blocks {
         body.read_exact(&mut block)?;
         ensure!(block == unlike[number % BLOCKS_UNLIKE], "block {number} came back changed");
     }
@@ -316,7 +321,7 @@ fn up_and_down(api: &Api, unlike: &[Vec<u8>]) -> Result<()> {
     let down = begun.elapsed().as_secs_f64();
     let rate = |seconds: f64| total as f64 / seconds / (1 << 20) as f64;
     println!(
-        "  10 GiB: up at {:.0} MiB/s, interrupted once; down at {:.0} MiB/s, each byte the same",
+        "  {gib} GiB: up at {:.0} MiB/s, interrupted once; down at {:.0} MiB/s, each byte the same",
         rate(up),
         rate(down)
     );

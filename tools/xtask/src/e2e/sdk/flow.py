@@ -336,6 +336,24 @@ if content_is_served():
         error = refused(exceptions.ApiError, dbx.sharing_get_shared_link_file, made.url).error
         assert error.is_shared_link_not_found()
 
+    @flow
+    def link_with_a_password():
+        dbx.files_upload(b"guarded", "/sdk/guarded.txt")
+        made = dbx.sharing_create_shared_link_with_settings("/sdk/guarded.txt")
+        settings = sharing.SharedLinkSettings(require_password=True, link_password="secret")
+        changed = dbx.sharing_modify_shared_link_settings(made.url, settings)
+        assert changed.url == made.url and changed.name == "guarded.txt"
+        seen = dbx.sharing_get_shared_link_metadata(made.url, link_password="secret")
+        assert isinstance(seen, sharing.FileLinkMetadata) and seen.size == 7
+
+    @flow
+    def temporary_link():
+        dbx.files_upload(b"for a while", "/sdk/while.txt")
+        given = dbx.files_get_temporary_link("/sdk/while.txt")
+        assert given.metadata.name == "while.txt"
+        answer = requests.get(given.link, timeout=30)
+        assert answer.status_code == 200 and answer.content == b"for a while"
+
 else:
     print("  SKIPPED content: no content host behind this gateway")
 
