@@ -185,10 +185,21 @@ impl Port {
         Ok(line)
     }
 
-    /// The whole answer to a get that must hit.
+    /// The whole answer to a get that must hit; asked again while the server says that it cannot answer yet.
     fn get(&mut self, key: &[u8]) -> Result<Vec<u8>> {
-        self.write(&[b"get ", key, b"\r\n"].concat())?;
-        let mut answer = self.line()?;
+        let begun = Instant::now();
+        loop {
+            self.write(&[b"get ", key, b"\r\n"].concat())?;
+            let head = self.line()?;
+            if !head.starts_with(b"SERVER_ERROR") || begun.elapsed() > PATIENCE {
+                return self.value(key, head);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The rest of an answer that began with a line.
+    fn value(&mut self, key: &[u8], mut answer: Vec<u8>) -> Result<Vec<u8>> {
         let text = String::from_utf8_lossy(&answer).into_owned();
         let length = text.trim_end().rsplit(' ').next().and_then(|length| length.parse::<usize>().ok());
         let length = length.filter(|_| text.starts_with("VALUE "));
