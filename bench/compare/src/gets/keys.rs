@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base::mono::Span;
-use base::{Mono, NodeId, Prng, group_of};
-use client::Client;
+use base::{Mono, Nsid, Prng};
 use load::arrivals::Arrival;
-use load::drivers::native::populate;
+use load::drivers::native::{Home, populate};
 use load::keys::Keys as Draw;
 use load::mix::Mix;
 use load::source::{Source, StreamSettings};
 use reactor::clock;
-use wire::ClusterMap;
 use wire::memcache::put_key;
 
 use crate::cluster::{Cluster, native};
@@ -56,9 +54,9 @@ impl Keys {
         let run = format!("gets-{:x}", clock::wall_ms());
         let homes = populate(&client, &stream, &run, &clock::wall_ms, stop, |_, _| {})?;
         let source = Source::new(&stream, Mono(0), (0, 1));
-        let map = settled(&client, stop)?;
-        let leader = |at: usize| map.leaders[group_of(homes[at].nsid, map.groups()).0 as usize];
-        let led_by = |node: usize| (0..homes.len()).filter(move |at| leader(*at) == Some(NodeId(node as u64 + 1)));
+        let leaders = settled(cluster, &homes, stop)?;
+        let led_by =
+            |node: usize| leaders.iter().enumerate().filter(move |(_, leader)| **leader == Some(node)).map(|led| led.0);
         let node = (0..cluster.processes.len()).max_by_key(|node| led_by(*node).count()).context("no node")?;
         let mut port = Port::connect(cluster.memcache(node))?;
         let mut lines = Vec::new();
@@ -136,20 +134,39 @@ impl Keys {
     }
 }
 
-/// The map once leadership rests: nodes that have just begun hand groups to each other.
-fn settled(client: &Client, stop: &AtomicBool) -> Result<ClusterMap> {
+/// By namespace, the place of the node that answers for it, once leadership rests: nodes that have just begun hand groups
+/// to each other.
+fn settled(cluster: &Cluster, homes: &[Home], stop: &AtomicBool) -> Result<Vec<Option<usize>>> {
+    let mut ports: Vec<Port> =
+        (0..cluster.processes.len()).map(|node| Port::connect(cluster.memcache(node))).collect::<Result<_>>()?;
+    // The root of a namespace is a folder, so whoever may answer does.
+    let mut ask = || homes.iter().map(|home| leader(&mut ports, home.nsid)).collect::<Result<Vec<_>>>();
     let begun = Instant::now();
-    let (mut map, mut since) = (client.cluster_map()?, Instant::now());
+    let (mut leaders, mut since) = (ask()?, begun);
     while since.elapsed() < REST && !stop.load(Ordering::Relaxed) {
         ensure!(begun.elapsed() < PATIENCE, "groups change their leaders all the time; is the machine overloaded?");
         std::thread::sleep(Duration::from_millis(200));
-        let now = client.cluster_map()?;
-        if now.leaders != map.leaders {
+        let now = ask()?;
+        if now != leaders || now.contains(&None) {
             since = Instant::now();
         }
-        map = now;
+        leaders = now;
     }
-    Ok(map)
+    Ok(leaders)
+}
+
+/// The place of the node that answers for a namespace; `None` while nobody does.
+fn leader(ports: &mut [Port], nsid: Nsid) -> Result<Option<usize>> {
+    let mut request = b"mg ".to_vec();
+    put_key(nsid, "", &mut request);
+    request.extend_from_slice(b"\r\n");
+    for (node, port) in ports.iter_mut().enumerate() {
+        port.write(&request)?;
+        if port.line()?.starts_with(b"HD") {
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
 }
 
 /// An answer of so many bytes in all, the same for every key.

@@ -202,6 +202,9 @@ fn judge(world: &World, cluster: &mut Cluster, roles: &mut Roles) -> Result<()> 
 
     let took = roles.stop(Role::Notifier(0))?;
     change(world, 11, LATE, "a notifier was stopped in order")?;
+    // Who was cut off looks for itself before it waits again; by now all of them wait at the other one.
+    std::thread::sleep(Duration::from_secs(1));
+    change(world, 12, LATE, "they wait at the other one")?;
     let repairs = roles.counter(1, "hub_repairs_total")?;
     let wakes = roles.counter(1, "edge_wakes_total")?;
     let [woken, asleep, cut] = [&world.woken, &world.asleep, &world.cut].map(|counter| counter.load(Ordering::Relaxed));
