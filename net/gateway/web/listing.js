@@ -4,6 +4,9 @@
 
 import { ApiError, Offline, backoff, sleep } from "./api.js";
 
+/** How often a gateway that does not serve the longpoll is asked. */
+const ASK_EVERY_MS = 5_000;
+
 const COLLATOR = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 const isFolder = (entry) => entry[".tag"] === "folder";
 const byName = (a, b) => COLLATOR.compare(a.name, b.name) || (a.name < b.name ? -1 : 1);
@@ -63,9 +66,10 @@ export class Listing {
    */
   async follow(onLink) {
     const { signal } = this.stop;
-    for (let failures = 0; ;) {
+    for (let failures = 0, hasLongpoll = true; ;) {
       try {
-        const isNew = await this.api.longpoll(this.cursor, signal);
+        if (!hasLongpoll) await sleep(ASK_EVERY_MS, signal);
+        const isNew = !hasLongpoll || await this.api.longpoll(this.cursor, signal);
         onLink(0);
         failures = 0;
         if (isNew) await this.catchUp();
@@ -73,6 +77,11 @@ export class Listing {
         if (signal.aborted) return "closed";
         if (error instanceof ApiError && /reset/.test(error.summary)) return "reset";
         if (error instanceof ApiError && /not_found|not_folder/.test(error.summary)) return "gone";
+        if (hasLongpoll && error.status === 400) {
+          // This gateway has nobody who waits; a bad cursor is told by the next question.
+          hasLongpoll = false;
+          continue;
+        }
         if (!(error instanceof Offline) && error.status < 500 && error.status !== 429) throw error;
         const wait = backoff(failures++);
         onLink(wait);
